@@ -1,0 +1,1 @@
+"""A factorization machine solver: batches and hyperparameters in, a model and its predictions out."""

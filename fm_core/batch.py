@@ -1,0 +1,179 @@
+"""Batch: a few rows and their labels, as every kernel takes them.
+
+Sparse rows are CSR (`indptr`, `indices`, `values`); dense rows are one matrix
+(`values`), with `indptr` and `indices` None. What a kernel relies on is checked once,
+at construction: types, shapes, finite values, and in each sparse row keys that are
+below ``feature_dim`` and strictly increasing. Repeated keys of a row must have been
+summed before (the decoder and `Batch.from_csr` do), because a product of a feature
+with itself is not part of the model.
+"""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fm_core.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Batch"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows and, for training, their labels.
+
+    Attributes
+    ----------
+    feature_dim : int
+        Keys are below it; the width of dense rows.
+    values : ndarray of float32, shape (nnz,) if sparse, (n_rows, feature_dim) if dense
+        C-contiguous and finite.
+    indptr : ndarray of int64, shape (n_rows + 1,), or None if dense
+        Row i is ``indptr[i]:indptr[i + 1]`` of `indices` and `values`.
+    indices : ndarray of int32, shape (nnz,), or None if dense
+        Feature ids, strictly increasing within a row.
+    labels : ndarray of float32, shape (n_rows,), or None
+        Finite.
+
+    Raises
+    ------
+    DataError
+        One of the above does not hold; the message names the row where one is at fault.
+    """
+
+    feature_dim: int
+    values: "NDArray[np.float32]"
+    indptr: "NDArray[np.int64] | None" = None
+    indices: "NDArray[np.int32] | None" = None
+    labels: "NDArray[np.float32] | None" = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @classmethod
+    def trusted(
+        cls,
+        feature_dim: int,
+        values: "NDArray[np.float32]",
+        indptr: "NDArray[np.int64] | None" = None,
+        indices: "NDArray[np.int32] | None" = None,
+        labels: "NDArray[np.float32] | None" = None,
+    ) -> "Batch":
+        """Make a batch of arrays that the caller has checked already, as the decoder has."""
+        batch = object.__new__(cls)
+        for name, value in (
+            ("feature_dim", feature_dim),
+            ("values", values),
+            ("indptr", indptr),
+            ("indices", indices),
+            ("labels", labels),
+        ):
+            object.__setattr__(batch, name, value)
+        return batch
+
+    @classmethod
+    def from_csr(cls, matrix: Any, labels: Any = None) -> "Batch":
+        """Make a sparse batch of a SciPy CSR matrix, repeated keys summed.
+
+        Parameters
+        ----------
+        matrix : scipy.sparse.csr_matrix or csr_array, shape (n_rows, feature_dim)
+            Not changed.
+        labels : array_like of float, shape (n_rows,), optional
+
+        Returns
+        -------
+        batch : Batch
+        """
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        return cls(
+            feature_dim=int(matrix.shape[1]),
+            values=np.ascontiguousarray(matrix.data, np.float32),
+            indptr=np.ascontiguousarray(matrix.indptr, np.int64),
+            indices=np.ascontiguousarray(matrix.indices, np.int32),
+            labels=None if labels is None else np.ascontiguousarray(labels, np.float32),
+        )
+
+    @classmethod
+    def from_dense(cls, matrix: Any, labels: Any = None) -> "Batch":
+        """Make a dense batch of a matrix of shape (n_rows, feature_dim)."""
+        values = np.ascontiguousarray(matrix, np.float32)
+        if values.ndim != 2:
+            raise DataError(f"dense rows have {values.ndim} dimensions, expected 2")
+        return cls(
+            feature_dim=values.shape[1],
+            values=values,
+            labels=None if labels is None else np.ascontiguousarray(labels, np.float32),
+        )
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether rows are stored as a matrix."""
+        return self.indptr is None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.values) if self.indptr is None else len(self.indptr) - 1
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+
+def _check(batch: Batch) -> None:
+    def typed(name: str, array: Any, dtype: type, ndim: int) -> None:
+        if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
+            raise DataError(
+                f"{name} is {array.dtype} with {array.ndim} dimensions, "
+                f"expected contiguous {np.dtype(dtype)} with {ndim}"
+            )
+
+    if batch.indptr is None or batch.indices is None:
+        typed("values", batch.values, np.float32, 2)
+        if batch.values.shape[1] != batch.feature_dim:
+            raise DataError(f"dense rows have {batch.values.shape[1]} values, expected feature_dim={batch.feature_dim}")
+        finite = np.isfinite(batch.values).all(axis=1)
+        if not finite.all():
+            raise DataError(f"row {int(np.argmin(finite))} has a value that is not finite")
+    else:
+        typed("indptr", batch.indptr, np.int64, 1)
+        typed("indices", batch.indices, np.int32, 1)
+        typed("values", batch.values, np.float32, 1)
+        _check_csr(batch.indptr, batch.indices, batch.values, batch.feature_dim)
+    if batch.labels is not None:
+        typed("labels", batch.labels, np.float32, 1)
+        if len(batch.labels) != batch.n_rows:
+            raise DataError(f"{len(batch.labels)} labels for {batch.n_rows} rows, expected one each")
+        if not np.isfinite(batch.labels).all():
+            raise DataError(f"the label of row {int(np.argmin(np.isfinite(batch.labels)))} is not finite")
+
+
+def _check_csr(
+    indptr: "NDArray[np.int64]", indices: "NDArray[np.int32]", values: "NDArray[np.float32]", feature_dim: int
+) -> None:
+    if len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+        raise DataError(f"indptr does not rise from 0 to the {len(indices)} keys")
+    if len(values) != len(indices):
+        raise DataError(f"{len(values)} values for {len(indices)} keys, expected one each")
+
+    def refuse(position: int, what: str) -> None:
+        raise DataError(f"row {int(np.searchsorted(indptr, position, side='right')) - 1}: {what}")
+
+    outside = (indices < 0) | (indices >= feature_dim)
+    if outside.any():
+        at = int(np.argmax(outside))
+        refuse(at, f"key {int(indices[at])} is not below feature_dim={feature_dim}")
+    if not np.isfinite(values).all():
+        at = int(np.argmin(np.isfinite(values)))
+        refuse(at, f"the value of key {int(indices[at])} is not finite")
+    falling = np.diff(indices) <= 0
+    starts = indptr[1:-1]
+    falling[starts[(starts > 0) & (starts < len(indices))] - 1] = False
+    if falling.any():
+        at = int(np.argmax(falling)) + 1
+        refuse(at, f"key {int(indices[at])} follows key {int(indices[at - 1])}, expected strictly increasing keys")

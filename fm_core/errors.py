@@ -1,0 +1,52 @@
+"""The errors of this package, each declared once.
+
+::
+
+    FMError
+    ├── ConfigError        a hyperparameter or setting is missing, unknown or out of range
+    ├── DataError          a record, row or batch is not what was declared
+    ├── DivergenceError    parameters are no longer finite
+    ├── ResourceError      memory or disk does not suffice
+    └── ArtifactError      a model file is damaged, foreign, or of the wrong shape
+        └── CheckpointError    a checkpoint is damaged, or belongs to another job
+
+A message is one sentence: what was found, what was expected, where, what to do.
+"""
+
+__all__ = [
+    "ArtifactError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DivergenceError",
+    "FMError",
+    "ResourceError",
+]
+
+
+class FMError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(FMError):
+    """A hyperparameter or setting is missing, unknown or out of range."""
+
+
+class DataError(FMError):
+    """A record, row or batch is not what was declared."""
+
+
+class DivergenceError(FMError):
+    """Parameters are no longer finite."""
+
+
+class ResourceError(FMError):
+    """Memory or disk does not suffice."""
+
+
+class ArtifactError(FMError):
+    """A model file is damaged, foreign, or of the wrong shape."""
+
+
+class CheckpointError(ArtifactError):
+    """A checkpoint is damaged, or belongs to another job."""

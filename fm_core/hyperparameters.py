@@ -1,0 +1,261 @@
+"""Every hyperparameter, declared once: type, range, default and meaning.
+
+The names, ranges and defaults are those of SageMaker's built-in Factorization
+Machines. Three groups: ``documented`` (Amazon's developer guide), ``hidden`` (in the
+built-in's printed default configuration, undocumented), and ``extension`` (ours;
+each default leaves the built-in's behaviour). Validation, the reference table in
+docs/hyperparameters.md and ``train --help`` are all made from the fields below.
+
+Text never gets here: container/hyperparameters.py turns SageMaker's strings into the
+typed values that this module checks.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fm_core.errors import ConfigError
+
+__all__ = ["MAX_FEATURE_DIM", "Hyperparameters", "Parameter", "parameters"]
+
+#: Feature ids are stored as int32.
+MAX_FEATURE_DIM = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """What is known of one hyperparameter besides its default.
+
+    Attributes
+    ----------
+    name : str
+        SageMaker's name, used everywhere.
+    kind : {"integer", "number", "choice", "boolean", "text"}
+    doc : str
+        One sentence.
+    group : {"documented", "hidden", "extension"}
+    minimum, maximum : int, float or None
+        Inclusive bounds.
+    choices : tuple of str
+        The admitted values of a ``choice``; for the other kinds, words admitted in
+        place of a value, such as ``auto``.
+    has_effect : bool
+        False for the built-in's internals that have no meaning here: accepted, ignored.
+    required : bool
+    default : object
+        None means "not set".
+    """
+
+    name: str
+    kind: str
+    doc: str
+    group: str
+    minimum: float | None
+    maximum: float | None
+    choices: tuple[str, ...]
+    has_effect: bool
+    required: bool
+    default: Any
+
+    def expected(self) -> str:
+        """What a value has to be, in words: ``an integer from 1 to 2147483647``."""
+        words = {
+            "integer": "an integer",
+            "number": "a finite number",
+            "boolean": "true or false",
+            "text": "text",
+            "choice": "one of " + ", ".join(self.choices),
+        }[self.kind]
+        if self.minimum is not None and self.maximum is not None:
+            words += f" from {self.minimum:g} to {self.maximum:.10g}"
+        elif self.minimum is not None:
+            words += f" of at least {self.minimum:g}"
+        if self.choices and self.kind != "choice":
+            words = " or ".join([*self.choices, words])
+        return words
+
+    def problem(self, value: Any) -> str | None:
+        """Say in one sentence what is wrong with a value; None if nothing is."""
+        if value is None and not self.required and self.default is None:
+            return None
+        if self._admits(value):
+            return None
+        return f"hyperparameter {self.name} is {value!r}, expected {self.expected()}"
+
+    def _admits(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return self.kind == "text" or value in self.choices
+        if self.kind == "boolean":
+            return isinstance(value, bool)
+        if isinstance(value, bool) or self.kind not in ("integer", "number"):
+            return False
+        if not isinstance(value, int if self.kind == "integer" else (int, float)):
+            return False
+        if not math.isfinite(value):
+            return False
+        if self.minimum is not None and value < self.minimum:
+            return False
+        return self.maximum is None or value <= self.maximum
+
+
+def _declare(kind: str, doc: str, default: Any = dataclasses.MISSING, **facts: Any) -> Any:
+    facts = {"group": "documented", "minimum": None, "maximum": None, "choices": (), "has_effect": True, **facts}
+    return dataclasses.field(default=default, metadata={"kind": kind, "doc": doc, **facts})
+
+
+def _integer(doc: str, default: Any = dataclasses.MISSING, minimum: int = 1, **facts: Any) -> Any:
+    return _declare("integer", doc, default, minimum=minimum, **facts)
+
+
+def _number(doc: str, default: Any, **facts: Any) -> Any:
+    return _declare("number", doc, default, **facts)
+
+
+def _choice(doc: str, default: Any, *choices: str, **facts: Any) -> Any:
+    return _declare("choice", doc, default, choices=choices, **facts)
+
+
+def _ignored(doc: str, default: str) -> Any:
+    return _declare("text", doc, default, group="hidden", has_effect=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """The checked hyperparameters of one training job.
+
+    Raises
+    ------
+    ConfigError
+        One or more values are of the wrong type or out of range; the message lists
+        every one of them.
+    """
+
+    feature_dim: int = _integer("Number of features; every key is below it.", maximum=MAX_FEATURE_DIM)
+    num_factors: int = _integer("Number of factors of each feature's vector v (k).", maximum=65536)
+    predictor_type: str = _choice(
+        "What is learned: a class of 0 or 1, or a number.", dataclasses.MISSING, "binary_classifier", "regressor"
+    )
+    epochs: int = _integer("Passes over the training data.", 1)
+    mini_batch_size: int = _integer("Records per update of the parameters.", 1000, maximum=MAX_FEATURE_DIM)
+    bias_lr: float = _number("Learning rate of the bias w0.", 0.1, minimum=0)
+    linear_lr: float = _number("Learning rate of the linear weights w.", 0.001, minimum=0)
+    factors_lr: float = _number("Learning rate of the factors v.", 0.0001, minimum=0)
+    bias_wd: float = _number("L2 weight decay of the bias.", 0.01, minimum=0)
+    linear_wd: float = _number("L2 weight decay of the linear weights.", 0.001, minimum=0)
+    factors_wd: float = _number("L2 weight decay of the factors.", 0.00001, minimum=0)
+    bias_init_method: str = _choice("How the bias is initialised.", "normal", "normal", "uniform", "constant")
+    bias_init_sigma: float = _number("Standard deviation, for bias_init_method normal.", 0.01, minimum=0)
+    bias_init_scale: float | None = _number("Half-width s of [-s, s], for bias_init_method uniform.", None, minimum=0)
+    bias_init_value: float | None = _number("The value, for bias_init_method constant.", None)
+    linear_init_method: str = _choice(
+        "How the linear weights are initialised.", "normal", "normal", "uniform", "constant"
+    )
+    linear_init_sigma: float = _number("Standard deviation, for linear_init_method normal.", 0.01, minimum=0)
+    linear_init_scale: float | None = _number(
+        "Half-width s of [-s, s], for linear_init_method uniform.", None, minimum=0
+    )
+    linear_init_value: float | None = _number("The value, for linear_init_method constant.", None)
+    factors_init_method: str = _choice("How the factors are initialised.", "normal", "normal", "uniform", "constant")
+    factors_init_sigma: float = _number("Standard deviation, for factors_init_method normal.", 0.001, minimum=0)
+    factors_init_scale: float | None = _number(
+        "Half-width s of [-s, s], for factors_init_method uniform.", None, minimum=0
+    )
+    factors_init_value: float | None = _number("The value, for factors_init_method constant.", None)
+    clip_gradient: float | None = _number(
+        "Clips each gradient, weight decay included, to [-c, c]; unset: no clipping.", None, minimum=0
+    )
+    eps: float | None = _number("Added to the denominator of the update; unset: 1e-8.", None, minimum=0)
+    rescale_grad: float | None = _number("Multiplies the gradient; unset: 1 / mini_batch_size.", None)
+
+    use_bias: bool = _declare("boolean", "Whether the model has the bias w0.", True, group="hidden")
+    use_linear: bool = _declare("boolean", "Whether the model has the linear weights w.", True, group="hidden")
+    batch_metrics_publish_interval: int = _integer("Batches between two metric lines.", 500, group="hidden")
+    _optimizer: str = _choice("The update rule.", "adam", "adam", "sgd", "adagrad", "ftrl", group="hidden")
+    _learning_rate: float = _number(
+        "Base learning rate, multiplied with each *_lr.", 1.0, minimum=0, group="hidden"
+    )
+    _wd: float = _number("Base weight decay, multiplied with each *_wd.", 1.0, minimum=0, group="hidden")
+    _kvstore: str = _choice(
+        "How several hosts work together.", "auto", "auto", "local", "device", "dist_sync", "dist_async",
+        "dist_device_sync", group="hidden",
+    )  # fmt: skip
+    _num_gpus: int | str = _integer("GPUs to use.", "auto", minimum=0, choices=("auto",), group="hidden")
+    _log_level: str = _choice(
+        "Least severe log line that is printed.", "info", "debug", "info", "warning", "error", "critical",
+        group="hidden",
+    )  # fmt: skip
+    _tuning_objective_metric: str = _declare(
+        "text", "Set by SageMaker's hyperparameter tuning; every metric is printed in any case.", "", group="hidden"
+    )
+    _data_format: str = _ignored("Data format of the built-in's reader.", "record")
+    _num_kv_servers: str = _ignored("Parameter servers of the built-in's engine.", "auto")
+    _use_full_symbolic: str = _ignored("Network variant of the built-in's engine.", "true")
+
+    seed: int = _integer("Seed of every random number.", 0, minimum=0, maximum=2**63 - 1, group="extension")
+    num_threads: int | str = _integer(
+        "Threads of the solver; auto: the cores this process may use.", "auto", choices=("auto",),
+        maximum=1024, group="extension",
+    )  # fmt: skip
+    lazy_update: bool = _declare(
+        "boolean",
+        "true: sparse batches update the features they contain; false: every feature, every batch.",
+        True,
+        group="extension",
+    )
+    shuffle: bool = _declare(
+        "boolean", "Whether records are shuffled, within a bounded buffer.", False, group="extension"
+    )
+    shuffle_buffer_size: int = _integer("Records in the shuffle buffer.", 100_000, group="extension")
+    early_stopping_patience: int | None = _integer(
+        "Epochs without a better validation score before training stops; unset: all epochs are run.",
+        None, group="extension",
+    )  # fmt: skip
+    max_bad_records: int = _integer(
+        "Damaged records that are skipped, each with a log line, before the job fails.",
+        0, minimum=0, group="extension",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        problems = self.problems({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        if problems:
+            raise ConfigError("; ".join(problems))
+
+    @classmethod
+    def problems(cls, values: Mapping[str, Any]) -> list[str]:
+        """Every problem of a set of typed values, a sentence each; empty if there is none.
+
+        Absent names take their defaults. Unknown names are the caller's to refuse.
+        """
+        table = parameters()
+        missing = [p.name for p in table.values() if p.required and values.get(p.name) is None]
+        found = []
+        if missing:
+            found.append(
+                f"no value was given for {', '.join(missing)}, required hyperparameter"
+                f"{'s' if len(missing) > 1 else ''}"
+            )
+        found += [
+            problem
+            for name, parameter in table.items()
+            if name in values and name not in missing and (problem := parameter.problem(values[name]))
+        ]
+        for what in ("bias", "linear", "factors"):
+            method = values.get(f"{what}_init_method", "normal")
+            needed = {"uniform": f"{what}_init_scale", "constant": f"{what}_init_value"}.get(method)
+            if needed and values.get(needed) is None:
+                found.append(f"{what}_init_method is {method}, which needs {needed}, and that is not set")
+        return found
+
+
+def parameters() -> dict[str, Parameter]:
+    """The declared hyperparameters by name, in the order of the reference table."""
+    return {
+        f.name: Parameter(
+            name=f.name,
+            required=f.default is dataclasses.MISSING,
+            default=None if f.default is dataclasses.MISSING else f.default,
+            **f.metadata,
+        )
+        for f in dataclasses.fields(Hyperparameters)
+    }

@@ -1,0 +1,46 @@
+"""The table of Cython extensions and their flags, nothing else.
+
+The kernels are one text compiled once per instruction set; which build runs is chosen
+when fm_core.kernels is imported. Only the four narrow floating-point flags below are
+used: -ffast-math would also make the whole process flush subnormals when it reaches
+the linker, and would drop the NaN checks.
+"""
+
+import platform
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+MATH = ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
+OPENMP = ["-fopenmp"]
+X86 = platform.machine() in ("x86_64", "AMD64")
+
+EXTENSIONS = {
+    "fm_core.formats._decode": (["-O3"], []),
+    "fm_core.formats._encode": (["-O3"], []),
+    "fm_core.kernels._generic": (["-O3", *MATH, *OPENMP], OPENMP),
+}
+if X86:
+    EXTENSIONS["fm_core.kernels._avx2"] = (["-O3", "-mavx2", "-mfma", *MATH, *OPENMP], OPENMP)
+    EXTENSIONS["fm_core.kernels._avx512"] = (
+        ["-O3", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512",
+         *MATH, *OPENMP],
+        OPENMP,
+    )  # fmt: skip
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(name, [name.replace(".", "/") + ".pyx"], extra_compile_args=compile_args, extra_link_args=link)
+            for name, (compile_args, link) in EXTENSIONS.items()
+        ],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "binding": True,
+        },
+    )
+)
