@@ -1,0 +1,89 @@
+# Every verb of the project. `make` alone lists them.
+# Everything is installed in .venv; a stamp in it is renewed only when what it was made from changes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+IMAGE ?= factorization-machines
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+EXTENSION_SOURCES := $(shell find fm_core -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd')
+
+.PHONY: help
+help:  ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- the environment -------------------------------------------------------------------------
+
+$(VENV)/.created: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    f"Python {sys.version.split()[0]} is too old: set PYTHON to one of at least 3.11")'
+	@echo "creating $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --constraint constraints.txt pip setuptools wheel Cython
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml
+	@echo "installing the project and its tools"
+	$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev,progress,metrics]'
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.installed setup.py $(EXTENSION_SOURCES)
+	@echo "building the extensions"
+	$(BIN)/python setup.py --quiet build_ext --inplace $(if $(filter setup.py,$?),--force)
+	@touch $@
+
+.PHONY: develop
+develop: $(VENV)/.built  ## create .venv, install the project in it, build the extensions
+
+# --- checks ----------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: $(VENV)/.installed  ## ruff, mypy, cython-lint, codespell, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint fm_core
+	$(BIN)/codespell
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/.installed  ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: test
+test: $(VENV)/.built  ## run the tests (PYTEST_ARGS adds arguments)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# --- use -------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(VENV)/.built  ## train and serve a model of real data, through the SageMaker contract
+	$(BIN)/python local_test/demo.py
+
+.PHONY: bench
+bench: $(VENV)/.built  ## run every benchmark
+	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+
+.PHONY: annotate
+annotate: $(VENV)/.installed  ## write Cython's annotated listings (yellow: Python in the loop) beside the sources
+	$(BIN)/cython -3 --annotate $$(find fm_core -name '*.pyx')
+
+# --- packages --------------------------------------------------------------------------------
+
+.PHONY: wheel
+wheel: $(VENV)/.installed  ## build the wheel in dist/
+	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir dist .
+
+.PHONY: clean
+clean:  ## remove what make made, .venv included
+	rm -rf $(VENV) build dist *.egg-info local_test/work .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	find fm_core container tests local_test benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find fm_core \( -name '*.so' -o -name '*.c' -o -name '*.html' \) -delete

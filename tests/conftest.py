@@ -1,0 +1,39 @@
+"""Fixtures of every room: the shared folder, the kernels of this machine, Hypothesis's profiles."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# `ci` draws the same examples every time; `dev` looks for new ones, and `thorough` for many more.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60, database=None)
+hypothesis.settings.register_profile("dev", deadline=None, max_examples=60)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test that takes `kernels` once for each implementation that this machine can run."""
+    if "kernels" in metafunc.fixturenames:
+        from fm_core.kernels import available
+
+        builds = available()
+        metafunc.parametrize("kernels", list(builds.values()), ids=list(builds))
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder beside the checkout that holds real data and real runs of the built-in."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "reference_runs").is_dir():
+        pytest.skip("../shared is absent: it holds real data and runs of the built-in that are not ours to redistribute")
+    return folder
