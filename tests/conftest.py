@@ -35,5 +35,5 @@ def shared():
     """The folder beside the checkout that holds real data and real runs of the built-in."""
     folder = ROOT.parent / "shared"
     if not (folder / "reference_runs").is_dir():
-        pytest.skip("../shared is absent: it holds real data and runs of the built-in that are not ours to redistribute")
+        pytest.skip("../shared is absent: real data, and runs of the built-in, that are not ours to redistribute")
     return folder
