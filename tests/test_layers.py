@@ -1,0 +1,111 @@
+"""Each fact of the project is known in one place: the table of docs/architecture.md, held here.
+
+import-linter holds the direction of imports among .py files (`make lint`); this reads the
+code of .py, .pyx and .pxi alike, its comments and docstrings left out.
+"""
+
+import ast
+import importlib
+import io
+import re
+import token
+import tokenize
+
+import pytest
+
+from tests.conftest import ROOT
+
+SOURCES = sorted(
+    file
+    for folder in ("fm_core", "container")
+    for suffix in ("py", "pyx", "pxi", "pxd")
+    for file in (ROOT / folder).rglob(f"*.{suffix}")
+)
+
+# fact: (what gives it away in the code, the files that may know it; a folder stands for all in it)
+FACTS = {
+    "where SageMaker's tree lies": (r"/opt/ml", ["container/contract.py", "container/settings.py"]),
+    "names of the configuration files": (
+        r"(hyperparameters|inputdataconfig|resourceconfig|checkpointconfig)\.json",
+        ["container/contract.py"],
+    ),
+    "environment variables": (
+        r"environ\s*(\.\s*get\b|\[)|\bgetenv\b",
+        ["container/settings.py", "fm_core/kernels/__init__.py"],
+    ),
+    "FIFOs": (r"\bmkfifo\b|\bS_ISFIFO\b|\bis_fifo\b", ["container/channels.py"]),
+    "exit codes": (r"\bsys\s*\.\s*exit\b|\bSystemExit\b|\b_exit\b", ["container/entrypoint.py", "container/serve.py", "container/train.py"]),
+    "Flask": (r"\bflask\b", ["container/serving/app.py"]),
+    "gunicorn": (r"\bgunicorn\b", ["container/serve.py"]),
+    "HTTP error statuses": (r"\b(4[0-2][0-9]|50[0-9])\b", ["container/serving/errors.py"]),
+    "media types": (r"\b(application|text)/[a-z]", ["container/serving/codecs.py", "container/contract.py"]),
+    "the RecordIO magic": (r"(?i)0xced7230a", ["fm_core/formats"]),
+    "compiler flags": (r"-O[23]\b|-fopenmp|-mavx|-ffast-math", []),
+    "where randomness comes from": (r"\bdefault_rng\b|\b(np|numpy) \. random\b|\bimport random\b", ["fm_core/solver.py", "fm_core/model.py"]),
+}  # fmt: skip
+
+
+def code_of(text: str) -> str:
+    """Leave out the comments and docstrings of Python or Cython text."""
+    kept = []
+    statement_begins = True
+    for item in tokenize.generate_tokens(io.StringIO(text).readline):
+        if item.type in (token.NEWLINE, token.NL, token.INDENT, token.DEDENT):
+            statement_begins = statement_begins or item.type == token.NEWLINE
+        elif item.type != tokenize.COMMENT:
+            if not (item.type == token.STRING and statement_begins):
+                kept.append(item.string)
+            statement_begins = False
+    return " ".join(kept)
+
+
+def test_docstrings_and_comments_are_left_out_and_other_strings_kept():
+    assert code_of('"""/opt/ml"""\n\ndef f():\n    """gunicorn"""  # flask\n    return "kept"\n').split() == [
+        *"def f ( ) :".split(),
+        "return",
+        '"kept"',
+    ]
+
+
+def test_there_are_sources_to_look_at():
+    assert {file.suffix for file in SOURCES} >= {".py", ".pyx", ".pxi"}
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_a_fact_is_known_in_its_place_only(fact):
+    pattern, places = FACTS[fact]
+    knows = [
+        name
+        for file in SOURCES
+        if re.search(pattern, code_of(file.read_text()))
+        and not any((name := str(file.relative_to(ROOT))) == place or name.startswith(place + "/") for place in places)
+    ]
+    assert not knows, f"{fact}: known in {', '.join(knows)}, expected only in {', '.join(places) or 'setup.py'}"
+
+
+@pytest.mark.parametrize("fact", [fact for fact, (_, places) in FACTS.items() if places])
+def test_the_place_of_a_fact_does_know_it(fact):
+    pattern, places = FACTS[fact]
+    for place in places:
+        texts = [code_of(f.read_text()) for f in SOURCES if str(f.relative_to(ROOT)).startswith(place)]
+        assert any(re.search(pattern, text) for text in texts), f"{place} no longer knows {fact}: mend this table"
+
+
+@pytest.mark.parametrize("file", [f for f in SOURCES if f.is_relative_to(ROOT / "fm_core")], ids=lambda f: f.name)
+def test_fm_core_names_nothing_of_the_container(file):
+    assert not re.search(r"\b(container|flask|gunicorn|werkzeug|http)\b", code_of(file.read_text()))
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "container").rglob("*.py")), ids=lambda f: f.name)
+def test_the_container_uses_public_names_of_fm_core_only(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fm_core":
+            module = importlib.import_module(node.module)
+            private = [a.name for a in node.names if not public(module, a.name)]
+            assert not private, f"{file.name}, line {node.lineno}: {', '.join(private)} not in {node.module}.__all__"
+
+
+def public(module, name):
+    return name in getattr(module, "__all__", ()) or (
+        hasattr(module, "__path__") and not name.startswith("_") and not hasattr(module, "__all__")
+    )

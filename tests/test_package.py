@@ -1,0 +1,108 @@
+"""The wheel: what is in it, and that its scripts run from it, far from the source tree."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SOURCE = ("fm_core", "container", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+
+
+def run(*command, **options):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build the wheel of a copy of the sources; compiled objects of the checkout are not asked for."""
+    source = tmp_path_factory.mktemp("source")
+    for name in SOURCE:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c"))
+        else:
+            shutil.copy(ROOT / name, source)
+    out = tmp_path_factory.mktemp("dist")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    run(*pip, "wheel", "--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", str(out), str(source))
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """Install the wheel in an environment of its own, which sees the dependencies of the one that runs the tests."""
+    home = tmp_path_factory.mktemp("environment")
+    venv.create(home, symlinks=True)
+    (site,) = home.glob("lib/python3*/site-packages")
+    here = Path(pytest.__file__).parents[1]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(home / "bin/python")]
+    run(*pip, "install", "--no-deps", "--no-index", str(wheel))
+    for package in dependencies(here):
+        (site / package.name).symlink_to(package)
+    return home / "bin"
+
+
+def dependencies(site):
+    """Everything in a site-packages folder but this project itself."""
+    return [
+        f for f in site.iterdir() if "factorization" not in f.name and f.suffix != ".pth" and f.name != "__pycache__"
+    ]
+
+
+@pytest.fixture
+def environment(tmp_path):
+    return {"PATH": os.environ["PATH"], "FM_OPT_ML": str(tmp_path / "opt_ml"), "HOME": str(tmp_path)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_wheel_holds_modules_compiled_and_not_their_sources(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    compiled = {Path(name).name.split(".")[0] for name in names if name.endswith(".so")}
+    expected = {f.stem for f in (ROOT / "fm_core").rglob("*.pyx")}
+    assert compiled == expected
+    folders = {Path(name).parts[0] for name in names}
+    assert all(folder in ("fm_core", "container") or folder.endswith(".dist-info") for folder in folders), folders
+    assert {Path(name).suffix for name in names if ".dist-info" not in name} == {".py", ".so"}
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_modules_come_from_the_wheel(installed, environment, tmp_path):
+    code = "import fm_core, container, fm_core.kernels; print(fm_core.__file__, container.__file__)"
+    for file in run(str(installed / "python"), "-c", code, cwd=tmp_path, env=environment).split():
+        assert Path(file).is_relative_to(installed.parent)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("command", [["train"], ["train", "train"], ["factorization-machines"]], ids=" ".join)
+def test_train_runs_from_the_wheel_and_says_what_it_misses(command, installed, environment, tmp_path):
+    (tmp_path / "opt_ml/output").mkdir(parents=True)
+    done = subprocess.run([installed / command[0], *command[1:]], cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 1
+    assert (tmp_path / "opt_ml/output/failure").read_text().startswith("ClientError: ")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("command", [["serve"], ["factorization-machines", "serve"]], ids=" ".join)
+def test_serve_runs_from_the_wheel_and_does_not_start_without_a_model(command, installed, environment, tmp_path):
+    (tmp_path / "opt_ml/model").mkdir(parents=True)
+    done = subprocess.run(
+        [installed / command[0], *command[1:]],
+        cwd=tmp_path, env=environment, check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "model" in done.stdout + done.stderr
