@@ -1,0 +1,83 @@
+"""SIGTERM and SIGINT become a flag, and a wake-up for whoever waits for data.
+
+SageMaker stops a job with SIGTERM and kills it 120 seconds later. The solver polls the
+flag between batches; a read that waits for a FIFO also watches a pipe of our own, into
+which the signal handler writes, so that it returns at once and not at the next tick.
+"""
+
+import os
+import select
+import signal
+import time
+from types import FrameType
+
+__all__ = ["Interrupted", "StopRequest"]
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the job was asked to stop
+    """A wait for data was cut short because the job has to stop."""
+
+
+class StopRequest:
+    """Whether the job was asked to stop; calling it tells.
+
+    A second signal changes nothing: the first one's work, saving the model, goes on.
+    """
+
+    def __init__(self) -> None:
+        self.signal_name = ""
+        self._wake_reader, self._wake_writer = os.pipe()
+
+    def __call__(self) -> bool:
+        return bool(self.signal_name)
+
+    def install(self) -> None:
+        """Take over SIGTERM and SIGINT; to be called from the main thread."""
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.request(signal.Signals(number).name)
+
+    def request(self, name: str) -> None:
+        """Ask for the stop. Safe inside a signal handler."""
+        if not self.signal_name:
+            self.signal_name = name
+            os.write(self._wake_writer, b"!")  # never read, so the pipe stays readable from now on
+
+    def wait(self, seconds: float, descriptor: int | None = None) -> bool:
+        """Wait until a file descriptor has something to read.
+
+        Parameters
+        ----------
+        seconds : float
+            At most so long.
+        descriptor : int, optional
+            Without one this is a sleep.
+
+        Returns
+        -------
+        ready : bool
+            False if the time ran out.
+
+        Raises
+        ------
+        Interrupted
+            The job was asked to stop, before the call or during it.
+        """
+        poll = select.poll()
+        poll.register(self._wake_reader, select.POLLIN)
+        if descriptor is not None:
+            poll.register(descriptor, select.POLLIN)
+        deadline = time.monotonic() + seconds
+        while True:
+            ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            if self():
+                raise Interrupted
+            if ready or time.monotonic() >= deadline:
+                return bool(ready)
+
+    def close(self) -> None:
+        """Free the wake-up's descriptors; a request made later is only a flag."""
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
