@@ -1,0 +1,58 @@
+"""Writing a file so that its name never stands for half of it."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["replacing", "temporary_path"]
+
+
+def temporary_path(path: Path) -> Path:
+    """Give the name beside `path` under which it is written.
+
+    One name per file, so that what a killed process left is overwritten by the next one.
+    """
+    return path.with_name(f".{path.name}.tmp")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes the name `path` when the block ends, whole and on disk.
+
+    If the block, or anything after it, fails or is interrupted, nothing is left of it
+    and `path` is what it was.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder must exist.
+
+    Yields
+    ------
+    file : binary file, seekable
+    """
+    temporary = temporary_path(path)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        # The first failure is the one to tell of.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Some network file systems cannot; the file itself is on disk and named by now.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
