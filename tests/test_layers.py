@@ -34,15 +34,21 @@ FACTS = {
         ["container/settings.py", "fm_core/kernels/__init__.py"],
     ),
     "FIFOs": (r"\bmkfifo\b|\bS_ISFIFO\b|\bis_fifo\b", ["container/channels.py"]),
-    "exit codes": (r"\bsys\s*\.\s*exit\b|\bSystemExit\b|\b_exit\b", ["container/entrypoint.py", "container/serve.py", "container/train.py"]),
+    "exit codes": (
+        r"\bsys\s*\.\s*exit\b|\bSystemExit\b|\b_exit\b",
+        ["container/entrypoint.py", "container/serve.py", "container/train.py"],
+    ),
     "Flask": (r"\bflask\b", ["container/serving/app.py"]),
     "gunicorn": (r"\bgunicorn\b", ["container/serve.py"]),
     "HTTP error statuses": (r"\b(4[0-2][0-9]|50[0-9])\b", ["container/serving/errors.py"]),
     "media types": (r"\b(application|text)/[a-z]", ["container/serving/codecs.py", "container/contract.py"]),
     "the RecordIO magic": (r"(?i)0xced7230a", ["fm_core/formats"]),
     "compiler flags": (r"-O[23]\b|-fopenmp|-mavx|-ffast-math", []),
-    "where randomness comes from": (r"\bdefault_rng\b|\b(np|numpy) \. random\b|\bimport random\b", ["fm_core/solver.py", "fm_core/model.py"]),
-}  # fmt: skip
+    "where randomness comes from": (
+        r"\bdefault_rng\b|\b(np|numpy) \. random\b|\bimport random\b",
+        ["fm_core/solver.py", "fm_core/model.py"],
+    ),
+}
 
 
 def code_of(text: str) -> str:
@@ -61,7 +67,7 @@ def code_of(text: str) -> str:
 
 def test_docstrings_and_comments_are_left_out_and_other_strings_kept():
     assert code_of('"""/opt/ml"""\n\ndef f():\n    """gunicorn"""  # flask\n    return "kept"\n').split() == [
-        *"def f ( ) :".split(),
+        *["def", "f", "(", ")", ":"],
         "return",
         '"kept"',
     ]
