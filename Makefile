@@ -13,7 +13,8 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-EXTENSION_SOURCES := $(shell find fm_core -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd')
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+EXTENSION_SOURCES := $(shell find fm_core -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd' -o -name '*.h')
 
 .PHONY: help
 help:  ## list the verbs
@@ -68,6 +69,22 @@ test: $(VENV)/.built  ## run the tests (PYTEST_ARGS adds arguments)
 demo: $(VENV)/.built  ## train and serve a model of real data, through the SageMaker contract
 	$(BIN)/python local_test/demo.py
 
+local_test/test_dir/input/data: $(VENV)/.built local_test/make_data.py
+	$(BIN)/python local_test/make_data.py
+	@touch $@
+
+.PHONY: local-train
+local-train: local_test/test_dir/input/data  ## train on the small tree of local_test, without Docker
+	local_test/train_local.sh
+
+.PHONY: local-serve
+local-serve: $(VENV)/.built  ## serve the model of local-train on port 8080, without Docker
+	local_test/serve_local.sh
+
+.PHONY: docs
+docs: $(VENV)/.installed  ## renew the tables of docs/ that are made from declarations
+	$(BIN)/python docs/make_tables.py
+
 .PHONY: bench
 bench: $(VENV)/.built  ## run every benchmark
 	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
@@ -82,8 +99,17 @@ annotate: $(VENV)/.installed  ## write Cython's annotated listings (yellow: Pyth
 wheel: $(VENV)/.installed  ## build the wheel in dist/
 	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir dist .
 
+.PHONY: image
+image:  ## build the image with Docker (IMAGE names it)
+	docker build --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+
+.PHONY: test-image
+test-image: $(VENV)/.built  ## build the image and try it on a real engine
+	$(BIN)/python -m pytest -m image tests/image $(PYTEST_ARGS)
+
 .PHONY: clean
 clean:  ## remove what make made, .venv included
 	rm -rf $(VENV) build dist *.egg-info local_test/work .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf local_test/test_dir/input/data local_test/test_dir/model local_test/test_dir/output
 	find fm_core container tests local_test benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	find fm_core \( -name '*.so' -o -name '*.c' -o -name '*.html' \) -delete
