@@ -13,20 +13,25 @@ from setuptools import Extension, setup
 
 MATH = ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
 OPENMP = ["-fopenmp"]
+# -Wno-psabi: the vectors of lanes.h are never passed from one object file to another.
+KERNEL = ["-O3", "-Wno-psabi", *MATH, *OPENMP]
 X86 = platform.machine() in ("x86_64", "AMD64")
 
+# name: (compile flags, link flags)
 EXTENSIONS = {
     "fm_core.formats._decode": (["-O3"], []),
     "fm_core.formats._encode": (["-O3"], []),
-    "fm_core.kernels._generic": (["-O3", *MATH, *OPENMP], OPENMP),
+    "fm_core.kernels._group": (["-O3"], []),
+    "fm_core.kernels._generic": (KERNEL, OPENMP),
 }
 if X86:
-    EXTENSIONS["fm_core.kernels._avx2"] = (["-O3", "-mavx2", "-mfma", *MATH, *OPENMP], OPENMP)
-    EXTENSIONS["fm_core.kernels._avx512"] = (
-        ["-O3", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512",
-         *MATH, *OPENMP],
-        OPENMP,
-    )  # fmt: skip
+    EXTENSIONS |= {
+        "fm_core.kernels._avx2": ([*KERNEL, "-mavx2", "-mfma"], OPENMP),
+        "fm_core.kernels._avx512": (
+            [*KERNEL, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+            OPENMP,
+        ),
+    }
 
 setup(
     ext_modules=cythonize(

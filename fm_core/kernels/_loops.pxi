@@ -1,0 +1,802 @@
+# The hot loops, written once: each of _generic, _avx2 and _avx512 includes this text and
+# is compiled for its instruction set.
+#
+# Plan of one training step (equations: docs/solver.md)
+#   1. rows     each row's sums s_f = sum_i v_if x_i, its score and residual;     rows in parallel
+#   2. features each feature's whole gradient, summed in row order, and its
+#               update: every touched parameter is loaded once and stored once;  features in parallel
+#   3. bias     the residuals' sum, in row order
+# No gradient buffer, no atomics; a sum is always made by one thread in one order, so the
+# result does not depend on the number of threads.
+#
+# Layout: `params` has one row [v_i | w_i] of num_factors + 1 floats per feature, `state` one
+# row [first state of v_i, w_i | second state of v_i, w_i]: one place in memory, so one
+# cache miss and not two or three. Rows are not padded to cache lines: memory stays at
+# 3 (k + 1) floats a feature. Parameters and state are separate arrays, so that the state of
+# features never seen stays untouched zero pages.
+#
+# Factors are worked on in blocks of sixteen lanes (lanes.h), four, two or one block at a
+# time with all sums in registers, then the remaining num_factors % 16 lanes.
+
+from cython.parallel cimport prange
+from libc.math cimport exp, sqrtf
+from libc.stdint cimport int32_t, int64_t
+
+import numpy as np
+
+
+cdef extern from "lanes.h" nogil:
+    ctypedef float lanes
+    lanes lanes_zero()
+    lanes lanes_set(float x)
+    lanes lanes_load(const float* p, int n)
+    void lanes_store(float* p, lanes a, int n)
+    lanes lanes_sqrt(lanes a)
+    lanes lanes_clip(lanes a, float c)
+    lanes lanes_where_zero(lanes n, lanes a, lanes b)
+    float lanes_sum(lanes a)
+    void lanes_prefetch(const float* p, Py_ssize_t n)
+
+
+cdef enum:
+    FULL = 16            # lanes of a full block
+    AHEAD = 16           # rows of `params` prefetched ahead of use in step 1
+    AHEAD_FEATURES = 6   # features prefetched ahead of use in step 2
+    ROWS_A_TASK = 32     # rows a thread takes at a time
+    FEATURES_A_TASK = 64
+
+
+# ---------------------------------------------------------------- parameters of an update
+
+cdef enum Optimizer:
+    ADAM = 0
+    SGD = 1
+    ADAGRAD = 2
+    FTRL = 3
+
+
+cdef struct Rule:
+    Optimizer optimizer
+    float rescale_grad
+    float clip_gradient      # not positive: none
+    float eps
+    float bias_lr
+    float bias_wd
+    float linear_lr
+    float linear_wd
+    float factors_lr
+    float factors_wd
+    bint use_bias
+    bint use_linear
+
+
+cdef Rule _rule(step):
+    cdef Rule rule
+    rule.optimizer = <Optimizer> <int> step.optimizer
+    rule.rescale_grad = step.rescale_grad
+    rule.clip_gradient = step.clip_gradient
+    rule.eps = step.eps
+    rule.bias_lr, rule.bias_wd = step.bias_lr, step.bias_wd
+    rule.linear_lr, rule.linear_wd = step.linear_lr, step.linear_wd
+    rule.factors_lr, rule.factors_wd = step.factors_lr, step.factors_wd
+    rule.use_bias, rule.use_linear = step.use_bias, step.use_linear
+    return rule
+
+
+# The same four formulas twice: for sixteen factors, and for one number (w_i and w0).
+# protocol.py states them; reference.py is their plain form.
+
+cdef inline void _update_lanes(
+    float* p, float* state, Py_ssize_t stride, lanes g, int n, const Rule* rule
+) noexcept nogil:
+    cdef lanes theta = lanes_load(p, n), a, b, root
+    cdef float lr = rule.factors_lr, wd = rule.factors_wd
+    cdef float beta1 = 0.9, beta2 = 0.999, rest1 = 1 - 0.9, rest2 = 1 - 0.999, one = 1, slope
+    g = g * rule.rescale_grad
+    if rule.optimizer != FTRL:
+        g = g + wd * theta
+    if rule.clip_gradient > 0:
+        g = lanes_clip(g, rule.clip_gradient)
+    if rule.optimizer == ADAM:
+        a = beta1 * lanes_load(state, n) + rest1 * g
+        b = beta2 * lanes_load(state + stride, n) + rest2 * g * g
+        lanes_store(state, a, n)
+        lanes_store(state + stride, b, n)
+        theta = theta - lr * a / (lanes_sqrt(b) + rule.eps)
+    elif rule.optimizer == SGD:
+        theta = theta - lr * g
+    elif rule.optimizer == ADAGRAD:
+        a = lanes_load(state, n) + g * g
+        lanes_store(state, a, n)
+        theta = theta - lr * g / (lanes_sqrt(a) + rule.eps)
+    elif lr > 0:
+        slope = one / lr
+        b = lanes_load(state + stride, n)
+        a = lanes_where_zero(b, lanes_set(-(slope + wd)) * theta, lanes_load(state, n))
+        root = lanes_sqrt(b)
+        b = b + g * g
+        a = a + g - (lanes_sqrt(b) - root) * slope * theta
+        lanes_store(state, a, n)
+        lanes_store(state + stride, b, n)
+        theta = lanes_set(-one) * a / ((lanes_sqrt(b) + one) * slope + wd)
+    lanes_store(p, theta, n)
+
+
+cdef inline void _update_one(
+    float* p, float* state, Py_ssize_t stride, float g, const Rule* rule, float lr, float wd
+) noexcept nogil:
+    cdef float theta = p[0], a, b, root
+    cdef float beta1 = 0.9, beta2 = 0.999, rest1 = 1 - 0.9, rest2 = 1 - 0.999
+    g = g * rule.rescale_grad
+    if rule.optimizer != FTRL:
+        g = g + wd * theta
+    if rule.clip_gradient > 0:
+        g = rule.clip_gradient if g > rule.clip_gradient else g
+        g = -rule.clip_gradient if g < -rule.clip_gradient else g
+    if rule.optimizer == ADAM:
+        a = beta1 * state[0] + rest1 * g
+        b = beta2 * state[stride] + rest2 * g * g
+        state[0] = a
+        state[stride] = b
+        p[0] = theta - lr * a / (sqrtf(b) + rule.eps)
+    elif rule.optimizer == SGD:
+        p[0] = theta - lr * g
+    elif rule.optimizer == ADAGRAD:
+        a = state[0] + g * g
+        state[0] = a
+        p[0] = theta - lr * g / (sqrtf(a) + rule.eps)
+    elif lr > 0:
+        b = state[stride]
+        a = state[0] if b != 0 else -(1 / lr + wd) * theta
+        root = sqrtf(b)
+        b = b + g * g
+        a = a + g - (sqrtf(b) - root) / lr * theta
+        state[0] = a
+        state[stride] = b
+        p[0] = -a / ((sqrtf(b) + 1) / lr + wd)
+
+
+# ---------------------------------------------------------------- 1. rows
+
+cdef struct Factors:
+    const float* V       # row i starts at V + i * V_stride
+    Py_ssize_t V_stride
+    const float* w       # w_i is at w + i * w_stride
+    Py_ssize_t w_stride
+    Py_ssize_t k
+
+
+cdef inline float _pairs4(
+    const Factors* f, Py_ssize_t at, const int32_t* keys, const float* x, Py_ssize_t n, float* sums
+) noexcept nogil:
+    # sum_f s_f^2 - sum_i v_if^2 x_i^2 over the 64 factors from `at`; s_f to sums[f] unless that is NULL
+    cdef lanes s0 = lanes_zero(), s1 = lanes_zero(), s2 = lanes_zero(), s3 = lanes_zero()
+    cdef lanes q0 = lanes_zero(), q1 = lanes_zero(), t0, t1, t2, t3
+    cdef const float* v
+    cdef Py_ssize_t j
+    for j in range(n):
+        v = f.V + keys[j] * f.V_stride + at
+        t0 = x[j] * lanes_load(v, FULL)
+        t1 = x[j] * lanes_load(v + 16, FULL)
+        t2 = x[j] * lanes_load(v + 32, FULL)
+        t3 = x[j] * lanes_load(v + 48, FULL)
+        s0 = s0 + t0
+        s1 = s1 + t1
+        s2 = s2 + t2
+        s3 = s3 + t3
+        q0 = q0 + t0 * t0
+        q1 = q1 + t1 * t1
+        q0 = q0 + t2 * t2
+        q1 = q1 + t3 * t3
+    if sums != NULL:
+        lanes_store(sums + at, s0, FULL)
+        lanes_store(sums + at + 16, s1, FULL)
+        lanes_store(sums + at + 32, s2, FULL)
+        lanes_store(sums + at + 48, s3, FULL)
+    return lanes_sum((s0 * s0 - q0) + (s1 * s1 - q1) + (s2 * s2 + s3 * s3))
+
+
+cdef inline float _pairs2(
+    const Factors* f, Py_ssize_t at, const int32_t* keys, const float* x, Py_ssize_t n, float* sums
+) noexcept nogil:
+    cdef lanes s0 = lanes_zero(), s1 = lanes_zero(), q0 = lanes_zero(), q1 = lanes_zero(), t0, t1
+    cdef const float* v
+    cdef Py_ssize_t j
+    for j in range(n):
+        v = f.V + keys[j] * f.V_stride + at
+        t0 = x[j] * lanes_load(v, FULL)
+        t1 = x[j] * lanes_load(v + 16, FULL)
+        s0 = s0 + t0
+        s1 = s1 + t1
+        q0 = q0 + t0 * t0
+        q1 = q1 + t1 * t1
+    if sums != NULL:
+        lanes_store(sums + at, s0, FULL)
+        lanes_store(sums + at + 16, s1, FULL)
+    return lanes_sum((s0 * s0 - q0) + (s1 * s1 - q1))
+
+
+cdef inline float _pairs1(
+    const Factors* f, Py_ssize_t at, int width, const int32_t* keys, const float* x, Py_ssize_t n, float* sums
+) noexcept nogil:
+    cdef lanes s = lanes_zero(), q = lanes_zero(), t
+    cdef Py_ssize_t j
+    for j in range(n):
+        t = x[j] * lanes_load(f.V + keys[j] * f.V_stride + at, width)
+        s = s + t
+        q = q + t * t
+    if sums != NULL:
+        lanes_store(sums + at, s, FULL)
+    return lanes_sum(s * s - q)
+
+
+cdef inline double _score(
+    const Factors* f, double w0, const int32_t* keys, const float* x, Py_ssize_t n, Py_ssize_t known, float* sums
+) noexcept nogil:
+    # w0 + sum_i w_i x_i + 1/2 sum_f (s_f^2 - sum_i v_if^2 x_i^2); keys[:known] may be read,
+    # so that parameters are asked for AHEAD keys before they are used, in this row or a later one
+    cdef Py_ssize_t at = 0, j
+    cdef double linear = w0, pairs = 0
+    for j in range(n):
+        if j + AHEAD < known:
+            lanes_prefetch(f.V + keys[j + AHEAD] * f.V_stride, f.k + 1)
+        linear += f.w[keys[j] * f.w_stride] * x[j]
+    while f.k - at >= 64:
+        pairs += _pairs4(f, at, keys, x, n, sums)
+        at += 64
+    if f.k - at >= 32:
+        pairs += _pairs2(f, at, keys, x, n, sums)
+        at += 32
+    if f.k - at >= 16:
+        pairs += _pairs1(f, at, FULL, keys, x, n, sums)
+        at += 16
+    if f.k - at > 0:
+        pairs += _pairs1(f, at, <int> (f.k - at), keys, x, n, sums)
+    return linear + 0.5 * pairs
+
+
+cdef inline double _sigmoid(double z) noexcept nogil:
+    return 1 / (1 + exp(-z)) if z >= 0 else exp(z) / (1 + exp(z))
+
+
+# ---------------------------------------------------------------- 2. features
+
+cdef struct Learning:
+    const Rule* rule
+    float* params            # [v_i | w_i], rows of k + 1
+    float* state             # rows of n_states * (k + 1)
+    Py_ssize_t k
+    Py_ssize_t n_states
+    const float* sums        # s_f of each row, rows of sums_stride
+    Py_ssize_t sums_stride
+    const float* residuals
+
+
+cdef inline void _factors4(
+    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n, float squares
+) noexcept nogil:
+    # sum_r e_r (x_r s_rf - x_r^2 v_if) over the 64 factors from `at`, and their update
+    cdef lanes g0 = lanes_zero(), g1 = lanes_zero(), g2 = lanes_zero(), g3 = lanes_zero()
+    cdef const float* s
+    cdef float e
+    cdef Py_ssize_t j, width = a.k + 1
+    for j in range(n):
+        s = a.sums + rows[j] * a.sums_stride + at
+        e = a.residuals[rows[j]] * x[j]
+        g0 = g0 + e * lanes_load(s, FULL)
+        g1 = g1 + e * lanes_load(s + 16, FULL)
+        g2 = g2 + e * lanes_load(s + 32, FULL)
+        g3 = g3 + e * lanes_load(s + 48, FULL)
+    cdef float* p = a.params + i * width + at
+    cdef float* state = a.state + i * a.n_states * width + at
+    _update_lanes(p, state, width, g0 - squares * lanes_load(p, FULL), FULL, a.rule)
+    _update_lanes(p + 16, state + 16, width, g1 - squares * lanes_load(p + 16, FULL), FULL, a.rule)
+    _update_lanes(p + 32, state + 32, width, g2 - squares * lanes_load(p + 32, FULL), FULL, a.rule)
+    _update_lanes(p + 48, state + 48, width, g3 - squares * lanes_load(p + 48, FULL), FULL, a.rule)
+
+
+cdef inline void _factors2(
+    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n, float squares
+) noexcept nogil:
+    cdef lanes g0 = lanes_zero(), g1 = lanes_zero()
+    cdef const float* s
+    cdef float e
+    cdef Py_ssize_t j, width = a.k + 1
+    for j in range(n):
+        s = a.sums + rows[j] * a.sums_stride + at
+        e = a.residuals[rows[j]] * x[j]
+        g0 = g0 + e * lanes_load(s, FULL)
+        g1 = g1 + e * lanes_load(s + 16, FULL)
+    cdef float* p = a.params + i * width + at
+    cdef float* state = a.state + i * a.n_states * width + at
+    _update_lanes(p, state, width, g0 - squares * lanes_load(p, FULL), FULL, a.rule)
+    _update_lanes(p + 16, state + 16, width, g1 - squares * lanes_load(p + 16, FULL), FULL, a.rule)
+
+
+cdef inline void _factors1(
+    const Learning* a, Py_ssize_t i, Py_ssize_t at, int block, const int32_t* rows, const float* x, Py_ssize_t n,
+    float squares,
+) noexcept nogil:
+    cdef lanes g = lanes_zero()
+    cdef Py_ssize_t j, width = a.k + 1
+    for j in range(n):
+        g = g + a.residuals[rows[j]] * x[j] * lanes_load(a.sums + rows[j] * a.sums_stride + at, FULL)
+    cdef float* p = a.params + i * width + at
+    _update_lanes(
+        p, a.state + i * a.n_states * width + at, width, g - squares * lanes_load(p, block), block, a.rule
+    )
+
+
+cdef inline void _learn(
+    const Learning* a, Py_ssize_t i, const int32_t* rows, const float* x, Py_ssize_t n
+) noexcept nogil:
+    # feature i occurs in n rows, with the values x
+    cdef Py_ssize_t at = 0, j, width = a.k + 1
+    cdef double linear = 0, squares = 0, e
+    for j in range(n):
+        e = a.residuals[rows[j]] * x[j]
+        linear += e
+        squares += e * x[j]
+    while a.k - at >= 64:
+        _factors4(a, i, at, rows, x, n, <float> squares)
+        at += 64
+    if a.k - at >= 32:
+        _factors2(a, i, at, rows, x, n, <float> squares)
+        at += 32
+    if a.k - at >= 16:
+        _factors1(a, i, at, FULL, rows, x, n, <float> squares)
+        at += 16
+    if a.k - at > 0:
+        _factors1(a, i, at, <int> (a.k - at), rows, x, n, <float> squares)
+    if a.rule.use_linear:
+        _update_one(
+            a.params + i * width + a.k, a.state + i * a.n_states * width + a.k, width,
+            <float> linear, a.rule, a.rule.linear_lr, a.rule.linear_wd,
+        )
+
+
+cdef inline Py_ssize_t _first_not_below(const int32_t* features, Py_ssize_t n, Py_ssize_t i) noexcept nogil:
+    cdef Py_ssize_t low = 0, high = n, middle
+    while low < high:
+        middle = (low + high) // 2
+        if features[middle] < i:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef void _learn_touched(
+    const Learning* a, const int32_t* features, const int64_t* starts, Py_ssize_t n_features,
+    const int32_t* rows, const float* x, int num_threads,
+) noexcept nogil:
+    cdef Py_ssize_t j, next_, width = a.k + 1
+    for j in prange(n_features, num_threads=num_threads, schedule="dynamic", chunksize=FEATURES_A_TASK):
+        if j + AHEAD_FEATURES < n_features:
+            next_ = features[j + AHEAD_FEATURES]
+            lanes_prefetch(a.params + next_ * width, width)
+            lanes_prefetch(a.state + next_ * a.n_states * width, a.n_states * width)
+        _learn(a, features[j], rows + starts[j], x + starts[j], starts[j + 1] - starts[j])
+
+
+cdef void _learn_all(
+    const Learning* a, Py_ssize_t feature_dim, const int32_t* features, const int64_t* starts, Py_ssize_t n_features,
+    const int32_t* rows, const float* x, int num_threads,
+) noexcept nogil:
+    # every feature, those without an occurrence with a gradient of zero (their decay and moments go on)
+    cdef Py_ssize_t task, i, j, n_tasks = (feature_dim + FEATURES_A_TASK - 1) // FEATURES_A_TASK
+    for task in prange(n_tasks, num_threads=num_threads, schedule="dynamic", chunksize=16):
+        j = _first_not_below(features, n_features, task * FEATURES_A_TASK)
+        for i in range(task * FEATURES_A_TASK, min((task + 1) * FEATURES_A_TASK, feature_dim)):
+            if j < n_features and features[j] == i:
+                _learn(a, i, rows + starts[j], x + starts[j], starts[j + 1] - starts[j])
+                j = j + 1
+            else:
+                _learn(a, i, rows, x, 0)
+
+
+cdef void _learn_bias(
+    float* bias, const float* residuals, Py_ssize_t n_rows, const Rule* rule
+) noexcept nogil:
+    cdef double g = 0
+    cdef Py_ssize_t r
+    for r in range(n_rows):
+        g += residuals[r]
+    if rule.use_bias:
+        _update_one(bias, bias + 1, 1, <float> g, rule, rule.bias_lr, rule.bias_wd)
+
+
+# ---------------------------------------------------------------- dense rows
+#
+# The same three steps on a matrix. A task is a few rows (then a few features), walked in
+# strips of the other axis that stay in the second-level cache.
+
+cdef enum:
+    STRIP = 512          # features, of a strip of step 1
+    ROWS_A_STRIP = 64    # rows, of a strip of step 2 (a range's step has to be a literal)
+
+
+cdef inline void _dense_sums(
+    const Factors* f, const float* X, Py_ssize_t stride, Py_ssize_t at, int block, Py_ssize_t begin, Py_ssize_t end,
+    float* sums, Py_ssize_t sums_stride, int n_rows,
+) noexcept nogil:
+    # adds sum_i x_ri v_if over the strip begin:end of features to the sums of four rows; fewer rows
+    # than four are worked on as if the last were there again
+    cdef Py_ssize_t r1 = min(1, n_rows - 1), r2 = min(2, n_rows - 1), r3 = min(3, n_rows - 1), i
+    cdef const float* x0 = X
+    cdef const float* x1 = X + r1 * stride
+    cdef const float* x2 = X + r2 * stride
+    cdef const float* x3 = X + r3 * stride
+    cdef lanes s0 = lanes_load(sums + at, FULL), s1 = lanes_load(sums + r1 * sums_stride + at, FULL)
+    cdef lanes s2 = lanes_load(sums + r2 * sums_stride + at, FULL), s3 = lanes_load(sums + r3 * sums_stride + at, FULL)
+    cdef lanes v
+    for i in range(begin, end):
+        v = lanes_load(f.V + i * f.V_stride + at, block)
+        s0 = s0 + x0[i] * v
+        s1 = s1 + x1[i] * v
+        s2 = s2 + x2[i] * v
+        s3 = s3 + x3[i] * v
+    lanes_store(sums + at, s0, FULL)
+    lanes_store(sums + r1 * sums_stride + at, s1, FULL)
+    lanes_store(sums + r2 * sums_stride + at, s2, FULL)
+    lanes_store(sums + r3 * sums_stride + at, s3, FULL)
+
+
+cdef inline double _dense_dot(const float* x, const float* w, const float* squares, Py_ssize_t n) noexcept nogil:
+    # sum_i w_i x_i - 1/2 sum_i squares_i x_i^2
+    cdef lanes a = lanes_zero(), b = lanes_zero(), t
+    cdef float half = 0.5
+    cdef Py_ssize_t i = 0
+    while n - i >= FULL:
+        t = lanes_load(x + i, FULL)
+        a = a + t * lanes_load(w + i, FULL)
+        b = b + t * t * lanes_load(squares + i, FULL)
+        i += FULL
+    if n > i:
+        t = lanes_load(x + i, <int> (n - i))
+        a = a + t * lanes_load(w + i, <int> (n - i))
+        b = b + t * t * lanes_load(squares + i, <int> (n - i))
+    return <double> lanes_sum(a) - half * <double> lanes_sum(b)
+
+
+cdef void _dense_score(
+    const Factors* f, double w0, const float* w, const float* squares, const float* X, Py_ssize_t width,
+    Py_ssize_t n_rows, float* sums, Py_ssize_t sums_stride, double* z,
+) noexcept nogil:
+    # the scores of a task's rows; w and squares (sum_f v_if^2) are contiguous
+    cdef Py_ssize_t r, at, begin, end
+    cdef double pairs
+    cdef lanes s
+    for r in range(n_rows):
+        at = 0
+        while at < sums_stride:
+            lanes_store(sums + r * sums_stride + at, lanes_zero(), FULL)
+            at += FULL
+    begin = 0
+    while begin < width:
+        end = min(begin + STRIP, width)
+        at = 0
+        while at < f.k:
+            r = 0
+            while r < n_rows:
+                _dense_sums(
+                    f, X + r * width, width, at, <int> min(FULL, f.k - at), begin, end,
+                    sums + r * sums_stride, sums_stride, <int> min(4, n_rows - r),
+                )
+                r += 4
+            at += FULL
+        begin = end
+    for r in range(n_rows):
+        pairs = 0
+        at = 0
+        while at < f.k:
+            s = lanes_load(sums + r * sums_stride + at, FULL)
+            pairs += lanes_sum(s * s)
+            at += FULL
+        z[r] = w0 + 0.5 * pairs + _dense_dot(X + r * width, w, squares, width)
+
+
+cdef inline void _dense_gradients(
+    const Learning* a, const float* X, Py_ssize_t stride, Py_ssize_t at, Py_ssize_t n_rows, float* g, Py_ssize_t g_stride
+) noexcept nogil:
+    # adds sum_r e_r x_ri s_rf to the gradients of eight features
+    cdef lanes g0 = lanes_load(g, FULL), g1 = lanes_load(g + g_stride, FULL)
+    cdef lanes g2 = lanes_load(g + 2 * g_stride, FULL), g3 = lanes_load(g + 3 * g_stride, FULL)
+    cdef lanes g4 = lanes_load(g + 4 * g_stride, FULL), g5 = lanes_load(g + 5 * g_stride, FULL)
+    cdef lanes g6 = lanes_load(g + 6 * g_stride, FULL), g7 = lanes_load(g + 7 * g_stride, FULL)
+    cdef lanes s
+    cdef const float* x = X
+    cdef Py_ssize_t r
+    for r in range(n_rows):
+        s = a.residuals[r] * lanes_load(a.sums + r * a.sums_stride + at, FULL)
+        g0 = g0 + x[0] * s
+        g1 = g1 + x[1] * s
+        g2 = g2 + x[2] * s
+        g3 = g3 + x[3] * s
+        g4 = g4 + x[4] * s
+        g5 = g5 + x[5] * s
+        g6 = g6 + x[6] * s
+        g7 = g7 + x[7] * s
+        x += stride
+    lanes_store(g, g0, FULL)
+    lanes_store(g + g_stride, g1, FULL)
+    lanes_store(g + 2 * g_stride, g2, FULL)
+    lanes_store(g + 3 * g_stride, g3, FULL)
+    lanes_store(g + 4 * g_stride, g4, FULL)
+    lanes_store(g + 5 * g_stride, g5, FULL)
+    lanes_store(g + 6 * g_stride, g6, FULL)
+    lanes_store(g + 7 * g_stride, g7, FULL)
+
+
+cdef inline void _dense_gradient(
+    const Learning* a, const float* X, Py_ssize_t stride, Py_ssize_t at, Py_ssize_t n_rows, float* g
+) noexcept nogil:
+    # the same for one feature
+    cdef lanes g0 = lanes_load(g, FULL)
+    cdef Py_ssize_t r
+    for r in range(n_rows):
+        g0 = g0 + X[r * stride] * (a.residuals[r] * lanes_load(a.sums + r * a.sums_stride + at, FULL))
+    lanes_store(g, g0, FULL)
+
+
+cdef void _dense_learn(
+    const Learning* a, const float* X, Py_ssize_t width, Py_ssize_t n_rows, Py_ssize_t first, Py_ssize_t n, float* g
+) noexcept nogil:
+    # the gradients and updates of features first:first + n, n at most FULL; g is scratch of
+    # FULL * sums_stride floats
+    cdef Learning strip
+    cdef Py_ssize_t i, at, row, rows, columns = a.k + 1
+    cdef lanes linear = lanes_zero(), squares = lanes_zero(), x
+    cdef float e
+    cdef float[16] linear_of, squares_of
+    cdef float* p
+    cdef float* state
+    for at in range(0, FULL * a.sums_stride, 16):
+        lanes_store(g + at, lanes_zero(), FULL)
+    strip = a[0]
+    for row in range(0, n_rows, 64):
+        rows = min(<Py_ssize_t> ROWS_A_STRIP, n_rows - row)
+        strip.sums = a.sums + row * a.sums_stride
+        strip.residuals = a.residuals + row
+        for at in range(0, a.k, 16):
+            i = 0
+            while i + 8 <= n:
+                _dense_gradients(
+                    &strip, X + row * width + first + i, width, at, rows, g + i * a.sums_stride + at, a.sums_stride
+                )
+                i += 8
+            while i < n:
+                _dense_gradient(&strip, X + row * width + first + i, width, at, rows, g + i * a.sums_stride + at)
+                i += 1
+    for row in range(n_rows):
+        x = lanes_load(X + row * width + first, <int> n)
+        e = a.residuals[row]
+        linear = linear + e * x
+        squares = squares + e * x * x
+    lanes_store(linear_of, linear, FULL)
+    lanes_store(squares_of, squares, FULL)
+    for i in range(n):
+        p = a.params + (first + i) * columns
+        state = a.state + (first + i) * a.n_states * columns
+        for at in range(0, a.k, 16):
+            rows = min(<Py_ssize_t> FULL, a.k - at)
+            _update_lanes(
+                p + at, state + at, columns,
+                lanes_load(g + i * a.sums_stride + at, FULL) - squares_of[i] * lanes_load(p + at, <int> rows),
+                <int> rows, a.rule,
+            )
+        if a.rule.use_linear:
+            _update_one(p + a.k, state + a.k, columns, linear_of[i], a.rule, a.rule.linear_lr, a.rule.linear_wd)
+
+
+# ---------------------------------------------------------------- what Python calls
+
+cdef Py_ssize_t _padded(Py_ssize_t k) noexcept nogil:
+    return (k + FULL - 1) // FULL * FULL
+
+
+def train_sparse(
+    const int64_t[::1] indptr,
+    const int32_t[::1] indices,
+    const float[::1] values,
+    const float[::1] labels,
+    const int32_t[::1] features,
+    const int64_t[::1] starts,
+    const int32_t[::1] rows,
+    const float[::1] row_values,
+    float[:, ::1] params,
+    float[:, ::1] state,
+    float[::1] bias,
+    float[:, ::1] sums,
+    float[::1] residuals,
+    float[::1] scores,
+    bint classify,
+    bint lazy,
+    step,
+    int num_threads,
+):
+    """One update from a sparse batch: see protocol.py."""
+    cdef Rule rule = _rule(step)
+    cdef Py_ssize_t n_rows = labels.shape[0], n_entries = indices.shape[0], n_features = features.shape[0], r
+    cdef Factors f
+    cdef Learning a
+    cdef double z
+    f.k = params.shape[1] - 1
+    f.V = &params[0, 0]
+    f.V_stride = f.k + 1
+    f.w = f.V + f.k
+    f.w_stride = f.k + 1
+    a.rule = &rule
+    a.params = &params[0, 0]
+    a.n_states = state.shape[1] // (f.k + 1)
+    a.state = &state[0, 0] if a.n_states else NULL
+    a.k = f.k
+    a.sums = &sums[0, 0]
+    a.sums_stride = sums.shape[1]
+    a.residuals = &residuals[0]
+    cdef const int32_t* keys = &indices[0] if n_entries else NULL
+    cdef const float* x = &values[0] if n_entries else NULL
+    cdef const int32_t* touched = &features[0] if n_features else NULL
+    cdef const int32_t* row_of = &rows[0] if n_entries else NULL
+    cdef const float* x_of = &row_values[0] if n_entries else NULL
+    cdef double w0 = bias[0]
+    with nogil:
+        for r in prange(n_rows, num_threads=num_threads, schedule="dynamic", chunksize=ROWS_A_TASK):
+            z = _score(
+                &f, w0, keys + indptr[r], x + indptr[r], indptr[r + 1] - indptr[r], n_entries - indptr[r],
+                &sums[0, 0] + r * sums.shape[1],
+            )
+            z = _sigmoid(z) if classify else z
+            scores[r] = <float> z
+            residuals[r] = <float> (z - labels[r])
+        if lazy:
+            _learn_touched(&a, touched, &starts[0], n_features, row_of, x_of, num_threads)
+        else:
+            _learn_all(&a, params.shape[0], touched, &starts[0], n_features, row_of, x_of, num_threads)
+        _learn_bias(&bias[0], &residuals[0], n_rows, &rule)
+
+
+def train_dense(
+    const float[:, ::1] X,
+    const float[::1] labels,
+    float[:, ::1] params,
+    float[:, ::1] state,
+    float[::1] bias,
+    float[:, ::1] sums,
+    float[::1] residuals,
+    float[::1] scores,
+    float[::1] w,
+    float[::1] squares,
+    float[:, ::1] gradients,
+    bint classify,
+    step,
+    int num_threads,
+):
+    """One update from a dense batch: see protocol.py."""
+    cdef Rule rule = _rule(step)
+    cdef Py_ssize_t n_rows = X.shape[0], width = X.shape[1], task, r, i, n
+    cdef Py_ssize_t row_tasks = (n_rows + ROWS_A_TASK - 1) // ROWS_A_TASK
+    cdef Py_ssize_t feature_tasks = (width + FULL - 1) // FULL
+    cdef Factors f
+    cdef Learning a
+    cdef double w0 = bias[0], score
+    cdef double[::1] z = _doubles(n_rows)
+    f.k = params.shape[1] - 1
+    f.V = &params[0, 0]
+    f.V_stride = f.k + 1
+    a.rule = &rule
+    a.params = &params[0, 0]
+    a.n_states = state.shape[1] // (f.k + 1)
+    a.state = &state[0, 0] if a.n_states else NULL
+    a.k = f.k
+    a.sums = &sums[0, 0]
+    a.sums_stride = sums.shape[1]
+    a.residuals = &residuals[0]
+    with nogil:
+        _squares(&f, &params[0, 0] + f.k, f.k + 1, width, &w[0], &squares[0], num_threads)
+        for task in prange(row_tasks, num_threads=num_threads, schedule="dynamic"):
+            r = task * ROWS_A_TASK
+            n = min(<Py_ssize_t> ROWS_A_TASK, n_rows - r)
+            _dense_score(
+                &f, w0, &w[0], &squares[0], &X[0, 0] + r * width, width, n,
+                &sums[0, 0] + r * sums.shape[1], sums.shape[1], &z[0] + r,
+            )
+        for r in range(n_rows):
+            score = _sigmoid(z[r]) if classify else z[r]
+            scores[r] = <float> score
+            residuals[r] = <float> (score - labels[r])
+        for task in prange(feature_tasks, num_threads=num_threads, schedule="static"):
+            i = task * FULL
+            _dense_learn(
+                &a, &X[0, 0], width, n_rows, i, min(<Py_ssize_t> FULL, width - i),
+                &gradients[0, 0] + task * gradients.shape[1],
+            )
+        _learn_bias(&bias[0], &residuals[0], n_rows, &rule)
+
+
+cdef void _squares(
+    const Factors* f, const float* w, Py_ssize_t w_stride, Py_ssize_t width, float* w_out, float* squares,
+    int num_threads,
+) noexcept nogil:
+    # w, contiguous, and sum_f v_if^2 of each feature
+    cdef Py_ssize_t i, at
+    cdef float total
+    cdef lanes v
+    for i in prange(width, num_threads=num_threads, schedule="static"):
+        total = 0
+        for at in range(0, f.k, 16):
+            v = lanes_load(f.V + i * f.V_stride + at, <int> min(<Py_ssize_t> FULL, f.k - at))
+            total = total + lanes_sum(v * v)
+        squares[i] = total
+        w_out[i] = w[i * w_stride]
+
+
+def predict_sparse(
+    const int64_t[::1] indptr,
+    const int32_t[::1] indices,
+    const float[::1] values,
+    double w0,
+    const float[:] w,
+    const float[:, :] V,
+    float[::1] scores,
+    bint classify,
+    int num_threads,
+):
+    """Score sparse rows: see protocol.py."""
+    cdef Py_ssize_t n_rows = scores.shape[0], n_entries = indices.shape[0], r
+    cdef Factors f
+    cdef double z
+    f.k = V.shape[1]
+    f.V = &V[0, 0]
+    f.V_stride = V.strides[0] // <Py_ssize_t> sizeof(float)
+    f.w = &w[0]
+    f.w_stride = w.strides[0] // <Py_ssize_t> sizeof(float)
+    cdef const int32_t* keys = &indices[0] if n_entries else NULL
+    cdef const float* x = &values[0] if n_entries else NULL
+    with nogil:
+        for r in prange(n_rows, num_threads=num_threads, schedule="dynamic", chunksize=ROWS_A_TASK):
+            z = _score(
+                &f, w0, keys + indptr[r], x + indptr[r], indptr[r + 1] - indptr[r], n_entries - indptr[r], NULL
+            )
+            scores[r] = <float> (_sigmoid(z) if classify else z)
+
+
+def predict_dense(
+    const float[:, ::1] X,
+    double w0,
+    const float[:] w,
+    const float[:, :] V,
+    float[::1] scores,
+    bint classify,
+    int num_threads,
+):
+    """Score dense rows: see protocol.py."""
+    cdef Py_ssize_t n_rows = X.shape[0], width = X.shape[1], task, r, n
+    cdef Py_ssize_t n_tasks = (n_rows + ROWS_A_TASK - 1) // ROWS_A_TASK
+    cdef Factors f
+    f.k = V.shape[1]
+    f.V = &V[0, 0]
+    f.V_stride = V.strides[0] // <Py_ssize_t> sizeof(float)
+    cdef Py_ssize_t sums_stride = _padded(f.k), w_stride = w.strides[0] // <Py_ssize_t> sizeof(float)
+    cdef double[::1] z = _doubles(n_rows)
+    cdef float[::1] sums = _floats(n_tasks * ROWS_A_TASK * sums_stride)
+    cdef float[::1] w_row = _floats(width), squares = _floats(width)
+    with nogil:
+        _squares(&f, &w[0], w_stride, width, &w_row[0], &squares[0], num_threads)
+        for task in prange(n_tasks, num_threads=num_threads, schedule="dynamic"):
+            r = task * ROWS_A_TASK
+            n = min(<Py_ssize_t> ROWS_A_TASK, n_rows - r)
+            _dense_score(
+                &f, w0, &w_row[0], &squares[0], &X[0, 0] + r * width, width, n,
+                &sums[0] + r * sums_stride, sums_stride, &z[0] + r,
+            )
+        for r in range(n_rows):
+            scores[r] = <float> (_sigmoid(z[r]) if classify else z[r])
+
+
+def _doubles(Py_ssize_t n):
+    return np.empty(n, np.float64)
+
+
+def _floats(Py_ssize_t n):
+    return np.empty(n, np.float32)

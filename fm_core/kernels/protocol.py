@@ -1,0 +1,151 @@
+"""What every build of the kernels offers, and the one step of each optimizer.
+
+The equations (z a row's score before the logistic function, y its label, e its residual)::
+
+    z    = w0 + sum_i w_i x_i + 1/2 sum_f (s_f^2 - sum_i v_if^2 x_i^2),   s_f = sum_i v_if x_i     [1]_
+    e    = z - y                  regressor
+    e    = sigmoid(z) - y         classifier
+    G_w0 = sum e,    G_wi = sum e x_i,    G_vif = sum e (x_i s_f - x_i^2 v_if)     over the rows of a batch
+
+With g = rescale_grad * G + wd * theta, then limited to [-clip_gradient, clip_gradient] if that is
+positive (weight decay inside the limit, as MXNet's Adam has it), a parameter theta moves by
+
+=======  =====================================================================================
+adam     m <- .9 m + .1 g;  u <- .999 u + .001 g^2;  theta <- theta - lr m / (sqrt(u) + eps)   [2]_
+         with lr already times sqrt(1 - .999^t) / (1 - .9^t), t the number of batches so far
+sgd      theta <- theta - lr g
+adagrad  h <- h + g^2;  theta <- theta - lr g / (sqrt(h) + eps)                                [3]_
+ftrl     n' = n + g^2;  z <- z + g - (sqrt(n') - sqrt(n)) / lr theta;  n <- n'
+         theta <- -z / ((1 + sqrt(n)) / lr + wd)                                               [4]_
+         where g is without wd (it is the L2 term of the last line), there is no L1 term, and
+         z starts where theta keeps its initial value: z = -(1 / lr + wd) theta at n = 0
+=======  =====================================================================================
+
+References
+----------
+.. [1] S. Rendle, "Factorization Machines", ICDM 2010, lemma 3.1.
+.. [2] D. Kingma, J. Ba, "Adam: a Method for Stochastic Optimization", ICLR 2015, end of section 2
+       (eps outside the bias correction, as in MXNet 1.9.1, python/mxnet/optimizer.py).
+.. [3] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods", JMLR 12, 2011.
+.. [4] H. B. McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1.
+"""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LANES", "OPTIMIZERS", "Kernels", "Step"]
+
+Floats = NDArray[np.float32]
+
+#: Rows of `sums` are padded to a multiple of this many floats.
+LANES = 16
+
+#: Name of each optimizer: its number, and how many numbers of state each parameter has.
+OPTIMIZERS = {"adam": (0, 2), "sgd": (1, 0), "adagrad": (2, 1), "ftrl": (3, 2)}
+
+
+class Step(NamedTuple):
+    """The rates of one update, all but `optimizer` and the two switches in float32.
+
+    ``clip_gradient`` of 0 means none. Learning rates are final: base rate, multiplier
+    and Adam's bias correction multiplied.
+    """
+
+    optimizer: int
+    rescale_grad: float
+    clip_gradient: float
+    eps: float
+    bias_lr: float
+    bias_wd: float
+    linear_lr: float
+    linear_wd: float
+    factors_lr: float
+    factors_wd: float
+    use_bias: bool
+    use_linear: bool
+
+
+class Kernels(Protocol):
+    """The functions of one build. Arguments are C-contiguous and checked; nothing is checked again.
+
+    Attributes
+    ----------
+    params : ndarray of float32, shape (feature_dim, num_factors + 1)
+        Row i is ``[v_i | w_i]``. Changed in place.
+    state : ndarray of float32, shape (feature_dim, n_states * (num_factors + 1))
+        Row i is the first state of ``[v_i | w_i]``, then the second. Changed in place.
+    bias : ndarray of float32, shape (3,)
+        w0 and its states. Changed in place.
+    sums, residuals, scores : ndarray of float32
+        Outputs: s_f of each row, shape (n_rows, num_factors rounded up to LANES); e of
+        each row; the prediction of each row before the update.
+    num_threads : int
+        At least 1; the result does not depend on it.
+    """
+
+    def train_sparse(
+        self,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        values: Floats,
+        labels: Floats,
+        features: NDArray[np.int32],
+        starts: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        row_values: Floats,
+        params: Floats,
+        state: Floats,
+        bias: Floats,
+        sums: Floats,
+        residuals: Floats,
+        scores: Floats,
+        classify: bool,
+        lazy: bool,
+        step: Step,
+        num_threads: int,
+    ) -> None:
+        """One update from CSR rows; `features`, `starts`, `rows` and `row_values` are `group`'s of the same rows."""
+
+    def train_dense(
+        self,
+        X: Floats,
+        labels: Floats,
+        params: Floats,
+        state: Floats,
+        bias: Floats,
+        sums: Floats,
+        residuals: Floats,
+        scores: Floats,
+        w: Floats,
+        squares: Floats,
+        gradients: Floats,
+        classify: bool,
+        step: Step,
+        num_threads: int,
+    ) -> None:
+        """One update from dense rows.
+
+        Scratch: `w` and `squares` of shape (feature_dim,), `gradients` of shape
+        (ceil(feature_dim / LANES), LANES * sums.shape[1]).
+        """
+
+    def predict_sparse(
+        self,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        values: Floats,
+        w0: float,
+        w: Floats,
+        V: Floats,
+        scores: Floats,
+        classify: bool,
+        num_threads: int,
+    ) -> None:
+        """Score CSR rows into `scores`; `w` may be strided, `V` has contiguous rows."""
+
+    def predict_dense(
+        self, X: Floats, w0: float, w: Floats, V: Floats, scores: Floats, classify: bool, num_threads: int
+    ) -> None:
+        """Score dense rows into `scores`."""

@@ -1,0 +1,105 @@
+"""The kernels in plain NumPy, obvious and slow: the specification the compiled builds are tested against.
+
+One row and one feature at a time, in float64, straight from the equations of protocol.py.
+"""
+
+import numpy as np
+
+__all__ = ["predict_dense", "predict_sparse", "train_dense", "train_sparse"]
+
+
+def train_sparse(
+    indptr, indices, values, labels, features, starts, rows, row_values,
+    params, state, bias, sums, residuals, scores, classify, lazy, step, num_threads,
+):  # fmt: skip
+    """See `protocol.Kernels.train_sparse`."""
+    X = _dense_rows(indptr, indices, values, len(params))
+    touched = np.unique(indices) if lazy else np.arange(len(params))
+    _train(X, touched, labels, params, state, bias, sums, residuals, scores, classify, step)
+
+
+def train_dense(
+    X, labels, params, state, bias, sums, residuals, scores, w, squares, gradients, classify, step, num_threads
+):
+    """See `protocol.Kernels.train_dense`."""
+    _train(X, np.arange(len(params)), labels, params, state, bias, sums, residuals, scores, classify, step)
+
+
+def predict_sparse(indptr, indices, values, w0, w, V, scores, classify, num_threads):
+    """See `protocol.Kernels.predict_sparse`."""
+    predict_dense(_dense_rows(indptr, indices, values, len(w)), w0, w, V, scores, classify, num_threads)
+
+
+def predict_dense(X, w0, w, V, scores, classify, num_threads):
+    """See `protocol.Kernels.predict_dense`."""
+    for r, x in enumerate(X):
+        z, _ = _score(x.astype(float), float(w0), w.astype(float), V.astype(float))
+        scores[r] = _sigmoid(z) if classify else z
+
+
+def _dense_rows(indptr, indices, values, feature_dim):
+    X = np.zeros((len(indptr) - 1, feature_dim))
+    for r in range(len(X)):
+        for j in range(indptr[r], indptr[r + 1]):
+            X[r, indices[j]] += values[j]
+    return X
+
+
+def _score(x, w0, w, V):
+    s = x @ V
+    return w0 + x @ w + 0.5 * np.sum(s**2 - x**2 @ V**2), s
+
+
+def _sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def _train(X, touched, labels, params, state, bias, sums, residuals, scores, classify, step):
+    X, width, k = X.astype(float), params.shape[1], params.shape[1] - 1
+    V, w = params[:, :k].astype(float), params[:, k].astype(float)
+    sums[:] = 0
+    for r, x in enumerate(X):
+        z, s = _score(x, float(bias[0]), w, V)
+        sums[r, :k] = s
+        scores[r] = _sigmoid(z) if classify else z
+        residuals[r] = (_sigmoid(z) if classify else z) - labels[r]
+    n_states = state.shape[1] // width
+    for i in touched:
+        x, e, s = X[:, i], residuals.astype(float), sums[:, :k].astype(float)
+        gradient = np.append((e * x) @ s - (e @ x**2) * V[i], e @ x)
+        lr = np.append(np.full(k, step.factors_lr), step.linear_lr)
+        wd = np.append(np.full(k, step.factors_wd), step.linear_wd)
+        states = state[i].reshape(n_states, width).astype(float)
+        theta = _update(params[i].astype(float), states, gradient, lr, wd, step)
+        changed = width if step.use_linear else k
+        params[i, :changed] = theta[:changed]
+        state[i].reshape(n_states, width)[:, :changed] = states[:, :changed]
+    if step.use_bias:
+        states = bias[1:, np.newaxis].astype(float)
+        gradient, lr, wd = np.array([residuals.astype(float).sum()]), step.bias_lr, step.bias_wd
+        bias[0] = _update(bias[:1].astype(float), states, gradient, np.array([lr]), np.array([wd]), step)[0]
+        bias[1:] = states[:, 0]
+
+
+def _update(theta, states, gradient, lr, wd, step):
+    """Give the new theta; `states` changes in place."""
+    g = step.rescale_grad * gradient + (wd * theta if step.optimizer != 3 else 0)
+    if step.clip_gradient > 0:
+        g = np.clip(g, -step.clip_gradient, step.clip_gradient)
+    if step.optimizer == 0:
+        states[0] = 0.9 * states[0] + 0.1 * g
+        states[1] = 0.999 * states[1] + 0.001 * g**2
+        return theta - lr * states[0] / (np.sqrt(states[1]) + step.eps)
+    if step.optimizer == 1:
+        return theta - lr * g
+    if step.optimizer == 2:
+        states[0] += g**2
+        return theta - lr * g / (np.sqrt(states[0]) + step.eps)
+    moves = lr > 0
+    slope = 1 / np.where(moves, lr, 1)
+    n = states[1] + g**2
+    z = np.where(states[1] == 0, -(slope + wd) * theta, states[0])
+    z = z + g - (np.sqrt(n) - np.sqrt(states[1])) * slope * theta
+    states[0] = np.where(moves, z, states[0])
+    states[1] = np.where(moves, n, states[1])
+    return np.where(moves, -z / ((1 + np.sqrt(n)) * slope + wd), theta)

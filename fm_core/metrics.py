@@ -1,0 +1,91 @@
+"""Streaming metrics: sums over scored rows, in float64, and the values they give.
+
+Names are the built-in's, in the order of its log. Training values are running means of
+scores taken before each update; a row counts once (the built-in pads the last batch of
+an epoch to a full one in its training values; ours does not).
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ClassifierMetrics", "Metrics", "RegressorMetrics", "metrics_for"]
+
+
+class RegressorMetrics:
+    """Root mean squared, mean squared and mean absolute error."""
+
+    #: Name: whether a smaller value is better.
+    names = {"rmse": True, "mse": True, "absolute_loss": True}
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._squares = 0.0
+        self._absolutes = 0.0
+
+    def update(self, scores: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+        """Add rows: `scores` and `labels` of shape (n,)."""
+        error = np.subtract(scores, labels, dtype=np.float64)
+        self.n += len(error)
+        self._squares += float(error @ error)
+        self._absolutes += float(np.abs(error).sum())
+
+    def values(self) -> dict[str, float]:
+        """The metrics of all rows so far; NaN of none."""
+        mse = self._squares / self.n if self.n else math.nan
+        return {
+            "rmse": math.sqrt(mse),
+            "mse": mse,
+            "absolute_loss": self._absolutes / self.n if self.n else math.nan,
+        }
+
+
+class ClassifierMetrics:
+    """Accuracy and F1 at a score of .5, and the mean cross entropy (natural logarithm).
+
+    A score that float32 has rounded to 0 or 1 counts as 1e-12 away from it, so that the cross
+    entropy of a wrong certainty is 27.6 and not infinite.
+    """
+
+    names = {
+        "binary_classification_accuracy": False,
+        "binary_classification_cross_entropy": True,
+        "binary_f_1.000": False,
+    }
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._right = 0
+        self._entropy = 0.0
+        self._true_positives = 0
+        self._positives = 0  # predicted + actual
+
+    def update(self, scores: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+        """Add rows: `scores` in [0, 1] and `labels` of 0 and 1, both of shape (n,)."""
+        actual = labels > 0.5
+        predicted = scores >= 0.5
+        self.n += len(labels)
+        self._right += int(np.count_nonzero(predicted == actual))
+        self._true_positives += int(np.count_nonzero(predicted & actual))
+        self._positives += int(np.count_nonzero(predicted)) + int(np.count_nonzero(actual))
+        # 1 - score in float64 is exact: float32 scores near 1 lose nothing more here
+        of_label = np.where(actual, scores, 1 - scores.astype(np.float64))
+        self._entropy -= float(np.log(np.maximum(of_label, 1e-12)).sum())
+
+    def values(self) -> dict[str, float]:
+        """The metrics of all rows so far; NaN of none, F1 0 where nothing is or was said to be positive."""
+        n = self.n or math.nan
+        return {
+            "binary_classification_accuracy": self._right / n,
+            "binary_classification_cross_entropy": self._entropy / n,
+            "binary_f_1.000": 2 * self._true_positives / self._positives if self._positives else 0.0,
+        }
+
+
+Metrics = RegressorMetrics | ClassifierMetrics
+
+
+def metrics_for(predictor_type: str) -> Metrics:
+    """Empty metrics for ``binary_classifier`` or ``regressor``."""
+    return {"binary_classifier": ClassifierMetrics, "regressor": RegressorMetrics}[predictor_type]()
