@@ -10,8 +10,10 @@ from container.serving.errors import STATUSES
 from container.settings import ServingSettings, TrainingSettings
 from tests.conftest import ROOT
 
-PAGES = {file.relative_to(ROOT).as_posix(): file.read_text() for file in [*ROOT.glob("*.md"), *ROOT.rglob("[a-z]*/*.md")]
-         if not file.relative_to(ROOT).parts[0].startswith(".")}  # fmt: skip
+FOLDERS = ("", "docs/", "benchmarks/", "local_test/", "local_test/a9a/")
+PAGES = {
+    file.relative_to(ROOT).as_posix(): file.read_text() for folder in FOLDERS for file in ROOT.glob(folder + "*.md")
+}
 DOCS = "\n".join(text for name, text in PAGES.items() if name == "README.md" or name.startswith("docs/"))
 
 

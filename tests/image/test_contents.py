@@ -1,0 +1,54 @@
+"""What is in the image, and what is not."""
+
+import json
+
+from tests.conftest import ROOT
+from tests.image.conftest import docker
+
+MEGABYTE = 1_000_000
+
+
+def inside(image, script):
+    return docker("run", "--rm", "--entrypoint", "sh", image, "-c", script).stdout.split()
+
+
+def test_it_is_under_600_megabytes(image):
+    assert int(docker("image", "inspect", "--format", "{{.Size}}", image).stdout) < 600 * MEGABYTE
+
+
+def test_it_starts_without_a_shell_and_trains_by_default(image):
+    config = json.loads(docker("image", "inspect", "--format", "{{json .Config}}", image).stdout)
+    assert config["Entrypoint"] == ["factorization-machines"]
+    assert config["Cmd"] == ["train"]
+
+
+def test_its_labels_say_what_sagemaker_asks_for(image):
+    labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image).stdout)
+    assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
+    assert labels["com.amazonaws.sagemaker.capabilities.multi-models"] == "true"
+    assert labels["org.opencontainers.image.version"] != "unknown"
+
+
+def test_nothing_is_in_it_that_building_or_testing_needs(image):
+    assert inside(image, "which gcc cc make git cython pytest || true") == []
+    site = "/usr/local/lib/python3.11/site-packages"
+    assert inside(image, f"find {site} -type d -name tests") == []
+    assert inside(image, f"find {site}/fm_core {site}/container -name '*.pyx' -o -name '*.c' -o -name '*.pxi'") == []
+    assert inside(image, "ls -A /root/.cache /var/lib/apt/lists /wheels /src 2>/dev/null | grep -v : || true") == []
+
+
+def test_nobody_but_root_may_change_a_file(image):
+    assert inside(image, "find / -xdev -type f -perm -o+w -not -path '/proc/*' -not -path '/sys/*'") == []
+
+
+def test_the_packages_are_those_that_are_pinned(image):
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-"): line.split("==")[1]
+        for line in (ROOT / "constraints.txt").read_text().split()
+        if "==" in line
+    }
+    listed = docker("run", "--rm", "--entrypoint", "python", image, "-m", "pip", "list", "--format", "json").stdout
+    for package in json.loads(listed):
+        name = package["name"].lower().replace("_", "-")
+        if name not in ("factorization-machines", "pip", "setuptools", "wheel"):  # the base image's
+            assert pinned.get(name) == package["version"]

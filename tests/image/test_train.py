@@ -1,0 +1,94 @@
+"""`docker run IMAGE train`: real containers, real trees."""
+
+import os
+import re
+import threading
+import time
+
+import pytest
+
+from tests.image.conftest import container, docker, logs
+
+# What SageMaker does for a job: a read-only image with the mounted tree, and no network if the user wants none.
+NARROW = ["--network", "none", "--read-only", "--tmpfs", "/tmp"]
+
+
+@pytest.mark.parametrize("arguments", [["train"], []], ids=["train", "no argument"])
+def test_a_model_is_trained(image, job, arguments):
+    root = job()
+    done = docker("run", "--rm", "-v", f"{root}:/opt/ml", image, *arguments)
+    assert (root / "model/model_algo-1").stat().st_size > 0
+    accuracy = re.search(
+        r"#quality_metric: host=algo-1, test binary_classification_accuracy <score>=(\S+)", done.stdout
+    )
+    assert float(accuracy[1]) > 0.6
+    assert not (root / "output/failure").exists()
+
+
+def test_neither_a_network_nor_a_writable_image_is_needed(image, job):
+    root = job()
+    docker("run", "--rm", *NARROW, "-v", f"{root}:/opt/ml", image, "train")
+    assert (root / "model/model_algo-1").exists()
+
+
+@pytest.mark.parametrize("kernels", ["generic", "avx2"])
+def test_a_machine_without_newer_instructions_trains_the_same_model(image, job, kernels):
+    loss = r"test binary_classification_cross_entropy <loss>=(\S+)"
+    losses = [
+        float(re.search(loss, docker("run", "--rm", *options, "-v", f"{job()}:/opt/ml", image, "train").stdout)[1])
+        for options in ([], ["-e", f"FM_CORE_KERNELS={kernels}"])
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_a_failing_job_says_why(image, job):
+    root = job(num_factors="many")
+    done = docker("run", "--rm", "-v", f"{root}:/opt/ml", image, "train", check=False)
+    assert done.returncode == 1
+    failure = (root / "output/failure").read_text()
+    assert failure.startswith("ClientError: ")
+    assert "num_factors" in failure
+    assert list((root / "model").iterdir()) == []
+
+
+def test_a_job_that_does_not_fit_says_so_before_it_starts(image, job):
+    root = job(feature_dim="20000000", num_factors="64")
+    done = docker("run", "--rm", "--memory", "512m", "-v", f"{root}:/opt/ml", image, "train", check=False)
+    assert done.returncode == 1, f"ended with {done.returncode} (137: killed for its memory)"
+    failure = (root / "output/failure").read_text()
+    assert re.search(r"\d.*needed|needs? .*\d|\d.*available", failure), failure
+
+
+def test_a_stop_saves_the_model(image, job):
+    root = job(epochs="1000000")
+    with container("-v", f"{root}:/opt/ml", image, "train") as name:
+        deadline = time.monotonic() + 60
+        while "epoch=5" not in logs(name):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        docker("stop", "--time", "60", name)
+        state = docker("inspect", "--format", "{{.State.ExitCode}}", name).stdout.strip()
+        assert state == "0", logs(name)
+    assert (root / "model/model_algo-1").stat().st_size > 0
+
+
+def test_pipe_mode_reads_fifos_from_outside_the_container(image, job):
+    epochs = 3
+    root = job(epochs=str(epochs))
+    data = (root / "input/data/train/part-0.pbr").read_bytes()
+    config = root / "input/config/inputdataconfig.json"
+    config.write_text('{"train": {"TrainingInputMode": "Pipe", "ContentType": "application/x-recordio-protobuf"}}')
+    fifos = [root / f"input/data/train_{n}" for n in range(epochs)]
+    for fifo in fifos:
+        os.mkfifo(fifo)
+
+    def feed():
+        for fifo in fifos:
+            fifo.write_bytes(data)
+
+    feeder = threading.Thread(target=feed, daemon=True)
+    feeder.start()
+    docker("run", "--rm", "-v", f"{root}:/opt/ml", image, "train")
+    feeder.join(10)
+    assert not feeder.is_alive()
+    assert (root / "model/model_algo-1").exists()
