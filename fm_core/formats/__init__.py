@@ -1,0 +1,23 @@
+"""Records and their frames: bytes to batches, and rows and predictions to bytes.
+
+`read_batches` and `decode_rows` read, `write_records` and `encode_predictions` write,
+`open_chunks`, `decompressed` and `unwrap` turn files into chunks of bytes. `recordio` and `records`
+are the same in plain Python, and say what the compiled modules have to do; `schema`
+(imported on request, as it needs protobuf) has the message classes.
+"""
+
+from fm_core.formats._encode import encode_predictions, write_records
+from fm_core.formats.reader import Source, decode_rows, read_batches
+from fm_core.formats.streams import decompressed, open_chunks
+from fm_core.formats.wrapping import unwrap
+
+__all__ = [
+    "Source",
+    "decode_rows",
+    "decompressed",
+    "encode_predictions",
+    "open_chunks",
+    "read_batches",
+    "unwrap",
+    "write_records",
+]

@@ -1,0 +1,63 @@
+"""Rows as a text or a client gives them, made canonical: keys in order, repeated keys added up."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["sparse_batch"]
+
+
+def sparse_batch(
+    feature_dim: int,
+    indptr: "NDArray[np.int64]",
+    indices: "NDArray[np.int32]",
+    values: "NDArray[np.float32]",
+    *,
+    ascending: bool,
+    what: str = "row",
+) -> Batch:
+    """Make a sparse batch of checked buffers whose rows may hold keys in any order.
+
+    Parameters
+    ----------
+    feature_dim : int
+    indptr : ndarray of int64, shape (n_rows + 1,)
+    indices : ndarray of int32, shape (nnz,)
+        From 0 to ``feature_dim - 1``.
+    values : ndarray of float32, shape (nnz,)
+        Finite.
+    ascending : bool
+        Whether the keys of every row are known to be strictly increasing; the buffers are
+        then used as they are.
+    what : str
+        What a row is called in messages.
+
+    Raises
+    ------
+    DataError
+        The values of a repeated key add up to more than float32 holds.
+    """
+    if ascending or len(indices) == 0:
+        return Batch.trusted(feature_dim, values, indptr, indices)
+    # A stable sort by (row, key) in one number: a row and a key have 31 bits each.
+    rows = np.repeat(np.arange(len(indptr) - 1, dtype=np.int64), np.diff(indptr))
+    place = rows << 31 | indices
+    order = np.argsort(place, kind="stable")
+    place = place[order]
+    first = np.flatnonzero(np.concatenate(([True], place[1:] != place[:-1])))
+    # float64 sums, as a single key's value is already rounded to float32.
+    with np.errstate(over="ignore"):
+        sums = np.add.reduceat(values[order].astype(np.float64), first).astype(np.float32)
+    if not np.isfinite(sums).all():
+        raise DataError(
+            f"{what} {int(place[first[np.argmin(np.isfinite(sums))]] >> 31)}: "
+            "the values of a repeated key add up to more than float32 holds"
+        )
+    starts = np.searchsorted(place[first], np.arange(len(indptr), dtype=np.int64) << 31)
+    return Batch.trusted(feature_dim, sums, starts.astype(np.int64), (place[first] & (2**31 - 1)).astype(np.int32))
