@@ -21,6 +21,7 @@ X86 = platform.machine() in ("x86_64", "AMD64")
 EXTENSIONS = {
     "fm_core.formats._decode": (["-O3"], []),
     "fm_core.formats._encode": (["-O3"], []),
+    "fm_core.formats._instances": (["-O3"], []),
     "fm_core.kernels._group": (["-O3"], []),
     "fm_core.kernels._generic": (KERNEL, OPENMP),
 }

@@ -1,16 +1,20 @@
-"""How many cores this process may use: affinity and cgroup limits included.
+"""What this process may use of its machine: cores and memory, control groups included.
 
-A container with `--cpus 2` on a machine of 64 cores sees 64 of them. Threads beyond
-the quota are throttled together, so the quota is what counts.
+A container with `--cpus 2` on a machine of 64 cores sees 64 of them. Threads beyond the
+quota are throttled together, so the quota is what counts; with memory it is the same.
 """
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["usable_cores"]
+__all__ = ["usable_cores", "usable_memory"]
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
 
 
-def usable_cores(cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
+def usable_cores(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
     """Count the cores this process may use, at least 1.
 
     Parameters
@@ -23,45 +27,73 @@ def usable_cores(cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path
     Returns
     -------
     cores : int
-        The lower of the affinity mask and the CPU quota of the group or of any group above it.
+        The lower of the affinity mask and the CPU quota of the group, or of any group above it.
         A part of a core is left out: one thread too many waits for the others at every batch.
     """
-    cores = len(os.sched_getaffinity(0))
-    for quota in _quotas(cgroups, membership):
-        cores = min(cores, int(quota))
-    return max(1, cores)
+    limits = _limits(cgroups, membership, "cpu", _cores_v2, _cores_v1)
+    return max(1, int(min([len(os.sched_getaffinity(0)), *limits])))
 
 
-def _quotas(cgroups: Path, membership: Path) -> list[float]:
-    """Every CPU quota that binds this process, in cores."""
-    quotas = []
+def usable_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
+    """The bytes this process may use: the machine's, or the limit of a group if that is lower.
+
+    Parameters
+    ----------
+    cgroups, membership : Path
+        As for `usable_cores`.
+    """
+    limits = _limits(cgroups, membership, "memory", _bytes_v2, _bytes_v1)
+    return int(min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits]))
+
+
+def _limits(
+    cgroups: Path,
+    membership: Path,
+    controller: str,
+    limit_v2: Callable[[Path], float | None],
+    limit_v1: Callable[[Path], float | None],
+) -> list[float]:
+    """Every limit that binds this process, of its groups and those above them."""
+    limits = []
     for line in _read(membership).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            quotas += [_quota_v2(folder) for folder in _upwards(cgroups, path)]
-        elif "cpu" in controllers.split(","):
-            quotas += [
-                _quota_v1(folder) for name in ("cpu", "cpu,cpuacct") for folder in _upwards(cgroups / name, path)
-            ]
-    return [quota for quota in quotas if quota is not None]
+            limits += [limit_v2(folder) for folder in _upwards(cgroups, path)]
+        elif controller in controllers.split(","):
+            roots = {cgroups / controller, cgroups / controllers}  # mounted as cpu, or as cpu,cpuacct
+            limits += [limit_v1(folder) for root in roots for folder in _upwards(root, path)]
+    return [limit for limit in limits if limit is not None]
 
 
-def _upwards(root: Path, path: str) -> list[Path]:
+def _upwards(root: Path, path: str) -> Iterator[Path]:
     # Inside a container the mount often shows the group as its root while /proc names the host's path:
     # folders that are not there say nothing, and the root is always asked.
     folder = root / path.lstrip("/")
-    return [folder, *(parent for parent in folder.parents if parent == root or root in parent.parents)]
+    while folder != root:
+        yield folder
+        folder = folder.parent
+    yield root
 
 
-def _quota_v2(folder: Path) -> float | None:
+def _cores_v2(folder: Path) -> float | None:
     words = _read(folder / "cpu.max").split()
     return int(words[0]) / int(words[1]) if len(words) == 2 and words[0] != "max" else None
 
 
-def _quota_v1(folder: Path) -> float | None:
+def _cores_v1(folder: Path) -> float | None:
     quota = _read(folder / "cpu.cfs_quota_us").strip()
     period = _read(folder / "cpu.cfs_period_us").strip()
     return int(quota) / int(period) if quota and period and int(quota) > 0 else None
+
+
+def _bytes_v2(folder: Path) -> float | None:
+    text = _read(folder / "memory.max").strip()
+    return int(text) if text.isdigit() else None
+
+
+def _bytes_v1(folder: Path) -> float | None:
+    text = _read(folder / "memory.limit_in_bytes").strip()
+    return int(text) if text.isdigit() else None
 
 
 def _read(path: Path) -> str:

@@ -72,7 +72,9 @@ def decode_libsvm(data: bytes, *, feature_dim: int) -> Batch:
     np.cumsum([len(row) for row in rows], out=indptr[1:])
     ascending = np.diff(keys) > 0
     ascending[indptr[1:-1][(indptr[1:-1] > 0) & (indptr[1:-1] < len(keys))] - 1] = True
-    return sparse_batch(feature_dim, indptr, keys.astype(np.int32), values, ascending=bool(ascending.all()), what="line")
+    return sparse_batch(
+        feature_dim, indptr, keys.astype(np.int32), values, ascending=bool(ascending.all()), what="line"
+    )
 
 
 def _text(data: bytes) -> str:

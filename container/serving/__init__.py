@@ -1,0 +1,1 @@
+"""The HTTP side of `serve`: the Flask app, its formats, and the statuses of its errors."""

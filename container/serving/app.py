@@ -1,0 +1,195 @@
+"""The Flask app: three addresses of SageMaker's contract, or the multi-model API.
+
+A view is a few lines: the formats are codecs.py's, the statuses errors.py's. The app is
+made with its model, so tests hand it one of three features.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import orjson
+from flask import Flask, Response, request
+
+from container.serving.codecs import Encoder, Predictions, RankedPredictions, Ranking, Rows, decoder_of, encoder_of
+from container.serving.errors import NotAcceptableError, PayloadTooLargeError, answer_to
+from container.serving.models import ModelRegistry
+from container.settings import ServingSettings
+from fm_core.errors import DataError
+from fm_core.ranking import rank
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fm_core.model import Model
+
+__all__ = ["ERROR", "ROWS", "create_app"]
+
+#: Keys of the WSGI environment under which the request log finds what a request was about.
+ROWS = "fm.rows"
+ERROR = "fm.error"
+
+_CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+#: Multiplications below which a prediction is not worth a second thread.
+_WORTH_THREADS = 4_000_000
+
+
+def create_app(models: "Model | ModelRegistry", settings: ServingSettings) -> Flask:
+    """Make the app.
+
+    Parameters
+    ----------
+    models : Model or ModelRegistry
+        The one model that is served; or the registry of a multi-model endpoint.
+    settings : ServingSettings
+
+    Returns
+    -------
+    app : Flask
+
+    Raises
+    ------
+    NotAcceptableError
+        ``settings.default_accept`` is no media type that is written.
+    """
+    encoder_of("", settings.default_accept)
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
+    app.register_error_handler(Exception, lambda error: _refuse(app, error))
+
+    @app.get("/ping")
+    def ping() -> Response:
+        return Response(b"", 200)
+
+    if isinstance(models, ModelRegistry):
+        _add_models_api(app, models, settings)
+        return app
+
+    @app.post("/invocations")
+    def invocations() -> Response:
+        return _invoke(models, settings)
+
+    @app.get("/execution-parameters")
+    def execution_parameters() -> Response:
+        return _json(
+            {
+                "MaxConcurrentTransforms": settings.max_concurrent_transforms,
+                "BatchStrategy": settings.batch_strategy,
+                "MaxPayloadInMB": settings.max_payload_mb,
+            }
+        )
+
+    return app
+
+
+def _add_models_api(app: Flask, registry: ModelRegistry, settings: ServingSettings) -> None:
+    @app.get("/models")
+    def list_models() -> Response:
+        page, next_token = registry.page(request.args.get("next_page_token", ""))
+        return _json(
+            {"models": [{"modelName": n, "modelUrl": url} for n, url in page.items()], "nextPageToken": next_token}
+        )
+
+    @app.post("/models")
+    def load_model() -> Response:
+        name, url = _name_and_url(_body(settings))
+        registry.load(name, url)
+        return _json({"modelName": name, "modelUrl": url})
+
+    @app.get("/models/<path:name>")
+    def describe_model(name: str) -> Response:
+        return _json({"modelName": name, "modelUrl": registry.url(name)})
+
+    @app.delete("/models/<path:name>")
+    def unload_model(name: str) -> Response:
+        return _json({"modelName": name, "modelUrl": registry.unload(name)})
+
+    @app.post("/models/<path:name>/invoke")
+    def invoke_model(name: str) -> Response:
+        return _invoke(registry.get(name), settings)
+
+
+def _invoke(model: "Model", settings: ServingSettings) -> Response:
+    headers = request.environ
+    encoder = encoder_of(headers.get("HTTP_ACCEPT", ""), settings.default_accept)
+    decode = decoder_of(headers.get("CONTENT_TYPE", ""))
+    rows = decode(_body(settings), model.feature_dim)
+    return _respond(_answer(model, rows, encoder, settings.predict_threads), 200, encoder.media_type)
+
+
+def _answer(model: "Model", rows: Rows | list[Ranking], encoder: Encoder, num_threads: int) -> bytes:
+    if isinstance(rows, Rows):
+        request.environ[ROWS] = rows.batch.n_rows
+        work = rows.batch.values.size * model.num_factors
+        scores = model.predict(rows.batch, num_threads=num_threads if work > _WORTH_THREADS else 1)
+        return encoder.predictions(_labelled(model, scores, rows))
+    if encoder.rankings is None:
+        raise NotAcceptableError(
+            f"rankings cannot be written as {encoder.media_type}, expected Accept: application/json"
+        )
+    request.environ[ROWS] = sum(ranking.candidates.n_rows for ranking in rows)
+    answers = []
+    for ranking in rows:
+        ranked = rank(model, ranking.context, ranking.candidates, ranking.top_k)
+        answers.append(RankedPredictions(ranked.indices, _labelled(model, ranked.scores)))
+    return encoder.rankings(answers)
+
+
+def _labelled(model: "Model", scores: "NDArray[np.float32]", rows: Rows | None = None) -> Predictions:
+    finite = np.isfinite(scores)
+    if not finite.all():
+        raise DataError(f"the score of row {int(np.argmin(finite))} overflows float32: its values are too large")
+    labels = (scores >= 0.5).astype(np.float32) if model.predictor_type == "binary_classifier" else None
+    return Predictions(scores, labels, rows and rows.uids, rows and rows.metadatas)
+
+
+def _body(settings: ServingSettings) -> bytes:
+    length = request.content_length
+    if length is None:  # chunked, or none: Flask counts
+        body = request.get_data(cache=False)
+    else:
+        if length > settings.max_content_length:
+            raise PayloadTooLargeError(
+                f"the body has {length} bytes, more than the {settings.max_content_length} that are taken: "
+                "send fewer rows at once, or set MAX_CONTENT_LENGTH in the container's environment"
+            )
+        # In one call: Flask would read, and the server copy, 64 KB at a time.
+        body = request.environ["wsgi.input"].read(length)
+        if len(body) < length:
+            raise DataError(f"the body ends after {len(body)} bytes, expected Content-Length: {length}")
+    if not body:
+        raise DataError("the body is empty, expected at least one row")
+    return body
+
+
+def _name_and_url(body: bytes) -> tuple[str, str]:
+    try:
+        document = orjson.loads(body)
+        name, url = document["model_name"], document["url"]
+    except (orjson.JSONDecodeError, TypeError, KeyError):
+        name = url = None
+    if not (isinstance(name, str) and isinstance(url, str) and 0 < len(name) <= 1024 and 0 < len(url) <= 4096):
+        raise DataError('the body is not JSON such as {"model_name": "a", "url": "/opt/ml/models/a/model"}')
+    return name, url
+
+
+def _refuse(app: Flask, error: Exception) -> Response:
+    answer = answer_to(error)
+    if answer is None:
+        app.logger.error("a request failed by an error of ours", exc_info=error)
+        answer = 500, "internal error; the container's log has the traceback"
+    status, sentence = answer
+    request.environ[ERROR] = sentence
+    return _respond(sentence.encode(errors="replace"), status, "text/plain; charset=utf-8")
+
+
+def _json(document: object) -> Response:
+    return _respond(orjson.dumps(document), 200, "application/json")
+
+
+def _respond(body: bytes, status: int, content_type: str) -> Response:
+    response = Response(body, status, content_type=content_type)
+    attributes = request.environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES")
+    if attributes and attributes.isascii() and attributes.isprintable():
+        response.headers[_CUSTOM_ATTRIBUTES] = attributes
+    return response

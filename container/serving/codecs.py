@@ -1,0 +1,327 @@
+"""Media types: one table from type to decoder, one from type to encoder.
+
+A decoder makes `Rows` (or a `Ranking`) of a body, an encoder makes a body of `Predictions`
+(or of rankings). Media types are matched without case, and their parameters are ignored.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from container.serving.errors import NotAcceptableError, UnsupportedMediaTypeError
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+from fm_core.formats import decode_rows, encode_predictions
+from fm_core.formats.instances import decode_instances
+from fm_core.formats.text import decode_csv, decode_libsvm
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "DECODERS",
+    "ENCODERS",
+    "Decoder",
+    "Encoder",
+    "Predictions",
+    "RankedPredictions",
+    "Ranking",
+    "Rows",
+    "decoder_of",
+    "encoder_of",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a request and, where the format has them, what names each row.
+
+    Attributes
+    ----------
+    batch : Batch
+    uids, metadatas : sequence of (str, bytes or None), or None
+        Echoed as they came.
+    """
+
+    batch: Batch
+    uids: Sequence[Any] | None = None
+    metadatas: Sequence[Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Predictions:
+    """What the rows of a request got.
+
+    Attributes
+    ----------
+    scores : ndarray of float32, shape (n_rows,)
+    labels : ndarray of float32, shape (n_rows,), or None
+        0 or 1 for a classifier, None for a regressor.
+    uids, metadatas : sequence of (str, bytes or None), or None
+    """
+
+    scores: "NDArray[np.float32]"
+    labels: "NDArray[np.float32] | None" = None
+    uids: Sequence[Any] | None = None
+    metadatas: Sequence[Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ranking:
+    """A context and the candidates to be ranked for it.
+
+    Attributes
+    ----------
+    context : Batch
+        One row.
+    candidates : Batch
+    top_k : int or None
+        None: all of them.
+    """
+
+    context: Batch
+    candidates: Batch
+    top_k: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RankedPredictions:
+    """The best candidates of a `Ranking`, best first.
+
+    Attributes
+    ----------
+    indices : ndarray of int64, shape (n,)
+        Positions among the request's candidates.
+    predictions : Predictions
+    """
+
+    indices: "NDArray[np.int64]"
+    predictions: Predictions
+
+
+Decoder = Callable[[bytes, int], Rows | list[Ranking]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Encoder:
+    """How an answer of one media type is written.
+
+    Attributes
+    ----------
+    media_type : str
+    predictions : callable
+        Predictions to bytes.
+    rankings : callable or None
+        A list of rankings to bytes; None: this format has no way to write them.
+    """
+
+    media_type: str
+    predictions: Callable[[Predictions], bytes]
+    rankings: Callable[[list[RankedPredictions]], bytes] | None = None
+
+
+# --- requests --------------------------------------------------------------------------------
+
+
+def _parse(text: bytes, where: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        # Its position counts characters, not bytes; only what stands there is wanted.
+        found = text.decode(errors="replace")[error.pos :][:12]
+        hint = ""
+        if found.lstrip("-").lower().startswith(("nan", "inf")):
+            hint = "; JSON has no NaN and no Infinity: send finite numbers only"
+        raise DataError(f"{where} is not valid JSON: {error}{hint}") from None
+
+
+def _decode_json(body: bytes, feature_dim: int) -> Rows | list[Ranking]:
+    document = _parse(body, "the body")
+    instances = document.get("instances") if isinstance(document, dict) else None
+    if not isinstance(instances, list):
+        raise DataError('the body is JSON, but not an object with a list of "instances": {"instances": [...]}')
+    return _decode_instances(instances, feature_dim)
+
+
+def _decode_jsonlines(body: bytes, feature_dim: int) -> Rows | list[Ranking]:
+    lines = [line for line in body.split(b"\n") if line and not line.isspace()]
+    return _decode_instances([_parse(line, f"instance {row}") for row, line in enumerate(lines)], feature_dim)
+
+
+def _decode_instances(instances: list[Any], feature_dim: int) -> Rows | list[Ranking]:
+    # An instance with candidates asks for a ranking, and then every one does.
+    if instances and isinstance(instances[0], dict) and "candidates" in instances[0]:
+        return [_decode_ranking(instance, f"instance {row}", feature_dim) for row, instance in enumerate(instances)]
+    return Rows(decode_instances(instances, feature_dim=feature_dim))
+
+
+def _decode_ranking(instance: Any, where: str, feature_dim: int) -> Ranking:
+    if not isinstance(instance, dict) or not {"context", "candidates"} <= instance.keys():
+        raise DataError(f'{where} lacks "context" or "candidates", expected both in every instance if in any')
+    candidates, top_k = instance["candidates"], instance.get("top_k")
+    if not isinstance(candidates, list):
+        raise DataError(f'{where}: "candidates" is not a list of instances')
+    if top_k is not None and (type(top_k) is not int or top_k < 1):
+        raise DataError(f'{where}: "top_k" is {str(top_k)[:40]}, expected an integer of at least 1')
+    return Ranking(
+        decode_instances([instance["context"]], feature_dim=feature_dim, what=f"{where}, context"),
+        decode_instances(candidates, feature_dim=feature_dim, what=f"{where}, candidate"),
+        top_k,
+    )
+
+
+def _decode_recordio(body: bytes, feature_dim: int) -> Rows:
+    return Rows(*decode_rows(body, feature_dim=feature_dim))
+
+
+def _decode_csv(body: bytes, feature_dim: int) -> Rows:
+    return Rows(decode_csv(body, feature_dim=feature_dim))
+
+
+def _decode_libsvm(body: bytes, feature_dim: int) -> Rows:
+    return Rows(decode_libsvm(body, feature_dim=feature_dim))
+
+
+DECODERS: dict[str, Decoder] = {
+    "application/json": _decode_json,
+    "application/jsonlines": _decode_jsonlines,
+    "application/x-recordio-protobuf": _decode_recordio,
+    "text/csv": _decode_csv,
+    "text/libsvm": _decode_libsvm,
+}
+
+
+# --- answers ---------------------------------------------------------------------------------
+
+
+def _numbers(array: "NDArray[np.float32]") -> list[bytes]:
+    # The shortest decimal that reads back as the same float32, for example 0.1.
+    text: bytes = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    return text[1:-1].split(b",") if len(array) else []
+
+
+def _objects(predictions: Predictions) -> list[bytes]:
+    """One JSON object for each row; a label is printed as the built-in prints it, 0.0 or 1.0."""
+    scores = _numbers(predictions.scores)
+    if predictions.labels is None:
+        return [b'{"score":%b}' % score for score in scores]
+    return [
+        b'{"score":%b,"predicted_label":%b}' % pair for pair in zip(scores, _numbers(predictions.labels), strict=True)
+    ]
+
+
+def _ranked_objects(rankings: list[RankedPredictions]) -> list[bytes]:
+    objects = []
+    for ranked in rankings:
+        found = _objects(ranked.predictions)
+        numbered = (b'{"index":%d,%b' % (index, item[1:]) for index, item in zip(ranked.indices, found, strict=True))
+        objects.append(b'{"candidates":[%b]}' % b",".join(numbered))
+    return objects
+
+
+def _json(objects: list[bytes]) -> bytes:
+    return b'{"predictions":[%b]}' % b",".join(objects)
+
+
+def _encode_recordio(predictions: Predictions) -> bytes:
+    return encode_predictions(predictions.scores, predictions.labels, predictions.uids, predictions.metadatas)
+
+
+def _encode_csv(predictions: Predictions) -> bytes:
+    scores = _numbers(predictions.scores)
+    if predictions.labels is None:
+        return b"\n".join(scores)
+    return b"\n".join(map(b",".join, zip(scores, _numbers(predictions.labels), strict=True)))
+
+
+# Lines end where the next begins: batch transform's AssembleWith=Line adds the last newline itself.
+ENCODERS: dict[str, Encoder] = {
+    encoder.media_type: encoder
+    for encoder in (
+        Encoder("application/json", lambda p: _json(_objects(p)), lambda r: _json(_ranked_objects(r))),
+        Encoder("application/jsonlines", lambda p: b"\n".join(_objects(p)), lambda r: b"\n".join(_ranked_objects(r))),
+        Encoder("application/x-recordio-protobuf", _encode_recordio),
+        Encoder("text/csv", _encode_csv),
+    )
+}
+
+#: Amazon's documentation writes the type this way too.
+ALIASES = {"x-recordio-protobuf": "application/x-recordio-protobuf"}
+
+
+# --- choosing --------------------------------------------------------------------------------
+
+
+def _essence(media_type: str) -> str:
+    essence = media_type.partition(";")[0].strip().lower()
+    return ALIASES.get(essence, essence)
+
+
+@functools.lru_cache(maxsize=256)
+def decoder_of(content_type: str) -> Decoder:
+    """The decoder of a body with this Content-Type header.
+
+    Raises
+    ------
+    UnsupportedMediaTypeError
+        There is none; the message lists those there are.
+    """
+    found = DECODERS.get(_essence(content_type))
+    if found is None:
+        what = f"Content-Type is {content_type[:80]!r}" if content_type else "the request has no Content-Type"
+        raise UnsupportedMediaTypeError(
+            f"{what}, which is not supported: set it to one of {', '.join(DECODERS)}, whichever the body is "
+            "(in the SageMaker Python SDK, give the Predictor a serializer)"
+        )
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def encoder_of(accept: str, default: str) -> Encoder:
+    """The encoder of an answer for this Accept header.
+
+    The accepted type with the highest q wins; among equals the first, and of those that a
+    wildcard admits the default, where it is one of them.
+
+    Parameters
+    ----------
+    accept : str
+        Empty if the header is absent.
+    default : str
+        Media type to use where the client leaves the choice.
+
+    Raises
+    ------
+    NotAcceptableError
+        Nothing acceptable can be written; the message lists what can.
+    """
+    order = sorted(ENCODERS.values(), key=lambda encoder: encoder.media_type != _essence(default))
+    if order[0].media_type != _essence(default):
+        raise NotAcceptableError(f"media type {default!r} is not supported, expected one of {', '.join(ENCODERS)}")
+    wanted = [_weighed(item) for item in accept.split(",") if item.strip()] or [("*/*", 1.0)]
+    refused = {media_type for media_type, weight in wanted if weight == 0}
+    for media_type, weight in sorted(wanted, key=lambda item: -item[1]):
+        for encoder in order:
+            if weight > 0 and encoder.media_type not in refused and _admits(media_type, encoder.media_type):
+                return encoder
+    raise NotAcceptableError(f"Accept is {accept[:80]!r}, which is not supported: accept one of {', '.join(ENCODERS)}")
+
+
+def _weighed(item: str) -> tuple[str, float]:
+    weight = 1.0
+    for parameter in item.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                weight = float(value)
+            except ValueError:
+                weight = 0.0
+    return _essence(item), weight if 0 <= weight <= 1 else 0.0
+
+
+def _admits(wanted: str, media_type: str) -> bool:
+    return wanted in (media_type, "*/*", "*", media_type.partition("/")[0] + "/*")
