@@ -176,7 +176,8 @@ def _read_channels(paths: Paths) -> dict[str, Channel]:
     for name, description in read_object(path).items():
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or name in (".", ".."):
             raise ConfigError(
-                f"{path} has a channel named {name[:80]!r}, expected 1 to 64 letters, digits, dots, dashes or underscores"
+                f"{path} has a channel named {name[:80]!r}, expected 1 to 64 letters, digits, dots, dashes "
+                "or underscores"
             )
         if not isinstance(description, dict):
             raise ConfigError(f"{path}: channel {name} is a JSON {_kind(description)}, expected a JSON object")

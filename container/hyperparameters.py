@@ -127,7 +127,7 @@ def _typed(parameter: Parameter, value: Any) -> Any:
 
 
 def _unquoted(value: Any) -> Any:
-    """Take off the quotes of a JSON string within a string: ``"\\"regressor\\""``."""
+    """Take off the quotes of a JSON string that stands within a string."""
     if isinstance(value, str) and len(value) >= 2 and value[0] == value[-1] == '"':
         try:
             return json.loads(value)

@@ -14,12 +14,12 @@ from types import FrameType
 __all__ = ["Interrupted", "StopRequest"]
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the job was asked to stop
+class Interrupted(Exception):
     """A wait for data was cut short because the job has to stop."""
 
 
 class StopRequest:
-    """Whether the job was asked to stop; calling it tells.
+    """Whether the job was asked to stop.
 
     A second signal changes nothing: the first one's work, saving the model, goes on.
     """
@@ -29,6 +29,7 @@ class StopRequest:
         self._wake_reader, self._wake_writer = os.pipe()
 
     def __call__(self) -> bool:
+        """Tell whether it was."""
         return bool(self.signal_name)
 
     def install(self) -> None:

@@ -1,0 +1,53 @@
+"""The image's entry point: ``train``, which is also what no argument means, or ``serve``.
+
+SageMaker runs the image with one of the two words; the SDK's version 3 local mode runs
+it with none to train.
+"""
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_USAGE = """\
+usage: factorization-machines [train | serve] [--help]
+
+  train   train a model on the channels below the tree's input folder; the default
+  serve   answer requests with the model in the tree's model folder
+
+`train --help` lists the hyperparameters.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one of the two verbs.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of the process.
+
+    Returns
+    -------
+    status : int
+        The exit code.
+    """
+    verb, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["train"]
+    if verb in ("-h", "--help"):
+        print(_USAGE, end="")
+        return 0
+    # Each verb imports its own half only: training needs no web server.
+    if verb == "train":
+        from container.train import main as train
+
+        return train(rest)
+    if verb == "serve":
+        from container.serve import main as serve
+
+        return serve()
+    print(f"unknown argument {verb!r}, expected train or serve\n\n{_USAGE}", end="", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""main() of ``train``: contract -> channels -> fit -> save -> exit code.
+
+The one place that knows how a job ends: 0 with a model, also when it was asked to stop;
+1 with the reason in output/failure, and no model. The catch-all stands here, once.
+"""
+
+import contextlib
+import itertools
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import fm_core.hyperparameters
+from container import hyperparameters as translation
+from container import lines
+from container.batches import ChannelBatches
+from container.channels import ChannelReader
+from container.contract import Paths, TrainingJob, read_job, read_object
+from container.reporting import Progress, Reporter, emit, set_up_logging, write_failure
+from container.resources import usable_cores
+from container.settings import TrainingSettings, opt_ml
+from container.stopping import StopRequest
+from fm_core import solver
+from fm_core.artifact import save_model
+from fm_core.errors import ArtifactError, ConfigError, FMError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
+
+__all__ = ["main"]
+
+TRAIN, TEST, VALIDATION = CHANNELS = ("train", "test", "validation")
+
+#: Whose fault an error is, the most specific class first; any other class is a bug of ours.
+BLAME = {ArtifactError: "AlgorithmError", FMError: "ClientError"}
+
+_log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train a model as SageMaker asks for it.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of the process: none, ``train`` once more, or ``--help``.
+
+    Returns
+    -------
+    status : int
+        The exit code.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments:
+        from container.reference import argument_parser  # not needed to train
+
+        argument_parser().parse_args(arguments)
+    stop = StopRequest()
+    stop.install()
+    progress = Progress(sys.stdout)
+    set_up_logging(sys.stdout, progress)
+    emit([lines.start_line()])
+    paths = Paths(opt_ml(os.environ))
+    try:
+        _run(paths, TrainingSettings.from_environment(os.environ), stop, progress)
+    except Exception as error:
+        _fail(paths, error)
+        return 1
+    return 0
+
+
+def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: Progress) -> None:
+    """Do the whole job, step by step."""
+    provided = read_object(paths.hyperparameters)
+    defaults, final = translation.default_configuration(), translation.final_configuration(provided)
+    source = fm_core.hyperparameters.__file__
+    emit(lines.configuration_lines(defaults, provided, final, source, paths.hyperparameters))
+    hyperparameters = translation.parse(provided)
+    logging.getLogger().setLevel(hyperparameters._log_level.upper())
+    job = read_job(paths)
+    emit(lines.worker_lines(os.getpid()))
+    _remark(provided, hyperparameters, job)
+    channels = _open_channels(job, hyperparameters, settings, stop, progress)
+    reporter = Reporter(
+        host=job.current_host,
+        epochs=hyperparameters.epochs,
+        mini_batch_size=hyperparameters.mini_batch_size,
+        train_folder=job.channels[TRAIN].folder,
+        n_bytes=lambda: channels[TRAIN].statistics.n_bytes,
+        progress=progress,
+    )
+    n_threads = _num_threads(hyperparameters, settings)
+    result = solver.fit(
+        channels[TRAIN],
+        hyperparameters,
+        num_threads=n_threads,
+        validation=channels.get(VALIDATION),
+        callback=reporter,
+        should_stop=stop,
+    )
+    reporter.finished(result)
+    if stop():
+        _log.warning("Asked to stop (%s): %d of %d epochs are done.", stop.signal_name, result.epochs_done,
+                     hyperparameters.epochs)  # fmt: skip
+    with _removed_on_failure(paths.model_file(job.current_host)) as model_file:
+        started = time.time()
+        save_model(model_file, result.model, final)
+        reporter.saved(model_file, started)
+        if TEST in channels:
+            _test(result.model, channels[TEST], job, reporter, stop, n_threads)
+        else:
+            emit([lines.no_test_line()])
+    reporter.ended()
+
+
+def _remark(provided: dict[str, object], hyperparameters: Hyperparameters, job: TrainingJob) -> None:
+    """Say what of the configuration is not acted on, and refuse what must not be ignored."""
+    for remark in translation.remarks(provided):
+        _log.info(remark)
+    if hyperparameters._num_gpus not in ("auto", 0):
+        _log.warning("_num_gpus is %s: this version trains on the CPU.", hyperparameters._num_gpus)
+    for name in sorted(job.channels.keys() - set(CHANNELS)):
+        _log.warning("Channel %s is not used, only %s are.", name, ", ".join(CHANNELS))
+    emit(lines.pipe_line(channel.name, channel.folder) for channel in job.channels.values() if channel.mode == "Pipe")
+    if len(job.hosts) > 1:
+        raise ConfigError(
+            f"{job.paths.resource_config} names {len(job.hosts)} hosts, expected one: "
+            f"this version trains on a single host, set the instance count to 1"
+        )
+
+
+def _open_channels(
+    job: TrainingJob,
+    hyperparameters: Hyperparameters,
+    settings: TrainingSettings,
+    stop: StopRequest,
+    progress: Progress,
+) -> dict[str, ChannelBatches]:
+    opened = {}
+    for name in CHANNELS:
+        if name in job.channels:
+            reader = ChannelReader(
+                job.channels[name], stop=stop, wait_seconds=settings.pipe_wait_seconds, n_hosts=len(job.hosts)
+            )
+            opened[name] = ChannelBatches(reader, hyperparameters, progress if name == TRAIN else None)
+    return opened
+
+
+def _num_threads(hyperparameters: Hyperparameters, settings: TrainingSettings) -> int:
+    if isinstance(hyperparameters.num_threads, int):
+        return hyperparameters.num_threads
+    cores = usable_cores()
+    return cores if settings.omp_num_threads is None else min(cores, settings.omp_num_threads)
+
+
+def _test(
+    model: Model,
+    channel: ChannelBatches,
+    job: TrainingJob,
+    reporter: Reporter,
+    stop: StopRequest,
+    num_threads: int,
+) -> None:
+    """Score the test channel, unless the job has to stop: the model has been saved by then."""
+    batches = itertools.takewhile(lambda _: not stop(), channel(0))
+    metrics, n_records = solver.evaluate(model, batches, num_threads)
+    if stop():
+        _log.warning("Asked to stop (%s): the test channel is not scored.", stop.signal_name)
+    else:
+        reporter.tested(job.channels[TEST].folder, metrics, n_records, channel.statistics)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(model_file: Path) -> Iterator[Path]:
+    model_file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield model_file
+    except BaseException:
+        model_file.unlink(missing_ok=True)
+        raise
+
+
+def _fail(paths: Paths, error: Exception) -> None:
+    """Say why the job failed, in the log and in output/failure."""
+    blame = next((BLAME[kind] for kind in type(error).__mro__ if kind in BLAME), None)
+    if blame:
+        text = f"{blame}: {error}"
+        _log.error("%s", text)
+    else:
+        text = f"AlgorithmError: {type(error).__name__}: {error}; this is a bug, its traceback is in the log"
+        _log.error("%s", text, exc_info=error)
+    try:
+        write_failure(paths.failure, text)
+    except OSError as unwritten:
+        _log.error("The reason could not be written to %s: %s", paths.failure, unwritten)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
