@@ -191,6 +191,8 @@ def _content(path: Path) -> _Content:
                 return _from_tar(unpacked, _MAX_RATIO * status.st_size)
         if head[257:262] == b"ustar":
             return _from_tar(file, status.st_size)
+        if not head.startswith(b"PK"):
+            raise ArtifactError(f"not a model file: it starts with {head[:8]!r}, expected a zip or a tar.gz of one")
         return _Content(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 

@@ -227,7 +227,7 @@ def _model(facts: _Facts, stored: Mapping[str, StoredArray]) -> Model:
         facts.predictor_type,
         float(w0.reshape(-1)[0]),
         w.reshape(-1),
-        np.ascontiguousarray(V.T) if is_transposed else V,
+        V.T.copy() if is_transposed else V,
     )
 
 
