@@ -37,7 +37,7 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 
 $(VENV)/.built: $(VENV)/.installed setup.py $(EXTENSION_SOURCES)
 	@echo "building the extensions"
-	$(BIN)/python setup.py --quiet build_ext --inplace $(if $(filter setup.py,$?),--force)
+	$(BIN)/python setup.py --quiet build_ext --inplace $(if $(wildcard $@),$(if $(filter setup.py,$?),--force))
 	@touch $@
 
 .PHONY: develop

@@ -18,13 +18,13 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.solver import fit
 
 METRIC = "binary_classification_cross_entropy"
-MAX_EPOCHS = 20
+MAX_EPOCHS = 30
 GRID: dict[str, list[Any]] = {
-    "num_factors": [4, 8, 16],
-    "mini_batch_size": [200, 500],
-    "linear_lr": [0.005, 0.01],
-    "factors_lr": [0.001, 0.003],
-    "factors_wd": [0.0001, 0.001],
+    "num_factors": [8, 16, 32],
+    "mini_batch_size": [500, 1000],
+    "linear_lr": [0.002, 0.005, 0.01],
+    "factors_lr": [0.002, 0.003, 0.005],
+    "factors_wd": [0.0003, 0.001, 0.003],
 }
 FIXED: dict[str, Any] = {
     "predictor_type": "binary_classifier",

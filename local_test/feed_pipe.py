@@ -1,0 +1,98 @@
+"""SageMaker's side of Pipe mode: makes `<channel>_0`, `<channel>_1`, ... and fills them.
+
+    python local_test/feed_pipe.py TREE/input/data train FILE... --epochs 3
+
+Each FIFO carries all files, one after the other, and the next one is made when the
+pass before it is over, as on the platform. The options play its worse days.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+__all__ = ["feed", "main"]
+
+
+def feed(
+    folder: Path,
+    channel: str,
+    files: Sequence[Path],
+    *,
+    epochs: int,
+    chunk: int = 1 << 16,
+    late: float = 0.0,
+    pause: float = 0.0,
+    close_after: int | None = None,
+) -> list[int]:
+    """Feed a channel pass by pass.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the FIFOs go: ``input/data`` of a tree.
+    channel : str
+    files : sequence of Path
+    epochs : int
+        How many FIFOs there will be; a reader that asks for one more waits in vain.
+    chunk : int
+        Bytes of a write.
+    late : float
+        Seconds before each FIFO appears.
+    pause : float
+        Seconds between two writes.
+    close_after : int, optional
+        Bytes after which a pass is cut short.
+
+    Returns
+    -------
+    written : list of int
+        Bytes of each pass; fewer than all if the reader, which may, closed before the end.
+    """
+    written = []
+    for epoch in range(epochs):
+        time.sleep(late)
+        fifo = folder / f"{channel}_{epoch}"
+        os.mkfifo(fifo)
+        n_bytes = 0
+        try:
+            with fifo.open("wb", buffering=0) as pipe:
+                for piece in _pieces(files, chunk, close_after):
+                    n_bytes += pipe.write(piece)
+                    time.sleep(pause)
+        except BrokenPipeError:
+            pass
+        written.append(n_bytes)
+    return written
+
+
+def _pieces(files: Sequence[Path], chunk: int, most: int | None) -> Iterator[bytes]:
+    for file in files:
+        with file.open("rb") as data:
+            while piece := data.read(chunk if most is None else min(chunk, most)):
+                yield piece
+                if most is not None:
+                    most -= len(piece)
+
+
+def main() -> None:
+    """Read the command line, and feed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the FIFOs go: input/data of a tree")
+    parser.add_argument("channel")
+    parser.add_argument("files", type=Path, nargs="*", help="none: passes without a byte")
+    parser.add_argument("--epochs", type=int, default=1, help="how many FIFOs to make")
+    parser.add_argument("--chunk", type=int, default=1 << 16, help="bytes of a write")
+    parser.add_argument("--late", type=float, default=0.0, help="seconds before each FIFO appears")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between two writes")
+    parser.add_argument("--close-after", type=int, help="bytes after which a pass is cut short")
+    options = vars(parser.parse_args())
+    for epoch, n_bytes in enumerate(
+        feed(options.pop("folder"), options.pop("channel"), options.pop("files"), **options)
+    ):
+        print(f"pass {epoch}: {n_bytes} bytes were taken")
+
+
+if __name__ == "__main__":
+    main()
