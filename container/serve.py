@@ -74,12 +74,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _temporary_folder() -> Iterator[Path]:
     # Forked workers leave this block by SystemExit too, and must not take the folder with them.
     owner = os.getpid()
-    folder = Path(tempfile.mkdtemp(prefix="fm-serve-"))
+    folder = Path(tempfile.mkdtemp(prefix="fm-serve-", dir=_shared_memory()))
     try:
         yield folder
     finally:
         if os.getpid() == owner:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _shared_memory() -> str | None:
+    # Where it is absent, the system's folder for temporary files.
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
@@ -114,14 +119,18 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "loglevel": next(name for level, name in _LEVELS if settings.log_level >= level),
             "logger_class": _logger_class(settings.log_level, self._metrics),
             "pre_fork": lambda server, worker: gc.freeze(),  # keeps the collector off shared pages
-            "child_exit": lambda server, worker: self._metrics and self._metrics.forget(worker.pid),
+            "child_exit": lambda server, worker: self._forget(worker.pid),
             # Its socket would be one more thing to reach this process by.
             "control_socket_disable": True,
             # Heartbeats are writes to a file, which on a disk can block.
-            "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,
+            "worker_tmp_dir": _shared_memory(),
         }
         for name, value in options.items():
             self.cfg.set(name, value)
+
+    def _forget(self, process_id: int) -> None:
+        if self._metrics is not None:
+            self._metrics.forget(process_id)
 
     def load(self) -> Any:
         return self._app

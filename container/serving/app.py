@@ -54,7 +54,6 @@ def create_app(models: "Model | ModelRegistry", settings: ServingSettings) -> Fl
     """
     encoder_of("", settings.default_accept)
     app = Flask(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_content_length
     app.register_error_handler(Exception, lambda error: _refuse(app, error))
 
     @app.get("/ping")
@@ -139,24 +138,27 @@ def _labelled(model: "Model", scores: "NDArray[np.float32]", rows: Rows | None =
     finite = np.isfinite(scores)
     if not finite.all():
         raise DataError(f"the score of row {int(np.argmin(finite))} overflows float32: its values are too large")
-    labels = (scores >= 0.5).astype(np.float32) if model.predictor_type == "binary_classifier" else None
-    return Predictions(scores, labels, rows and rows.uids, rows and rows.metadatas)
+    labels = (scores >= 0.5).astype(np.float32) if model.is_classifier else None
+    if rows is None:
+        return Predictions(scores, labels)
+    return Predictions(scores, labels, rows.uids, rows.metadatas)
 
 
 def _body(settings: ServingSettings) -> bytes:
-    length = request.content_length
-    if length is None:  # chunked, or none: Flask counts
-        body = request.get_data(cache=False)
+    # From the server itself, in one call: Flask would read, and the server copy, 64 KB at a time, and
+    # what a chunked body has beyond the limit would be cut off in silence.
+    limit, length, stream = settings.max_content_length, request.content_length, request.environ["wsgi.input"]
+    if length is None:  # chunked, or none
+        body: bytes = stream.read(limit + 1) if request.environ.get("wsgi.input_terminated") else b""
     else:
-        if length > settings.max_content_length:
-            raise PayloadTooLargeError(
-                f"the body has {length} bytes, more than the {settings.max_content_length} that are taken: "
-                "send fewer rows at once, or set MAX_CONTENT_LENGTH in the container's environment"
-            )
-        # In one call: Flask would read, and the server copy, 64 KB at a time.
-        body = request.environ["wsgi.input"].read(length)
-        if len(body) < length:
-            raise DataError(f"the body ends after {len(body)} bytes, expected Content-Length: {length}")
+        body = stream.read(length) if length <= limit else b""
+    if max(length or 0, len(body)) > limit:
+        raise PayloadTooLargeError(
+            f"the body has {length or 'too many'} bytes, more than the {limit} that are taken: "
+            "send fewer rows at once, or set MAX_CONTENT_LENGTH in the container's environment"
+        )
+    if len(body) < (length or 0):
+        raise DataError(f"the body ends after {len(body)} bytes, expected Content-Length: {length}")
     if not body:
         raise DataError("the body is empty, expected at least one row")
     return body

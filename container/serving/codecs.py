@@ -228,7 +228,8 @@ def _json(objects: list[bytes]) -> bytes:
 
 
 def _encode_recordio(predictions: Predictions) -> bytes:
-    return encode_predictions(predictions.scores, predictions.labels, predictions.uids, predictions.metadatas)
+    body: bytes = encode_predictions(predictions.scores, predictions.labels, predictions.uids, predictions.metadatas)
+    return body
 
 
 def _encode_csv(predictions: Predictions) -> bytes:

@@ -73,7 +73,7 @@ class Metrics:
 
     def forget(self, process_id: int) -> None:
         """Say that a worker is gone."""
-        self._multiprocess.mark_process_dead(process_id)
+        self._multiprocess.mark_process_dead(process_id)  # type: ignore[no-untyped-call]
 
     def serving_port(self, app: Any, port: int | None) -> Any:
         """Wrap a WSGI app: what comes in on `port` gets the metrics, the rest goes to `app`."""

@@ -198,8 +198,8 @@ class ModelRegistry:
         try:
             root = self._root.resolve(strict=True)
             path = Path(url).resolve(strict=True)
-            inside = [path, *(path.rglob("*") if path.is_dir() else ())]
-            if path == root or not all(item.resolve().is_relative_to(root) for item in inside):
+            is_inside = path != root and path.is_relative_to(root)
+            if not is_inside or not all(item.resolve().is_relative_to(root) for item in path.rglob("*")):
                 raise DataError(f"url {url[:200]!r} leads out of {self._root}, expected a model below it")
         except (OSError, ValueError, RuntimeError):  # absent, a null byte, a loop of links
             raise DataError(f"url {url[:200]!r} leads to nothing, expected the folder of a model") from None
