@@ -45,8 +45,8 @@ class Fault(enum.IntEnum):
 
 SENTENCES = {
     Fault.MAGIC: "found {a:#010x} where a record begins, expected the RecordIO magic 0xced7230a",
-    Fault.PART_WITHOUT_FIRST: "found continuation flag {a} outside a split record, expected 0 (whole) or 1 (first part)",
-    Fault.PART_MISSING: "found continuation flag {a} inside a split record, expected 2 (middle part) or 3 (last part)",
+    Fault.PART_WITHOUT_FIRST: "found continuation flag {a} outside a split record, expected 0 (whole) or 1 (first)",
+    Fault.PART_MISSING: "found continuation flag {a} inside a split record, expected 2 (middle) or 3 (last)",
     Fault.CUT: "the data ends inside this record, after {a} of the {b} bytes of its frame",
     Fault.RECORD_LONG: "the parts of this record have {a} bytes together, expected at most {b}",
     Fault.VARINT_LONG: "the varint at byte {a} of the payload is longer than its type allows",

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.formats import _decode
+from fm_core.formats._decode import BAD_FRAME, BAD_RECORD, BATCH_FULL, CHUNK_DONE, RECORD_TEXTS, Decoder
 from fm_core.formats.faults import Fault, located
 
 __all__ = ["Source", "decode_rows", "read_batches"]
@@ -71,23 +71,23 @@ def read_batches(
         The sentence names the source, the record (from 0, in its source) and the byte at
         which the record's frame begins.
     """
-    decoder = _decode.Decoder(feature_dim=feature_dim, batch_size=batch_size, labels=labels, is_dense=is_dense)
+    decoder = Decoder(feature_dim=feature_dim, batch_size=batch_size, labels=labels, is_dense=is_dense)
     n_bad = 0
     for source in sources:
         decoder.begin()
         for chunk in source.chunks:
             decoder.feed(chunk)
-            while (event := decoder.advance()) != _decode.CHUNK_DONE:
-                if event == _decode.BATCH_FULL:
+            while (event := decoder.advance()) != CHUNK_DONE:
+                if event == BATCH_FULL:
                     yield _batch(decoder, feature_dim)
                     continue
                 sentence = located(source.name, *decoder.problem()[1:])
-                if event == _decode.BAD_FRAME or n_bad == max_bad_records:
-                    raise DataError(sentence + (_so_far(n_bad) if event == _decode.BAD_RECORD else ""))
+                if event == BAD_FRAME or n_bad == max_bad_records:
+                    raise DataError(sentence + (_so_far(n_bad) if event == BAD_RECORD else ""))
                 n_bad += 1
                 if on_bad_record is not None:
                     on_bad_record(sentence)
-        if decoder.end() == _decode.BAD_FRAME:
+        if decoder.end() == BAD_FRAME:
             raise DataError(located(source.name, *decoder.problem()[1:]))
     if decoder.n_rows:
         yield _batch(decoder, feature_dim)
@@ -126,21 +126,21 @@ _Rows = tuple[Batch, list[bytes | None], list[bytes | None]]
 
 def _decode_all(data: Any, feature_dim: int, **kinds: bool | None) -> _Rows | None:
     """Decode all records into one batch; None if dense and sparse ones are mixed."""
-    decoder = _decode.Decoder(feature_dim=feature_dim, batch_size=_NO_BOUND, labels="none", with_texts=True, **kinds)
+    decoder = Decoder(feature_dim=feature_dim, batch_size=_NO_BOUND, labels="none", with_texts=True, **kinds)
     texts: tuple[list[bytes | None], list[bytes | None]] = ([], [])
     decoder.begin()
     decoder.feed(data)
-    while (event := decoder.advance()) == _decode.RECORD_TEXTS:
+    while (event := decoder.advance()) == RECORD_TEXTS:
         for column, text in zip(texts, (decoder.uid, decoder.metadata), strict=True):
             column += [None] * (decoder.n_rows - 1 - len(column))
             column.append(text)
-    if event == _decode.CHUNK_DONE:
+    if event == CHUNK_DONE:
         event = decoder.end()
-    if event != _decode.CHUNK_DONE:
-        fault, *place, sentence = decoder.problem()
+    if event != CHUNK_DONE:
+        fault, record, offset, sentence = decoder.problem()
         if fault in (Fault.NOT_DENSE, Fault.NOT_SPARSE):
             return None
-        raise DataError(located("", *place, sentence))
+        raise DataError(located("", record, offset, sentence))
     for column in texts:
         column += [None] * (decoder.n_rows - len(column))
     return _batch(decoder, feature_dim), *texts

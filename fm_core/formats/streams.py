@@ -3,7 +3,9 @@
 gzip is recognised by its magic, whatever the name; a record cannot begin with it.
 """
 
+import itertools
 import os
+import pathlib
 import zlib
 from collections.abc import Iterable, Iterator
 
@@ -37,7 +39,7 @@ def open_chunks(path: str | os.PathLike[str], chunk_size: int = CHUNK_BYTES) -> 
     DataError
         It is gzip and damaged or cut.
     """
-    with open(path, "rb", buffering=0) as file:
+    with pathlib.Path(path).open("rb", buffering=0) as file:
         yield from decompressed(iter(lambda: file.read(chunk_size), b""), os.fspath(path), chunk_size)
 
 
@@ -59,39 +61,36 @@ def decompressed(chunks: Iterable[bytes], name: str = "", chunk_size: int = CHUN
         if len(head) >= len(_GZIP_MAGIC):
             break
     if head.startswith(_GZIP_MAGIC):
-        yield from _gunzip(head, chunks, name, chunk_size)
+        yield from _gunzip(itertools.chain([head], chunks), name, chunk_size)
         return
     if head:
         yield head
     yield from chunks
 
 
-def _gunzip(data: bytes, chunks: Iterator[bytes], name: str, chunk_size: int) -> Iterator[bytes]:
+def _gunzip(chunks: Iterable[bytes], name: str, chunk_size: int) -> Iterator[bytes]:
     """Decompress the members of a gzip stream, which may be several, zero-padded at the end."""
     member = None
     n_read = 0
-    while True:
-        if member is None:
-            data = data.lstrip(b"\0") if n_read else data
-            if data:
+    for data in chunks:
+        n_read += len(data)
+        while data:
+            if member is None:
+                # The first byte of a member is not zero, so nothing but padding is lost here.
+                data = data.lstrip(b"\0")
+                if not data:
+                    break
                 member = zlib.decompressobj(wbits=31)
-        if member is not None and data:
-            before = len(data)
             try:
                 out = member.decompress(data, chunk_size)
             except zlib.error as error:
-                raise DataError(f"{_place(name)}the gzip data is damaged near byte {n_read}: {error}") from error
-            data = member.unused_data if member.eof else member.unconsumed_tail
-            n_read += before - len(data)
-            if member.eof:
-                member = None
+                at = n_read - len(data)
+                raise DataError(f"{_place(name)}the gzip data is damaged behind byte {at}: {error}") from error
             if out:
                 yield out
-            if data:
-                continue
-        data = next(chunks, b"")
-        if not data:
-            break
+            data = member.unused_data if member.eof else member.unconsumed_tail
+            if member.eof:
+                member = None
     if member is not None:
         raise DataError(f"{_place(name)}the gzip data ends at byte {n_read}, before its end mark; the file is cut")
 

@@ -1,0 +1,129 @@
+"""The compiled decoder: memory, refusals of its own, and what it leaves to nobody else."""
+
+import gc
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from fm_core.formats import _decode
+from tests.fm_core.formats import wire
+
+
+def decoder(**options):
+    return _decode.Decoder(**{"feature_dim": 10, "batch_size": 1000, "labels": "none", **options})
+
+
+def started(*chunks, **options):
+    """A decoder that has been fed, and what it said after each chunk."""
+    new = decoder(**options)
+    new.begin()
+    events = []
+    for chunk in chunks:
+        new.feed(chunk)
+        events.append(new.advance())
+    return new, events
+
+
+def test_a_record_is_refused_as_soon_as_its_parts_are_too_long():
+    parts = wire.frame(b"\x7a\x02ab", 1), wire.frame(b"abcd", 2)
+    new, events = started(wire.frame(b"\x7a\x08abcdefgh"), *parts, max_record_bytes=10)
+    assert events == [_decode.CHUNK_DONE, _decode.CHUNK_DONE, _decode.BAD_FRAME]
+    assert new.problem()[1:] == (1, 32, "the parts of this record have 12 bytes together, expected at most 10")
+
+
+def test_a_broken_frame_stays_broken_until_the_next_source():
+    new, events = started(b"nonsense")
+    assert events == [_decode.BAD_FRAME]
+    assert new.advance() == new.end() == _decode.BAD_FRAME
+    new.begin()
+    new.feed(wire.frame(wire.features([1.0], [3])))
+    assert (new.advance(), new.end(), new.n_rows) == (_decode.CHUNK_DONE, _decode.CHUNK_DONE, 1)
+
+
+def test_memory_is_bounded_by_the_bytes_that_arrived_not_by_those_declared():
+    declared = wire.MAGIC + b"\xff\xff\xff\x1f"
+    gc.collect()
+    before = _resident()
+    new, _ = started(declared, *[bytes(1 << 16)] * 16)
+    assert _resident() - before < 16 << 20
+    assert new.end() == _decode.BAD_FRAME
+
+
+def _resident():
+    with open("/proc/self/statm") as file:  # noqa: PTH123 (a path that is no file of ours)
+        return int(file.read().split()[1]) * 4096
+
+
+def test_arrays_of_a_batch_are_its_own():
+    new, _ = started(wire.frame(wire.features([1.0], [3])))
+    values, _, keys, _ = new.take()
+    new.feed(wire.frame(wire.features([2.0], [4])))
+    new.advance()
+    assert (values.tolist(), keys.tolist()) == ([1.0], [3])
+
+
+def test_arrays_grow_with_the_rows():
+    rng = np.random.default_rng(0)
+    rows = [np.sort(rng.choice(5000, size=size, replace=False)) for size in [0, 1, 4000, *rng.integers(0, 50, 3000)]]
+    body = b"".join(wire.frame(wire.features(row / 2, row)) for row in rows)
+    new, _ = started(body, feature_dim=5000, batch_size=10_000)
+    values, indptr, keys, labels = new.take()
+    assert labels is None
+    np.testing.assert_array_equal(keys, np.concatenate(rows))
+    np.testing.assert_array_equal(values, np.concatenate(rows) / 2)
+    np.testing.assert_array_equal(np.diff(indptr), [len(row) for row in rows])
+
+
+def test_the_largest_feature_dim_is_what_int32_keys_allow():
+    top = (1 << 31) - 1
+    new, _ = started(wire.frame(wire.features([1.0, 2.0], [0, top])), feature_dim=1 << 31)
+    assert new.take()[2].tolist() == [0, top]
+    for feature_dim in (0, (1 << 31) + 1):
+        with pytest.raises(ValueError, match=f"feature_dim is {feature_dim}"):
+            decoder(feature_dim=feature_dim)
+
+
+def test_a_chunk_is_let_go_when_it_is_done():
+    buffer = bytearray(wire.frame(wire.features([1.0], [3])))
+    new, _ = started(buffer)
+    buffer.append(0)  # BufferError if the decoder still holds it
+    del new
+
+
+def test_a_chunk_is_not_taken_before_the_last_is_done():
+    new = decoder()
+    new.feed(b"abc")
+    with pytest.raises(ValueError, match="has not been read to its end"):
+        new.feed(b"abc")
+
+
+def test_the_gil_is_free_while_a_chunk_is_decoded():
+    body = wire.frame(wire.features([1.0] * 10, range(10))) * 200_000
+    counted = 0
+    done = threading.Event()
+
+    def decode():
+        started(body, batch_size=1 << 40)
+        done.set()
+
+    thread = threading.Thread(target=decode)
+    thread.start()
+    while not done.wait(0.001):
+        counted += 1
+    thread.join()
+    assert counted >= 3
+
+
+def test_no_python_object_is_made_for_a_record():
+    body = wire.frame(wire.features([1.0] * 10, range(10)) + wire.label(1.0)) * 10_000
+    new = decoder(labels="real", batch_size=10_000)
+    new.begin()
+    new.feed(body)
+    tracemalloc.start()
+    new.advance()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The arrays themselves (numpy tells tracemalloc of them): 8 bytes a value, a copy while one grows.
+    assert peak < 10_000 * 10 * 8 * 3.5

@@ -1,0 +1,79 @@
+"""Files to chunks."""
+
+import gzip
+import os
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fm_core.errors import DataError
+from fm_core.formats import decompressed, open_chunks
+from tests.fm_core.formats.strategies import chunkings
+
+DATA = bytes(range(256)) * 20
+
+
+def test_a_file_is_read_in_chunks(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(DATA)
+    chunks = list(open_chunks(path, chunk_size=1000))
+    assert b"".join(chunks) == DATA
+    assert [len(chunk) for chunk in chunks] == [1000] * 5 + [120]
+
+
+def test_an_empty_file_has_no_chunks(tmp_path):
+    (tmp_path / "file").touch()
+    assert list(open_chunks(tmp_path / "file")) == []
+
+
+def test_gzip_is_recognised_whatever_the_name(tmp_path):
+    path = tmp_path / "data.rec"
+    path.write_bytes(gzip.compress(DATA))
+    chunks = list(open_chunks(path, chunk_size=100))
+    assert b"".join(chunks) == DATA
+    assert max(map(len, chunks)) <= 100
+
+
+@given(st.lists(st.binary(max_size=50), max_size=4), st.data())
+def test_gzip_members_follow_one_another_and_padding_is_ignored(members, data):
+    stream = b"".join(map(gzip.compress, members)) + bytes(data.draw(st.integers(0, 5)) * bool(members))
+    for chunks in (data.draw(chunkings(stream)), [stream[i : i + 1] for i in range(len(stream))]):
+        assert b"".join(decompressed(chunks, chunk_size=7)) == b"".join(members)
+
+
+@given(st.binary(max_size=20).filter(lambda data: not data.startswith(b"\x1f\x8b")), st.data())
+def test_what_is_not_gzip_is_passed_on(content, data):
+    assert b"".join(decompressed(data.draw(chunkings(content)))) == content
+
+
+@pytest.mark.parametrize("cut", [2, 12, -1])
+def test_a_cut_gzip_file_is_refused(tmp_path, cut):
+    path = tmp_path / "data.gz"
+    path.write_bytes(gzip.compress(DATA)[:cut])
+    with pytest.raises(DataError, match=r"data\.gz: the gzip data ends at byte \d+, before its end mark"):
+        list(open_chunks(path))
+
+
+def test_a_damaged_gzip_file_is_refused(tmp_path):
+    path = tmp_path / "data.gz"
+    stream = bytearray(gzip.compress(DATA))
+    stream[-6] ^= 1  # in the checksum
+    path.write_bytes(stream)
+    with pytest.raises(DataError, match=r"data\.gz: the gzip data is damaged behind byte \d+"):
+        list(open_chunks(path))
+
+
+def test_a_bomb_comes_out_in_chunks():
+    stream = gzip.compress(bytes(50_000_000))
+    assert max(len(chunk) for chunk in decompressed([stream], chunk_size=1 << 16)) <= 1 << 16
+
+
+def test_a_fifo_is_read_once_from_start_to_end(tmp_path):
+    path = tmp_path / "train_0"
+    os.mkfifo(path)
+    writer = threading.Thread(target=lambda: path.write_bytes(DATA))
+    writer.start()
+    assert b"".join(open_chunks(path)) == DATA
+    writer.join()
