@@ -121,6 +121,13 @@ class Batch:
         """Number of rows."""
         return len(self.values) if self.indptr is None else len(self.indptr) - 1
 
+    @property
+    def known_labels(self) -> "NDArray[np.float32]":
+        """The labels of rows that must have some; DataError if they have none."""
+        if self.labels is None:
+            raise DataError("a batch has no labels, expected one for each row")
+        return self.labels
+
     def __len__(self) -> int:
         return self.n_rows
 

@@ -6,6 +6,7 @@ an epoch to a full one in its training values; ours does not).
 """
 
 import math
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ class RegressorMetrics:
     """Root mean squared, mean squared and mean absolute error."""
 
     #: Name: whether a smaller value is better.
-    names = {"rmse": True, "mse": True, "absolute_loss": True}
+    names: ClassVar = {"rmse": True, "mse": True, "absolute_loss": True}
 
     def __init__(self) -> None:
         self.n = 0
@@ -48,7 +49,7 @@ class ClassifierMetrics:
     entropy of a wrong certainty is 27.6 and not infinite.
     """
 
-    names = {
+    names: ClassVar = {
         "binary_classification_accuracy": False,
         "binary_classification_cross_entropy": True,
         "binary_f_1.000": False,
@@ -88,4 +89,5 @@ Metrics = RegressorMetrics | ClassifierMetrics
 
 def metrics_for(predictor_type: str) -> Metrics:
     """Empty metrics for ``binary_classifier`` or ``regressor``."""
-    return {"binary_classifier": ClassifierMetrics, "regressor": RegressorMetrics}[predictor_type]()
+    kinds: dict[str, type[Metrics]] = {"binary_classifier": ClassifierMetrics, "regressor": RegressorMetrics}
+    return kinds[predictor_type]()

@@ -96,12 +96,12 @@ class Model:
     @property
     def feature_dim(self) -> int:
         """Number of features."""
-        return self.V.shape[0]
+        return int(self.V.shape[0])
 
     @property
     def num_factors(self) -> int:
         """Number of factors of each feature."""
-        return self.V.shape[1]
+        return int(self.V.shape[1])
 
     @property
     def is_classifier(self) -> bool:

@@ -15,9 +15,7 @@ from fm_core.batch import Batch
 __all__ = ["shuffled"]
 
 
-def shuffled(
-    batches: Iterable[Batch], buffer_size: int, batch_size: int, seed: int | Sequence[int]
-) -> Iterator[Batch]:
+def shuffled(batches: Iterable[Batch], buffer_size: int, batch_size: int, seed: int | Sequence[int]) -> Iterator[Batch]:
     """Give the rows of `batches` in an order that `seed` decides.
 
     Parameters
@@ -58,17 +56,17 @@ def shuffled(
 def _joined(batches: list[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
-    labels = np.concatenate([b.labels for b in batches])
+    labels = np.concatenate([b.known_labels for b in batches])
     values = np.concatenate([b.values for b in batches])
     if batches[0].indptr is None:
         return Batch.trusted(batches[0].feature_dim, values, labels=labels)
-    lengths = np.concatenate([np.diff(b.indptr) for b in batches])
-    indices = np.concatenate([b.indices for b in batches])
+    lengths = np.concatenate([np.diff(b.indptr) for b in batches if b.indptr is not None])
+    indices = np.concatenate([b.indices for b in batches if b.indices is not None])
     return Batch.trusted(batches[0].feature_dim, values, _starts(lengths), indices, labels)
 
 
 def _taken(batch: Batch, rows: NDArray[np.int64]) -> Batch:
-    labels = batch.labels[rows]
+    labels = batch.known_labels[rows]
     if batch.indptr is None or batch.indices is None:
         return Batch.trusted(batch.feature_dim, batch.values[rows], labels=labels)
     lengths = np.diff(batch.indptr)[rows]

@@ -10,6 +10,7 @@ caller's. `should_stop` is polled while waiting and between batches.
 """
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -163,7 +164,7 @@ class Solver:
         self.state = np.zeros((hp.feature_dim, n_states * (hp.num_factors + 1)), np.float32)
         self.n_steps = 0
         self._scratch_rows = 0
-        self._dense_scratch: tuple[NDArray[np.float32], ...] = ()
+        self._dense_scratch: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]] | None = None
 
     def _start_from(self, model: Model) -> None:
         hp = self.hyperparameters
@@ -212,36 +213,36 @@ class Solver:
             A score is not finite, so parameters no longer are.
         """
         hp = self.hyperparameters
-        if batch.labels is None or batch.feature_dim != hp.feature_dim:
-            raise DataError(
-                f"a batch has feature_dim={batch.feature_dim} and {'no ' if batch.labels is None else ''}labels, "
-                f"expected feature_dim={hp.feature_dim} and labels"
-            )
+        labels = batch.known_labels
+        if batch.feature_dim != hp.feature_dim:
+            raise DataError(f"a batch has feature_dim={batch.feature_dim}, expected {hp.feature_dim}")
         n = batch.n_rows
         self._make_scratch(n)
         self.n_steps += 1
-        rows = (self._sums[:n], self._residuals[:n], self._scores[:n])
+        sums, residuals, scores = self._sums[:n], self._residuals[:n], self._scores[:n]
         classify = hp.predictor_type == "binary_classifier"
         if batch.indptr is None or batch.indices is None:
-            if not self._dense_scratch:
-                self._dense_scratch = _dense_scratch(hp.feature_dim, self._sums.shape[1])
+            w, squares, gradients = self._scratch_for_dense()
             self._kernels.train_dense(
-                batch.values, batch.labels, self.params, self.state, self.bias, *rows, *self._dense_scratch,
-                classify, self._step(), self.num_threads,
+                batch.values, labels, self.params, self.state, self.bias, sums, residuals, scores,
+                w, squares, gradients, classify, self._step(), self.num_threads,
             )  # fmt: skip
         else:
-            groups = groups or group(batch.indptr, batch.indices, batch.values, hp.feature_dim)
+            features, starts, rows, row_values = groups or group(
+                batch.indptr, batch.indices, batch.values, hp.feature_dim
+            )
             self._kernels.train_sparse(
-                batch.indptr, batch.indices, batch.values, batch.labels, *groups,
-                self.params, self.state, self.bias, *rows, classify, hp.lazy_update, self._step(), self.num_threads,
+                batch.indptr, batch.indices, batch.values, labels, features, starts, rows, row_values,
+                self.params, self.state, self.bias, sums, residuals, scores,
+                classify, hp.lazy_update, self._step(), self.num_threads,
             )  # fmt: skip
-        if not np.isfinite(self._residuals[:n]).all():
+        if not np.isfinite(residuals).all():
             raise DivergenceError(
                 f"scores are no longer finite at update {self.n_steps}, with bias_lr={hp.bias_lr:g}, "
                 f"linear_lr={hp.linear_lr:g} and factors_lr={hp.factors_lr:g}: lower the learning rates, "
                 "or set clip_gradient"
             )
-        return self._scores[:n]
+        return scores
 
     def _make_scratch(self, n_rows: int) -> None:
         if n_rows > self._scratch_rows:
@@ -249,6 +250,16 @@ class Solver:
             self._residuals = np.empty(n_rows, np.float32)
             self._scores = np.empty(n_rows, np.float32)
             self._scratch_rows = n_rows
+
+    def _scratch_for_dense(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        if self._dense_scratch is None:
+            d = self.hyperparameters.feature_dim
+            self._dense_scratch = (
+                np.empty(d, np.float32),
+                np.empty(d, np.float32),
+                np.empty((math.ceil(d / LANES), LANES * self._sums.shape[1]), np.float32),
+            )
+        return self._dense_scratch
 
     def _step(self) -> Step:
         hp = self.hyperparameters
@@ -327,7 +338,7 @@ def fit(
         totals = metrics_for(hp.predictor_type)
         started = time.time()
         batch_number = 0
-        with read_ahead(lambda e=epoch: _prepared(batches, hp, e), _AHEAD, should_stop) as ready:
+        with read_ahead(functools.partial(_prepared, batches, hp, epoch), _AHEAD, should_stop) as ready:
             for batch, groups in ready:
                 if solver is None:
                     callback.started(batch.is_dense)
@@ -337,7 +348,7 @@ def fit(
                     scores = solver.step(batch, groups)
                 except DivergenceError as error:
                     raise DivergenceError(f"epoch {epoch}, batch {batch_number}: {error}") from None
-                totals.update(scores, batch.labels)
+                totals.update(scores, batch.known_labels)
                 if batch_number % hp.batch_metrics_publish_interval == 0:
                     seconds = max(time.time() - started, 1e-9)
                     callback.batch(BatchReport(epoch, batch_number, totals.values(), totals.n / seconds))
@@ -378,7 +389,7 @@ def evaluate(model: Model, batches: Iterable[Batch], num_threads: int = 1) -> tu
     """
     totals = metrics_for(model.predictor_type)
     for batch in batches:
-        totals.update(model.predict(batch, num_threads), batch.labels)
+        totals.update(model.predict(batch, num_threads), batch.known_labels)
     return totals.values(), totals.n
 
 
@@ -416,14 +427,6 @@ class _BestKeeper:
 
     def is_out_of_patience(self, epoch: int) -> bool:
         return self._patience is not None and epoch - self._best_epoch >= self._patience
-
-
-def _dense_scratch(feature_dim: int, sums_stride: int) -> tuple[NDArray[np.float32], ...]:
-    return (
-        np.empty(feature_dim, np.float32),
-        np.empty(feature_dim, np.float32),
-        np.empty((math.ceil(feature_dim / LANES), LANES * sums_stride), np.float32),
-    )
 
 
 def _check_finite(model: Model) -> None:

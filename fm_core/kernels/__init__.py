@@ -10,6 +10,11 @@ import functools
 import importlib
 import importlib.util
 import os
+from pathlib import Path
+
+# Read by libgomp when the first build is loaded. A thread that waits must sleep and not spin: the
+# reading thread needs the core, and on a busy machine spinning made an epoch twenty times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from fm_core.errors import ConfigError
 from fm_core.kernels._group import group
@@ -49,13 +54,15 @@ def in_use() -> tuple[str, Kernels]:
     if not forced:
         return next(iter(available().items()))
     if forced not in available():
-        raise ConfigError(f"FM_CORE_KERNELS is {forced!r}, expected one of those this machine runs: {', '.join(available())}")
+        raise ConfigError(
+            f"FM_CORE_KERNELS is {forced!r}, expected one of those this machine runs: {', '.join(available())}"
+        )
     return forced, available()[forced]
 
 
 def _processor_features() -> set[str]:
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
+        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as lines:
             for line in lines:
                 if line.startswith("flags"):
                     return set(line.partition(":")[2].split())

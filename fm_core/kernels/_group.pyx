@@ -4,8 +4,9 @@ The kernels sum each feature's gradient at once, so they need, for each distinct
 the rows it occurs in. A stable radix sort of (feature, entry) pairs gives that without
 hashing and without a table of feature_dim entries: features come out in rising order
 (memory is then walked in one direction), rows within a feature in rising order (sums are
-always made in one order). Eleven bits a pass: a histogram of 2048 counters stays in the
-first-level cache; feature_dim of a million takes two passes, any int32 three.
+always made in one order). At most eleven bits a pass, so that the counters and the ends of
+the buckets stay in the nearest caches: feature_dim of a million takes two passes of ten bits,
+any int32 at most three.
 
 Grouping depends on the data only, so a reading thread can do it ahead of the solver; it
 holds no GIL.
@@ -18,20 +19,19 @@ from libc.string cimport memset
 import numpy as np
 
 cdef enum:
-    BITS = 11
-    BUCKETS = 2048
+    MOST_BITS = 11
 
 
 cdef Py_ssize_t _sort(
     const int64_t* indptr, Py_ssize_t n_rows, const int32_t* indices, const float* values, Py_ssize_t n,
-    int passes, uint64_t* pairs, uint64_t* spare, uint32_t* row_of, int32_t* features, int64_t* starts,
+    int passes, int bits, uint64_t* pairs, uint64_t* spare, uint32_t* row_of, int32_t* features, int64_t* starts,
     int32_t* rows, float* row_values,
 ) noexcept nogil:
     # returns the number of distinct features
     cdef Py_ssize_t[3][2048] counts
     cdef Py_ssize_t j, r, total, count, n_features = 0
     cdef int p
-    cdef uint32_t key
+    cdef uint32_t key, mask = (<uint32_t> 1 << bits) - 1
     cdef uint64_t* other
     memset(counts, 0, sizeof(counts))
     for r in range(n_rows):
@@ -39,17 +39,19 @@ cdef Py_ssize_t _sort(
             key = <uint32_t> indices[j]
             pairs[j] = (<uint64_t> key << 32) | <uint64_t> j
             row_of[j] = <uint32_t> r
-            counts[0][key & (BUCKETS - 1)] += 1
-            counts[1][(key >> BITS) & (BUCKETS - 1)] += 1
-            counts[2][key >> (2 * BITS)] += 1
+            counts[0][key & mask] += 1
+            if passes > 1:
+                counts[1][(key >> bits) & mask] += 1
+            if passes > 2:
+                counts[2][key >> (2 * bits)] += 1
     for p in range(passes):
         total = 0
-        for j in range(BUCKETS):
+        for j in range(mask + 1):
             count = counts[p][j]
             counts[p][j] = total
             total += count
         for j in range(n):
-            key = (<uint32_t> (pairs[j] >> 32) >> (p * BITS)) & (BUCKETS - 1)
+            key = (<uint32_t> (pairs[j] >> 32) >> (p * bits)) & mask
             spare[counts[p][key]] = pairs[j]
             counts[p][key] += 1
         other = pairs
@@ -90,11 +92,13 @@ def group(const int64_t[::1] indptr, const int32_t[::1] indices, const float[::1
         The value of each entry.
     """
     cdef Py_ssize_t n = indices.shape[0], n_rows = indptr.shape[0] - 1, n_features = 0
-    cdef int passes = 1
+    cdef int passes, bits = 1
     if n_rows < 0:
         raise ValueError("indptr is empty, expected n_rows + 1 entries")
-    while feature_dim > <int64_t> 1 << (passes * BITS):
-        passes += 1
+    while feature_dim > <int64_t> 1 << bits:
+        bits += 1
+    passes = (bits + MOST_BITS - 1) // MOST_BITS
+    bits = (bits + passes - 1) // passes
     features_out = np.empty(n, np.int32)
     starts_out = np.empty(n + 1, np.int64)
     rows_out = np.empty(n, np.int32)
@@ -110,7 +114,7 @@ def group(const int64_t[::1] indptr, const int32_t[::1] indices, const float[::1
         raise MemoryError()
     with nogil:
         n_features = _sort(
-            &indptr[0], n_rows, &indices[0], &values[0], n, passes, pairs, pairs + n, <uint32_t*> (pairs + 2 * n),
+            &indptr[0], n_rows, &indices[0], &values[0], n, passes, bits, pairs, pairs + n, <uint32_t*> (pairs + 2 * n),
             &features[0], &starts[0], &rows[0], &row_values[0],
         )
         free(pairs)

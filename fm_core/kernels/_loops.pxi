@@ -497,7 +497,8 @@ cdef void _dense_score(
 
 
 cdef inline void _dense_gradients(
-    const Learning* a, const float* X, Py_ssize_t stride, Py_ssize_t at, Py_ssize_t n_rows, float* g, Py_ssize_t g_stride
+    const Learning* a, const float* X, Py_ssize_t stride, Py_ssize_t at, Py_ssize_t n_rows,
+    float* g, Py_ssize_t g_stride,
 ) noexcept nogil:
     # adds sum_r e_r x_ri s_rf to the gradients of eight features
     cdef lanes g0 = lanes_load(g, FULL), g1 = lanes_load(g + g_stride, FULL)

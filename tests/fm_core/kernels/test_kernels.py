@@ -1,0 +1,217 @@
+"""Every build of the kernels against the plain NumPy reference, and that against the mathematics."""
+
+import copy
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fm_core.batch import Batch
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.kernels import available, group, in_use, reference
+from fm_core.solver import Solver
+from tests.fm_core.strategies import (
+    NUM_FACTORS,
+    dense_batches,
+    hyperparameters_for,
+    model_of,
+    sparse_batches,
+)
+
+THREADS = st.sampled_from([1, 2, 3])
+
+
+def trained(solver, kernels, batches, num_threads=1):
+    """Copies of a solver's parameters and scores after training with some kernels."""
+    solver = copy.deepcopy(solver_without_module(solver))
+    solver._kernels, solver.num_threads = kernels, num_threads
+    scores = [solver.step(batch).copy() for batch in batches]
+    return solver.params, solver.state, solver.bias, np.concatenate(scores)
+
+
+def solver_without_module(solver):
+    solver._kernels = None
+    return solver
+
+
+def assert_same(found, expected):
+    for name, a, b in zip(("params", "state", "bias", "scores"), found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+@given(data=st.data(), num_threads=THREADS)
+def test_sparse_training_is_the_references(kernels, data, num_threads):
+    batches = [data.draw(sparse_batches(feature_dim=20)) for _ in range(2)]
+    hp = data.draw(hyperparameters_for(20))
+    solver = Solver(hp)
+    assert_same(trained(solver, kernels, batches, num_threads), trained(solver, reference, batches))
+
+
+@given(data=st.data(), num_threads=THREADS)
+def test_dense_training_is_the_references(kernels, data, num_threads):
+    batch = data.draw(dense_batches())
+    hp = data.draw(hyperparameters_for(batch.feature_dim))
+    solver = Solver(hp)
+    assert_same(trained(solver, kernels, [batch, batch], num_threads), trained(solver, reference, [batch, batch]))
+
+
+@given(batch=sparse_batches(), k=NUM_FACTORS, num_threads=THREADS, classify=st.booleans())
+def test_sparse_prediction_is_the_references(kernels, batch, k, num_threads, classify):
+    model = model_of(batch.feature_dim, k)
+    expected, found = np.empty(batch.n_rows, np.float32), np.empty(batch.n_rows, np.float32)
+    rows = (batch.indptr, batch.indices, batch.values, model.w0)
+    reference.predict_sparse(*rows, model.w, model.V, expected, classify, 1)
+    kernels.predict_sparse(*rows, model.w, model.V, found, classify, num_threads)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    # as views of one array, the way a model lies in memory while it is trained
+    params = np.hstack([model.V, model.w[:, np.newaxis]])
+    kernels.predict_sparse(*rows, params[:, -1], params[:, :-1], found, classify, num_threads)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@given(batch=dense_batches(), k=NUM_FACTORS, num_threads=THREADS, classify=st.booleans())
+def test_dense_prediction_is_the_references(kernels, batch, k, num_threads, classify):
+    model = model_of(batch.feature_dim, k)
+    expected, found = np.empty(batch.n_rows, np.float32), np.empty(batch.n_rows, np.float32)
+    reference.predict_dense(batch.values, model.w0, model.w, model.V, expected, classify, 1)
+    kernels.predict_dense(batch.values, model.w0, model.w, model.V, found, classify, num_threads)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("is_dense", [False, True])
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("k", [1, 8, 16, 100])
+def test_any_number_of_threads_gives_the_same_bits(kernels, is_dense, lazy, k):
+    random = np.random.default_rng(0)
+    X = (random.random((300, 500)) < 0.05) * random.normal(size=(300, 500))
+    batch = as_batch(X, random.normal(size=300), is_dense)
+    hp = Hyperparameters(feature_dim=500, num_factors=k, predictor_type="regressor", lazy_update=lazy)
+    one = trained(Solver(hp), kernels, [batch] * 3, 1)
+    for num_threads in (2, 3, 5, 8):
+        for a, b in zip(one, trained(Solver(hp), kernels, [batch] * 3, num_threads), strict=True):
+            assert a.tobytes() == b.tobytes()
+
+
+def as_batch(X, y, is_dense):
+    import scipy.sparse
+
+    return Batch.from_dense(X, y) if is_dense else Batch.from_csr(scipy.sparse.csr_matrix(X, dtype=np.float32), y)
+
+
+@pytest.mark.parametrize("k", [3, 16, 40])
+def test_dense_and_sparse_training_agree_where_every_feature_occurs(kernels, k):
+    random = np.random.default_rng(1)
+    X, y = random.normal(size=(40, 21)), random.integers(0, 2, 40)
+    hp = Hyperparameters(feature_dim=21, num_factors=k, predictor_type="binary_classifier", eps=1e-3)
+    dense = trained(Solver(hp), kernels, [as_batch(X, y, True)] * 3)
+    assert_same(dense, trained(Solver(hp), kernels, [as_batch(X, y, False)] * 3))
+
+
+def test_lazy_updates_leave_other_features_untouched_bit_for_bit(kernels):
+    hp = Hyperparameters(feature_dim=9, num_factors=20, predictor_type="regressor", linear_wd=0.5, factors_wd=0.5)
+    batch = Batch(
+        9, np.ones(2, np.float32), np.array([0, 2], np.int64), np.array([3, 7], np.int32), np.ones(1, np.float32)
+    )
+    solver = Solver(hp)
+    params, state, _, _ = trained(solver, kernels, [batch] * 2)
+    others = [0, 1, 2, 4, 5, 6, 8]
+    assert params[others].tobytes() == solver.params[others].tobytes()
+    assert not state[others].any()
+    assert (params[[3, 7]] != solver.params[[3, 7]]).all()
+
+
+def test_a_stored_zero_counts_as_an_occurrence(kernels):
+    hp = Hyperparameters(feature_dim=2, num_factors=3, predictor_type="regressor", factors_wd=0.5, linear_wd=0.5)
+    batch = Batch(
+        2, np.zeros(1, np.float32), np.array([0, 1], np.int64), np.array([1], np.int32), np.ones(1, np.float32)
+    )
+    solver = Solver(hp)
+    params = trained(solver, kernels, [batch])[0]
+    assert (np.abs(params[1]) < np.abs(solver.params[1])).all()
+    assert (params[0] == solver.params[0]).all()
+
+
+@given(batch=sparse_batches(max_rows=4, classify=True), k=st.integers(1, 5), classify=st.booleans())
+def test_the_references_gradient_is_the_losss_derivative(batch, k, classify):
+    """Central differences of the summed loss; sgd with rates of 1 moves by the gradient."""
+    hp = Hyperparameters(
+        feature_dim=batch.feature_dim, num_factors=k,
+        predictor_type="binary_classifier" if classify else "regressor",
+        bias_lr=1, linear_lr=1, factors_lr=1, bias_wd=0, linear_wd=0, factors_wd=0, rescale_grad=1,
+        factors_init_sigma=0.3, linear_init_sigma=0.3, bias_init_sigma=0.3, _optimizer="sgd",
+    )  # fmt: skip
+    solver = Solver(hp)
+    params, bias = solver.params.astype(float), float(solver.bias[0])
+    moved, _, moved_bias, _ = trained(solver, reference, [batch])
+
+    def loss(params, bias):
+        X = np.zeros((batch.n_rows, batch.feature_dim))
+        for r in range(batch.n_rows):
+            at = slice(batch.indptr[r], batch.indptr[r + 1])
+            X[r, batch.indices[at]] = batch.values[at]
+        V = params[:, :k]
+        pairs = sum(
+            X[:, i] * X[:, j] * (V[i] @ V[j]) for i in range(len(V)) for j in range(i + 1, len(V))
+        )  # the definition, pair by pair
+        z = bias + X @ params[:, k] + pairs
+        y = batch.labels.astype(float)
+        return np.sum(np.logaddexp(0, z) - y * z) if classify else 0.5 * np.sum((z - y) ** 2)
+
+    step = 1e-5
+    for i in range(batch.feature_dim):
+        for f in range(k + 1):
+            up, down = params.copy(), params.copy()
+            up[i, f] += step
+            down[i, f] -= step
+            derivative = (loss(up, bias) - loss(down, bias)) / (2 * step)
+            assert params[i, f] - moved[i, f] == pytest.approx(derivative, rel=2e-3, abs=2e-4)
+    derivative = (loss(params, bias + step) - loss(params, bias - step)) / (2 * step)
+    assert bias - moved_bias[0] == pytest.approx(derivative, rel=2e-3, abs=2e-4)
+
+
+def test_known_scores(kernels):
+    V = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    w = np.array([0.1, 0.2, 0.3], np.float32)
+    scores = np.empty(2, np.float32)
+    indptr, indices = np.array([0, 2, 2], np.int64), np.array([0, 2], np.int32)
+    kernels.predict_sparse(indptr, indices, np.array([2, 1], np.float32), 0.5, w, V, scores, False, 1)
+    # .5 + .1 * 2 + .3 * 1 + <(1, 2), (5, 6)> * 2 * 1
+    assert scores == pytest.approx([0.5 + 0.2 + 0.3 + 34, 0.5])
+    kernels.predict_sparse(indptr, indices, np.array([2, 1], np.float32), 0.5, w, V, scores, True, 1)
+    assert scores == pytest.approx([1, 1 / (1 + np.exp(-0.5))])
+
+
+@given(batch=sparse_batches(max_rows=30), feature_dim=st.sampled_from([40, 2**11, 2**12, 2**22 + 1, 2**31 - 1]))
+def test_grouping_lists_each_features_rows_in_order(batch, feature_dim):
+    spread = (feature_dim - 1) // 39
+    indices = (batch.indices.astype(np.int64) * spread).astype(np.int32)
+    features, starts, rows, values = group(batch.indptr, indices, batch.values, feature_dim)
+    found = [
+        (int(features[j]), int(rows[e]), float(values[e]))
+        for j in range(len(features))
+        for e in range(starts[j], starts[j + 1])
+    ]
+    expected = sorted(
+        (int(indices[e]), r, float(batch.values[e]))
+        for r in range(batch.n_rows)
+        for e in range(batch.indptr[r], batch.indptr[r + 1])
+    )
+    assert found == expected
+    assert (np.diff(features) > 0).all()
+
+
+def test_the_environment_names_the_build(monkeypatch):
+    from fm_core.errors import ConfigError
+
+    for name, module in available().items():
+        in_use.cache_clear()
+        monkeypatch.setenv("FM_CORE_KERNELS", name)
+        assert in_use() == (name, module)
+    in_use.cache_clear()
+    monkeypatch.setenv("FM_CORE_KERNELS", "mmx")
+    with pytest.raises(ConfigError, match="FM_CORE_KERNELS is 'mmx', expected one of those this machine runs: "):
+        in_use()
+    in_use.cache_clear()
+    monkeypatch.delenv("FM_CORE_KERNELS")
+    assert in_use()[0] == next(iter(available()))
