@@ -172,9 +172,7 @@ class Hyperparameters:
     use_linear: bool = _declare("boolean", "Whether the model has the linear weights w.", True, group="hidden")
     batch_metrics_publish_interval: int = _integer("Batches between two metric lines.", 500, group="hidden")
     _optimizer: str = _choice("The update rule.", "adam", "adam", "sgd", "adagrad", "ftrl", group="hidden")
-    _learning_rate: float = _number(
-        "Base learning rate, multiplied with each *_lr.", 1.0, minimum=0, group="hidden"
-    )
+    _learning_rate: float = _number("Base learning rate, multiplied with each *_lr.", 1.0, minimum=0, group="hidden")
     _wd: float = _number("Base weight decay, multiplied with each *_wd.", 1.0, minimum=0, group="hidden")
     _kvstore: str = _choice(
         "How several hosts work together.", "auto", "auto", "local", "device", "dist_sync", "dist_async",
@@ -232,8 +230,7 @@ class Hyperparameters:
         found = []
         if missing:
             found.append(
-                f"no value was given for {', '.join(missing)}, required hyperparameter"
-                f"{'s' if len(missing) > 1 else ''}"
+                f"no value was given for {', '.join(missing)}, required hyperparameter{'s' if len(missing) > 1 else ''}"
             )
         found += [
             problem
