@@ -8,16 +8,17 @@ bar takes the place of the batch lines.
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from container import lines
 from container.lines import Line, PassStatistics, RecordCounters
 from fm_core.files import replacing
+from fm_core.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
-    from fm_core.solver import BatchReport, EpochReport, FitResult, ValidationReport
+    from fm_core.solver import BatchReport, EpochReport, ValidationReport
 
 __all__ = ["Progress", "Reporter", "emit", "set_up_logging", "write_failure"]
 
@@ -140,29 +141,48 @@ class Reporter:
         Named in the lines about passes over the data.
     n_bytes : callable
         Bytes read in the current epoch.
+    should_stop : callable
+        Once it is true, passes end early, and their scores are not those of the channel.
     progress : Progress
+
+    Attributes
+    ----------
+    has_started : bool
+        Whether a first batch came, so that there is something learned to save.
     """
 
     def __init__(
-        self, *, host: str, epochs: int, mini_batch_size: int, train_folder: Path, n_bytes: Any, progress: Progress
+        self,
+        *,
+        host: str,
+        hyperparameters: Hyperparameters,
+        train_folder: Path,
+        n_bytes: Callable[[], int],
+        should_stop: Callable[[], bool],
+        progress: Progress,
     ) -> None:
+        self.has_started = False
         self._host = host
-        self._epochs = epochs
-        self._mini_batch_size = mini_batch_size
+        self._epochs = hyperparameters.epochs
+        self._mini_batch_size = hyperparameters.mini_batch_size
+        self._keeps_best = hyperparameters.early_stopping_patience is not None
         self._train_folder = train_folder
         self._n_bytes = n_bytes
+        self._should_stop = should_stop
         self._progress = progress
         self._created = time.time()
         self._set_up = self._created
         self._is_dense = False
         self._counters = RecordCounters()
         self._train_metrics: Mapping[str, float] = {}
+        self._validation_metrics: Mapping[str, float] = {}
         self._is_final_said = False
 
     # --- the solver's callback ---
 
     def started(self, is_dense: bool) -> None:
-        """Training begins: the first batch is there, and the model."""
+        """The first batch is there, training begins."""
+        self.has_started = True
         self._is_dense = is_dense
         self._set_up = time.time()
         emit(lines.network_lines(is_dense))
@@ -208,14 +228,19 @@ class Reporter:
 
     def validated(self, report: "ValidationReport") -> None:
         """The validation channel's scores after an epoch."""
+        if self._should_stop():
+            return
+        if report.is_best or not self._keeps_best:
+            self._validation_metrics = report.metrics
         emit(lines.quality_lines(self._host, f"epoch={report.epoch}, validation", report.metrics))
 
     # --- after training ---
 
-    def finished(self, result: "FitResult") -> None:
-        """Training is over, perhaps before its last epoch."""
-        if not self._is_final_said and self._train_metrics:
+    def finished(self) -> None:
+        """Training is over, perhaps before its last epoch; these are the scores of the model that is kept."""
+        if not self._is_final_said:
             self._say_final()
+        emit(lines.quality_lines(self._host, "validation", self._validation_metrics))
 
     def saved(self, path: Path, started: float) -> None:
         """The artifact is written."""

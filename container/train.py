@@ -85,10 +85,10 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
     channels = _open_channels(job, hyperparameters, settings, stop, progress)
     reporter = Reporter(
         host=job.current_host,
-        epochs=hyperparameters.epochs,
-        mini_batch_size=hyperparameters.mini_batch_size,
+        hyperparameters=hyperparameters,
         train_folder=job.channels[TRAIN].folder,
         n_bytes=lambda: channels[TRAIN].statistics.n_bytes,
+        should_stop=stop,
         progress=progress,
     )
     n_threads = _num_threads(hyperparameters, settings)
@@ -100,13 +100,17 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
         callback=reporter,
         should_stop=stop,
     )
-    reporter.finished(result)
+    if stop() and not reporter.has_started:
+        _log.warning("Asked to stop (%s) before the first batch: there is no model to save.", stop.signal_name)
+        return
+    reporter.finished()
     if stop():
         _log.warning("Asked to stop (%s): %d of %d epochs are done.", stop.signal_name, result.epochs_done,
                      hyperparameters.epochs)  # fmt: skip
     with _removed_on_failure(paths.model_file(job.current_host)) as model_file:
         started = time.time()
-        save_model(model_file, result.model, final)
+        # The number of threads is no property of the model: the same job is the same file on any machine.
+        save_model(model_file, result.model, {name: text for name, text in final.items() if name != "num_threads"})
         reporter.saved(model_file, started)
         if TEST in channels:
             _test(result.model, channels[TEST], job, reporter, stop, n_threads)
