@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb == "serve":
         from container.serve import main as serve
 
-        return serve()
+        return serve(rest)
     print(f"unknown argument {verb!r}, expected train or serve\n\n{_USAGE}", end="", file=sys.stderr)
     return 2
 
