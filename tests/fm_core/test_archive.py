@@ -144,6 +144,15 @@ def test_a_deflated_member_that_declares_more_than_deflate_can_give_is_refused(p
     assert "compressed bytes can hold" in refusal(place("model_algo-1", content))
 
 
+def test_a_deflated_member_whose_stream_is_damaged_is_refused(place):
+    content = bytearray(artifacts.zipped(MEMBERS, zipfile.ZIP_DEFLATED))
+    at = content.index(b"params") + len(b"params")
+    content[at] |= 0b110  # a kind of block that deflate does not have
+    assert "not a model file, or a damaged one: Error -3 while decompressing" in refusal(
+        place("model_algo-1", bytes(content))
+    )
+
+
 def test_a_tar_that_declares_more_than_gzip_can_give_is_refused(place):
     tar = bytearray(gzip.decompress(artifacts.tarred({"model_algo-1": ZIP})))
     tar[124:136] = b"%011o\0" % (1 << 32)

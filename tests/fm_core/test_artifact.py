@@ -392,6 +392,16 @@ def test_params_that_are_not_the_models_are_refused(write, model, change, messag
     assert message in refusal(write(model, artifacts.sparse_network(model) | change))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [0, 50, 100])
+def test_a_parameter_that_is_not_finite_is_refused_where_it_lies_in_the_mapped_file(tmp_path, monkeypatch, value, row):
+    monkeypatch.setattr("fm_core.artifact._BLOCK_BYTES", 100)
+    model = make_model(d=101)
+    model.V[row, 1] = value
+    save_model(tmp_path / "m", model, SETTINGS)
+    assert "v has a parameter that is not finite" in refusal(tmp_path / "m")
+
+
 def test_a_small_file_that_declares_a_huge_array_is_refused_before_memory_is_taken(write, model):
     three = struct.pack("<q", 3)
     claim = struct.pack("<IiI", 0xF993FAC9, 1, 2) + HUGE + three + struct.pack("<I", 2) + HUGE + three

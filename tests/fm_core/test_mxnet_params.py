@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import struct
 
 import numpy as np
 import pytest
@@ -92,6 +93,55 @@ def test_two_arrays_of_one_name_are_refused():
     content = artifacts.params(EXPECTED).replace(b"arg:w1_weight", b"arg:w0_weight")
     with pytest.raises(ArtifactError, match="has two arrays of one name"):
         decode(memoryview(content))
+
+
+def row_sparse_claim(stored, shape, ids_shape, ids_type=6):
+    """A row_sparse array that says what it is told to say, followed by enough zeros for its data."""
+    head = struct.pack("<Ii", 0xF993FAC9, 1) + artifacts.shape_bytes(stored) + artifacts.shape_bytes(shape)
+    return head + artifacts.CPU + struct.pack("<ii", 0, ids_type) + artifacts.shape_bytes(ids_shape) + bytes(400)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (
+            row_sparse_claim((3, 2), (5, 4), (3,)),
+            r"has rows of shape \(3, 2\) for a row_sparse array of shape \(5, 4\)",
+        ),
+        (
+            row_sparse_claim((6, 2), (5, 2), (6,)),
+            r"has rows of shape \(6, 2\) for a row_sparse array of shape \(5, 2\)",
+        ),
+        (row_sparse_claim((), (), ()), r"has rows of shape \(\) for"),
+        (row_sparse_claim((3, 2), (5, 2), (2,)), r"has row ids of shape \(2,\) for 3 rows"),
+        (row_sparse_claim((3, 2), (5, 2), (3, 1)), r"has row ids of shape \(3, 1\) for 3 rows"),
+        (row_sparse_claim((3, 2), (5, 2), (3,), ids_type=4), "has row ids that are not int64"),
+        (row_sparse_claim((3, -2), (5, -2), (3,)), r"an array of shape \(3, -2\), expected sizes of at least 0"),
+        (struct.pack("<IiI2q", 0xF993FAC9, 0, 2, -1, -8) + bytes(99), r"an array of shape \(-1, -8\), expected sizes"),
+    ],
+)
+def test_an_array_that_contradicts_itself_is_refused(array, message):
+    with pytest.raises(ArtifactError, match=message):
+        decode(memoryview(artifacts.params({"v": array})))
+
+
+def test_a_list_of_very_many_arrays_is_refused_before_it_is_walked():
+    with pytest.raises(ArtifactError, match="declares 4294967296 arrays, expected at most 64"):
+        decode(memoryview(struct.pack("<QQQ", 0x112, 0, 2**32)))
+
+
+def test_an_array_without_items_takes_no_room_whatever_its_other_sizes():
+    claim = struct.pack("<Ii", 0xF993FAC9, 0) + artifacts.shape_bytes((0, 2**62, 2**62)) + artifacts.CPU
+    found = decode(memoryview(artifacts.params({"v": claim + struct.pack("<i", 0)})))
+    assert found["v"].shape == (0, 2**62, 2**62)
+    assert found["v"].values.size == 0
+
+
+def test_a_row_id_that_is_repeated_across_two_blocks_is_found(monkeypatch):
+    monkeypatch.setattr("fm_core.mxnet_params._BLOCK_BYTES", 16)
+    array = artifacts.row_sparse(np.ones((4, 1), np.float32), [0, 3, 3, 5], 9)
+    with pytest.raises(ArtifactError, match="has a row id twice"):
+        decode(memoryview(artifacts.params({"v": array})))
 
 
 @given(st.binary(max_size=300))
