@@ -1,0 +1,72 @@
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from container.stopping import Interrupted, StopRequest
+
+
+@pytest.fixture
+def stop():
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    request = StopRequest()
+    request.install()
+    yield request
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+    request.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_sets_the_flag_and_a_second_one_changes_nothing(stop, number):
+    assert not stop()
+    os.kill(os.getpid(), number)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop()
+    assert stop.signal_name == number.name
+
+
+def test_waiting_is_a_sleep_without_a_descriptor(stop):
+    started = time.monotonic()
+    assert stop.wait(0.05) is False
+    assert time.monotonic() - started >= 0.05
+
+
+def test_waiting_ends_with_data(stop):
+    reader, writer = os.pipe()
+    assert stop.wait(0.01, reader) is False
+    os.write(writer, b"x")
+    assert stop.wait(10, reader) is True
+    os.close(writer)
+    os.close(reader)
+
+
+def test_a_signal_interrupts_a_wait_in_the_main_thread_and_every_later_one(stop):
+    timer = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    started = time.monotonic()
+    timer.start()
+    with pytest.raises(Interrupted):
+        stop.wait(30)
+    assert time.monotonic() - started < 2
+    with pytest.raises(Interrupted):
+        stop.wait(0)
+
+
+def test_a_request_wakes_every_waiting_thread(stop):
+    ended = []
+
+    def wait():
+        try:
+            stop.wait(30)
+        except Interrupted:
+            ended.append(True)
+
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    stop.request("test")
+    for thread in threads:
+        thread.join(5)
+    assert ended == [True] * 3

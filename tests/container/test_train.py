@@ -1,0 +1,48 @@
+import pytest
+
+from container import train
+from container.settings import TrainingSettings
+from fm_core import errors
+from fm_core.hyperparameters import Hyperparameters
+
+
+def hyperparameters(**given):
+    return Hyperparameters(feature_dim=3, num_factors=2, predictor_type="regressor", **given)
+
+
+@pytest.mark.parametrize(
+    ("asked", "bound", "cores", "used"),
+    [("auto", None, 8, 8), ("auto", 3, 8, 3), ("auto", 30, 8, 8), (5, None, 2, 5), (5, 1, 2, 5)],
+)
+def test_threads_are_those_asked_for_or_the_cores_within_the_bound(monkeypatch, asked, bound, cores, used):
+    monkeypatch.setattr(train, "usable_cores", lambda: cores)
+    settings = TrainingSettings(omp_num_threads=bound)
+    assert train._num_threads(hyperparameters(num_threads=asked), settings) == used
+
+
+@pytest.mark.parametrize(
+    ("error", "begins"),
+    [
+        (errors.ConfigError("x"), "ClientError: x"),
+        (errors.DataError("x"), "ClientError: x"),
+        (errors.DivergenceError("x"), "ClientError: x"),
+        (errors.ResourceError("x"), "ClientError: x"),
+        (errors.ArtifactError("x"), "AlgorithmError: x"),
+        (errors.CheckpointError("x"), "AlgorithmError: x"),
+        (KeyError("x"), "AlgorithmError: KeyError: 'x'; this is a bug"),
+    ],
+)
+def test_every_class_of_error_has_its_blame(tmp_path, error, begins):
+    train._fail(train.Paths(tmp_path), error)
+    assert (tmp_path / "output/failure").read_text().startswith(begins)
+
+
+def test_a_model_is_removed_when_what_follows_fails(tmp_path):
+    def save_and_fail():
+        with train._removed_on_failure(tmp_path / "model/model_algo-1") as path:
+            path.write_bytes(b"x")
+            raise errors.DataError("the test channel is bad")
+
+    with pytest.raises(errors.DataError):
+        save_and_fail()
+    assert list((tmp_path / "model").iterdir()) == []
