@@ -11,6 +11,7 @@ import datetime
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -119,6 +120,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "loglevel": next(name for level, name in _LEVELS if settings.log_level >= level),
             "logger_class": _logger_class(settings.log_level, self._metrics),
             "pre_fork": lambda server, worker: gc.freeze(),  # keeps the collector off shared pages
+            # Until a worker has its own handlers it would lose a SIGTERM to those of its parent, and hold up the end.
+            "post_fork": lambda server, worker: signal.signal(signal.SIGTERM, signal.SIG_DFL),
             "child_exit": lambda server, worker: self._forget(worker.pid),
             # Its socket would be one more thing to reach this process by.
             "control_socket_disable": True,

@@ -4,7 +4,7 @@ A view is a few lines: the formats are codecs.py's, the statuses errors.py's. Th
 made with its model, so tests hand it one of three features.
 """
 
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import orjson
@@ -29,6 +29,9 @@ ROWS = "fm.rows"
 ERROR = "fm.error"
 
 _CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+#: How much of a body that is too large is read for the sake of an orderly answer, and in what pieces.
+_DISCARDED, _PIECE = 256 * 2**20, 2**20
 
 #: Multiplications below which a prediction is not worth a second thread.
 _WORTH_THREADS = 4_000_000
@@ -153,6 +156,7 @@ def _body(settings: ServingSettings) -> bytes:
     else:
         body = stream.read(length) if length <= limit else b""
     if max(length or 0, len(body)) > limit:
+        _discard(stream)
         raise PayloadTooLargeError(
             f"the body has {length or 'too many'} bytes, more than the {limit} that are taken: "
             "send fewer rows at once, or set MAX_CONTENT_LENGTH in the container's environment"
@@ -162,6 +166,13 @@ def _body(settings: ServingSettings) -> bytes:
     if not body:
         raise DataError("the body is empty, expected at least one row")
     return body
+
+
+def _discard(stream: IO[bytes]) -> None:
+    # A client that is still sending when the connection closes does not get to read the answer.
+    for _ in range(_DISCARDED // _PIECE):
+        if not stream.read(_PIECE):
+            return
 
 
 def _name_and_url(body: bytes) -> tuple[str, str]:
