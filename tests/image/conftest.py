@@ -103,7 +103,7 @@ def logs(name):
 
 
 def address(name, port=8080):
-    """Find where a published port of a container is reached, and wait until it answers /ping."""
+    """Wait until a published port of a container answers /ping, and give its address."""
     host = docker("port", name, f"{port}/tcp").stdout.split()[0]
     deadline = time.monotonic() + 60
     while True:
@@ -111,7 +111,9 @@ def address(name, port=8080):
             with urllib.request.urlopen(f"http://{host}/ping", timeout=2):
                 return f"http://{host}"
         except (urllib.error.URLError, ConnectionError, TimeoutError):
-            assert time.monotonic() < deadline, f"no answer to /ping:\n{logs(name)}"
+            running = docker("inspect", "--format", "{{.State.Running}}", name).stdout.strip() == "true"
+            if not running or time.monotonic() > deadline:
+                raise AssertionError(f"no answer to /ping:\n{logs(name)}") from None
             time.sleep(0.2)
 
 

@@ -5,8 +5,11 @@ import re
 import threading
 import time
 
+import numpy as np
 import pytest
+import scipy.sparse
 
+from fm_core.formats import write_records
 from tests.image.conftest import container, docker, logs
 
 # What SageMaker does for a job: a read-only image with the mounted tree, and no network if the user wants none.
@@ -31,12 +34,12 @@ def test_neither_a_network_nor_a_writable_image_is_needed(image, job):
     assert (root / "model/model_algo-1").exists()
 
 
-@pytest.mark.parametrize("kernels", ["generic", "avx2"])
-def test_a_machine_without_newer_instructions_trains_the_same_model(image, job, kernels):
+@pytest.mark.parametrize("build", ["generic", "avx2"])
+def test_a_machine_without_newer_instructions_trains_the_same_model(image, job, build):
     loss = r"test binary_classification_cross_entropy <loss>=(\S+)"
     losses = [
         float(re.search(loss, docker("run", "--rm", *options, "-v", f"{job()}:/opt/ml", image, "train").stdout)[1])
-        for options in ([], ["-e", f"FM_CORE_KERNELS={kernels}"])
+        for options in ([], ["-e", f"FM_CORE_KERNELS={build}"])
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
@@ -51,12 +54,17 @@ def test_a_failing_job_says_why(image, job):
     assert list((root / "model").iterdir()) == []
 
 
+@pytest.mark.xfail(reason="train does not yet compare what a job needs with what the container may use")
 def test_a_job_that_does_not_fit_says_so_before_it_starts(image, job):
-    root = job(feature_dim="20000000", num_factors="64")
+    root = job(feature_dim="5000000", num_factors="64")
+    for channel in ("train", "test"):
+        with (root / f"input/data/{channel}/part-0.pbr").open("wb") as file:
+            rows = scipy.sparse.csr_matrix(([1.0], [4_999_999], [0, 1]), shape=(1, 5_000_000), dtype=np.float32)
+            write_records(file, rows, np.ones(1, np.float32))
     done = docker("run", "--rm", "--memory", "512m", "-v", f"{root}:/opt/ml", image, "train", check=False)
-    assert done.returncode == 1, f"ended with {done.returncode} (137: killed for its memory)"
+    assert done.returncode == 1, f"ended with {done.returncode} (137: killed for its memory)\n{done.stdout[-2000:]}"
     failure = (root / "output/failure").read_text()
-    assert re.search(r"\d.*needed|needs? .*\d|\d.*available", failure), failure
+    assert re.match(r"ClientError: .*memory", failure), failure
 
 
 def test_a_stop_saves_the_model(image, job):
