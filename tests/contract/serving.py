@@ -86,7 +86,7 @@ def serving(root, folder, **variables):
     server = Server(process, int(variables["SAGEMAKER_BIND_TO_PORT"]), folder)
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not (_answers(server) and server.stderr.count("Booting worker") >= wanted):
+        while not (_answers(server) and len(server.workers) >= wanted):
             assert process.poll() is None, server.stderr
             assert time.monotonic() < deadline, server.stderr
             time.sleep(0.02)
