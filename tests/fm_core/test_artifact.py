@@ -3,20 +3,23 @@
 import errno
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
 import tarfile
 import tracemalloc
+import warnings
 import zipfile
 
 import numpy as np
 import pytest
-import scipy.sparse
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fm_core.artifact import load_model, read_meta, save_model
+from fm_core.batch import Batch
 from fm_core.errors import ArtifactError, ResourceError
 from fm_core.model import Model
 from tests import artifacts
@@ -264,7 +267,7 @@ def read_records(data, feature_dim):
         indptr.append(len(indices))
         labels.append(tensor(record[2])[1][0])
         at += 8 + -(-size // 4) * 4
-    return scipy.sparse.csr_matrix((values, indices, indptr), (len(labels), feature_dim)), np.array(labels, float)
+    return sp.csr_matrix((values, indices, indptr), (len(labels), feature_dim)), np.array(labels, float)
 
 
 def transposed_dense_network(model):
@@ -503,3 +506,31 @@ def test_damaged_params_under_a_right_checksum_are_refused_or_read(files, data):
         content = damaged(content, *damage)
     path.write_bytes(artifacts.zipped({"meta.json": artifacts.meta(model), "params": content}))
     loaded_unless_refused(path)
+
+
+# ------------------------------------------------------------------------------- docs
+
+
+def recipe(root, title):
+    """The Python text that follows a sentence of docs/artifact.md."""
+    text = (root / "docs" / "artifact.md").read_text()
+    return re.search(r"```python\n(.*?)```", text[text.index(title) :], re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("title", ["With NumPy alone", "With this package"])
+def test_the_recipes_of_the_docs_open_the_golden_file(root, monkeypatch, title):
+    monkeypatch.chdir(root / "tests" / "golden" / "artifact")
+    found = {}
+    # The recipe closes no files, for shortness.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        exec(recipe(root, title), found)
+    expected = load_model("model_algo-1")
+    if title == "With this package":
+        assert same(found["model"], expected)
+        return
+    assert found["w0"] == [expected.w0]
+    assert np.array_equal(found["w"][:, 0], expected.w)
+    assert np.array_equal(found["v"], expected.V)
+    x = sp.csr_matrix(np.eye(1, 5, dtype=np.float32) + np.eye(1, 5, 3, dtype=np.float32))
+    assert 1 / (1 + np.exp(-found["score"])) == pytest.approx(float(expected.predict(Batch.from_csr(x))[0]), abs=1e-7)

@@ -8,6 +8,7 @@ from the same file, and compare parameter by parameter.
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -179,6 +180,18 @@ def test_our_artifact_predicts_in_mxnet_what_it_predicts_here(cases, name, predi
     theirs = np.load(case.folder / "scores.npy")
     ours = load_model(case.folder / "model_algo-1").predict(case.batch())
     assert np.abs(ours - theirs).max() <= 1e-6
+
+
+def test_the_recipe_of_the_docs_opens_our_artifact(cases, predictor_type):
+    case = cases["plain", predictor_type]
+    docs = (HERE.parents[1] / "docs" / "artifact.md").read_text()
+    code = re.search(r"```python\n(import mxnet.*?)```", docs, re.DOTALL)[1]
+    code += "\nimport numpy\nnumpy.savez('recipe.npz', w0=w0, w=w, v=v)"
+    subprocess.run([PYTHON, "-W", "ignore", "-c", code], cwd=case.folder, check=True, capture_output=True)
+    found = np.load(case.folder / "recipe.npz")
+    assert found["w0"] == [case.model.w0]
+    assert np.array_equal(found["w"][:, 0], case.model.w)
+    assert np.array_equal(found["v"], case.model.V)
 
 
 def test_features_that_never_occur_stay_bit_for_bit(cases, predictor_type):
