@@ -23,7 +23,7 @@ from fm_core.ahead import read_ahead
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.kernels import LANES, OPTIMIZERS, Step, group, in_use
+from fm_core.kernels import OPTIMIZERS, PADDING, TILE, Step, group, in_use
 from fm_core.metrics import metrics_for
 from fm_core.model import Model
 from fm_core.shuffle import shuffled
@@ -246,7 +246,7 @@ class Solver:
 
     def _make_scratch(self, n_rows: int) -> None:
         if n_rows > self._scratch_rows:
-            self._sums = np.empty((n_rows, math.ceil(self.hyperparameters.num_factors / LANES) * LANES), np.float32)
+            self._sums = np.empty((n_rows, math.ceil(self.hyperparameters.num_factors / PADDING) * PADDING), np.float32)
             self._residuals = np.empty(n_rows, np.float32)
             self._scores = np.empty(n_rows, np.float32)
             self._scratch_rows = n_rows
@@ -257,7 +257,7 @@ class Solver:
             self._dense_scratch = (
                 np.empty(d, np.float32),
                 np.empty(d, np.float32),
-                np.empty((math.ceil(d / LANES), LANES * self._sums.shape[1]), np.float32),
+                np.empty((math.ceil(d / TILE), TILE * self._sums.shape[1]), np.float32),
             )
         return self._dense_scratch
 

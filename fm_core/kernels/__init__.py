@@ -18,9 +18,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from fm_core.errors import ConfigError
 from fm_core.kernels._group import group
-from fm_core.kernels.protocol import LANES, OPTIMIZERS, Kernels, Step
+from fm_core.kernels.protocol import OPTIMIZERS, PADDING, TILE, Kernels, Step
 
-__all__ = ["LANES", "OPTIMIZERS", "Kernels", "Step", "available", "group", "in_use"]
+__all__ = ["OPTIMIZERS", "PADDING", "TILE", "Kernels", "Step", "available", "group", "in_use"]
 
 #: Build: the processor features (names of /proc/cpuinfo) that it needs, fastest build first.
 _NEEDS = {

@@ -15,17 +15,20 @@
 # 3 (k + 1) floats a feature. Parameters and state are separate arrays, so that the state of
 # features never seen stays untouched zero pages.
 #
-# Factors are worked on in blocks of sixteen lanes (lanes.h), four, two or one block at a
-# time with all sums in registers, then the remaining num_factors % 16 lanes.
+# Factors are worked on in blocks, a register each (lanes.h): four, two or one block at a time
+# with all sums in registers, then the remaining num_factors % FULL lanes.
 
 from cython.parallel cimport prange
 from libc.math cimport exp, sqrtf
 from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
 
 import numpy as np
 
 
 cdef extern from "lanes.h" nogil:
+    enum:
+        FULL "LANES"  # lanes of a full block: 16 with AVX-512, 8 with AVX2, else 4
     ctypedef float lanes
     lanes lanes_zero()
     lanes lanes_set(float x)
@@ -39,7 +42,7 @@ cdef extern from "lanes.h" nogil:
 
 
 cdef enum:
-    FULL = 16            # lanes of a full block
+    PADDING = 16         # rows of `sums` are padded to a multiple of this: protocol.LANES
     AHEAD = 16           # rows of `params` prefetched ahead of use in step 1
     AHEAD_FEATURES = 6   # features prefetched ahead of use in step 2
     ROWS_A_TASK = 32     # rows a thread takes at a time
@@ -83,7 +86,7 @@ cdef Rule _rule(step):
     return rule
 
 
-# The same four formulas twice: for sixteen factors, and for one number (w_i and w0).
+# The same four formulas twice: for a block of factors, and for one number (w_i and w0).
 # protocol.py states them; reference.py is their plain form.
 
 cdef inline void _update_lanes(
@@ -169,7 +172,7 @@ cdef struct Factors:
 cdef inline float _pairs4(
     const Factors* f, Py_ssize_t at, const int32_t* keys, const float* x, Py_ssize_t n, float* sums
 ) noexcept nogil:
-    # sum_f s_f^2 - sum_i v_if^2 x_i^2 over the 64 factors from `at`; s_f to sums[f] unless that is NULL
+    # sum_f s_f^2 - sum_i v_if^2 x_i^2 over the four blocks of factors from `at`; s_f to sums[f] unless that is NULL
     cdef lanes s0 = lanes_zero(), s1 = lanes_zero(), s2 = lanes_zero(), s3 = lanes_zero()
     cdef lanes q0 = lanes_zero(), q1 = lanes_zero(), t0, t1, t2, t3
     cdef const float* v
@@ -177,9 +180,9 @@ cdef inline float _pairs4(
     for j in range(n):
         v = f.V + keys[j] * f.V_stride + at
         t0 = x[j] * lanes_load(v, FULL)
-        t1 = x[j] * lanes_load(v + 16, FULL)
-        t2 = x[j] * lanes_load(v + 32, FULL)
-        t3 = x[j] * lanes_load(v + 48, FULL)
+        t1 = x[j] * lanes_load(v + FULL, FULL)
+        t2 = x[j] * lanes_load(v + 2 * FULL, FULL)
+        t3 = x[j] * lanes_load(v + 3 * FULL, FULL)
         s0 = s0 + t0
         s1 = s1 + t1
         s2 = s2 + t2
@@ -190,9 +193,9 @@ cdef inline float _pairs4(
         q1 = q1 + t3 * t3
     if sums != NULL:
         lanes_store(sums + at, s0, FULL)
-        lanes_store(sums + at + 16, s1, FULL)
-        lanes_store(sums + at + 32, s2, FULL)
-        lanes_store(sums + at + 48, s3, FULL)
+        lanes_store(sums + at + FULL, s1, FULL)
+        lanes_store(sums + at + 2 * FULL, s2, FULL)
+        lanes_store(sums + at + 3 * FULL, s3, FULL)
     return lanes_sum((s0 * s0 - q0) + (s1 * s1 - q1) + (s2 * s2 + s3 * s3))
 
 
@@ -205,14 +208,14 @@ cdef inline float _pairs2(
     for j in range(n):
         v = f.V + keys[j] * f.V_stride + at
         t0 = x[j] * lanes_load(v, FULL)
-        t1 = x[j] * lanes_load(v + 16, FULL)
+        t1 = x[j] * lanes_load(v + FULL, FULL)
         s0 = s0 + t0
         s1 = s1 + t1
         q0 = q0 + t0 * t0
         q1 = q1 + t1 * t1
     if sums != NULL:
         lanes_store(sums + at, s0, FULL)
-        lanes_store(sums + at + 16, s1, FULL)
+        lanes_store(sums + at + FULL, s1, FULL)
     return lanes_sum((s0 * s0 - q0) + (s1 * s1 - q1))
 
 
@@ -241,15 +244,15 @@ cdef inline double _score(
         if j + AHEAD < known:
             lanes_prefetch(f.V + keys[j + AHEAD] * f.V_stride, f.k + 1)
         linear += f.w[keys[j] * f.w_stride] * x[j]
-    while f.k - at >= 64:
+    while f.k - at >= 4 * FULL:
         pairs += _pairs4(f, at, keys, x, n, sums)
-        at += 64
-    if f.k - at >= 32:
+        at += 4 * FULL
+    if f.k - at >= 2 * FULL:
         pairs += _pairs2(f, at, keys, x, n, sums)
-        at += 32
-    if f.k - at >= 16:
+        at += 2 * FULL
+    if f.k - at >= FULL:
         pairs += _pairs1(f, at, FULL, keys, x, n, sums)
-        at += 16
+        at += FULL
     if f.k - at > 0:
         pairs += _pairs1(f, at, <int> (f.k - at), keys, x, n, sums)
     return linear + 0.5 * pairs
@@ -275,7 +278,7 @@ cdef struct Learning:
 cdef inline void _factors4(
     const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n, float squares
 ) noexcept nogil:
-    # sum_r e_r (x_r s_rf - x_r^2 v_if) over the 64 factors from `at`, and their update
+    # sum_r e_r (x_r s_rf - x_r^2 v_if) over the four blocks of factors from `at`, and their update
     cdef lanes g0 = lanes_zero(), g1 = lanes_zero(), g2 = lanes_zero(), g3 = lanes_zero()
     cdef const float* s
     cdef float e
@@ -284,15 +287,15 @@ cdef inline void _factors4(
         s = a.sums + rows[j] * a.sums_stride + at
         e = a.residuals[rows[j]] * x[j]
         g0 = g0 + e * lanes_load(s, FULL)
-        g1 = g1 + e * lanes_load(s + 16, FULL)
-        g2 = g2 + e * lanes_load(s + 32, FULL)
-        g3 = g3 + e * lanes_load(s + 48, FULL)
+        g1 = g1 + e * lanes_load(s + FULL, FULL)
+        g2 = g2 + e * lanes_load(s + 2 * FULL, FULL)
+        g3 = g3 + e * lanes_load(s + 3 * FULL, FULL)
     cdef float* p = a.params + i * width + at
     cdef float* state = a.state + i * a.n_states * width + at
     _update_lanes(p, state, width, g0 - squares * lanes_load(p, FULL), FULL, a.rule)
-    _update_lanes(p + 16, state + 16, width, g1 - squares * lanes_load(p + 16, FULL), FULL, a.rule)
-    _update_lanes(p + 32, state + 32, width, g2 - squares * lanes_load(p + 32, FULL), FULL, a.rule)
-    _update_lanes(p + 48, state + 48, width, g3 - squares * lanes_load(p + 48, FULL), FULL, a.rule)
+    _update_lanes(p + FULL, state + FULL, width, g1 - squares * lanes_load(p + FULL, FULL), FULL, a.rule)
+    _update_lanes(p + 2 * FULL, state + 2 * FULL, width, g2 - squares * lanes_load(p + 2 * FULL, FULL), FULL, a.rule)
+    _update_lanes(p + 3 * FULL, state + 3 * FULL, width, g3 - squares * lanes_load(p + 3 * FULL, FULL), FULL, a.rule)
 
 
 cdef inline void _factors2(
@@ -306,11 +309,11 @@ cdef inline void _factors2(
         s = a.sums + rows[j] * a.sums_stride + at
         e = a.residuals[rows[j]] * x[j]
         g0 = g0 + e * lanes_load(s, FULL)
-        g1 = g1 + e * lanes_load(s + 16, FULL)
+        g1 = g1 + e * lanes_load(s + FULL, FULL)
     cdef float* p = a.params + i * width + at
     cdef float* state = a.state + i * a.n_states * width + at
     _update_lanes(p, state, width, g0 - squares * lanes_load(p, FULL), FULL, a.rule)
-    _update_lanes(p + 16, state + 16, width, g1 - squares * lanes_load(p + 16, FULL), FULL, a.rule)
+    _update_lanes(p + FULL, state + FULL, width, g1 - squares * lanes_load(p + FULL, FULL), FULL, a.rule)
 
 
 cdef inline void _factors1(
@@ -337,15 +340,15 @@ cdef inline void _learn(
         e = a.residuals[rows[j]] * x[j]
         linear += e
         squares += e * x[j]
-    while a.k - at >= 64:
+    while a.k - at >= 4 * FULL:
         _factors4(a, i, at, rows, x, n, <float> squares)
-        at += 64
-    if a.k - at >= 32:
+        at += 4 * FULL
+    if a.k - at >= 2 * FULL:
         _factors2(a, i, at, rows, x, n, <float> squares)
-        at += 32
-    if a.k - at >= 16:
+        at += 2 * FULL
+    if a.k - at >= FULL:
         _factors1(a, i, at, FULL, rows, x, n, <float> squares)
-        at += 16
+        at += FULL
     if a.k - at > 0:
         _factors1(a, i, at, <int> (a.k - at), rows, x, n, <float> squares)
     if a.rule.use_linear:
@@ -413,33 +416,56 @@ cdef void _learn_bias(
 
 cdef enum:
     STRIP = 512          # features, of a strip of step 1
+    TILE = 16            # features of a task of step 2
     ROWS_A_STRIP = 64    # rows, of a strip of step 2 (a range's step has to be a literal)
 
 
 cdef inline void _dense_sums(
     const Factors* f, const float* X, Py_ssize_t stride, Py_ssize_t at, int block, Py_ssize_t begin, Py_ssize_t end,
-    float* sums, Py_ssize_t sums_stride, int n_rows,
+    float* sums, Py_ssize_t sums_stride, Py_ssize_t n_rows,
 ) noexcept nogil:
-    # adds sum_i x_ri v_if over the strip begin:end of features to the sums of four rows; fewer rows
-    # than four are worked on as if the last were there again
-    cdef Py_ssize_t r1 = min(1, n_rows - 1), r2 = min(2, n_rows - 1), r3 = min(3, n_rows - 1), i
+    # adds sum_i x_ri v_if over the strip begin:end of features to the sums of eight rows: as many as
+    # hide the latency of an addition. Of fewer rows the last is worked on again and again.
     cdef const float* x0 = X
-    cdef const float* x1 = X + r1 * stride
-    cdef const float* x2 = X + r2 * stride
-    cdef const float* x3 = X + r3 * stride
-    cdef lanes s0 = lanes_load(sums + at, FULL), s1 = lanes_load(sums + r1 * sums_stride + at, FULL)
-    cdef lanes s2 = lanes_load(sums + r2 * sums_stride + at, FULL), s3 = lanes_load(sums + r3 * sums_stride + at, FULL)
+    cdef const float* x1 = X + min(1, n_rows - 1) * stride
+    cdef const float* x2 = X + min(2, n_rows - 1) * stride
+    cdef const float* x3 = X + min(3, n_rows - 1) * stride
+    cdef const float* x4 = X + min(4, n_rows - 1) * stride
+    cdef const float* x5 = X + min(5, n_rows - 1) * stride
+    cdef const float* x6 = X + min(6, n_rows - 1) * stride
+    cdef const float* x7 = X + min(7, n_rows - 1) * stride
+    cdef float* o0 = sums + at
+    cdef float* o1 = o0 + min(1, n_rows - 1) * sums_stride
+    cdef float* o2 = o0 + min(2, n_rows - 1) * sums_stride
+    cdef float* o3 = o0 + min(3, n_rows - 1) * sums_stride
+    cdef float* o4 = o0 + min(4, n_rows - 1) * sums_stride
+    cdef float* o5 = o0 + min(5, n_rows - 1) * sums_stride
+    cdef float* o6 = o0 + min(6, n_rows - 1) * sums_stride
+    cdef float* o7 = o0 + min(7, n_rows - 1) * sums_stride
+    cdef lanes s0 = lanes_load(o0, FULL), s1 = lanes_load(o1, FULL)
+    cdef lanes s2 = lanes_load(o2, FULL), s3 = lanes_load(o3, FULL)
+    cdef lanes s4 = lanes_load(o4, FULL), s5 = lanes_load(o5, FULL)
+    cdef lanes s6 = lanes_load(o6, FULL), s7 = lanes_load(o7, FULL)
     cdef lanes v
+    cdef Py_ssize_t i
     for i in range(begin, end):
         v = lanes_load(f.V + i * f.V_stride + at, block)
         s0 = s0 + x0[i] * v
         s1 = s1 + x1[i] * v
         s2 = s2 + x2[i] * v
         s3 = s3 + x3[i] * v
-    lanes_store(sums + at, s0, FULL)
-    lanes_store(sums + r1 * sums_stride + at, s1, FULL)
-    lanes_store(sums + r2 * sums_stride + at, s2, FULL)
-    lanes_store(sums + r3 * sums_stride + at, s3, FULL)
+        s4 = s4 + x4[i] * v
+        s5 = s5 + x5[i] * v
+        s6 = s6 + x6[i] * v
+        s7 = s7 + x7[i] * v
+    lanes_store(o0, s0, FULL)
+    lanes_store(o1, s1, FULL)
+    lanes_store(o2, s2, FULL)
+    lanes_store(o3, s3, FULL)
+    lanes_store(o4, s4, FULL)
+    lanes_store(o5, s5, FULL)
+    lanes_store(o6, s6, FULL)
+    lanes_store(o7, s7, FULL)
 
 
 cdef inline double _dense_dot(const float* x, const float* w, const float* squares, Py_ssize_t n) noexcept nogil:
@@ -481,9 +507,9 @@ cdef void _dense_score(
             while r < n_rows:
                 _dense_sums(
                     f, X + r * width, width, at, <int> min(FULL, f.k - at), begin, end,
-                    sums + r * sums_stride, sums_stride, <int> min(4, n_rows - r),
+                    sums + r * sums_stride, sums_stride, n_rows - r,
                 )
-                r += 4
+                r += 8
             at += FULL
         begin = end
     for r in range(n_rows):
@@ -509,6 +535,8 @@ cdef inline void _dense_gradients(
     cdef const float* x = X
     cdef Py_ssize_t r
     for r in range(n_rows):
+        # a column of lines, which no hardware prefetcher follows
+        lanes_prefetch(x + 32 * stride, 8)
         s = a.residuals[r] * lanes_load(a.sums + r * a.sums_stride + at, FULL)
         g0 = g0 + x[0] * s
         g1 = g1 + x[1] * s
@@ -543,23 +571,21 @@ cdef inline void _dense_gradient(
 cdef void _dense_learn(
     const Learning* a, const float* X, Py_ssize_t width, Py_ssize_t n_rows, Py_ssize_t first, Py_ssize_t n, float* g
 ) noexcept nogil:
-    # the gradients and updates of features first:first + n, n at most FULL; g is scratch of
-    # FULL * sums_stride floats
-    cdef Learning strip
+    # the gradients and updates of features first:first + n, n at most TILE; g is scratch of
+    # TILE * sums_stride floats
+    cdef Learning strip = a[0]
     cdef Py_ssize_t i, at, row, rows, columns = a.k + 1
-    cdef lanes linear = lanes_zero(), squares = lanes_zero(), x
-    cdef float e
-    cdef float[16] linear_of, squares_of
+    cdef float[16] linear, squares
     cdef float* p
     cdef float* state
-    for at in range(0, FULL * a.sums_stride, 16):
-        lanes_store(g + at, lanes_zero(), FULL)
-    strip = a[0]
+    cdef int block
+    memset(g, 0, TILE * a.sums_stride * sizeof(float))
     for row in range(0, n_rows, 64):
         rows = min(<Py_ssize_t> ROWS_A_STRIP, n_rows - row)
         strip.sums = a.sums + row * a.sums_stride
         strip.residuals = a.residuals + row
-        for at in range(0, a.k, 16):
+        at = 0
+        while at < a.k:
             i = 0
             while i + 8 <= n:
                 _dense_gradients(
@@ -569,31 +595,47 @@ cdef void _dense_learn(
             while i < n:
                 _dense_gradient(&strip, X + row * width + first + i, width, at, rows, g + i * a.sums_stride + at)
                 i += 1
-    for row in range(n_rows):
-        x = lanes_load(X + row * width + first, <int> n)
-        e = a.residuals[row]
-        linear = linear + e * x
-        squares = squares + e * x * x
-    lanes_store(linear_of, linear, FULL)
-    lanes_store(squares_of, squares, FULL)
+            at += FULL
+    i = 0
+    while i < n:
+        block = <int> min(<Py_ssize_t> FULL, n - i)
+        _dense_first_and_second(a.residuals, X + first + i, width, n_rows, block, linear + i, squares + i)
+        i += FULL
     for i in range(n):
         p = a.params + (first + i) * columns
         state = a.state + (first + i) * a.n_states * columns
-        for at in range(0, a.k, 16):
-            rows = min(<Py_ssize_t> FULL, a.k - at)
+        at = 0
+        while at < a.k:
+            block = <int> min(<Py_ssize_t> FULL, a.k - at)
             _update_lanes(
                 p + at, state + at, columns,
-                lanes_load(g + i * a.sums_stride + at, FULL) - squares_of[i] * lanes_load(p + at, <int> rows),
-                <int> rows, a.rule,
+                lanes_load(g + i * a.sums_stride + at, FULL) - squares[i] * lanes_load(p + at, block), block, a.rule,
             )
+            at += FULL
         if a.rule.use_linear:
-            _update_one(p + a.k, state + a.k, columns, linear_of[i], a.rule, a.rule.linear_lr, a.rule.linear_wd)
+            _update_one(p + a.k, state + a.k, columns, linear[i], a.rule, a.rule.linear_lr, a.rule.linear_wd)
+
+
+cdef inline void _dense_first_and_second(
+    const float* residuals, const float* X, Py_ssize_t stride, Py_ssize_t n_rows, int block,
+    float* linear, float* squares,
+) noexcept nogil:
+    # sum_r e_r x_ri and sum_r e_r x_ri^2 of a block of features
+    cdef lanes a = lanes_zero(), b = lanes_zero(), x, ex
+    cdef Py_ssize_t r
+    for r in range(n_rows):
+        x = lanes_load(X + r * stride, block)
+        ex = residuals[r] * x
+        a = a + ex
+        b = b + ex * x
+    lanes_store(linear, a, block)
+    lanes_store(squares, b, block)
 
 
 # ---------------------------------------------------------------- what Python calls
 
 cdef Py_ssize_t _padded(Py_ssize_t k) noexcept nogil:
-    return (k + FULL - 1) // FULL * FULL
+    return (k + PADDING - 1) // PADDING * PADDING
 
 
 def train_sparse(
@@ -677,7 +719,7 @@ def train_dense(
     cdef Rule rule = _rule(step)
     cdef Py_ssize_t n_rows = X.shape[0], width = X.shape[1], task, r, i, n
     cdef Py_ssize_t row_tasks = (n_rows + ROWS_A_TASK - 1) // ROWS_A_TASK
-    cdef Py_ssize_t feature_tasks = (width + FULL - 1) // FULL
+    cdef Py_ssize_t feature_tasks = (width + TILE - 1) // TILE
     cdef Factors f
     cdef Learning a
     cdef double w0 = bias[0], score
@@ -707,9 +749,9 @@ def train_dense(
             scores[r] = <float> score
             residuals[r] = <float> (score - labels[r])
         for task in prange(feature_tasks, num_threads=num_threads, schedule="static"):
-            i = task * FULL
+            i = task * TILE
             _dense_learn(
-                &a, &X[0, 0], width, n_rows, i, min(<Py_ssize_t> FULL, width - i),
+                &a, &X[0, 0], width, n_rows, i, min(<Py_ssize_t> TILE, width - i),
                 &gradients[0, 0] + task * gradients.shape[1],
             )
         _learn_bias(&bias[0], &residuals[0], n_rows, &rule)
@@ -725,9 +767,11 @@ cdef void _squares(
     cdef lanes v
     for i in prange(width, num_threads=num_threads, schedule="static"):
         total = 0
-        for at in range(0, f.k, 16):
+        at = 0
+        while at < f.k:
             v = lanes_load(f.V + i * f.V_stride + at, <int> min(<Py_ssize_t> FULL, f.k - at))
             total = total + lanes_sum(v * v)
+            at = at + FULL
         squares[i] = total
         w_out[i] = w[i * w_stride]
 

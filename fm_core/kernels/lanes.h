@@ -1,22 +1,31 @@
-/* Sixteen floats as one value: what the loops of _loops.pxi need and C has no word for.
+/* Several floats as one value: what the loops of _loops.pxi need and C has no word for.
  *
- * `lanes` is a GCC/Clang vector, so + - * / work on it in Cython as they do in C, and the
- * compiler cuts it to what the instruction set has (one register with AVX-512, two with
- * AVX2, four with SSE2 or NEON). Added here: loads and stores of fewer than sixteen
- * floats, which never touch a byte behind the last one, square root, limits and sums.
+ * `lanes` is a GCC/Clang vector, so + - * / work on it in Cython as they do in C. It is as wide
+ * as a register: GCC 12 sends wider vectors through memory (six times slower with AVX2). Added
+ * here: loads and stores of fewer floats, which never touch a byte behind the last one, square
+ * root, limits and sums.
  */
 #ifndef FM_CORE_LANES_H
 #define FM_CORE_LANES_H
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
-typedef float lanes __attribute__((vector_size(64)));
-typedef float lanes_unaligned __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int lanes_bits __attribute__((vector_size(64)));
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef float lanes_unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int lanes_bits __attribute__((vector_size(4 * LANES)));
 
 #define FM_INLINE static inline __attribute__((always_inline))
 
@@ -24,49 +33,49 @@ FM_INLINE lanes lanes_zero(void) { return (lanes){0}; }
 
 FM_INLINE lanes lanes_set(float x) { return x - (lanes){0}; }
 
-/* The first n (1 to 16) floats; the other lanes are zero. */
+#if LANES == 8
+FM_INLINE __m256i lanes_mask(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
+/* The first n (1 to LANES) floats; the other lanes are zero. */
 FM_INLINE lanes lanes_load(const float *p, int n) {
-    if (n == 16) return *(const lanes_unaligned *)p;
-#if defined(__AVX512F__)
+    if (n == LANES) return *(const lanes_unaligned *)p;
+#if LANES == 16
     return (lanes)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
+#elif LANES == 8
+    return (lanes)_mm256_maskload_ps(p, lanes_mask(n));
 #else
-    lanes a = {0};
-    int i = 0;
-    if (n >= 8) {
-        memcpy(&a, p, 32);
-        i = 8;
-    }
-    for (; i < n; i++) a[i] = p[i];
-    return a;
+    return (lanes){p[0], n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, 0.0f};
 #endif
 }
 
 FM_INLINE void lanes_store(float *p, lanes a, int n) {
-    if (n == 16) {
+    if (n == LANES) {
         *(lanes_unaligned *)p = a;
         return;
     }
-#if defined(__AVX512F__)
+#if LANES == 16
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)a);
+#elif LANES == 8
+    _mm256_maskstore_ps(p, lanes_mask(n), (__m256)a);
 #else
-    memcpy(p, &a, (size_t)n * sizeof(float));
+    p[0] = a[0];
+    if (n > 1) p[1] = a[1];
+    if (n > 2) p[2] = a[2];
 #endif
 }
 
 FM_INLINE lanes lanes_sqrt(lanes a) {
-#if defined(__AVX512F__)
+#if LANES == 16
     return (lanes)_mm512_sqrt_ps((__m512)a);
-#elif defined(__AVX__)
-    union { lanes all; __m256 part[2]; } u = {a};
-    for (int i = 0; i < 2; i++) u.part[i] = _mm256_sqrt_ps(u.part[i]);
-    return u.all;
+#elif LANES == 8
+    return (lanes)_mm256_sqrt_ps((__m256)a);
 #elif defined(__SSE2__)
-    union { lanes all; __m128 part[4]; } u = {a};
-    for (int i = 0; i < 4; i++) u.part[i] = _mm_sqrt_ps(u.part[i]);
-    return u.all;
+    return (lanes)_mm_sqrt_ps((__m128)a);
 #else
-    for (int i = 0; i < 16; i++) a[i] = sqrtf(a[i]);
-    return a;
+    return (lanes){sqrtf(a[0]), sqrtf(a[1]), sqrtf(a[2]), sqrtf(a[3])};
 #endif
 }
 
@@ -84,14 +93,15 @@ FM_INLINE lanes lanes_where_zero(lanes n, lanes a, lanes b) {
 }
 
 FM_INLINE float lanes_sum(lanes a) {
-    float half[8];
-    for (int i = 0; i < 8; i++) half[i] = a[i] + a[i + 8];
-    for (int i = 0; i < 4; i++) half[i] += half[i + 4];
-    return (half[0] + half[2]) + (half[1] + half[3]);
+    float part[LANES];
+    memcpy(part, &a, sizeof part);
+    for (int n = LANES / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) part[i] += part[i + n];
+    return part[0];
 }
 
 /* Ask for n floats from p on, to be near when they are used. */
-FM_INLINE void lanes_prefetch(const float *p, Py_ssize_t n) {
+FM_INLINE void lanes_prefetch(const float *p, ptrdiff_t n) {
     const char *end = (const char *)(p + n);
     for (const char *at = (const char *)p; at < end; at += 64) __builtin_prefetch(at, 0, 3);
     __builtin_prefetch(end - 1, 0, 3);

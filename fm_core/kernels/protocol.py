@@ -35,12 +35,15 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LANES", "OPTIMIZERS", "Kernels", "Step"]
+__all__ = ["OPTIMIZERS", "PADDING", "TILE", "Kernels", "Step"]
 
 Floats = NDArray[np.float32]
 
-#: Rows of `sums` are padded to a multiple of this many floats.
-LANES = 16
+#: Rows of `sums` are padded to a multiple of this many floats, the widest block of any build.
+PADDING = 16
+
+#: Features of dense rows that one task updates.
+TILE = 16
 
 #: Name of each optimizer: its number, and how many numbers of state each parameter has.
 OPTIMIZERS = {"adam": (0, 2), "sgd": (1, 0), "adagrad": (2, 1), "ftrl": (3, 2)}
@@ -79,7 +82,7 @@ class Kernels(Protocol):
     bias : ndarray of float32, shape (3,)
         w0 and its states. Changed in place.
     sums, residuals, scores : ndarray of float32
-        Outputs: s_f of each row, shape (n_rows, num_factors rounded up to LANES); e of
+        Outputs: s_f of each row, shape (n_rows, num_factors rounded up to PADDING); e of
         each row; the prediction of each row before the update.
     num_threads : int
         At least 1; the result does not depend on it.
@@ -128,7 +131,7 @@ class Kernels(Protocol):
         """One update from dense rows.
 
         Scratch: `w` and `squares` of shape (feature_dim,), `gradients` of shape
-        (ceil(feature_dim / LANES), LANES * sums.shape[1]).
+        (ceil(feature_dim / TILE), TILE * sums.shape[1]).
         """
 
     def predict_sparse(
