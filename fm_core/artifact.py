@@ -88,7 +88,10 @@ def save_model(path: str | os.PathLike[str], model: Model, hyperparameter_string
             archive.writestr(_member("symbol.json"), symbol)
             _write_params(archive, file.tell(), arrays)
     except OSError as error:
-        reason = f"{path} could not be written: {error.strerror or error}; nothing was left there by this attempt"
+        reason = (
+            f"{path} could not be written: {error.strerror or error}; it takes {mxnet_params.encoded_size(arrays)} "
+            "bytes, and nothing was left there by this attempt"
+        )
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise (ResourceError if is_full else ArtifactError)(reason) from error
 
@@ -193,7 +196,7 @@ def _setting(settings: Mapping[str, Any], name: str) -> Any:
         value = int(value)
     problem = parameter.problem(value)
     if problem:
-        raise ArtifactError(f"not a factorization machine: in meta.json, {problem}"[:500])
+        raise ArtifactError(f"not a factorization machine: in meta.json, {problem}"[:300])
     return value
 
 
