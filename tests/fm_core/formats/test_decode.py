@@ -9,6 +9,7 @@ import pytest
 
 from fm_core.formats import _decode
 from tests.fm_core.formats import wire
+from tests.fm_core.formats.twins import compiled, plain
 
 
 def decoder(**options):
@@ -74,6 +75,56 @@ def test_arrays_grow_with_the_rows():
     np.testing.assert_array_equal(keys, np.concatenate(rows))
     np.testing.assert_array_equal(values, np.concatenate(rows) / 2)
     np.testing.assert_array_equal(np.diff(indptr), [len(row) for row in rows])
+
+
+# Sorted keys of one to five bytes, in all neighbourhoods, as many as several words hold.
+LONG_ROW = sorted({(1 << bits) + i for bits in range(0, 31, 2) for i in (0, 1, 1 << max(0, bits - 3))})
+FEATURE_DIM = (1 << 31) - 1
+
+
+def wide(key):
+    return wire.varint(key, 10)
+
+
+CHANGES = {
+    "none": lambda keys, i: [wire.varint(key) for key in keys],
+    "swapped": lambda keys, i: [wire.varint(key) for key in [*keys[:i], *keys[i : i + 2][::-1], *keys[i + 2 :]]],
+    "repeated": lambda keys, i: [wire.varint(key) for key in [*keys[: i + 1], keys[i], *keys[i + 2 :]]],
+    "feature_dim": lambda keys, i: [wire.varint(key) for key in [*keys[:i], FEATURE_DIM, *keys[i + 1 :]]],
+    "bit_32": lambda keys, i: [wire.varint(key) for key in [*keys[:i], keys[i] | 1 << 32, *keys[i + 1 :]]],
+    "bit_63": lambda keys, i: [wire.varint(key) for key in [*keys[:i], keys[i] | 1 << 63, *keys[i + 1 :]]],
+    "wide": lambda keys, i: [*map(wire.varint, keys[:i]), wide(keys[i]), *map(wire.varint, keys[i + 1 :])],
+    "too_wide": lambda keys, i: [
+        *map(wire.varint, keys[:i]),
+        wire.varint(keys[i], 11),
+        *map(wire.varint, keys[i + 1 :]),
+    ],
+}
+
+
+@pytest.mark.parametrize("first", range(4))
+@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+def test_keys_are_read_alike_wherever_in_a_long_row_they_stand(change, first):
+    keys = LONG_ROW[first:]
+    for feature_dim in (FEATURE_DIM, 1 << 20):
+        below = [key for key in keys if key < feature_dim]
+        for i in range(len(below)):
+            tensor = wire.field(1, wire.numbers(wire.FLOAT32, range(len(below)))) + wire.field(
+                2, b"".join(change(below, i))
+            )
+            body = wire.frame(wire.field(1, wire.entry(wire.value(tensor))))
+            assert compiled([body], feature_dim, "none") == plain([body], feature_dim, "none")
+
+
+@pytest.mark.parametrize("member", [wire.FLOAT32, wire.FLOAT64])
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
+def test_a_value_that_is_not_finite_is_seen_wherever_it_stands(member, bad):
+    for i in range(37):
+        values = [float(v) for v in range(37)]
+        values[i] = bad
+        for keys in ((), range(37)):
+            body = wire.frame(wire.features(values, keys, member=member))
+            assert f"the value of key {i} is {bad}" in compiled([body], 37, "none").sentence
 
 
 def test_the_largest_feature_dim_is_what_int32_keys_allow():

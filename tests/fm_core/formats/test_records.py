@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fm_core.formats import _decode
 from fm_core.formats.faults import SENTENCES, BadRecord, Fault, located
 from fm_core.formats.records import parse, read_row
 from fm_core.formats.schema import Record
@@ -74,9 +73,7 @@ def test_the_golden_files_are_those_of_their_script(tmp_path, monkeypatch):
         assert written == {path.name: path.read_bytes() for path in (GOLDEN / folder).iterdir()}
 
 
-def test_each_fault_has_a_number_in_c_and_a_sentence_in_a_golden_file():
-    assert _decode.faults() == {fault.name: int(fault) for fault in Fault}
-    assert set(SENTENCES) == set(Fault)
+def test_each_fault_has_a_golden_file():
     said = [json.loads(path.read_text())["sentence"] for path in (GOLDEN / "invalid").glob("*.json")]
     for fault, template in SENTENCES.items():
         start = template.partition("{")[0]

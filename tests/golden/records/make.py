@@ -229,6 +229,8 @@ INVALID = {
                 "the varint at byte 16 of the payload runs past the end of its message"),
     "nested_length_too_long": (bad(field(1, field(1, b"values") + b"\x12\x7f" + value(tensor([4.0], [6])))), "real", 1, N,
                                "the field at byte 10 of the payload declares 127 bytes, more than its message has left"),
+    "nested_length_past_its_message": (bad(field(1, field(1, b"values") + b"\x12\x0c" + value(tensor([4.0], [6])))), "real", 1, N,
+                                       "the field at byte 10 of the payload declares 12 bytes, more than its message has left"),
     "nested_length_overflows": (bad(field(1, field(1, b"values") + b"\x12\xff\xff\xff\xff\x0f")), "real", 1, N,
                                 "the field at byte 10 of the payload declares 4294967295 bytes, more than its message has left"),
     "fixed_number_cut": (bad(field(1, entry(value(single(1, 5, b"\0\0"))))), "real", 1, N,
