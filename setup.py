@@ -23,6 +23,7 @@ EXTENSIONS = {
     "fm_core.formats._encode": (["-O3"], []),
     "fm_core.formats._instances": (["-O3"], []),
     "fm_core.kernels._group": (["-O3"], []),
+    "fm_core.kernels._pairs": (["-O3", *MATH], []),
     "fm_core.kernels._generic": (KERNEL, OPENMP),
 }
 if X86:

@@ -1,20 +1,20 @@
 """One context against many candidates: exact scores, the context's share computed once.
 
-A pair's row is the context's features and the candidate's added up. Its score needs, for
-each factor f, s_f = sum_i v_if x_i, and those sums split into the context's and the
-candidate's part; so does everything else of the equation but the square of a feature that
-stands in both, which gets its missing 2 x_context x_candidate back. A candidate thus costs
-what its own non-zeros cost, and the result is that of scoring every pair in full.
+A pair's row is the context's features and the candidate's added up. With s_f = sum_i v_if x_i
+over a side's features, its score is the context's own score, plus the candidate's own pairs
+and linear terms, plus sum_f s_f(context) s_f(candidate); that last sum also pairs a feature
+that stands on both sides with itself, which is taken back. A candidate thus costs what its
+own non-zeros cost, and the result is that of scoring every pair in full.
 """
 
 import dataclasses
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
+from fm_core.kernels._pairs import candidate_scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from fm_core.model import Model
 
 __all__ = ["Ranked", "rank"]
-
-#: Candidates whose factors are gathered at once, so that 100,000 of them take no more memory than these.
-_BLOCK = 2048
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,44 +79,46 @@ def rank(model: "Model", context: Batch, candidates: Batch, top_k: int | None = 
 
 def _pair_scores(model: "Model", context: Batch, candidates: Batch) -> "NDArray[np.float64]":
     assert context.indices is not None
-    assert candidates.indptr is not None
     assert candidates.indices is not None
     x = context.values.astype(np.float64)
     V = model.V[context.indices].astype(np.float64)
-    s = x @ V
-    linear = model.w0 + x @ model.w[context.indices].astype(np.float64)
-    squares = (x * x) @ (V * V).sum(axis=1)
+    sums = x @ V
+    own = model.w0 + x @ model.w[context.indices] + 0.5 * ((sums @ sums) - (x * x) @ (V * V).sum(axis=1))
 
     z = np.empty(candidates.n_rows)
-    for start, stop in _blocks(candidates.n_rows):
-        indptr = candidates.indptr[start : stop + 1]
-        entries = slice(indptr[0], indptr[-1])
-        keys, values = candidates.indices[entries], candidates.values[entries].astype(np.float64)
-        V_x = model.V[keys] * values[:, np.newaxis]
-        own_squares = (V_x * V_x).sum(axis=1)
-        both = np.searchsorted(context.indices, keys)
-        both[both == len(context.indices)] = 0
-        shared = context.indices[both] == keys if len(context.indices) else np.zeros(len(keys), bool)
-        # (a + b)^2 = a^2 + b^2 + 2 a b, for a feature that stands on both sides.
-        own_squares[shared] += 2 * x[both[shared]] * values[shared] * (model.V[keys[shared]] ** 2).sum(axis=1)
-        sums = s + _row_sums(V_x, indptr)
-        pairs = (sums * sums).sum(axis=1) - squares - _row_sums(own_squares, indptr)
-        z[start:stop] = linear + _row_sums(values * model.w[keys], indptr) + 0.5 * pairs
+    candidate_scores(
+        candidates.indptr,
+        candidates.indices,
+        candidates.values,
+        model.w,
+        model.V,
+        sums.astype(np.float32),
+        np.empty(model.num_factors, np.float32),
+        z,
+    )
+    z += own
+    _take_back_shared(z, x, V, context.indices, candidates)
     return z
 
 
-def _blocks(n: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, n, _BLOCK):
-        yield start, min(start + _BLOCK, n)
-
-
-def _row_sums(entries: "NDArray[np.float64]", indptr: "NDArray[np.int64]") -> "NDArray[np.float64]":
-    """Add up the entries of each row; reduceat alone would give an empty row its neighbour's first."""
-    sums = np.zeros((len(indptr) - 1, *entries.shape[1:]))
-    filled = np.flatnonzero(np.diff(indptr))
-    if len(filled):
-        sums[filled] = np.add.reduceat(entries, indptr[filled] - indptr[0], axis=0)
-    return sums
+def _take_back_shared(
+    z: "NDArray[np.float64]",
+    x: "NDArray[np.float64]",
+    V: "NDArray[np.float64]",
+    keys: "NDArray[np.int32]",
+    candidates: Batch,
+) -> None:
+    """Take the products of a feature with itself back, where it stands on both sides."""
+    assert candidates.indptr is not None
+    assert candidates.indices is not None
+    if not len(keys) or not len(candidates.indices):
+        return
+    place = np.minimum(np.searchsorted(keys, candidates.indices), len(keys) - 1)
+    entries = np.flatnonzero(keys[place] == candidates.indices)
+    place = place[entries]
+    products = x[place] * candidates.values[entries] * (V[place] * V[place]).sum(axis=1)
+    rows = np.searchsorted(candidates.indptr, entries, side="right") - 1
+    np.subtract.at(z, rows, products)
 
 
 def _best(z: "NDArray[np.float64]", n: int) -> "NDArray[np.int64]":

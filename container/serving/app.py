@@ -4,7 +4,7 @@ A view is a few lines: the formats are codecs.py's, the statuses errors.py's. Th
 made with its model, so tests hand it one of three features.
 """
 
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -94,7 +94,7 @@ def _add_models_api(app: Flask, registry: ModelRegistry, settings: ServingSettin
 
     @app.post("/models")
     def load_model() -> Response:
-        name, url = _name_and_url(_body(settings))
+        name, url = _name_and_url(_body(request.environ, settings.max_content_length))
         registry.load(name, url)
         return _json({"modelName": name, "modelUrl": url})
 
@@ -112,16 +112,20 @@ def _add_models_api(app: Flask, registry: ModelRegistry, settings: ServingSettin
 
 
 def _invoke(model: "Model", settings: ServingSettings) -> Response:
-    headers = request.environ
-    encoder = encoder_of(headers.get("HTTP_ACCEPT", ""), settings.default_accept)
-    decode = decoder_of(headers.get("CONTENT_TYPE", ""))
-    rows = decode(_body(settings), model.feature_dim)
-    return _respond(_answer(model, rows, encoder, settings.predict_threads), 200, encoder.media_type)
+    # Looked up once: behind `request` and its attributes is some of the work of a small request.
+    environ = request.environ
+    encoder = encoder_of(environ.get("HTTP_ACCEPT", ""), settings.default_accept)
+    decode = decoder_of(environ.get("CONTENT_TYPE", ""))
+    rows = decode(_body(environ, settings.max_content_length), model.feature_dim)
+    answer = _answer(model, rows, encoder, settings.predict_threads, environ)
+    return _respond(answer, 200, encoder.media_type, environ)
 
 
-def _answer(model: "Model", rows: Rows | list[Ranking], encoder: Encoder, num_threads: int) -> bytes:
+def _answer(
+    model: "Model", rows: Rows | list[Ranking], encoder: Encoder, num_threads: int, environ: dict[str, Any]
+) -> bytes:
     if isinstance(rows, Rows):
-        request.environ[ROWS] = rows.batch.n_rows
+        environ[ROWS] = rows.batch.n_rows
         work = rows.batch.values.size * model.num_factors
         scores = model.predict(rows.batch, num_threads=num_threads if work > _WORTH_THREADS else 1)
         return encoder.predictions(_labelled(model, scores, rows))
@@ -129,7 +133,7 @@ def _answer(model: "Model", rows: Rows | list[Ranking], encoder: Encoder, num_th
         raise NotAcceptableError(
             f"rankings cannot be written as {encoder.media_type}, expected Accept: application/json"
         )
-    request.environ[ROWS] = sum(ranking.candidates.n_rows for ranking in rows)
+    environ[ROWS] = sum(ranking.candidates.n_rows for ranking in rows)
     answers = []
     for ranking in rows:
         ranked = rank(model, ranking.context, ranking.candidates, ranking.top_k)
@@ -147,12 +151,12 @@ def _labelled(model: "Model", scores: "NDArray[np.float32]", rows: Rows | None =
     return Predictions(scores, labels, rows.uids, rows.metadatas)
 
 
-def _body(settings: ServingSettings) -> bytes:
+def _body(environ: dict[str, Any], limit: int) -> bytes:
     # From the server itself, in one call: Flask would read, and the server copy, 64 KB at a time, and
     # what a chunked body has beyond the limit would be cut off in silence.
-    limit, length, stream = settings.max_content_length, request.content_length, request.environ["wsgi.input"]
+    stream, length = environ["wsgi.input"], _content_length(environ)
     if length is None:  # chunked, or none
-        body: bytes = stream.read(limit + 1) if request.environ.get("wsgi.input_terminated") else b""
+        body: bytes = stream.read(limit + 1) if environ.get("wsgi.input_terminated") else b""
     else:
         body = stream.read(length) if length <= limit else b""
     if max(length or 0, len(body)) > limit:
@@ -166,6 +170,11 @@ def _body(settings: ServingSettings) -> bytes:
     if not body:
         raise DataError("the body is empty, expected at least one row")
     return body
+
+
+def _content_length(environ: dict[str, Any]) -> int | None:
+    text = environ.get("CONTENT_LENGTH")
+    return int(text) if text and text.isdecimal() else None
 
 
 def _discard(stream: IO[bytes]) -> None:
@@ -193,16 +202,16 @@ def _refuse(app: Flask, error: Exception) -> Response:
         answer = 500, "internal error; the container's log has the traceback"
     status, sentence = answer
     request.environ[ERROR] = sentence
-    return _respond(sentence.encode(errors="replace"), status, "text/plain; charset=utf-8")
+    return _respond(sentence.encode(errors="replace"), status, "text/plain; charset=utf-8", request.environ)
 
 
 def _json(document: object) -> Response:
-    return _respond(orjson.dumps(document), 200, "application/json")
+    return _respond(orjson.dumps(document), 200, "application/json", request.environ)
 
 
-def _respond(body: bytes, status: int, content_type: str) -> Response:
+def _respond(body: bytes, status: int, content_type: str, environ: dict[str, Any]) -> Response:
     response = Response(body, status, content_type=content_type)
-    attributes = request.environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES")
+    attributes = environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES")
     if attributes and attributes.isascii() and attributes.isprintable():
         response.headers[_CUSTOM_ATTRIBUTES] = attributes
     return response

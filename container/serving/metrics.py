@@ -75,7 +75,7 @@ class Metrics:
         """Say that a worker is gone."""
         self._multiprocess.mark_process_dead(process_id)  # type: ignore[no-untyped-call]
 
-    def serving_port(self, app: Any, port: int | None) -> Any:
+    def beside(self, app: Any, port: int | None) -> Any:
         """Wrap a WSGI app: what comes in on `port` gets the metrics, the rest goes to `app`."""
 
         def wrapped(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
