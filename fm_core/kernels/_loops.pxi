@@ -94,7 +94,8 @@ cdef inline void _update_lanes(
 ) noexcept nogil:
     cdef lanes theta = lanes_load(p, n), a, b, root
     cdef float lr = rule.factors_lr, wd = rule.factors_wd
-    cdef float beta1 = 0.9, beta2 = 0.999, rest1 = 1 - 0.9, rest2 = 1 - 0.999, one = 1, slope
+    # 1 - beta in float32, as MXNet has it: that is 1.3e-5 less than .001, and shows in the parameters
+    cdef float one = 1, beta1 = 0.9, beta2 = 0.999, rest1 = one - beta1, rest2 = one - beta2, slope
     g = g * rule.rescale_grad
     if rule.optimizer != FTRL:
         g = g + wd * theta
@@ -129,7 +130,7 @@ cdef inline void _update_one(
     float* p, float* state, Py_ssize_t stride, float g, const Rule* rule, float lr, float wd
 ) noexcept nogil:
     cdef float theta = p[0], a, b, root
-    cdef float beta1 = 0.9, beta2 = 0.999, rest1 = 1 - 0.9, rest2 = 1 - 0.999
+    cdef float one = 1, beta1 = 0.9, beta2 = 0.999, rest1 = one - beta1, rest2 = one - beta2
     g = g * rule.rescale_grad
     if rule.optimizer != FTRL:
         g = g + wd * theta

@@ -7,6 +7,9 @@ import numpy as np
 
 __all__ = ["predict_dense", "predict_sparse", "train_dense", "train_sparse"]
 
+#: Rounded to float32, as the built-in's engine has them.
+_BETA1, _BETA2 = float(np.float32(0.9)), float(np.float32(0.999))
+
 
 def train_sparse(
     indptr, indices, values, labels, features, starts, rows, row_values,
@@ -87,8 +90,8 @@ def _update(theta, states, gradient, lr, wd, step):
     if step.clip_gradient > 0:
         g = np.clip(g, -step.clip_gradient, step.clip_gradient)
     if step.optimizer == 0:
-        states[0] = 0.9 * states[0] + 0.1 * g
-        states[1] = 0.999 * states[1] + 0.001 * g**2
+        states[0] = _BETA1 * states[0] + (1 - _BETA1) * g
+        states[1] = _BETA2 * states[1] + (1 - _BETA2) * g**2
         return theta - lr * states[0] / (np.sqrt(states[1]) + step.eps)
     if step.optimizer == 1:
         return theta - lr * g
