@@ -33,21 +33,22 @@ __all__ = ["BAD_FRAME", "BAD_RECORD", "BATCH_FULL", "CHUNK_DONE", "RECORD_TEXTS"
 cdef extern from *:
     int __builtin_ctzll(unsigned long long) nogil
 
-# What `advance` stopped at.
-CHUNK_DONE = 0
-BATCH_FULL = 1
-BAD_RECORD = 2
-BAD_FRAME = 3
-RECORD_TEXTS = 4
-
 cdef enum Event:
     EV_CHUNK_DONE = 0
     EV_BATCH_FULL = 1
     EV_BAD_RECORD = 2
     EV_BAD_FRAME = 3
     EV_RECORD_TEXTS = 4
+    # Dealt with inside:
     EV_NO_ROOM = 5
     EV_NO_MEMORY = 6
+
+# What `advance` stopped at.
+CHUNK_DONE = EV_CHUNK_DONE
+BATCH_FULL = EV_BATCH_FULL
+BAD_RECORD = EV_BAD_RECORD
+BAD_FRAME = EV_BAD_FRAME
+RECORD_TEXTS = EV_RECORD_TEXTS
 
 # The numbers of faults.Fault.
 cdef enum Fault:

@@ -151,8 +151,13 @@ def test_a_chunk_is_not_taken_before_the_last_is_done():
 
 
 def test_the_gil_is_free_while_a_chunk_is_decoded():
+    # Several tries, since a busy machine may keep this thread from running for another reason.
     body = wire.frame(wire.features([1.0] * 10, range(10))) * 200_000
-    counted = 0
+    assert any(ticks_while_decoding(body) >= 5 for _ in range(10))
+
+
+def ticks_while_decoding(body):
+    """How often this thread gets its turn while another decodes."""
     done = threading.Event()
 
     def decode():
@@ -160,11 +165,12 @@ def test_the_gil_is_free_while_a_chunk_is_decoded():
         done.set()
 
     thread = threading.Thread(target=decode)
+    ticks = 0
     thread.start()
     while not done.wait(0.001):
-        counted += 1
+        ticks += 1
     thread.join()
-    assert counted >= 3
+    return ticks
 
 
 def test_no_python_object_is_made_for_a_record():
