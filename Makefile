@@ -32,7 +32,7 @@ $(VENV)/.created: constraints.txt
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml
 	@echo "installing the project and its tools"
-	$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev,progress,metrics]'
+	PYTHONWARNINGS=ignore $(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev,progress,metrics]'
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.installed setup.py $(EXTENSION_SOURCES)
@@ -50,7 +50,7 @@ lint: $(VENV)/.installed  ## ruff, mypy, cython-lint, codespell, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint fm_core
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint $$(find fm_core -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd')
 	$(BIN)/codespell
 	$(BIN)/lint-imports
 

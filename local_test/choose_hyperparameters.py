@@ -54,6 +54,17 @@ class Scores:
         self.of_epoch.append(report.metrics[METRIC])
 
 
+class EveryEpoch:
+    """What fit() asks for data: the same batches in each epoch."""
+
+    def __init__(self, batches: list[Batch]) -> None:
+        self.batches = batches
+
+    def __call__(self, epoch: int) -> list[Batch]:
+        """Give the batches of an epoch."""
+        return self.batches
+
+
 def batches(rows: Any, labels: Any, size: int) -> list[Batch]:
     """Cut rows into batches, in their order."""
     return [
@@ -74,10 +85,10 @@ def main() -> None:
         validation = batches(rows[held_out], labels[held_out], 10_000)
         scores = Scores()
         fit(
-            lambda epoch, training=training: training,
+            EveryEpoch(training),
             Hyperparameters(**candidate, epochs=MAX_EPOCHS),
             num_threads=2,
-            validation=lambda epoch, validation=validation: validation,
+            validation=EveryEpoch(validation),
             callback=scores,
         )
         epochs = int(np.argmin(scores.of_epoch)) + 1

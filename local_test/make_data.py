@@ -42,8 +42,8 @@ def main() -> None:
         for row in keys[:10]
     ]
     (FOLDER / "request.json").write_text(json.dumps({"instances": instances}) + "\n")
-    for folder in ("model", "output"):
-        (FOLDER / folder).mkdir(exist_ok=True)
+    for name in ("model", "output"):
+        (FOLDER / name).mkdir(exist_ok=True)
 
 
 if __name__ == "__main__":
