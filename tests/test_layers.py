@@ -24,29 +24,37 @@ SOURCES = sorted(
 
 # fact: (what gives it away in the code, the files that may know it; a folder stands for all in it)
 FACTS = {
-    "where SageMaker's tree lies": (r"/opt/ml", ["container/contract.py", "container/settings.py"]),
+    "where SageMaker's tree lies": (r"[\"']/opt/ml[\"']", ["container/settings.py"]),
     "names of the configuration files": (
         r"(hyperparameters|inputdataconfig|resourceconfig|checkpointconfig)\.json",
         ["container/contract.py"],
     ),
+    # The Prometheus client reads a variable of its own, which container/serving/metrics.py sets.
     "environment variables": (
-        r"environ\s*(\.\s*get\b|\[)|\bgetenv\b",
+        r"\bos \. environ (\. get\b|\[)|\bgetenv\b",
+        ["fm_core/kernels/__init__.py", "container/serving/metrics.py"],
+    ),
+    "names of environment variables": (
+        r"[\"'](FM|SAGEMAKER)_[A-Z_]+[\"']",
         ["container/settings.py", "fm_core/kernels/__init__.py"],
     ),
-    "FIFOs": (r"\bmkfifo\b|\bS_ISFIFO\b|\bis_fifo\b", ["container/channels.py"]),
+    "FIFOs": (r"\bmkfifo\b|\bS_ISFIFO\b|\bis_fifo\b|\bO_NONBLOCK\b", ["container/channels.py"]),
     "exit codes": (
         r"\bsys\s*\.\s*exit\b|\bSystemExit\b|\b_exit\b",
         ["container/entrypoint.py", "container/serve.py", "container/train.py"],
     ),
     "Flask": (r"\bflask\b", ["container/serving/app.py"]),
     "gunicorn": (r"\bgunicorn\b", ["container/serve.py"]),
-    "HTTP error statuses": (r"\b(4[0-2][0-9]|50[0-9])\b", ["container/serving/errors.py"]),
-    "media types": (r"\b(application|text)/[a-z]", ["container/serving/codecs.py", "container/contract.py"]),
+    "HTTP error statuses": (r"(?<!< )\b(40[1-9]|41[0-9]|42[0-9]|50[1-9])\b", ["container/serving/errors.py"]),
+    "media types of data": (
+        r"\b(application/(jsonlines|x-)|text/(csv|libsvm))",
+        ["container/serving/codecs.py", "container/contract.py"],
+    ),
     "the RecordIO magic": (r"(?i)0xced7230a", ["fm_core/formats"]),
     "compiler flags": (r"-O[23]\b|-fopenmp|-mavx|-ffast-math", []),
     "where randomness comes from": (
         r"\bdefault_rng\b|\b(np|numpy) \. random\b|\bimport random\b",
-        ["fm_core/solver.py", "fm_core/model.py"],
+        ["fm_core/model.py", "fm_core/shuffle.py"],
     ),
 }
 
