@@ -128,7 +128,7 @@ def _answer(
         environ[ROWS] = rows.batch.n_rows
         work = rows.batch.values.size * model.num_factors
         scores = model.predict(rows.batch, num_threads=num_threads if work > _WORTH_THREADS else 1)
-        return encoder.predictions(_labelled(model, scores, rows))
+        return encoder.predictions(_predictions(model, scores, rows))
     if encoder.rankings is None:
         raise NotAcceptableError(
             f"rankings cannot be written as {encoder.media_type}, expected Accept: application/json"
@@ -137,18 +137,17 @@ def _answer(
     answers = []
     for ranking in rows:
         ranked = rank(model, ranking.context, ranking.candidates, ranking.top_k)
-        answers.append(RankedPredictions(ranked.indices, _labelled(model, ranked.scores)))
+        answers.append(RankedPredictions(ranked.indices, _predictions(model, ranked.scores)))
     return encoder.rankings(answers)
 
 
-def _labelled(model: "Model", scores: "NDArray[np.float32]", rows: Rows | None = None) -> Predictions:
+def _predictions(model: "Model", scores: "NDArray[np.float32]", rows: Rows | None = None) -> Predictions:
     finite = np.isfinite(scores)
     if not finite.all():
         raise DataError(f"the score of row {int(np.argmin(finite))} overflows float32: its values are too large")
-    labels = (scores >= 0.5).astype(np.float32) if model.is_classifier else None
     if rows is None:
-        return Predictions(scores, labels)
-    return Predictions(scores, labels, rows.uids, rows.metadatas)
+        return Predictions(scores, model.is_classifier)
+    return Predictions(scores, model.is_classifier, rows.uids, rows.metadatas)
 
 
 def _body(environ: dict[str, Any], limit: int) -> bytes:

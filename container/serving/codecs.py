@@ -59,13 +59,14 @@ class Predictions:
     Attributes
     ----------
     scores : ndarray of float32, shape (n_rows,)
-    labels : ndarray of float32, shape (n_rows,), or None
-        0 or 1 for a classifier, None for a regressor.
+        Finite.
+    with_labels : bool
+        Whether each row has a `predicted_label` too: 1 if its score is at least 0.5, else 0.
     uids, metadatas : sequence of (str, bytes or None), or None
     """
 
     scores: "NDArray[np.float32]"
-    labels: "NDArray[np.float32] | None" = None
+    with_labels: bool
     uids: Sequence[Any] | None = None
     metadatas: Sequence[Any] | None = None
 
@@ -204,14 +205,17 @@ def _numbers(array: "NDArray[np.float32]") -> list[bytes]:
     return text[1:-1].split(b",") if len(array) else []
 
 
+def _labels(predictions: Predictions) -> list[bytes]:
+    # As the built-in prints them.
+    return [b"1.0" if score >= 0.5 else b"0.0" for score in predictions.scores.tolist()]
+
+
 def _objects(predictions: Predictions) -> list[bytes]:
-    """One JSON object for each row; a label is printed as the built-in prints it, 0.0 or 1.0."""
+    """One JSON object for each row."""
     scores = _numbers(predictions.scores)
-    if predictions.labels is None:
+    if not predictions.with_labels:
         return [b'{"score":%b}' % score for score in scores]
-    return [
-        b'{"score":%b,"predicted_label":%b}' % pair for pair in zip(scores, _numbers(predictions.labels), strict=True)
-    ]
+    return [b'{"score":%b,"predicted_label":%b}' % pair for pair in zip(scores, _labels(predictions), strict=True)]
 
 
 def _ranked_objects(rankings: list[RankedPredictions]) -> list[bytes]:
@@ -228,15 +232,16 @@ def _json(objects: list[bytes]) -> bytes:
 
 
 def _encode_recordio(predictions: Predictions) -> bytes:
-    body: bytes = encode_predictions(predictions.scores, predictions.labels, predictions.uids, predictions.metadatas)
+    labels = (predictions.scores >= 0.5).astype(np.float32) if predictions.with_labels else None
+    body: bytes = encode_predictions(predictions.scores, labels, predictions.uids, predictions.metadatas)
     return body
 
 
 def _encode_csv(predictions: Predictions) -> bytes:
     scores = _numbers(predictions.scores)
-    if predictions.labels is None:
+    if not predictions.with_labels:
         return b"\n".join(scores)
-    return b"\n".join(map(b",".join, zip(scores, _numbers(predictions.labels), strict=True)))
+    return b"\n".join(map(b",".join, zip(scores, _labels(predictions), strict=True)))
 
 
 # Lines end where the next begins: batch transform's AssembleWith=Line adds the last newline itself.

@@ -223,26 +223,23 @@ def test_a_default_that_cannot_be_written_is_refused():
 # --- answers ---------------------------------------------------------------------------------
 
 
-def encode(media_type, scores, labels=None):
-    scores = np.array(scores, np.float32)
-    return ENCODERS[media_type].predictions(
-        Predictions(scores, None if labels is None else np.array(labels, np.float32))
-    )
+def encode(media_type, scores, with_labels=False):
+    return ENCODERS[media_type].predictions(Predictions(np.array(scores, np.float32), with_labels))
 
 
 def test_json_prints_scores_shortly_and_labels_as_floats():
     assert encode(JSON, [0.1, 1, 1e-10]) == b'{"predictions":[{"score":0.1},{"score":1.0},{"score":1e-10}]}'
-    assert encode(JSON, [0.25], [0]) == b'{"predictions":[{"score":0.25,"predicted_label":0.0}]}'
+    assert encode(JSON, [0.25], True) == b'{"predictions":[{"score":0.25,"predicted_label":0.0}]}'
     assert encode(JSON, []) == b'{"predictions":[]}'
-    assert encode(JSON, [], []) == b'{"predictions":[]}'
+    assert encode(JSON, [], True) == b'{"predictions":[]}'
 
 
 def test_jsonlines_and_csv_have_a_line_for_each_row_and_none_after_the_last():
-    assert encode(LINES, [0.1, 2], [0, 1]) == (
+    assert encode(LINES, [0.1, 2], True) == (
         b'{"score":0.1,"predicted_label":0.0}\n{"score":2.0,"predicted_label":1.0}'
     )
     assert encode("text/csv", [0.1, 2]) == b"0.1\n2.0"
-    assert encode("text/csv", [0.1, 2], [0, 1]) == b"0.1,0.0\n2.0,1.0"
+    assert encode("text/csv", [0.1, 2], True) == b"0.1,0.0\n2.0,1.0"
 
 
 def test_printed_scores_read_back_as_the_same_float32():
