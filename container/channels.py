@@ -18,7 +18,7 @@ from typing import Any
 from container.contract import RECORDIO_PROTOBUF, Channel
 from container.stopping import StopRequest
 from fm_core.errors import ConfigError, DataError
-from fm_core.formats import Source, open_chunks, read_batches, unwrap
+from fm_core.formats import Source, decompressed, open_chunks, read_batches, unwrap
 
 __all__ = ["ChannelReader", "data_files"]
 
@@ -85,7 +85,7 @@ class ChannelReader:
         self.n_bytes = 0
         if self._channel.mode == "Pipe":
             fifo = self._channel.fifo(epoch)
-            yield self._source(fifo.name, self._fifo_chunks(fifo))
+            yield self._source(fifo.name, decompressed(self._fifo_chunks(fifo), fifo.name))
         for path in self._files:
             yield self._source(path.relative_to(self._channel.folder.parent).as_posix(), open_chunks(path))
 

@@ -7,6 +7,7 @@ bar takes the place of the batch lines.
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -40,7 +41,8 @@ class Progress:
         self._stream = stream
         self._tqdm: Any = None
         self._n_records: int | None = None
-        if stream.isatty():
+        # `docker run -t` with nobody looking has a terminal without columns: a log is read, so it gets its lines.
+        if stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0:
             with contextlib.suppress(ImportError):
                 from tqdm import tqdm
 
@@ -86,10 +88,13 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         if getattr(record, "bare", False):
-            return record.getMessage()
-        if record.levelno >= logging.ERROR:
-            return self._error.format(record)
-        return super().format(record)
+            text = record.getMessage()
+        elif record.levelno >= logging.ERROR:
+            text = self._error.format(record)
+        else:
+            text = super().format(record)
+        # A file's name may hold bytes that are no text, which no stream would take.
+        return text.encode(errors="backslashreplace").decode()
 
 
 class _Handler(logging.StreamHandler[IO[str]]):
@@ -124,7 +129,7 @@ def write_failure(path: Path, text: str) -> None:
         text = f"{text[: FAILURE_CHARACTERS - 1]}…"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 class Reporter:

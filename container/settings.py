@@ -21,23 +21,17 @@ def opt_ml(environ: Mapping[str, str]) -> Path:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """What the environment tells a training job.
+    """What the environment tells a training job, besides where its tree lies.
 
     Attributes
     ----------
-    root : Path
-        ``FM_OPT_ML``.
-    job_name : str
-        ``TRAINING_JOB_NAME``, set by SageMaker; empty elsewhere.
     pipe_wait_seconds : float
         ``FM_PIPE_WAIT_SECONDS``: how long a FIFO may take to appear, to be opened by its
         writer, or to deliver its next bytes.
     omp_num_threads : int or None
-        ``OMP_NUM_THREADS``: an upper bound of the threads that are used.
+        ``OMP_NUM_THREADS``: an upper bound of what ``num_threads`` auto may come to.
     """
 
-    root: Path = Path("/opt/ml")
-    job_name: str = ""
     pipe_wait_seconds: float = 1800.0
     omp_num_threads: int | None = None
 
@@ -51,8 +45,6 @@ class TrainingSettings:
             A variable holds something else than it should; the message names it.
         """
         return cls(
-            root=opt_ml(environ),
-            job_name=environ.get("TRAINING_JOB_NAME", ""),
             pipe_wait_seconds=_seconds(environ, "FM_PIPE_WAIT_SECONDS", cls.pipe_wait_seconds),
             omp_num_threads=_omp_num_threads(environ),
         )

@@ -33,8 +33,8 @@ __all__ = ["main"]
 
 TRAIN, TEST, VALIDATION = CHANNELS = ("train", "test", "validation")
 
-#: Whose fault an error is, the most specific class first; any other class is a bug of ours.
-BLAME = {ArtifactError: "AlgorithmError", FMError: "ClientError"}
+#: Who has to act on an error, the most specific class counts; any other class is a bug of ours.
+BLAME = {ArtifactError: "AlgorithmError", FMError: "ClientError", MemoryError: "ClientError"}
 
 _log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ def _fail(paths: Paths, error: Exception) -> None:
     """Say why the job failed, in the log and in output/failure."""
     blame = next((BLAME[kind] for kind in type(error).__mro__ if kind in BLAME), None)
     if blame:
-        text = f"{blame}: {error}"
+        text = f"{blame}: {str(error) or 'there is not enough memory'}"
         _log.error("%s", text)
     else:
         text = f"AlgorithmError: {type(error).__name__}: {error}; this is a bug, its traceback is in the log"

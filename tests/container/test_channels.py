@@ -38,7 +38,7 @@ def in_background():
     threads = []
 
     def run(function, *arguments, **options):
-        thread = threading.Thread(target=function, args=arguments, kwargs=options)
+        thread = threading.Thread(target=function, args=arguments, kwargs=options, daemon=True)
         thread.start()
         threads.append(thread)
         return thread
@@ -158,6 +158,12 @@ def test_each_pass_reads_one_fifo_to_its_end(folder, tmp_path, in_background):
     assert not feeder.is_alive()
 
 
+def test_gzip_is_recognised_in_a_fifo_too(folder, tmp_path, in_background):
+    (tmp_path / "data").write_bytes(gzip.compress(b"abc"))
+    in_background(feed, tmp_path, "train", [tmp_path / "data"] * 2, epochs=1)
+    assert content(reader(folder, mode="Pipe")) == [("train_0", b"abcabc")]
+
+
 def test_a_writer_that_writes_nothing_gives_an_empty_pass(folder, tmp_path, in_background):
     in_background(feed, tmp_path, "train", [], epochs=1)
     assert content(reader(folder, mode="Pipe")) == [("train_0", b"")]
@@ -228,7 +234,7 @@ def test_a_stop_ends_every_wait_at_once(folder, tmp_path, blocked_on):
             content(channel)
         ended.append(time.monotonic())
 
-    thread = threading.Thread(target=read)
+    thread = threading.Thread(target=read, daemon=True)
     thread.start()
     time.sleep(0.2)
     assert thread.is_alive()

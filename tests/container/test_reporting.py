@@ -1,7 +1,12 @@
+import fcntl
 import io
 import logging
+import os
+import pty
 import re
+import struct
 import sys
+import termios
 
 import pytest
 
@@ -11,9 +16,26 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.solver import BatchReport, EpochReport, ValidationReport
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+@pytest.fixture
+def terminal():
+    """A stream that says it is a terminal of 80 columns, and keeps what is written."""
+    reader, screen = pty.openpty()
+    set_columns(screen, 80)
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+        def fileno(self):
+            return screen
+
+    yield Terminal()
+    os.close(reader)
+    os.close(screen)
+
+
+def set_columns(screen, columns):
+    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
 
 
 @pytest.fixture
@@ -155,8 +177,7 @@ def test_no_terminal_no_bar_and_no_tqdm(tmp_path, log, monkeypatch):
     assert "epoch=0, batch=0 train rmse" in log.getvalue()
 
 
-def test_on_a_terminal_a_bar_takes_the_place_of_the_batch_lines(tmp_path, log):
-    terminal = Terminal()
+def test_on_a_terminal_a_bar_takes_the_place_of_the_batch_lines(tmp_path, log, terminal):
     progress = Progress(terminal)
     assert progress.is_shown
     batches = progress.watch([[1] * 30, [2] * 12], 3)
@@ -173,6 +194,12 @@ def test_on_a_terminal_a_bar_takes_the_place_of_the_batch_lines(tmp_path, log):
     assert "epoch=0, train rmse <loss>=0.5" in terminal.getvalue()
 
 
-def test_a_terminal_without_tqdm_gets_the_lines(monkeypatch):
+def test_a_terminal_without_tqdm_gets_the_lines(monkeypatch, terminal):
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    assert not Progress(Terminal()).is_shown
+    assert not Progress(terminal).is_shown
+
+
+def test_a_terminal_nobody_looks_at_gets_the_lines(terminal):
+    assert Progress(terminal).is_shown
+    set_columns(terminal.fileno(), 0)
+    assert not Progress(terminal).is_shown

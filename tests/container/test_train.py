@@ -37,6 +37,20 @@ def test_every_class_of_error_has_its_blame(tmp_path, error, begins):
     assert (tmp_path / "output/failure").read_text().startswith(begins)
 
 
+def test_a_job_that_has_to_stop_reads_no_more_of_its_test_channel(monkeypatch, caplog):
+    def batches(epoch):
+        yield "the batch under way"
+        raise AssertionError("another batch was read")
+
+    scored = []
+    monkeypatch.setattr(train.solver, "evaluate", lambda model, batches, threads: (scored.extend(batches), 0))
+    stop = train.StopRequest()
+    stop.request("SIGTERM")
+    train._test(None, batches, None, None, stop, 1)
+    assert scored == []
+    assert "Asked to stop (SIGTERM): the test channel is not scored." in caplog.text
+
+
 def test_a_model_is_removed_when_what_follows_fails(tmp_path):
     def save_and_fail():
         with train._removed_on_failure(tmp_path / "model/model_algo-1") as path:

@@ -8,20 +8,19 @@ from fm_core.errors import ConfigError
 
 def test_everything_has_a_default():
     assert TrainingSettings.from_environment({}) == TrainingSettings()
-    assert opt_ml({}) == opt_ml({"FM_OPT_ML": ""}) == TrainingSettings().root
+    assert opt_ml({}) == opt_ml({"FM_OPT_ML": ""}) == Path("/opt/ml")
+    assert opt_ml({"FM_OPT_ML": "/x"}) == Path("/x")
 
 
 def test_everything_is_read():
-    environ = {"FM_OPT_ML": "/x", "TRAINING_JOB_NAME": "job", "FM_PIPE_WAIT_SECONDS": "1.5", "OMP_NUM_THREADS": "3"}
-    assert TrainingSettings.from_environment(environ) == TrainingSettings(
-        root=Path("/x"), job_name="job", pipe_wait_seconds=1.5, omp_num_threads=3
-    )
+    environ = {"FM_PIPE_WAIT_SECONDS": "1.5", "OMP_NUM_THREADS": "3"}
+    assert TrainingSettings.from_environment(environ) == TrainingSettings(pipe_wait_seconds=1.5, omp_num_threads=3)
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "0.0", "-1", "nan", "1e3", " 5", "5\n"])
 def test_a_time_that_is_none_is_refused_by_name(text):
     with pytest.raises(
-        ConfigError, match="environment variable FM_PIPE_WAIT_SECONDS is .*, expected a number of seconds"
+        ConfigError, match=r"environment variable FM_PIPE_WAIT_SECONDS is .*, expected a number of seconds"
     ):
         TrainingSettings.from_environment({"FM_PIPE_WAIT_SECONDS": text})
 

@@ -1,9 +1,15 @@
 """The log of `train` beside the logs of the built-in: the same lines in the same order."""
 
 import ast
+import contextlib
+import fcntl
 import io
 import json
+import os
+import pty
 import re
+import struct
+import termios
 
 import numpy as np
 import pytest
@@ -141,6 +147,23 @@ def test_every_metric_definition_matches_a_job_of_ours(job, kind):
         assert len([float(value) for value in values]) == expected, name
     speeds = re.findall(r"^\[.*\] Iter\[(\d+)\] Batch \[(\d+)\]\tSpeed: \d+\.\d\d samples/sec$", done.log, re.MULTILINE)
     assert speeds == [(str(epoch), str(batch)) for epoch in range(3) for batch in (2, 4)]
+
+
+def test_on_a_terminal_a_progress_bar_takes_the_place_of_the_batch_lines(job):
+    job.put("0.pbr", records(2000))
+    reader, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    with job.started(stdout=terminal) as process:
+        os.close(terminal)
+        log = b""
+        with contextlib.suppress(OSError), os.fdopen(reader, "rb", buffering=0) as screen:  # EIO: it was closed
+            while piece := screen.read(1 << 16):
+                log += piece
+        assert process.wait(30) == 0
+    assert log.count(b"epoch=2, train binary_f_1.000") == 1
+    assert b"batch=0" not in log
+    assert b"epoch 2:" in log
+    assert b" records/s" in log
 
 
 def found(log):

@@ -212,6 +212,15 @@ def wide_row(value):
     return [[0.0] * 7 + [value] + [0.0] * (FEATURE_DIM - 8)]
 
 
+def too_large(job):
+    """Ask for a model of 512 TiB, with a record that fits it."""
+    width = 2**31 - 1
+    job.hyperparameters |= {"feature_dim": str(width), "num_factors": "65536"}
+    file = io.BytesIO()
+    write_records(file, scipy.sparse.csr_matrix(([1.0], [7], [0, 1]), (1, width), np.float32), np.ones(1, np.float32))
+    job.put("part-0.pbr", file.getvalue())
+
+
 BAD_INPUT = {
     "missing hyperparameter": (change(feature_dim=None), r"no value was given for feature_dim"),
     "malformed hyperparameter": (change(epochs="10.0"), r"hyperparameter epochs is '10\.0', expected an integer"),
@@ -257,6 +266,9 @@ BAD_INPUT = {
     "dense among sparse": (
         lambda job: job.put("part-1.pbr", records(3, dense=True)), r"part-1\.pbr: record 0 \(byte 0\).*dense"),
     "bad record of the test channel": (lambda job: job.put("0.pbr", GOOD[:-6], "test"), r"test/0\.pbr: record 229"),
+    "more memory than there is": (too_large, r"(Unable to allocate|memory)"),
+    "a file's name that is no text": (
+        lambda job: job.put(os.fsdecode(b"z\xff.pbr"), b"corrupt!"), r"train/z\\udcff\.pbr: record 0 \(byte 0\)"),
     "diverging": (
         change(predictor_type="regressor", linear_lr="1e30", factors_lr="1e30"), r"lower the learning rates"),
 }  # fmt: skip

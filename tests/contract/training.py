@@ -63,13 +63,13 @@ class Job:
                 (self.root / "input/config" / f"{name}.json").write_text(text)
 
     @contextlib.contextmanager
-    def started(self, *command):
+    def started(self, *command, stdout=subprocess.PIPE):
         """Start `train`; at the end of the block it is killed if it is still there."""
         self.write()
         environment = {**os.environ, "FM_OPT_ML": str(self.root), "PYTHONPATH": str(ROOT), **self.environment}
         process = subprocess.Popen(
             [sys.executable, *(command or ("-m", "container.train"))],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+            stdout=stdout, stderr=subprocess.STDOUT, text=True, env=environment,
         )  # fmt: skip
         try:
             yield process
