@@ -34,7 +34,12 @@ __all__ = ["main"]
 TRAIN, TEST, VALIDATION = CHANNELS = ("train", "test", "validation")
 
 #: Who has to act on an error, the most specific class counts; any other class is a bug of ours.
-BLAME = {ArtifactError: "AlgorithmError", FMError: "ClientError", MemoryError: "ClientError"}
+BLAME = {
+    ArtifactError: "AlgorithmError",
+    FMError: "ClientError",
+    MemoryError: "ClientError",
+    OSError: "AlgorithmError",  # a disk or a mount, not the user and not us
+}
 
 _log = logging.getLogger(__name__)
 

@@ -29,6 +29,8 @@ def test_threads_are_those_asked_for_or_the_cores_within_the_bound(monkeypatch, 
         (errors.ResourceError("x"), "ClientError: x"),
         (errors.ArtifactError("x"), "AlgorithmError: x"),
         (errors.CheckpointError("x"), "AlgorithmError: x"),
+        (MemoryError(), "ClientError: there is not enough memory"),
+        (OSError(5, "Input/output error", "/x"), "AlgorithmError: [Errno 5] Input/output error: '/x'"),
         (KeyError("x"), "AlgorithmError: KeyError: 'x'; this is a bug"),
     ],
 )
