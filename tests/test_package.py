@@ -1,6 +1,8 @@
 """The wheel: what is in it, and that its scripts run from it, far from the source tree."""
 
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,9 @@ import pytest
 
 from tests.conftest import ROOT
 
-SOURCE = ("fm_core", "container", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+# `build` holds what has been compiled for the checkout: what is newer than its source is not compiled again.
+SOURCE = ("build", "container", "fm_core", "pyproject.toml", "setup.py", "LICENSE", "README.md")
+LEFT_OUT = {"build": ["*.py"], "container": ["__pycache__"], "fm_core": ["__pycache__", "*.so"]}
 
 
 def run(*command, **options):
@@ -23,13 +27,17 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Build the wheel of a copy of the sources; compiled objects of the checkout are not asked for."""
+    """Build the wheel, in a copy of the checkout."""
     source = tmp_path_factory.mktemp("source")
     for name in SOURCE:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c"))
-        else:
-            shutil.copy(ROOT / name, source)
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns(*LEFT_OUT[name]))
+        elif (ROOT / name).exists():
+            shutil.copy2(ROOT / name, source)
+    for compiled in source.glob("build/lib*/**/*.so"):  # of an extension that is no more
+        module = Path(*compiled.relative_to(source).parts[2:])
+        if not (source / module).with_name(module.name.split(".")[0] + ".pyx").exists():
+            compiled.unlink()
     out = tmp_path_factory.mktemp("dist")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     run(*pip, "wheel", "--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", str(out), str(source))
@@ -75,6 +83,21 @@ def test_the_wheel_holds_modules_compiled_and_not_their_sources(wheel):
     assert all(folder in ("fm_core", "container") or folder.endswith(".dist-info") for folder in folders), folders
     assert {Path(name).suffix for name in names if ".dist-info" not in name} == {".py", ".so"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="there are builds for newer instructions on x86-64 only")
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="objdump is absent")
+def test_only_the_builds_named_for_them_use_newer_instructions(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        files = [archive.extract(name, tmp_path) for name in archive.namelist() if name.endswith(".so")]
+    wide = {"avx": re.compile(r"%[yz]mm|\tv[a-z]+ "), "avx512": re.compile(r"%zmm")}
+    uses = {
+        name: {Path(file).name.split(".")[0] for file in files if pattern.search(run("objdump", "-d", file))}
+        for name, pattern in wide.items()
+    }
+    assert uses == {"avx": {"_avx2", "_avx512"}, "avx512": {"_avx512"}}
 
 
 @pytest.mark.slow
