@@ -264,6 +264,8 @@ INVALID = {
     "too_wide": (GOOD_DENSE + frame(features([0.0] * 11) + label(1.0)), "real", 1, len(GOOD_DENSE),
                  "the record has 11 values without keys, expected feature_dim=10"),
     "key_is_feature_dim": (bad(features([1.0, 1.0], [3, 10], [D])), "real", 1, N, "key 10 is not below feature_dim=10"),
+    "key_in_the_last_part": (GOOD + split_at_magic(features([MAGIC_FLOAT, 1.0], [1, 99], [D]) + label(1.0)), "real", 1, N,
+                             "key 99 is not below feature_dim=10"),
     "key_of_64_bits": (bad(features([1.0, 1.0], [(1 << 64) - 1, 10], [D])), "real", 1, N,
                        "key 18446744073709551615 is not below feature_dim=10"),
     "key_of_33_bits": (bad(features([1.0], [1 << 32 | 3])), "real", 1, N, "key 4294967299 is not below feature_dim=10"),
