@@ -147,8 +147,9 @@ def compare_bodies(model: Model, random: np.random.Generator, rounds: int) -> No
     )
     print(
         f"RecordIO, {len(body) / 2**20:.1f} MB, {rows.shape[0]} rows: to CSR {took['decode']:.1f} ms, with protobuf's "
-        f"parser and SciPy {took['peer_decode']:.0f} ms: ratio {took['peer_decode'] / took['decode']:.0f}; whole request "
-        f"{took['whole']:.0f} ms, with those {took['peer_whole']:.0f} ms: ratio {took['peer_whole'] / took['whole']:.1f}"
+        f"parser and SciPy {took['peer_decode']:.0f} ms: ratio {took['peer_decode'] / took['decode']:.0f};\n  "
+        f"whole request {took['whole']:.0f} ms, with those {took['peer_whole']:.0f} ms: "
+        f"ratio {took['peer_whole'] / took['whole']:.1f}"
     )
 
 

@@ -1,0 +1,242 @@
+"""Load for a while: `python -m tests.soak.soak --seconds 600`.
+
+Against one multi-model server of two workers: valid requests of every format, whose
+scores are known; requests that have to be refused; models that come and go; and every few
+seconds SIGKILL for the newest worker, so that the oldest lives through the whole run and
+shows whether memory grows. Fails on a wrong answer, on a valid request that failed though
+no worker died meanwhile, and on memory that grew.
+"""
+
+import argparse
+import collections
+import dataclasses
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fm_core.artifact import save_model
+from tests.container.serving.conftest import FEATURE_DIM, make_model, slow_score
+from tests.container.serving.records import answers, framed
+from tests.contract.serving import serving
+
+JSON, RECORDIO = "application/json", "application/x-recordio-protobuf"
+CLIENTS, COMERS = 4, 3
+
+#: What the oldest worker's own memory may grow by after the warm-up: caches, no leak.
+ALLOWED_GROWTH_KB = 12_000
+
+
+@dataclasses.dataclass
+class Tally:
+    counts: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    lost: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+    kills: list[float] = dataclasses.field(default_factory=list)
+    memory_kb: list[int] = dataclasses.field(default_factory=list)
+
+    def unexplained(self):
+        """Requests that got no answer while no worker was killed."""
+        return [
+            (start, end)
+            for start, end in self.lost
+            if not any(start - 0.05 <= kill <= end + 0.05 for kill in self.kills)
+        ]
+
+
+def row(chance):
+    keys = chance.sample(range(FEATURE_DIM), chance.randint(0, FEATURE_DIM))
+    return {key: round(chance.uniform(-2, 2), 3) for key in keys}
+
+
+def valid_request(chance, rows):
+    """A body, its type, the wanted type, and a reader of the scores."""
+    dense = [[r.get(key, 0) for key in range(FEATURE_DIM)] for r in rows]
+    sparse = [
+        {"data": {"features": {"keys": list(r), "shape": [FEATURE_DIM], "values": list(r.values())}}} for r in rows
+    ]
+    body, content_type = chance.choice(
+        [
+            (json.dumps({"instances": sparse}), JSON),
+            (json.dumps({"instances": [{"features": r} for r in dense]}), JSON),
+            ("\n".join(map(json.dumps, sparse)), "application/jsonlines"),
+            (b"".join(framed(r.values(), r.keys(), FEATURE_DIM) for r in rows), RECORDIO),
+            ("\n".join(",".join(map(str, r)) for r in dense), "text/csv"),
+            ("\n".join("0 " + " ".join(f"{key}:{x}" for key, x in r.items()) for r in rows), "text/libsvm"),
+        ]
+    )
+    accept, read = chance.choice(
+        [
+            (JSON, lambda b: [p["score"] for p in json.loads(b)["predictions"]]),
+            ("text/csv", lambda b: [float(line) for line in b.split()]),
+            (RECORDIO, lambda b: [label["score"] for label, _, _ in answers(b)]),
+        ]
+    )
+    return body, content_type, accept, read
+
+
+REFUSALS = [
+    (b"{", JSON, 400),
+    (b"", JSON, 400),
+    (b'{"instances":[{"features":[NaN]}]}', JSON, 400),
+    (b'{"instances":[{"keys":[99],"values":[1]}]}', JSON, 400),
+    (b"[" * 10_000, JSON, 400),
+    (b"\x00" * 100, RECORDIO, 400),
+    (b"1,2", "text/csv", 400),
+    (b"x", "application/octet-stream", 415),
+    (b" " * (6 * 2**20 + 1), JSON, 413),
+]
+
+
+class Soak:
+    def __init__(self, server, root, model, comers):
+        self.server, self.root, self.model, self.comers = server, root, model, comers
+        self.tally, self.stop = Tally(), threading.Event()
+
+    def attempt(self, kind, call):
+        """Make one request; a lost connection is noted with its time."""
+        start = time.monotonic()
+        try:
+            found = call()
+        except OSError:
+            self.tally.lost.append((start, time.monotonic()))
+            self.tally.counts["lost"] += 1
+            return None
+        except Exception as error:  # an answer cut short: http.client's own errors
+            if type(error).__module__ != "http.client":
+                raise
+            self.tally.lost.append((start, time.monotonic()))
+            self.tally.counts["lost"] += 1
+            return None
+        self.tally.counts[kind] += 1
+        return found
+
+    def problem(self, text):
+        self.tally.problems.append(text)
+
+    def client(self, seed):
+        chance = random.Random(seed)
+        while not self.stop.is_set():
+            if chance.random() < 0.3:
+                body, content_type, expected = chance.choice(REFUSALS)
+                found = self.attempt(
+                    "refused",
+                    lambda: self.server.invoke(body, content_type, path="/models/steady/invoke"),  # noqa: B023
+                )
+                if found and found[0] != expected:
+                    self.problem(f"{content_type} {body[:30]!r}: {found[0]}, expected {expected}")
+                continue
+            rows = [row(chance) for _ in range(chance.choice([1, 1, 1, 20, 300]))]
+            body, content_type, accept, read = valid_request(chance, rows)
+            found = self.attempt(
+                "answered",
+                lambda: self.server.invoke(body, content_type, accept, path="/models/steady/invoke"),  # noqa: B023
+            )
+            if found is None:
+                continue
+            if found[0] != 200:
+                self.problem(f"valid {content_type}: {found[0]} {found[2][:200]!r}")
+            elif not np.allclose(read(found[2]), [slow_score(self.model, r) for r in rows], rtol=1e-4, atol=1e-4):
+                self.problem(f"wrong scores for {content_type} as {accept}")
+
+    def comer(self, number):
+        """Load a model, ask it, drop it; each may find the other state if its worker dies in between."""
+        name, path = f"comer{number}", f"/models/comer{number}"
+        body = {"instances": [{"keys": [], "values": []}]}
+        load = {"model_name": name, "url": str(self.root / f"models/{name}/model")}
+        while not self.stop.is_set():
+            found = self.attempt("loads", lambda: self.server.invoke(load, path="/models"))
+            if found and found[0] not in (200, 409):
+                self.problem(f"load: {found[0]} {found[2][:200]!r}")
+            for _ in range(5):
+                found = self.attempt("asked", lambda: self.server.invoke(body, path=path + "/invoke"))
+                if found and found[0] == 200:
+                    score = json.loads(found[2])["predictions"][0]["score"]
+                    if score != self.comers[number]:
+                        self.problem(f"{name} scored {score}, expected {self.comers[number]}")
+                elif found and found[0] != 404:
+                    self.problem(f"{name}: {found[0]} {found[2][:200]!r}")
+            found = self.attempt("unloads", lambda: self.server.ask("DELETE", path))
+            if found and found[0] not in (200, 404):
+                self.problem(f"unload: {found[0]}")
+
+    def run(self, seconds, kill_every):
+        load = {"model_name": "steady", "url": str(self.root / "models/steady/model")}
+        assert self.server.invoke(load, path="/models")[0] == 200
+        oldest = min(self.server.workers)
+        threads = [threading.Thread(target=self.client, args=(seed,)) for seed in range(CLIENTS)]
+        threads += [threading.Thread(target=self.comer, args=(number,)) for number in range(COMERS)]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(min(kill_every, max(0, end - time.monotonic())))
+            self.tally.memory_kb.append(private_kb(oldest))
+            victim = max(self.server.workers)
+            if victim != oldest:
+                self.tally.kills.append(time.monotonic())
+                os.kill(victim, signal.SIGKILL)
+        self.stop.set()
+        for thread in threads:
+            thread.join()
+        self.server.wait_for(lambda: len(self.server.workers) == 2)
+        if oldest not in self.server.workers:
+            self.problem("the oldest worker died, though it was never killed")
+        return self.tally
+
+
+def private_kb(process_id):
+    lines = Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def soak(folder, seconds, kill_every):
+    """Run it below a folder; the tally."""
+    model = make_model()
+    comers = {number: float(number + 1) for number in range(COMERS)}
+    models = {"steady": model}
+    for number, w0 in comers.items():
+        models[f"comer{number}"] = type(model)("regressor", w0, model.w, model.V)
+    for name, each in models.items():
+        place = folder / "models" / name / "model"
+        place.mkdir(parents=True)
+        save_model(place / "model_algo-1", each, {})
+    with serving(folder, folder, SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_CONTAINER_LOG_LEVEL=30) as server:
+        return Soak(server, folder, model, comers).run(seconds, kill_every)
+
+
+def verdict(tally):
+    """What went wrong, a line each; empty if nothing did."""
+    wrong = tally.problems[:20]
+    wrong += [
+        f"a request got no answer at {start:.2f}, and no worker was killed then" for start, _ in tally.unexplained()
+    ]
+    warm = tally.memory_kb[len(tally.memory_kb) // 3 :]
+    if warm and max(warm) > warm[0] + ALLOWED_GROWTH_KB:
+        wrong.append(f"the oldest worker's memory went from {warm[0]} to {max(warm)} kB")
+    return wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--kill-every", type=float, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        tally = soak(Path(folder), arguments.seconds, arguments.kill_every)
+    print(", ".join(f"{name} {count}" for name, count in sorted(tally.counts.items())), f"kills {len(tally.kills)}")
+    print("memory of the oldest worker, kB:", *tally.memory_kb)
+    wrong = verdict(tally)
+    print("\n".join(wrong) or "nothing went wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
