@@ -46,13 +46,14 @@ develop: $(VENV)/.built  ## create .venv, install the project in it, build the e
 # --- checks ----------------------------------------------------------------------------------
 
 .PHONY: lint
-lint: $(VENV)/.installed  ## ruff, mypy, cython-lint, codespell, import-linter
+lint: $(VENV)/.installed  ## ruff, mypy, cython-lint, codespell, import-linter, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint $$(find fm_core -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd')
 	$(BIN)/codespell
 	$(BIN)/lint-imports
+	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; else echo "hadolint has no build for this machine"; fi
 
 .PHONY: format
 format: $(VENV)/.installed  ## let ruff put the code in order

@@ -24,6 +24,7 @@ __all__ = ["ContractError", "lay_out", "pack_model", "serving", "train", "unpack
 
 HOST = "algo-1"
 STOP_SECONDS = 30  # SageMaker's time between SIGTERM and SIGKILL of an endpoint
+ABANDON_SECONDS = 5  # ours, once something else has gone wrong
 
 
 class ContractError(Exception):
@@ -149,9 +150,15 @@ def _started(
     try:
         yield process
     finally:
+        if process.poll() is None:  # given the time to tidy up, then none
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(ABANDON_SECONDS)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _answers(url: str) -> bool:
