@@ -11,6 +11,7 @@ caller's. `should_stop` is polled while waiting and between batches.
 
 import dataclasses
 import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -367,7 +368,11 @@ def fit(
         epochs_done += 1
         callback.epoch(EpochReport(epoch, hp.epochs, metrics, totals.n, batch_number, started, time.time()))
         if validation is not None:
-            values, n = evaluate(solver.model, validation(epoch), num_threads)
+            values, n = evaluate(
+                solver.model, itertools.takewhile(lambda _: not should_stop(), validation(epoch)), num_threads
+            )
+            if should_stop():  # the pass was cut short: its values mean nothing
+                break
             is_best = keeper.is_best(values, solver, epoch)
             callback.validated(ValidationReport(epoch, values, n, is_best))
             if keeper.is_out_of_patience(epoch):

@@ -152,6 +152,23 @@ def test_without_patience_the_last_model_is_kept():
     assert result.model.V.tobytes() == fit(lambda e: train, hp).model.V.tobytes()
 
 
+def test_a_validation_pass_that_a_stop_cut_short_is_not_told():
+    data = batches_of(*problem(), 50)
+    stop = []
+
+    def validation(epoch):
+        yield data[0]
+        stop.append(1)
+        yield data[1]
+
+    recorder = Recorder()
+    hp = hyperparameters(epochs=9, early_stopping_patience=1)
+    result = fit(lambda e: data, hp, validation=validation, callback=recorder, should_stop=lambda: bool(stop))
+    assert result.stopped
+    assert result.epochs_done == 1
+    assert recorder.of("validated") == []
+
+
 def test_patience_needs_validation_data():
     with pytest.raises(ConfigError, match="early_stopping_patience is 2, which needs validation data"):
         fit(lambda e: [], hyperparameters(early_stopping_patience=2))
