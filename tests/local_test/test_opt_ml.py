@@ -18,6 +18,12 @@ from tests.conftest import ROOT
 
 HYPERPARAMETERS = {"feature_dim": "5", "num_factors": "2", "predictor_type": "regressor", "mini_batch_size": "2"}
 
+LINGER = """
+def linger():
+    print("serving now", flush=True)
+    signal.sigtimedwait([], 60)
+"""
+
 
 @pytest.fixture
 def data(tmp_path):
@@ -82,8 +88,8 @@ def test_a_demo_that_is_stopped_stops_its_server(tmp_path):
     # A slow client in place of the demo's own: it is asked to stop while the server runs.
     script = tmp_path / "demo.py"
     changes = {
-        "        from_json = ask_json(": "        print('serving now', flush=True)\n        time.sleep(60)\n        ask_json(",
-        "import sys\n": "import sys\nimport time\n",
+        "        from_json = ask_json(": "        linger()\n        from_json = ask_json(",
+        "def main() -> None:": f"{LINGER}\n\ndef main() -> None:",
         'Path(__file__).parent / "work" / "demo"': f"Path({str(tmp_path)!r}) / 'work' / 'demo'",
     }
     text = (ROOT / "local_test/demo.py").read_text()
