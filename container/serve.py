@@ -108,6 +108,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         super().__init__()
 
     def load_config(self) -> None:
+        """Give gunicorn its settings."""
         settings = self._settings
         ports = [settings.port] + ([settings.metrics_port] if settings.metrics_port else [])
         options = {
@@ -115,7 +116,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "workers": settings.workers,
             "worker_class": "gthread",
             "threads": settings.threads,
-            "preload_app": True,
+            "preload_app": False,
             "timeout": settings.timeout,
             "graceful_timeout": _DRAIN_SECONDS,
             "keepalive": _KEEPALIVE_SECONDS,
@@ -138,6 +139,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             self._metrics.forget(process_id)
 
     def load(self) -> Any:
+        """Give gunicorn the app."""
         return self._app
 
 
