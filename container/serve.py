@@ -116,7 +116,6 @@ class Server(BaseApplication):  # type: ignore[misc]
             "workers": settings.workers,
             "worker_class": "gthread",
             "threads": settings.threads,
-            "preload_app": False,
             "timeout": settings.timeout,
             "graceful_timeout": _DRAIN_SECONDS,
             "keepalive": _KEEPALIVE_SECONDS,
@@ -139,7 +138,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             self._metrics.forget(process_id)
 
     def load(self) -> Any:
-        """Give gunicorn the app."""
+        """Give gunicorn the app, which was made before any worker."""
         return self._app
 
 

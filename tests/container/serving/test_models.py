@@ -104,7 +104,9 @@ def test_pages_list_every_name_once(make_registry, root):
     assert (seen, pages) == (names, 3)
 
 
-@pytest.mark.parametrize("what", ["absent", "", "root", "parent", "dots", "outside", "null byte", "relative"])
+@pytest.mark.parametrize(
+    "what", ["absent", "", "root", "parent", "dots", "outside", "file outside", "null byte", "relative"]
+)
 def test_a_url_outside_of_the_models_is_refused(make_registry, root, tmp_path, what):
     outside = tmp_path / "other"
     outside.mkdir()
@@ -116,6 +118,7 @@ def test_a_url_outside_of_the_models_is_refused(make_registry, root, tmp_path, w
         "parent": str(tmp_path),
         "dots": str(root / "m0/../../other"),
         "outside": str(outside),
+        "file outside": str(outside / "model_algo-1"),
         "null byte": str(root / "m0") + "\0",
         "relative": "other",
     }
@@ -185,6 +188,25 @@ def test_what_one_worker_loads_and_drops_the_others_see(make_registry, root):
     in_child(lambda: registry.load("one", url(root, 2)))
     assert registry.get("one").w0 == 2, "the same name, another model"
     assert in_child(lambda: registry.load("one", url(root, 1))) == "ModelExistsError"
+
+
+def test_no_load_is_lost_when_two_workers_load_at_once(make_registry, root):
+    registry = make_registry()
+
+    def load_fifty(name):
+        for number in range(50):
+            registry.load(f"{name}{number}", url(root, 1))
+
+    children = []
+    for name in "ab":
+        child = os.fork()
+        if child == 0:
+            load_fifty(name)
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    assert len(registry.page("")[0]) == 100
 
 
 def test_use_in_one_worker_counts_in_another(make_registry, root):
