@@ -2,7 +2,7 @@
 
 Against one multi-model server of two workers: valid requests of every format, whose
 scores are known; requests that have to be refused; models that come and go; and every few
-seconds SIGKILL for the newest worker, so that the oldest lives through the whole run and
+seconds SIGKILL for every worker but the oldest, which lives through the whole run and
 shows whether memory grows. Fails on a wrong answer, on a valid request that failed though
 no worker died meanwhile, and on memory that grew.
 """
@@ -10,6 +10,7 @@ no worker died meanwhile, and on memory that grew.
 import argparse
 import collections
 import dataclasses
+import http.client
 import json
 import os
 import random
@@ -38,7 +39,7 @@ ALLOWED_GROWTH_KB = 12_000
 class Tally:
     counts: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     problems: list[str] = dataclasses.field(default_factory=list)
-    lost: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+    lost: list[tuple[float, float, str]] = dataclasses.field(default_factory=list)
     kills: list[float] = dataclasses.field(default_factory=list)
     memory_kb: list[int] = dataclasses.field(default_factory=list)
 
@@ -105,14 +106,8 @@ class Soak:
         start = time.monotonic()
         try:
             found = call()
-        except OSError:
-            self.tally.lost.append((start, time.monotonic()))
-            self.tally.counts["lost"] += 1
-            return None
-        except Exception as error:  # an answer cut short: http.client's own errors
-            if type(error).__module__ != "http.client":
-                raise
-            self.tally.lost.append((start, time.monotonic()))
+        except (OSError, http.client.HTTPException) as error:
+            self.tally.lost.append((start, time.monotonic(), f"{kind}: {error!r}"))
             self.tally.counts["lost"] += 1
             return None
         self.tally.counts[kind] += 1
@@ -179,8 +174,7 @@ class Soak:
         while time.monotonic() < end:
             time.sleep(min(kill_every, max(0, end - time.monotonic())))
             self.tally.memory_kb.append(private_kb(oldest))
-            victim = max(self.server.workers)
-            if victim != oldest:
+            for victim in set(self.server.workers) - {oldest}:
                 self.tally.kills.append(time.monotonic())
                 os.kill(victim, signal.SIGKILL)
         self.stop.set()
@@ -215,9 +209,7 @@ def soak(folder, seconds, kill_every):
 def verdict(tally):
     """What went wrong, a line each; empty if nothing did."""
     wrong = tally.problems[:20]
-    wrong += [
-        f"a request got no answer at {start:.2f}, and no worker was killed then" for start, _ in tally.unexplained()
-    ]
+    wrong += [f"{what} at {start:.2f}, though no worker was killed" for start, _, what in tally.unexplained()][:20]
     warm = tally.memory_kb[len(tally.memory_kb) // 3 :]
     if warm and max(warm) > warm[0] + ALLOWED_GROWTH_KB:
         wrong.append(f"the oldest worker's memory went from {warm[0]} to {max(warm)} kB")
