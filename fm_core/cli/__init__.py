@@ -1,0 +1,75 @@
+"""`fm`: the command line. Sub-commands, one module for each subject.
+
+A module of a sub-command has two functions: ``add_arguments(parser)``, which fills an
+`argparse.ArgumentParser`, and ``run(arguments)``, which does the work. It is imported only
+when its command is the one given, so that none pays for what another imports.
+An `FMError` or an `OSError` that `run` raises is said in one line, with exit status 1.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fm_core.errors import FMError
+
+__all__ = ["COMMANDS", "Command", "main"]
+
+
+class Command(NamedTuple):
+    """Where a sub-command is, and what it is for in one line."""
+
+    module: str
+    help: str
+
+
+COMMANDS: dict[str, Command] = {
+    "convert": Command("fm_core.cli.convert", "convert data files to RecordIO-protobuf and back"),
+}
+
+_INTERRUPTED = 130  # as a shell says of a process that SIGINT ended
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command; the arguments are those of the process unless given.
+
+    Returns
+    -------
+    status : int
+        0, or 1 after an error that was said, or 130 when interrupted. Bad arguments exit with 2, as argparse does.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(prog="fm", description="Factorization Machines: data in, pictures and answers out")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    chosen = None
+    for name, command in COMMANDS.items():
+        # Before a command there is nothing but options of `fm` itself, which has none but --help.
+        is_chosen = bool(given) and given[0] == name
+        subparser = subparsers.add_parser(
+            name, help=command.help, description=None, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if is_chosen:
+            chosen = importlib.import_module(command.module)
+            subparser.description = chosen.__doc__
+            chosen.add_arguments(subparser)
+    parsed = parser.parse_args(given)
+    if chosen is None:
+        parser.error("a command is needed")
+    try:
+        chosen.run(parsed)
+    except FMError as error:
+        print(f"fm {given[0]}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing is left to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"fm {given[0]}: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return 0
