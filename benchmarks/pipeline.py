@@ -80,8 +80,8 @@ class Job:
             feeder = subprocess.Popen([sys.executable, script, self.root / "input/data", "train", self.rows],
                                       stdout=subprocess.DEVNULL)  # fmt: skip
         environment = os.environ | {"FM_OPT_ML": str(self.root)}
-        found = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, TRAIN], env=environment, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+        found = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, TRAIN], env=environment, capture_output=True,
+                               text=True)  # fmt: skip
         if found.returncode:
             raise RuntimeError(f"train failed: {found.stderr[-2000:]}")
         if feeder:

@@ -1,0 +1,248 @@
+"""What is learned, beside what the built-in printed for the same data and hyperparameters.
+
+    python benchmarks/quality.py [--seeds 3] [--threads 2]
+
+Data: ../shared/data, real and not ours to redistribute; without it there is nothing to do. Each job
+is trained with several seeds: the built-in's runs are single draws, so what matters is whether
+its figure lies among ours. Hyperparameters not named are the defaults. `lazy_update` false is ours
+alone; a9a has no published run of the built-in, but the best known linear model.
+"""
+
+import argparse
+import csv
+import dataclasses
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from common import SHARED, batches, describe, table
+
+from fm_core.batch import Batch
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.solver import EpochReport, Silent, evaluate, fit
+
+Data = tuple[list[Batch], list[Batch], list[Batch]]
+ACCURACY, ENTROPY, F1 = "binary_classification_accuracy", "binary_classification_cross_entropy", "binary_f_1.000"
+CURVE = (0, 1, 10, 29, 49)
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One number to compare: where it is found, the built-in's, and what is asked of ours."""
+
+    name: str
+    found: Callable[["Run"], float]
+    built_in: str
+    goal: str = ""
+    holds: Callable[[float], bool] = lambda value: True
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one training job gave."""
+
+    curve: list[dict[str, float]]
+    test: dict[str, float]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A data set, hyperparameters, and the figures to print."""
+
+    title: str
+    data: Callable[[], Any]
+    hyperparameters: Mapping[str, Any]
+    figures: tuple[Figure, ...]
+    variants: Mapping[str, Mapping[str, Any]]
+    shuffled: bool = False
+
+
+def near(target: float, by: float) -> Callable[[float], bool]:
+    return lambda value: abs(value - target) <= by
+
+
+def _csr(name: str, label: str) -> Callable[[], Any]:
+    def load() -> Any:
+        found = []
+        for part in ("train", "test"):
+            path = SHARED / "data" / name / f"{part}.npz"
+            found += [sp.load_npz(path).tocsr(), np.load(path)[label]]
+        return found
+
+    return load
+
+
+def _mnist() -> Any:
+    data = np.load(SHARED / "data/mnist/mnist_u8.npz")
+
+    def rows(part: str, n: int) -> list[Any]:
+        return [np.float32(data[f"{part}_x"][:n]) / 255, np.float32(data[f"{part}_y"][:n] == 0)]
+
+    return rows("train", 50_000) + rows("test", 10_000)
+
+
+def _built_in_curve() -> dict[int, float]:
+    """Training rmse by epoch, from the log of the built-in's own run."""
+    with (SHARED / "reference_runs/ml100k_reg_k64_e50_b1000.curve.csv").open() as lines:
+        return {
+            int(r["epoch"]): float(r["rmse"]) for r in csv.DictReader(lines) if r["batch(-1=epoch average)"] == "-1"
+        }
+
+
+def _of_epoch(epoch: int) -> Callable[[Run], float]:
+    return lambda run: run.curve[epoch]["rmse"]
+
+
+def _last(name: str) -> Callable[[Run], float]:
+    return lambda run: run.curve[-1][name]
+
+
+def _test(name: str) -> Callable[[Run], float]:
+    return lambda run: run.test[name]
+
+
+def tasks() -> list[Task]:
+    """The jobs, with the figures of the built-in's published runs."""
+    curve = _built_in_curve()
+    eager = {"as the built-in": {}, "lazy_update false": {"lazy_update": False}}
+    binary = {"predictor_type": "binary_classifier"}
+    return [
+        Task(
+            "MovieLens 100K u1, ratings, k 64, 50 epochs, file order",
+            _csr("ml100k_u1", "y"),
+            {"predictor_type": "regressor", "num_factors": 64, "epochs": 50},
+            (
+                *(
+                    Figure(f"train rmse, epoch {e}", _of_epoch(e), f"{rmse:.4f}", "within .002", near(rmse, 0.002))
+                    for e, rmse in curve.items()
+                ),
+                Figure("test rmse", _test("rmse"), "1.00026", "within .003", near(1.00026, 0.003)),
+                Figure("test absolute loss", _test("absolute_loss"), ".79525"),
+            ),
+            eager,
+        ),
+        Task(
+            "MovieLens 100K ua, rating >= 4, k 64, 100 epochs, shuffled once",
+            _csr("ml100k_ua", "y_bin"),
+            binary | {"num_factors": 64, "epochs": 100},
+            (
+                Figure("train cross entropy, last epoch", _last(ENTROPY), ".5116, .5146"),
+                Figure("test cross entropy", _test(ENTROPY), ".5785, .5776", "within .004 of .578", near(0.578, 0.004)),
+                Figure("test accuracy", _test(ACCURACY), ".6931, .6964", "within .006 of .695", near(0.695, 0.006)),
+                Figure("test F1", _test(F1), ".7336, .7406"),
+            ),
+            eager,
+            shuffled=True,
+        ),
+        Task(
+            "MNIST, digit 0 or not, dense, k 10, batches of 200, 1 epoch",
+            _mnist,
+            binary | {"num_factors": 10, "mini_batch_size": 200},
+            (
+                Figure("train accuracy", _last(ACCURACY), ".8530, .8537"),
+                Figure("train cross entropy", _last(ENTROPY), "2.637, 2.631"),
+                Figure("test accuracy", _test(ACCURACY), ".9806, .9849", ">= .985", lambda v: v >= 0.985),
+                Figure("test F1", _test(F1), ".9074, .9285", ">= .925", lambda v: v >= 0.925),
+            ),
+            {"as the built-in": {}},
+        ),
+        Task(
+            "a9a, k 8, 10 epochs, linear_lr and factors_lr .002",
+            _csr("a9a", "y"),
+            binary | {"num_factors": 8, "epochs": 10, "linear_lr": 0.002, "factors_lr": 0.002, "bias_lr": 0.01,
+                      "bias_wd": 0.0, "factors_init_sigma": 0.01},
+            (
+                Figure("test cross entropy", _test(ENTROPY), "(linear model .3242)"),
+                Figure("test accuracy", _test(ACCURACY), ""),
+                Figure("test AUC", _test("auc"), "(linear model .9021)"),
+            ),
+            eager,
+        ),
+    ]  # fmt: skip
+
+
+class Curve(Silent):
+    """The callback that keeps each epoch's training metrics."""
+
+    def __init__(self) -> None:
+        self.metrics: list[dict[str, float]] = []
+
+    def epoch(self, report: EpochReport) -> None:
+        """Keep them."""
+        self.metrics.append(report.metrics)
+
+
+def train(task: Task, data: Any, options: Mapping[str, Any], seed: int, threads: int) -> Run:
+    """Train one job, and score its test rows."""
+    X, y, test_X, test_y = data
+    size = task.hyperparameters.get("mini_batch_size", 1000)
+    if task.shuffled:
+        order = np.random.default_rng(seed).permutation(X.shape[0])
+        X, y = X[order], y[order]
+    rows, test_rows = batches(X, y, size), batches(test_X, test_y, size)
+    hp = Hyperparameters(feature_dim=X.shape[1], seed=seed, **{**task.hyperparameters, **options})
+    curve = Curve()
+    started = time.perf_counter()
+    model = fit(lambda epoch: rows, hp, num_threads=threads, callback=curve).model
+    seconds = time.perf_counter() - started
+    metrics, _ = evaluate(model, test_rows, threads)
+    if model.is_classifier:
+        scores = np.concatenate([model.predict(batch, threads) for batch in test_rows])
+        metrics["auc"] = _auc(scores, test_y)
+    return Run(curve.metrics, metrics, seconds)
+
+
+def _auc(scores: np.ndarray, labels: np.ndarray) -> float:
+    _, ranks, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts - 1) / 2
+    positive = labels > 0.5
+    n = np.count_nonzero(positive)
+    return float((middle[ranks][positive].sum() - n * (n + 1) / 2) / (n * (len(labels) - n)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    describe("What is learned")
+    if not (SHARED / "data").is_dir():
+        print("nothing to do: ../shared/data, which has the data, is absent")
+        return
+    missed = []
+    for task in tasks():
+        data = task.data()
+        runs = {
+            variant: [train(task, data, changes, seed, options.threads) for seed in range(options.seeds)]
+            for variant, changes in task.variants.items()
+        }
+        first, *others = runs
+        rows = []
+        for figure in task.figures:
+            cells = {}
+            for variant, of in runs.items():
+                values = [figure.found(run) for run in of]
+                cells[variant] = f"{statistics.median(values):.4f} ({min(values):.4f} - {max(values):.4f})"
+                if variant == first and not figure.holds(statistics.median(values)):
+                    missed.append(f"{task.title}: {figure.name} is {cells[variant]}, goal {figure.goal}")
+            rows.append([figure.name, figure.built_in, cells[first], figure.goal, *(cells[v] for v in others)])
+        print(f"## {task.title}\n")
+        table(
+            ["", "built-in", f"ours, {options.seeds} seeds: median (range)", "goal", *(f"ours, {v}" for v in others)],
+            rows,
+        )
+        print(
+            ", ".join(f"{v}: {statistics.median(r.seconds for r in of):.1f} s a run" for v, of in runs.items()) + "\n"
+        )
+    print("\n".join(missed) if missed else "Every goal is met.")
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
