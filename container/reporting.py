@@ -19,7 +19,7 @@ from fm_core.files import replacing
 from fm_core.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
-    from fm_core.solver import BatchReport, EpochReport, ValidationReport
+    from fm_core.solver import BatchReport, EpochReport, ResumeReport, ValidationReport
 
 __all__ = ["Progress", "Reporter", "emit", "set_up_logging", "write_failure"]
 
@@ -184,6 +184,13 @@ class Reporter:
         self._is_final_said = False
 
     # --- the solver's callback ---
+
+    def resumed(self, report: "ResumeReport") -> None:
+        """Training goes on from a checkpoint: what it had counted and measured until there."""
+        for n_records, n_batches in report.passes:
+            self._counters.add(n_records, n_batches)
+        self._train_metrics = report.metrics
+        self._validation_metrics = report.validation
 
     def started(self, is_dense: bool) -> None:
         """The first batch is there, training begins."""

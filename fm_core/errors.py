@@ -8,7 +8,8 @@
     ├── DivergenceError    parameters are no longer finite
     ├── ResourceError      memory or disk does not suffice
     └── ArtifactError      a model file is damaged, foreign, or of the wrong shape
-        └── CheckpointError    a checkpoint is damaged, or belongs to another job
+        └── CheckpointError    a checkpoint belongs to another job or version, or none can be written
+            └── DamagedCheckpointError    its bytes are not those that were written
 
 A message is one sentence: what was found, what was expected, where, what to do.
 """
@@ -17,6 +18,7 @@ __all__ = [
     "ArtifactError",
     "CheckpointError",
     "ConfigError",
+    "DamagedCheckpointError",
     "DataError",
     "DivergenceError",
     "FMError",
@@ -49,4 +51,8 @@ class ArtifactError(FMError):
 
 
 class CheckpointError(ArtifactError):
-    """A checkpoint is damaged, or belongs to another job."""
+    """A checkpoint belongs to another job or version, or none can be written."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """The bytes of a checkpoint are not those that were written; an older one may be whole."""

@@ -9,16 +9,16 @@ from typing import BinaryIO
 __all__ = ["replacing", "temporary_path"]
 
 
-def temporary_path(path: Path) -> Path:
+def temporary_path(path: Path, suffix: str = ".tmp") -> Path:
     """Give the name beside `path` under which it is written.
 
     One name per file, so that what a killed process left is overwritten by the next one.
     """
-    return path.with_name(f".{path.name}.tmp")
+    return path.with_name(f".{path.name}{suffix}")
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, suffix: str = ".tmp") -> Iterator[BinaryIO]:
     """Open a file for writing that takes the name `path` when the block ends, whole and on disk.
 
     If the block, or anything after it, fails or is interrupted, nothing is left of it
@@ -28,12 +28,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     ----------
     path : Path
         Its folder must exist.
+    suffix : str
+        What the temporary name ends with.
 
     Yields
     ------
     file : binary file, seekable
     """
-    temporary = temporary_path(path)
+    temporary = temporary_path(path, suffix)
     try:
         with temporary.open("wb") as file:
             yield file

@@ -213,6 +213,9 @@ class Hyperparameters:
         "Damaged records that are skipped, each with a log line, before the job fails.",
         0, minimum=0, group="extension",
     )  # fmt: skip
+    checkpoint_interval_s: float = _number(
+        "Seconds between two checkpoints, where the job has a folder for them.", 60.0, minimum=0, group="extension"
+    )
 
     def __post_init__(self) -> None:
         problems = self.problems({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})

@@ -6,6 +6,7 @@ an epoch to a full one in its training values; ours does not).
 """
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +15,19 @@ from numpy.typing import NDArray
 __all__ = ["ClassifierMetrics", "Metrics", "RegressorMetrics", "metrics_for"]
 
 
-class RegressorMetrics:
+class _Sums:
+    """What both kinds share: their sums as numbers to be kept, and to go on from."""
+
+    def sums(self) -> dict[str, float]:
+        """All there is to know of the rows so far, exactly."""
+        return dict(vars(self))
+
+    def go_on_from(self, sums: Mapping[str, float]) -> None:
+        """Take over what `sums` of the same kind gave."""
+        vars(self).update(sums)
+
+
+class RegressorMetrics(_Sums):
     """Root mean squared, mean squared and mean absolute error."""
 
     #: Name: whether a smaller value is better.
@@ -42,7 +55,7 @@ class RegressorMetrics:
         }
 
 
-class ClassifierMetrics:
+class ClassifierMetrics(_Sums):
     """Accuracy and F1 at a score of .5, and the mean cross entropy (natural logarithm).
 
     A score that float32 has rounded to 0 or 1 counts as 1e-12 away from it, so that the cross

@@ -12,9 +12,11 @@ caller's. `should_stop` is polled while waiting and between batches.
 import dataclasses
 import functools
 import itertools
+import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +24,8 @@ from numpy.typing import NDArray
 
 from fm_core.ahead import read_ahead
 from fm_core.batch import Batch
+from fm_core.checkpoint import Checkpoint, Position
+from fm_core.checkpointing import Checkpointer
 from fm_core.errors import ConfigError, DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import OPTIMIZERS, PADDING, TILE, Step, group, in_use
@@ -34,6 +38,7 @@ __all__ = [
     "Callback",
     "EpochReport",
     "FitResult",
+    "ResumeReport",
     "Solver",
     "ValidationReport",
     "evaluate",
@@ -45,6 +50,8 @@ Groups = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[
 
 #: Batches that the reading thread prepares ahead of the solver: two would do, were reading as even as solving.
 _AHEAD = 4
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +87,26 @@ class ValidationReport:
     is_best: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class ResumeReport:
+    """Where training goes on, of what `Callback` would have been told until there.
+
+    `passes` are the epochs that are done, as (n_records, n_batches); `metrics` those of the last of
+    them, `validation` those of the model that would be kept.
+    """
+
+    epoch: int
+    n_batches: int
+    passes: list[tuple[int, int]]
+    metrics: dict[str, float]
+    validation: dict[str, float]
+
+
 class Callback(Protocol):
     """What `fit` tells while it runs; `Silent` does nothing with it."""
+
+    def resumed(self, report: ResumeReport) -> None:
+        """Training goes on from a checkpoint; `started` follows."""
 
     def started(self, is_dense: bool) -> None:
         """The first batch is there, training begins."""
@@ -102,7 +127,7 @@ class Silent:
     def _ignore(self, report: Any) -> None:
         pass
 
-    started = batch = epoch = validated = _ignore
+    resumed = started = batch = epoch = validated = _ignore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +161,8 @@ class Solver:
     model : Model, optional
         Starting point; features beyond its own, and everything without it, is initialised
         as the hyperparameters say.
+    checkpoint : Checkpoint, optional
+        To go on from; its arrays become the solver's.
 
     Attributes
     ----------
@@ -149,23 +176,34 @@ class Solver:
         Updates so far: the t of Adam's bias correction.
     """
 
-    def __init__(self, hyperparameters: Hyperparameters, num_threads: int = 1, model: Model | None = None) -> None:
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        num_threads: int = 1,
+        model: Model | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         hp = hyperparameters
         self.hyperparameters = hp
         self.num_threads = num_threads
         self._kernels = in_use()[1]
         self._optimizer, n_states = OPTIMIZERS[hp._optimizer]
+        self._scratch_rows = 0
+        self._dense_scratch: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]] | None = None
+        self.params: NDArray[np.float32]
+        if checkpoint is not None:
+            self.params, self.state, self.bias = checkpoint.params, checkpoint.state, checkpoint.bias
+            self.n_steps = checkpoint.position.n_steps
+            return
         initial = Model.initialise(hp, num_threads)
         assert initial.V.base is not None
-        self.params: NDArray[np.float32] = initial.V.base
+        self.params = initial.V.base
         self.bias = np.array([initial.w0, 0, 0], np.float32)
         if model is not None:
             self._start_from(model)
         # zeros come as untouched pages from the system
         self.state = np.zeros((hp.feature_dim, n_states * (hp.num_factors + 1)), np.float32)
         self.n_steps = 0
-        self._scratch_rows = 0
-        self._dense_scratch: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]] | None = None
 
     def _start_from(self, model: Model) -> None:
         hp = self.hyperparameters
@@ -238,11 +276,7 @@ class Solver:
                 classify, hp.lazy_update, self._step(), self.num_threads,
             )  # fmt: skip
         if not np.isfinite(residuals).all():
-            raise DivergenceError(
-                f"scores are no longer finite at update {self.n_steps}, with bias_lr={hp.bias_lr:g}, "
-                f"linear_lr={hp.linear_lr:g} and factors_lr={hp.factors_lr:g}: lower the learning rates, "
-                "or set clip_gradient"
-            )
+            raise DivergenceError(f"scores are no longer finite at update {self.n_steps}{_cause(hp)}")
         return scores
 
     def _make_scratch(self, n_rows: int) -> None:
@@ -293,6 +327,8 @@ def fit(
     validation: Batches | None = None,
     callback: Callback | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    resume: Checkpoint | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> FitResult:
     """Train a model.
 
@@ -311,6 +347,12 @@ def fit(
     callback : Callback, optional
     should_stop : callable
         Polled; once true, `fit` returns with the model as it is.
+    resume : Checkpoint, optional
+        Where to go on; the model will be, bit for bit, that of a training that was never cut off.
+        Its epoch is read from the start, and batches that were done are left out.
+    checkpointer : Checkpointer, optional
+        Is offered the state between batches. Its `close` is the caller's to call, also after an
+        exception.
 
     Returns
     -------
@@ -326,61 +368,192 @@ def fit(
         Parameters are no longer finite; the message names the epoch and batch.
     """
     hp = hyperparameters
-    callback = callback or Silent()
     if hp.early_stopping_patience is not None and validation is None:
         raise ConfigError(
             f"early_stopping_patience is {hp.early_stopping_patience}, which needs validation data, and there is none"
         )
-    solver: Solver | None = None
-    keeper = _BestKeeper(hp)
-    metrics: dict[str, float] = {}
-    epochs_done = 0
-    for epoch in range(hp.epochs):
-        totals = metrics_for(hp.predictor_type)
-        started = time.time()
-        batch_number = 0
-        with read_ahead(functools.partial(_prepared, batches, hp, epoch), _AHEAD, should_stop) as ready:
+    training = _Training(hp, num_threads, model, callback or Silent(), should_stop, checkpointer)
+    if resume is not None:
+        training.go_on_from(resume)
+    while not training.is_over:
+        if not (training.finish_epoch(batches) and training.validate(validation)):
+            return training.result(stopped=True)
+        training.begin_next_epoch()
+    return training.result(stopped=should_stop())
+
+
+class _Training:
+    """What `fit` keeps from one batch to the next: all of it goes into a checkpoint, and comes back."""
+
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        num_threads: int,
+        model: Model | None,
+        callback: Callback,
+        should_stop: Callable[[], bool],
+        checkpointer: Checkpointer | None,
+    ) -> None:
+        self._hp = hyperparameters
+        self._num_threads = num_threads
+        self._model = model
+        self._callback = callback
+        self._should_stop = should_stop
+        self._checkpointer = checkpointer
+        self._solver: Solver | None = None
+        self._keeper = _BestKeeper(hyperparameters)
+        self._totals = metrics_for(hyperparameters.predictor_type)
+        self._is_dense = False
+        self._epoch = self._epochs_done = 0
+        self._n_batches = 0
+        self._labels_crc = 0
+        self._passes: list[tuple[int, int]] = []
+        self._metrics: dict[str, float] = {}
+        self._validation: dict[str, float] = {}
+
+    # --- from one run to the next ---
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Take over all there is in a checkpoint."""
+        at = checkpoint.position
+        self._epoch, self._n_batches, self._labels_crc = at.epoch, at.n_batches, at.labels_crc
+        self._epochs_done = at.epoch
+        self._totals.go_on_from(at.sums)
+        self._passes = [(n_records, n_batches) for n_records, n_batches in at.passes]
+        self._metrics, self._validation = at.metrics, at.validation
+        self._callback.resumed(ResumeReport(at.epoch, at.n_batches, self._passes, at.metrics, at.validation))
+        self._start(at.is_dense, checkpoint)
+        self._keeper.go_on_from(checkpoint)
+
+    def _position(self) -> Position:
+        assert self._solver is not None
+        return Position(
+            n_steps=self._solver.n_steps,
+            epoch=self._epoch,
+            n_batches=self._n_batches,
+            is_dense=self._is_dense,
+            sums=self._totals.sums(),
+            labels_crc=self._labels_crc,
+            passes=[list(counts) for counts in self._passes],
+            metrics=self._metrics,
+            validation=self._validation,
+            best_value=self._keeper.best_value,
+            best_epoch=self._keeper.best_epoch,
+            best_bias=self._keeper.best.w0 if self._keeper.best else 0.0,
+        )
+
+    def _offer_checkpoint(self, epoch_end: bool = False) -> None:
+        if self._checkpointer is not None and self._solver is not None:
+            try:
+                self._checkpointer.offer(self._position, self._solver, self._keeper.params, epoch_end)
+            except DivergenceError as error:
+                raise self._diverged(f"{error}{_cause(self._hp)}") from None
+
+    # --- an epoch ---
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all epochs are done, or patience is at its end."""
+        return self._epoch >= self._hp.epochs or self._keeper.is_out_of_patience(self._epoch - 1)
+
+    def finish_epoch(self, batches: Batches) -> bool:
+        """Learn from those batches of the epoch that are not done; False: training has to stop."""
+        started, n_before = time.time(), self._totals.n
+        prepared = functools.partial(
+            _prepared, batches, self._hp, self._epoch, self._n_batches, self._labels_crc, self._should_stop
+        )
+        with read_ahead(prepared, _AHEAD, self._should_stop) as ready:
             for batch, groups in ready:
-                if solver is None:
-                    callback.started(batch.is_dense)
-                    solver = Solver(hp, num_threads, model)
+                if self._solver is None:
+                    self._start(batch.is_dense)
                     started = time.time()
-                try:
-                    scores = solver.step(batch, groups)
-                except DivergenceError as error:
-                    raise DivergenceError(f"epoch {epoch}, batch {batch_number}: {error}") from None
-                totals.update(scores, batch.known_labels)
-                if batch_number % hp.batch_metrics_publish_interval == 0:
-                    seconds = max(time.time() - started, 1e-9)
-                    callback.batch(BatchReport(epoch, batch_number, totals.values(), totals.n / seconds))
-                batch_number += 1
-                if should_stop():
+                self._learn(batch, groups)
+                if self._n_batches % self._hp.batch_metrics_publish_interval == 0:
+                    rate = (self._totals.n - n_before) / max(time.time() - started, 1e-9)
+                    self._callback.batch(BatchReport(self._epoch, self._n_batches, self._totals.values(), rate))
+                self._n_batches += 1
+                self._offer_checkpoint()
+                if self._should_stop():
                     break
-        stopped = should_stop()
-        if solver is None:
-            if stopped:
-                solver = Solver(hp, num_threads, model)
-                return FitResult(solver.model, metrics, epochs_done, True)
+        if self._should_stop():
+            return False
+        if self._solver is None:
             raise DataError("the training data has no records, expected at least one")
-        if stopped:
-            break
-        metrics = totals.values()
-        epochs_done += 1
-        callback.epoch(EpochReport(epoch, hp.epochs, metrics, totals.n, batch_number, started, time.time()))
-        if validation is not None:
-            values, n = evaluate(
-                solver.model, itertools.takewhile(lambda _: not should_stop(), validation(epoch)), num_threads
+        self._metrics = self._totals.values()
+        self._epochs_done = self._epoch + 1
+        self._callback.epoch(
+            EpochReport(
+                self._epoch, self._hp.epochs, self._metrics, self._totals.n, self._n_batches, started, time.time()
             )
-            if should_stop():  # the pass was cut short: its values mean nothing
-                break
-            is_best = keeper.is_best(values, solver, epoch)
-            callback.validated(ValidationReport(epoch, values, n, is_best))
-            if keeper.is_out_of_patience(epoch):
-                break
-    assert solver is not None
-    result = keeper.best or solver.model
-    _check_finite(result)
-    return FitResult(result, metrics, epochs_done, should_stop())
+        )
+        return True
+
+    def validate(self, validation: Batches | None) -> bool:
+        """Score the validation data, if there is some; False: training has to stop, and it was not scored."""
+        if validation is None:
+            return True
+        assert self._solver is not None
+        scored = itertools.takewhile(lambda _: not self._should_stop(), validation(self._epoch))
+        values, n = evaluate(self._solver.model, scored, self._num_threads)
+        if self._should_stop():
+            return False
+        if self._checkpointer is not None and self._keeper.params is not None:
+            self._checkpointer.settle()  # a checkpoint may be being written from the best parameters so far
+        is_best = self._keeper.is_best(values, self._solver, self._epoch)
+        if is_best or self._hp.early_stopping_patience is None:
+            self._validation = values
+        self._callback.validated(ValidationReport(self._epoch, values, n, is_best))
+        return True
+
+    def begin_next_epoch(self) -> None:
+        """Leave an epoch that is done."""
+        self._passes.append((self._totals.n, self._n_batches))
+        self._epoch += 1
+        self._n_batches = self._labels_crc = 0
+        self._totals = metrics_for(self._hp.predictor_type)
+        if not self.is_over:  # else `result` follows
+            self._offer_checkpoint(epoch_end=True)
+
+    def _start(self, is_dense: bool, checkpoint: Checkpoint | None = None) -> None:
+        self._is_dense = is_dense
+        self._callback.started(is_dense)
+        self._solver = Solver(self._hp, self._num_threads, self._model, checkpoint)
+        if self._checkpointer is not None:
+            self._checkpointer.start(self._solver, checkpoint)
+
+    def _learn(self, batch: Batch, groups: Groups | None) -> None:
+        assert self._solver is not None
+        try:
+            scores = self._solver.step(batch, groups)
+        except DivergenceError as error:
+            raise self._diverged(f"epoch {self._epoch}, batch {self._n_batches}: {error}") from None
+        self._totals.update(scores, batch.known_labels)
+        if self._checkpointer is not None:
+            self._labels_crc = _labels_crc(batch, self._labels_crc)
+            self._checkpointer.mark(groups[0] if groups is not None and self._hp.lazy_update else None)
+
+    # --- the end ---
+
+    def result(self, stopped: bool) -> FitResult:
+        """End training where it is."""
+        if self._solver is None:
+            solver = Solver(self._hp, self._num_threads, self._model)
+            return FitResult(solver.model, {}, 0, stopped)
+        kept = self._keeper.best or self._solver.model
+        try:
+            _check_finite(kept)
+        except DivergenceError as error:
+            where = f"epoch {self._epoch}, after {self._n_batches} batches"
+            raise self._diverged(f"{where}: {error}{_cause(self._hp)}") from None
+        if self._checkpointer is not None:
+            self._checkpointer.final(self._position(), self._solver, self._keeper.params)
+        return FitResult(kept, self._metrics, self._epochs_done, stopped)
+
+    def _diverged(self, sentence: str) -> DivergenceError:
+        if self._checkpointer is None:
+            return DivergenceError(sentence)
+        self._checkpointer.settle()
+        return DivergenceError(sentence + self._checkpointer.kept())
 
 
 def evaluate(model: Model, batches: Iterable[Batch], num_threads: int = 1) -> tuple[dict[str, float], int]:
@@ -398,10 +571,13 @@ def evaluate(model: Model, batches: Iterable[Batch], num_threads: int = 1) -> tu
     return totals.values(), totals.n
 
 
-def _prepared(batches: Batches, hp: Hyperparameters, epoch: int) -> Iterable[tuple[Batch, Groups | None]]:
-    stream = batches(epoch)
+def _prepared(
+    batches: Batches, hp: Hyperparameters, epoch: int, n_done: int, labels_crc: int, should_stop: Callable[[], bool]
+) -> Iterable[tuple[Batch, Groups | None]]:
+    stream = iter(batches(epoch))
     if hp.shuffle:
         stream = shuffled(stream, hp.shuffle_buffer_size, hp.mini_batch_size, (hp.seed, epoch))
+    _skip(stream, epoch, n_done, labels_crc, should_stop)
     for batch in stream:
         if batch.indptr is None or batch.indices is None:
             yield batch, None
@@ -409,29 +585,63 @@ def _prepared(batches: Batches, hp: Hyperparameters, epoch: int) -> Iterable[tup
             yield batch, group(batch.indptr, batch.indices, batch.values, batch.feature_dim)
 
 
+def _skip(stream: Iterator[Batch], epoch: int, n_done: int, labels_crc: int, should_stop: Callable[[], bool]) -> None:
+    """Leave out batches that were done before, and see whether they are the same."""
+    n = crc = 0
+    for batch in itertools.islice(stream, n_done):
+        n += 1
+        crc = _labels_crc(batch, crc)
+    if should_stop():  # the stream may have been cut short by that
+        return
+    if n < n_done:
+        raise DataError(
+            f"epoch {epoch} has {n} batches, and the checkpoint was written after {n_done} of it: the training data "
+            "is not what it was; use another checkpoint folder to train from the start"
+        )
+    if crc != labels_crc:
+        _log.warning(
+            "The records of epoch %d that the checkpoint has seen are others now, or in another order: the model will "
+            "not be that of a training without interruption.", epoch,
+        )  # fmt: skip
+
+
+def _labels_crc(batch: Batch, crc: int) -> int:
+    # labels only: they tell one order of the data from another, and cost microseconds
+    return zlib.crc32(batch.values.size.to_bytes(8, "little"), zlib.crc32(batch.known_labels.data, crc))
+
+
 class _BestKeeper:
     """Keeps the best epoch's model, if early stopping was asked for."""
 
     def __init__(self, hyperparameters: Hyperparameters) -> None:
+        self._predictor_type = hyperparameters.predictor_type
         self._patience = hyperparameters.early_stopping_patience
-        self._best_value = math.inf
-        self._best_epoch = 0
+        self.best_value = math.inf
+        self.best_epoch = 0
+        self.params: NDArray[np.float32] | None = None
         self.best: Model | None = None
 
     def is_best(self, metrics: dict[str, float], solver: Solver, epoch: int) -> bool:
         value = metrics.get("binary_classification_cross_entropy", metrics.get("mse", math.inf))
-        if not value < self._best_value:
+        if not value < self.best_value:
             return False
-        self._best_value, self._best_epoch = value, epoch
+        self.best_value, self.best_epoch = value, epoch
         if self._patience is not None:
-            if self.best is None:
-                self._params = np.empty_like(solver.params)
-            np.copyto(self._params, solver.params)
-            self.best = Model.of_params(solver.hyperparameters.predictor_type, float(solver.bias[0]), self._params)
+            if self.params is None:
+                self.params = np.empty_like(solver.params)
+            np.copyto(self.params, solver.params)
+            self.best = Model.of_params(self._predictor_type, float(solver.bias[0]), self.params)
         return True
 
     def is_out_of_patience(self, epoch: int) -> bool:
-        return self._patience is not None and epoch - self._best_epoch >= self._patience
+        return self._patience is not None and epoch - self.best_epoch >= self._patience
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        at = checkpoint.position
+        self.best_value, self.best_epoch = at.best_value, at.best_epoch
+        if checkpoint.best is not None:
+            self.params = checkpoint.best
+            self.best = Model.of_params(self._predictor_type, at.best_bias, self.params)
 
 
 def _check_finite(model: Model) -> None:
@@ -439,6 +649,11 @@ def _check_finite(model: Model) -> None:
     for start in range(0, model.feature_dim, 65536):
         stop = start + 65536
         if not (np.isfinite(model.V[start:stop]).all() and np.isfinite(model.w[start:stop]).all()):
-            raise DivergenceError(
-                f"parameters of features from {start} on are no longer finite after training: lower the learning rates"
-            )
+            raise DivergenceError(f"parameters of features from {start} on are no longer finite")
+
+
+def _cause(hp: Hyperparameters) -> str:
+    return (
+        f", with bias_lr={hp.bias_lr:g}, linear_lr={hp.linear_lr:g} and factors_lr={hp.factors_lr:g}: "
+        "lower the learning rates, or set clip_gradient"
+    )
