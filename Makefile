@@ -9,6 +9,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 IMAGE ?= factorization-machines
 PYTEST_ARGS ?=
+SOAK_SECONDS ?= 600
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -64,6 +65,36 @@ format: $(VENV)/.installed  ## let ruff put the code in order
 test: $(VENV)/.built  ## run the tests (PYTEST_ARGS adds arguments)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# A copy of the tree, so that the checkout's own extensions stay as they are. Left out is a test of the
+# plain NumPy reference alone. (Fake stacks, detect_stack_use_after_return, are off: GCC does not align
+# a vector of 64 bytes on them.)
+ASAN := build/asan
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1
+.PHONY: test-asan
+test-asan: $(VENV)/.installed  ## build the extensions with address and undefined-behaviour checks, and run their tests
+	mkdir -p $(ASAN)
+	rm -rf $(ASAN)/tests
+	tar --create --exclude='*.so' --exclude='*.c' --exclude=__pycache__ \
+	    fm_core container docs tests setup.py pyproject.toml README.md LICENSE | tar --extract --directory $(ASAN)
+	cd $(ASAN) && CFLAGS='$(SANITIZE)' LDFLAGS='$(SANITIZE)' \
+	    $(CURDIR)/$(BIN)/python setup.py --quiet build_ext --inplace --parallel 2
+	cd $(ASAN) && LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+	    UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc $(CURDIR)/$(BIN)/python -m pytest \
+	    -p no:cacheprovider -p no:faulthandler -k 'not references_gradient' tests/fm_core/kernels tests/fm_core/formats $(PYTEST_ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.built  ## load a server for SOAK_SECONDS (600) while workers die and models come and go
+	$(BIN)/python -m tests.soak.soak --seconds $(SOAK_SECONDS)
+
+.venvs/sdk/.installed:
+	$(PYTHON) -m venv .venvs/sdk
+	.venvs/sdk/bin/python -m pip install --quiet --disable-pip-version-check 'sagemaker<3' scipy
+	@touch $@
+
+.PHONY: test-sdk
+test-sdk: $(VENV)/.built .venvs/sdk/.installed  ## ask a server with the SageMaker SDK's own clients (version 2)
+	FM_SDK_PYTHON=$(CURDIR)/.venvs/sdk/bin/python $(BIN)/python -m pytest tests/contract/test_serve_sdk.py $(PYTEST_ARGS)
+
 # --- use -------------------------------------------------------------------------------------
 
 .PHONY: demo
@@ -87,8 +118,18 @@ docs: $(VENV)/.installed  ## renew the tables of docs/ that are made from declar
 	$(BIN)/python docs/make_tables.py
 
 .PHONY: bench
-bench: $(VENV)/.built  ## run every benchmark
-	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what each shows)
+	for benchmark in train pipeline decode predict serving quality; do $(BIN)/python benchmarks/$$benchmark.py; done
+
+.venvs/mxnet/.installed: tests/mxnet/requirements.txt
+.venvs/torch/.installed: benchmarks/requirements-torch.txt
+.venvs/mxnet/.installed .venvs/torch/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
+	@touch $@
+
+.PHONY: bench-peers
+bench-peers: .venvs/mxnet/.installed .venvs/torch/.installed  ## make the environments of the solvers that benchmarks/train.py compares with
 
 .PHONY: annotate
 annotate: $(VENV)/.installed  ## write Cython's annotated listings (yellow: Python in the loop) beside the sources

@@ -45,11 +45,11 @@ class Tally:
 
     def unexplained(self):
         """Requests that got no answer while no worker was killed."""
-        return [
-            (start, end)
-            for start, end in self.lost
-            if not any(start - 0.05 <= kill <= end + 0.05 for kill in self.kills)
-        ]
+
+        def overlaps_a_kill(start, end):
+            return any(start - 0.05 <= kill <= end + 0.05 for kill in self.kills)
+
+        return [(start, what) for start, end, what in self.lost if not overlaps_a_kill(start, end)]
 
 
 def row(chance):
@@ -209,7 +209,7 @@ def soak(folder, seconds, kill_every):
 def verdict(tally):
     """What went wrong, a line each; empty if nothing did."""
     wrong = tally.problems[:20]
-    wrong += [f"{what} at {start:.2f}, though no worker was killed" for start, _, what in tally.unexplained()][:20]
+    wrong += [f"{what} at {start:.2f}, though no worker was killed" for start, what in tally.unexplained()][:20]
     warm = tally.memory_kb[len(tally.memory_kb) // 3 :]
     if warm and max(warm) > warm[0] + ALLOWED_GROWTH_KB:
         wrong.append(f"the oldest worker's memory went from {warm[0]} to {max(warm)} kB")
