@@ -9,13 +9,13 @@ a value out of range. So every problem of a job is said at once, in one form.
 import json
 import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any
 
+from fm_core.configuration import to_text
 from fm_core.errors import ConfigError
 from fm_core.hyperparameters import Hyperparameters, Parameter, parameters
 
-__all__ = ["default_configuration", "final_configuration", "parse", "remarks", "to_text"]
+__all__ = ["default_configuration", "final_configuration", "parse", "remarks"]
 
 #: Keys with this prefix come from the SDK's script mode and are of no concern to an algorithm.
 TOLERATED_PREFIX = "sagemaker_"
@@ -78,16 +78,6 @@ def final_configuration(provided: Mapping[str, Any]) -> dict[str, str]:
     return default_configuration() | {
         name: value if isinstance(value, str) else to_text(value) for name, value in provided.items()
     }
-
-
-def to_text(value: Any) -> str:
-    """Write a typed value as SageMaker does: ``true``, ``1000``, ``0.00001``."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        # Without an exponent, as the built-in prints its defaults; repr keeps every digit.
-        return format(Decimal(repr(value)), "f")
-    return str(value)
 
 
 def _integer(text: str) -> Any:

@@ -3,7 +3,7 @@
 import argparse
 import textwrap
 
-from container.hyperparameters import to_text
+from fm_core.configuration import to_text
 from fm_core.hyperparameters import Parameter, parameters
 
 __all__ = ["argument_parser"]

@@ -1,1 +1,71 @@
-"""A factorization machine solver: batches and hyperparameters in, a model and its predictions out."""
+"""A factorization machine solver: batches and hyperparameters in, a model and its predictions out.
+
+The public names, each imported from its module when it is first asked for: `import fm_core` costs
+nothing, and a name pays for what its own module needs.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fm_core.artifact import load_model, read_meta, save_model
+    from fm_core.batch import Batch
+    from fm_core.errors import ArtifactError, ConfigError, DataError, DivergenceError, FMError, ResourceError
+    from fm_core.estimators import FMClassifier, FMRegressor
+    from fm_core.explanation import Explanation, explain
+    from fm_core.formats import write_records
+    from fm_core.hyperparameters import Hyperparameters
+    from fm_core.model import Model
+    from fm_core.ranking import rank
+    from fm_core.solver import evaluate, fit
+
+__all__ = [
+    "ArtifactError",
+    "Batch",
+    "ConfigError",
+    "DataError",
+    "DivergenceError",
+    "evaluate",
+    "explain",
+    "Explanation",
+    "fit",
+    "FMClassifier",
+    "FMError",
+    "FMRegressor",
+    "Hyperparameters",
+    "load_model",
+    "Model",
+    "rank",
+    "read_meta",
+    "ResourceError",
+    "save_model",
+    "write_records",
+]
+
+_MODULES = {
+    "fm_core.artifact": ("load_model", "read_meta", "save_model"),
+    "fm_core.batch": ("Batch",),
+    "fm_core.errors": (
+        "ArtifactError", "ConfigError", "DataError", "DivergenceError", "FMError", "ResourceError",
+    ),
+    "fm_core.estimators": ("FMClassifier", "FMRegressor"),
+    "fm_core.explanation": ("Explanation", "explain"),
+    "fm_core.formats": ("write_records",),
+    "fm_core.hyperparameters": ("Hyperparameters",),
+    "fm_core.model": ("Model",),
+    "fm_core.ranking": ("rank",),
+    "fm_core.solver": ("evaluate", "fit"),
+}  # fmt: skip
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

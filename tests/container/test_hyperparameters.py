@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from container.hyperparameters import default_configuration, final_configuration, parse, remarks, to_text
+from container.hyperparameters import default_configuration, final_configuration, parse, remarks
+from fm_core.configuration import to_text
 from fm_core.errors import ConfigError
 from fm_core.hyperparameters import Hyperparameters, parameters
 from tests.container.bad_values import bad_texts

@@ -1,0 +1,50 @@
+"""Hyperparameters as text: how SageMaker sends a value, and how model files keep it."""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from fm_core.hyperparameters import Hyperparameters, parameters
+
+__all__ = ["from_texts", "to_text", "to_texts"]
+
+
+def to_text(value: Any) -> str:
+    """Write a typed value as SageMaker does: ``true``, ``1000``, ``0.00001``."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        # Without an exponent, as the built-in prints its defaults; repr keeps every digit.
+        return format(Decimal(repr(value)), "f")
+    return str(value)
+
+
+def to_texts(hyperparameters: Hyperparameters) -> dict[str, str]:
+    """Every hyperparameter that is set, by name."""
+    values = {name: getattr(hyperparameters, name) for name in parameters()}
+    return {name: to_text(value) for name, value in values.items() if value is not None}
+
+
+_OF_KIND: dict[str, Callable[[str], Any]] = {
+    "integer": int,
+    "number": float,
+    "boolean": {"true": True, "false": False}.__getitem__,
+    "choice": str,
+    "text": str,
+}
+
+
+def from_texts(texts: Mapping[str, Any]) -> dict[str, Any]:
+    """Typed values of what a model file keeps; what is unknown, unreadable or out of range is left out."""
+    typed = {}
+    for name, parameter in parameters().items():
+        text = texts.get(name)
+        if not isinstance(text, str):
+            continue
+        try:
+            value = text if text in parameter.choices else _OF_KIND[parameter.kind](text)
+        except (ValueError, KeyError):
+            continue
+        if parameter.problem(value) is None:
+            typed[name] = value
+    return typed

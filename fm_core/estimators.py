@@ -1,0 +1,488 @@
+"""FMClassifier and FMRegressor: the solver by scikit-learn's conventions.
+
+They fit, score and stand in pipelines and searches as any estimator does, and save and load
+the artifact that SageMaker jobs write. scikit-learn is needed by this module alone, and
+`fm_core` imports it on request only.
+
+Constructor parameters are hyperparameters by SageMaker's names. Those that the data decides
+(``feature_dim``, ``predictor_type``), and those that mean nothing in a notebook, are left out.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+
+from fm_core.artifact import MODEL_FILE, load_model, read_meta, save_model
+from fm_core.batch import Batch
+from fm_core.configuration import from_texts, to_texts
+from fm_core.errors import ArtifactError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
+from fm_core.solver import BatchReport, EpochReport, ResumeReport, Solver, ValidationReport, fit
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils.multiclass import check_classification_targets, type_of_target
+    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+except ImportError as error:
+    raise ImportError(
+        "FMClassifier and FMRegressor need scikit-learn 1.6 or later, which cannot be imported here: "
+        "pip install 'factorization-machines[sklearn]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["FMClassifier", "FMRegressor"]
+
+_ROWS_SCORED_AT_ONCE = 100_000
+
+_Self = TypeVar("_Self", bound="_FactorizationMachine")
+
+
+class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
+    """What both share. A subclass says how labels become numbers."""
+
+    _predictor_type: ClassVar[str]
+
+    # Defaults are SageMaker's but for those marked: they suit a million records, and one epoch of
+    # batches of 1000 leaves the few hundred rows of a notebook unlearned.
+    def __init__(
+        self,
+        *,
+        num_factors: int = 8,  # SageMaker has no default
+        epochs: int = 30,  # 1
+        mini_batch_size: int = 50,  # 1000
+        bias_lr: float = 0.1,
+        linear_lr: float = 0.01,  # 0.001
+        factors_lr: float = 0.01,  # 0.0001
+        bias_wd: float = 0.01,
+        linear_wd: float = 0.001,
+        factors_wd: float = 0.00001,
+        bias_init_method: str = "normal",
+        bias_init_sigma: float = 0.01,
+        bias_init_scale: float | None = None,
+        bias_init_value: float | None = None,
+        linear_init_method: str = "normal",
+        linear_init_sigma: float = 0.01,
+        linear_init_scale: float | None = None,
+        linear_init_value: float | None = None,
+        factors_init_method: str = "normal",
+        factors_init_sigma: float = 0.001,
+        factors_init_scale: float | None = None,
+        factors_init_value: float | None = None,
+        clip_gradient: float | None = None,
+        eps: float | None = None,
+        rescale_grad: float | None = None,
+        use_bias: bool = True,
+        use_linear: bool = True,
+        seed: int = 0,
+        num_threads: int | str = "auto",
+        lazy_update: bool = True,
+        shuffle: bool = True,  # false: a table is often sorted by its label
+        shuffle_buffer_size: int = 100_000,
+        early_stopping_patience: int | None = None,
+    ) -> None:
+        self.num_factors = num_factors
+        self.epochs = epochs
+        self.mini_batch_size = mini_batch_size
+        self.bias_lr = bias_lr
+        self.linear_lr = linear_lr
+        self.factors_lr = factors_lr
+        self.bias_wd = bias_wd
+        self.linear_wd = linear_wd
+        self.factors_wd = factors_wd
+        self.bias_init_method = bias_init_method
+        self.bias_init_sigma = bias_init_sigma
+        self.bias_init_scale = bias_init_scale
+        self.bias_init_value = bias_init_value
+        self.linear_init_method = linear_init_method
+        self.linear_init_sigma = linear_init_sigma
+        self.linear_init_scale = linear_init_scale
+        self.linear_init_value = linear_init_value
+        self.factors_init_method = factors_init_method
+        self.factors_init_sigma = factors_init_sigma
+        self.factors_init_scale = factors_init_scale
+        self.factors_init_value = factors_init_value
+        self.clip_gradient = clip_gradient
+        self.eps = eps
+        self.rescale_grad = rescale_grad
+        self.use_bias = use_bias
+        self.use_linear = use_linear
+        self.seed = seed
+        self.num_threads = num_threads
+        self.lazy_update = lazy_update
+        self.shuffle = shuffle
+        self.shuffle_buffer_size = shuffle_buffer_size
+        self.early_stopping_patience = early_stopping_patience
+
+    # --- learning ---
+
+    def fit(self: _Self, X: Any, y: "ArrayLike", *, validation: tuple[Any, Any] | None = None) -> _Self:
+        """Learn from all rows, `epochs` times, from the start.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
+            Numbers. A sparse matrix stays sparse, and that is the kernels' better half.
+        y : array_like, shape (n_rows,)
+            Two classes of any kind for a classifier, numbers for a regressor.
+        validation : tuple of (X, y), optional
+            Scored after every epoch; `early_stopping_patience` needs it.
+
+        Returns
+        -------
+        self : estimator
+        """
+        rows, targets = validate_data(self, X, y, accept_sparse="csr", dtype=np.float32, y_numeric=self._y_is_numeric)
+        labels = self._learn_labels(targets)
+        whole = _batch(rows)
+        held_out = None
+        if validation is not None:
+            held_out = self._whole_batch(validation[0]), self._labels(column_or_1d(validation[1]))
+        history = _History()
+        result = fit(
+            lambda epoch: _batches(whole, labels, self.mini_batch_size),
+            self._hyperparameters(whole.feature_dim),
+            num_threads=self._n_threads(),
+            validation=None if held_out is None else lambda epoch: _batches(*held_out, _ROWS_SCORED_AT_ONCE),
+            callback=history,
+        )
+        self.model_ = result.model
+        self.history_ = history.epochs
+        self.__dict__.pop("_solver", None)
+        return self
+
+    def _partial_fit(self: _Self, X: Any, y: "ArrayLike", classes: "ArrayLike | None") -> _Self:
+        is_first = not hasattr(self, "model_")
+        rows, targets = validate_data(
+            self, X, y, accept_sparse="csr", dtype=np.float32, y_numeric=self._y_is_numeric, reset=is_first
+        )
+        if is_first:
+            labels = self._learn_labels(targets if classes is None else np.asarray(classes), targets)
+        else:
+            labels = self._labels(targets)
+        solver: Solver | None = getattr(self, "_solver", None)
+        hyperparameters = self._hyperparameters(rows.shape[1])
+        if solver is None or solver.hyperparameters != hyperparameters:
+            solver = Solver(hyperparameters, self._n_threads(), None if is_first else self.model_)
+        for batch in _batches(_batch(rows), labels, self.mini_batch_size):
+            solver.step(batch)
+        self._solver = solver
+        self.model_ = solver.model
+        return self
+
+    def _hyperparameters(self, feature_dim: int) -> Hyperparameters:
+        return Hyperparameters(feature_dim=feature_dim, predictor_type=self._predictor_type, **self.get_params())
+
+    def _n_threads(self) -> int:
+        return len(os.sched_getaffinity(0)) if self.num_threads == "auto" else int(self.num_threads)
+
+    # --- labels ---
+
+    _y_is_numeric: ClassVar[bool]
+
+    def _learn_labels(self, known: "NDArray[Any]", targets: "NDArray[Any] | None" = None) -> "NDArray[np.float32]":
+        """Find out which labels there are in `known`, and give those of `targets` (or of `known`) as numbers."""
+        raise NotImplementedError
+
+    def _labels(self, targets: "NDArray[Any]") -> "NDArray[np.float32]":
+        """Labels as the solver learns them."""
+        raise NotImplementedError
+
+    # --- scores ---
+
+    def _whole_batch(self, X: Any) -> Batch:
+        check_is_fitted(self, "n_features_in_")
+        return _batch(validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False))
+
+    def _scores(self, X: Any, model: Model | None = None) -> "NDArray[np.float32]":
+        check_is_fitted(self, "model_")
+        batch = self._whole_batch(X)
+        return (model or self.model_).predict(batch, self._n_threads())
+
+    # --- files ---
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as a training job does: `serve`, and every reader of the built-in's models, takes it.
+
+        Parameters
+        ----------
+        path : path
+            The file to write, or a folder that gets a ``model_algo-1``.
+        """
+        check_is_fitted(self, "model_")
+        path = Path(path)
+        hyperparameters = self._hyperparameters(self.model_.feature_dim)
+        save_model(path / MODEL_FILE if path.is_dir() else path, self.model_, to_texts(hyperparameters))
+
+    @classmethod
+    def _load(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
+        model = load_model(path)
+        if model.predictor_type != cls._predictor_type:
+            raise ArtifactError(
+                f"{path} holds a {model.predictor_type}, expected a {cls._predictor_type}, which {cls.__name__} is"
+            )
+        stored = from_texts(read_meta(path)["training_parameters"])
+        estimator = cls(**{name: stored[name] for name in cls().get_params() if name in stored})
+        estimator.set_params(num_factors=model.num_factors)
+        estimator.n_features_in_ = model.feature_dim
+        estimator.model_ = model
+        estimator.history_ = []
+        return estimator
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The optimizer's state is twice the size of the model, and of use to partial_fit alone.
+        return {name: value for name, value in super().__getstate__().items() if name != "_solver"}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class FMRegressor(RegressorMixin, _FactorizationMachine):  # type: ignore[misc]
+    """A factorization machine that predicts a number.
+
+    Parameters
+    ----------
+    num_factors, epochs, mini_batch_size, ... : optional
+        Hyperparameters by SageMaker's names; docs/hyperparameters.md says what each does, and
+        docs/python.md which defaults differ here.
+
+    Attributes
+    ----------
+    model_ : fm_core.Model
+        w0, w and V.
+    history_ : list of dict
+        For each epoch of the last `fit`: ``{"train": {...}, "validation": {...}}``, the
+        metrics by name.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        The columns, where `fit` had a DataFrame with names.
+
+    Examples
+    --------
+    >>> from fm_core import FMRegressor
+    >>> X, y = [[1, 0, 1], [1, 1, 0], [0, 1, 1], [0, 0, 1]], [3, 1, 2, 1]
+    >>> FMRegressor(num_factors=2).fit(X, y).predict([[1, 0, 1]]).shape
+    (1,)
+    """
+
+    _predictor_type = "regressor"
+    _y_is_numeric = True
+
+    def partial_fit(self, X: Any, y: "ArrayLike") -> "FMRegressor":
+        """Learn from rows once, in their order, going on from what has been learned.
+
+        A first call starts a model; after `fit`, `load` or unpickling the optimizer's moments
+        start from zero.
+
+        Parameters
+        ----------
+        X, y
+            As for `fit`.
+
+        Returns
+        -------
+        self : FMRegressor
+        """
+        return self._partial_fit(X, y, None)
+
+    def predict(self, X: Any) -> "NDArray[np.float32]":
+        """Predict a number for each row.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n_rows,)
+        """
+        return self._scores(X)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "FMRegressor":
+        """Read a model file, its folder or a ``model.tar.gz``, of a job or of `save`.
+
+        Raises
+        ------
+        ArtifactError
+            It is no model, a damaged one, or a classifier's.
+        """
+        return cls._load(path)
+
+    def _learn_labels(self, known: "NDArray[Any]", targets: "NDArray[Any] | None" = None) -> "NDArray[np.float32]":
+        return self._labels(known if targets is None else targets)
+
+    def _labels(self, targets: "NDArray[Any]") -> "NDArray[np.float32]":
+        return np.ascontiguousarray(targets, np.float32)
+
+
+class FMClassifier(ClassifierMixin, _FactorizationMachine):  # type: ignore[misc]
+    """A factorization machine that tells two classes apart.
+
+    Parameters
+    ----------
+    num_factors, epochs, mini_batch_size, ... : optional
+        As for `FMRegressor`.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (2,)
+        The labels in order; the second is the one whose probability a score is.
+    model_, history_, n_features_in_, feature_names_in_
+        As for `FMRegressor`.
+    """
+
+    _predictor_type = "binary_classifier"
+    _y_is_numeric = False
+
+    def partial_fit(self, X: Any, y: "ArrayLike", classes: "ArrayLike | None" = None) -> "FMClassifier":
+        """Learn from rows once, in their order, going on from what has been learned.
+
+        A first call starts a model; after `fit`, `load` or unpickling the optimizer's moments
+        start from zero.
+
+        Parameters
+        ----------
+        X, y
+            As for `fit`.
+        classes : array_like, shape (2,), optional
+            Both labels, for a first call whose `y` has only one of them.
+
+        Returns
+        -------
+        self : FMClassifier
+        """
+        return self._partial_fit(X, y, classes)
+
+    def predict(self, X: Any) -> "NDArray[Any]":
+        """Predict the class of each row: the second where its probability is at least one half.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
+
+        Returns
+        -------
+        labels : ndarray, shape (n_rows,)
+            Of `classes_`.
+        """
+        scores = self._scores(X)
+        return self.classes_[(scores >= 0.5).astype(np.intp)]
+
+    def predict_proba(self, X: Any) -> "NDArray[np.float64]":
+        """Predict the probability of each class.
+
+        Returns
+        -------
+        probabilities : ndarray of float64, shape (n_rows, 2)
+            In the order of `classes_`.
+        """
+        second = self._scores(X).astype(np.float64)
+        return np.column_stack([1 - second, second])
+
+    def decision_function(self, X: Any) -> "NDArray[np.float32]":
+        """Give the score of each row before the logistic function: the logarithm of the odds.
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n_rows,)
+        """
+        check_is_fitted(self, "model_")
+        of_numbers = Model("regressor", self.model_.w0, self.model_.w, self.model_.V)
+        return self._scores(X, of_numbers)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], classes: Sequence[Any] = (0, 1)) -> "FMClassifier":
+        """Read a model file, its folder or a ``model.tar.gz``, of a job or of `save`.
+
+        Parameters
+        ----------
+        path : path
+        classes : sequence of two labels
+            What 0 and 1 stand for: the file does not know.
+
+        Raises
+        ------
+        ArtifactError
+            It is no model, a damaged one, or a regressor's.
+        """
+        estimator = cls._load(path)
+        estimator.classes_ = _two(np.asarray(classes))
+        return estimator
+
+    def _learn_labels(self, known: "NDArray[Any]", targets: "NDArray[Any] | None" = None) -> "NDArray[np.float32]":
+        check_classification_targets(known)
+        kind = type_of_target(known, input_name="y")
+        if kind != "binary":
+            raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+        self.classes_ = _two(np.unique(known))
+        return self._labels(known if targets is None else targets)
+
+    def _labels(self, targets: "NDArray[Any]") -> "NDArray[np.float32]":
+        place = np.searchsorted(self.classes_, targets).clip(0, 1)
+        strange = self.classes_[place] != targets
+        if strange.any():
+            raise ValueError(
+                f"y has the class {targets[strange].tolist()[0]!r}, expected one of {self.classes_.tolist()}"
+            )
+        return place.astype(np.float32)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+
+class _History:
+    """The solver's callback: keeps the metrics of every epoch."""
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, dict[str, float]]] = []
+
+    def resumed(self, report: ResumeReport) -> None:
+        """Not of interest, as the next two."""
+
+    def started(self, is_dense: bool) -> None:
+        """Training begins."""
+
+    def batch(self, report: BatchReport) -> None:
+        """A batch is done."""
+
+    def epoch(self, report: EpochReport) -> None:
+        """An epoch is done."""
+        self.epochs.append({"train": report.metrics})
+
+    def validated(self, report: ValidationReport) -> None:
+        """The validation data was scored."""
+        self.epochs[-1]["validation"] = report.metrics
+
+
+def _two(classes: "NDArray[Any]") -> "NDArray[Any]":
+    if len(classes) != 2:
+        raise ValueError(f"y has {len(classes)} class{'es' * (len(classes) > 1)}, {classes.tolist()}, expected two")
+    return classes
+
+
+def _batch(rows: Any) -> Batch:
+    return Batch.from_dense(rows) if isinstance(rows, np.ndarray) else Batch.from_csr(rows)
+
+
+def _batches(whole: Batch, labels: "NDArray[np.float32]", size: int) -> Iterator[Batch]:
+    """Cut a batch into smaller ones, without a copy of what it holds."""
+    for start in range(0, whole.n_rows, size):
+        rows = slice(start, min(start + size, whole.n_rows))
+        if whole.indptr is None or whole.indices is None:
+            yield Batch.trusted(whole.feature_dim, whole.values[rows], labels=labels[rows])
+            continue
+        bounds = whole.indptr[rows.start : rows.stop + 1]
+        entries = slice(int(bounds[0]), int(bounds[-1]))
+        yield Batch.trusted(
+            whole.feature_dim, whole.values[entries], bounds - bounds[0], whole.indices[entries], labels[rows]
+        )

@@ -1,0 +1,109 @@
+"""Why a row got its score: every feature's and every pair's share.
+
+The model is a sum, so this is no estimate: the bias, ``w_i x_i`` of each feature and
+``<v_i, v_j> x_i x_j`` of each pair of features are the score before the logistic function,
+added up. A row of n features has n (n - 1) / 2 pairs, so rows of very many are refused.
+"""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fm_core.model import Model
+
+__all__ = ["MAX_FEATURES", "Explanation", "explain"]
+
+#: Features of a row that can be explained: about two million pairs.
+MAX_FEATURES = 2048
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Explanation:
+    """The shares of one row's score.
+
+    Attributes
+    ----------
+    bias : float
+        w0.
+    features : ndarray of int32, shape (n,)
+        Those of the row whose value is not 0, the largest share (by magnitude) first.
+    linear : ndarray of float64, shape (n,)
+        ``w_i x_i`` of each.
+    pairs : ndarray of int32, shape (n_pairs, 2)
+        Features i < j, the largest share first.
+    interactions : ndarray of float64, shape (n_pairs,)
+        ``<v_i, v_j> x_i x_j`` of each.
+    """
+
+    bias: float
+    features: "NDArray[np.int32]"
+    linear: "NDArray[np.float64]"
+    pairs: "NDArray[np.int32]"
+    interactions: "NDArray[np.float64]"
+
+    @property
+    def total(self) -> float:
+        """All of it added up: the score, for a classifier before the logistic function."""
+        return self.bias + float(self.linear.sum()) + float(self.interactions.sum())
+
+
+def explain(model: "Model", batch: Batch) -> list[Explanation]:
+    """Explain the score of each row.
+
+    Parameters
+    ----------
+    model : Model
+    batch : Batch
+        Sparse or dense.
+
+    Returns
+    -------
+    explanations : list of Explanation
+
+    Raises
+    ------
+    DataError
+        The batch has another feature_dim than the model, or a row has more than `MAX_FEATURES`
+        features.
+    """
+    if batch.feature_dim != model.feature_dim:
+        raise DataError(f"rows have feature_dim={batch.feature_dim}, expected {model.feature_dim} as the model's")
+    return [_explain_row(model, *_row(batch, row), row) for row in range(batch.n_rows)]
+
+
+def _row(batch: Batch, row: int) -> "tuple[NDArray[np.int32], NDArray[np.float32]]":
+    if batch.indptr is None or batch.indices is None:
+        features = np.flatnonzero(batch.values[row]).astype(np.int32)
+        return features, batch.values[row][features]
+    entries = slice(int(batch.indptr[row]), int(batch.indptr[row + 1]))
+    features, values = batch.indices[entries], batch.values[entries]
+    return features[values != 0], values[values != 0]
+
+
+def _explain_row(model: "Model", features: "NDArray[np.int32]", values: "NDArray[np.float32]", row: int) -> Explanation:
+    if len(features) > MAX_FEATURES:
+        raise DataError(
+            f"row {row} has {len(features)} features, which is {len(features) * (len(features) - 1) // 2} pairs; "
+            f"at most {MAX_FEATURES} features can be explained"
+        )
+    x = values.astype(np.float64)
+    linear = x * model.w[features]
+    scaled = x[:, np.newaxis] * model.V[features]
+    first, second = np.triu_indices(len(features), 1)
+    interactions = (scaled @ scaled.T)[first, second]
+    pairs = np.column_stack([features[first], features[second]])
+    by_linear, by_interaction = _order(linear), _order(interactions)
+    return Explanation(
+        model.w0, features[by_linear], linear[by_linear], pairs[by_interaction], interactions[by_interaction]
+    )
+
+
+def _order(shares: "NDArray[np.float64]") -> "NDArray[np.int64]":
+    return np.argsort(-np.abs(shares), kind="stable")

@@ -1,0 +1,238 @@
+"""FMClassifier and FMRegressor, by scikit-learn's own checks and by ours."""
+
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from fm_core.batch import Batch
+from fm_core.errors import ArtifactError, ConfigError
+from fm_core.hyperparameters import Hyperparameters, parameters
+from fm_core.model import Model
+
+pytest.importorskip("sklearn")
+
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fm_core.artifact import load_model, read_meta
+from fm_core.estimators import FMClassifier, FMRegressor
+
+BOTH = pytest.mark.parametrize("kind", [FMClassifier, FMRegressor])
+
+#: Checks of scikit-learn that fail, by name, with the reason. There is none.
+EXPECTED_FAILURES: dict[str, str] = {}
+
+
+@pytest.mark.filterwarnings("default")
+@parametrize_with_checks([FMClassifier(), FMRegressor()], expected_failed_checks=lambda _: EXPECTED_FAILURES)
+def test_scikit_learn_finds_nothing_wrong(estimator, check):
+    check(estimator)
+
+
+def ratings(n=600, n_users=12, n_items=9, seed=0):
+    """Ratings that are a product of two hidden numbers: no linear model can learn them."""
+    random = np.random.default_rng(seed)
+    users, items = random.integers(0, n_users, n), random.integers(0, n_items, n)
+    of_user, of_item = random.choice([-1.0, 1.0], n_users), random.choice([-1.0, 1.0], n_items)
+    rows = scipy.sparse.csr_array(
+        (np.ones(2 * n, np.float32), np.column_stack([users, n_users + items]).ravel(), np.arange(0, 2 * n + 1, 2)),
+        shape=(n, n_users + n_items),
+    )
+    return rows, of_user[users] * of_item[items]
+
+
+def of_kind(kind, y):
+    return y if kind is FMRegressor else np.where(y > 0, "liked", "left")
+
+
+@BOTH
+@pytest.mark.parametrize("form", ["csr_array", "csr_matrix", "coo", "dense", "DataFrame", "int64 indices"])
+def test_interactions_are_learned_from_any_form_of_rows(kind, form):
+    rows, y = ratings()
+    y = of_kind(kind, y)
+    if form == "csr_matrix":
+        rows = scipy.sparse.csr_matrix(rows)
+    elif form == "coo":
+        rows = rows.tocoo()
+    elif form == "int64 indices":
+        rows.indices, rows.indptr = rows.indices.astype(np.int64), rows.indptr.astype(np.int64)
+    elif form in ("dense", "DataFrame"):
+        rows = rows.toarray()
+    if form == "DataFrame":
+        pandas = pytest.importorskip("pandas")
+        rows = pandas.DataFrame(rows, columns=[f"c{i}" for i in range(rows.shape[1])])
+    estimator = kind(num_factors=4, factors_init_sigma=0.1, epochs=60).fit(rows, y)
+    assert estimator.score(rows, y) > 0.95
+    if form == "DataFrame":
+        assert estimator.feature_names_in_[3] == "c3"
+
+
+@BOTH
+def test_rows_with_keys_that_repeat_or_fall_are_as_good(kind):
+    rows, y = ratings(n=100)
+    y = of_kind(kind, y)
+    jumbled = scipy.sparse.csr_array(
+        (np.full(400, 0.5, np.float32), np.repeat(rows.indices.reshape(-1, 2)[:, ::-1], 2, axis=1).ravel(),
+         np.arange(0, 401, 4)), shape=rows.shape,
+    )  # fmt: skip
+    of_rows, of_jumbled = (kind(epochs=2).fit(X, y).model_ for X in (rows, jumbled))
+    np.testing.assert_array_equal(of_rows.V, of_jumbled.V)
+    assert not jumbled.has_canonical_format
+
+
+@BOTH
+def test_a_fit_is_that_of_the_solver(kind):
+    rows, y = ratings(n=130)
+    estimator = kind(epochs=3, shuffle=False, seed=5).fit(rows, of_kind(kind, y))
+    labels = y if kind is FMRegressor else (y > 0).astype(np.float32)
+    from fm_core.solver import fit
+
+    hyperparameters = Hyperparameters(
+        feature_dim=rows.shape[1], num_factors=8, epochs=3, mini_batch_size=50, linear_lr=0.01, factors_lr=0.01,
+        predictor_type="regressor" if kind is FMRegressor else "binary_classifier", seed=5,
+    )  # fmt: skip
+    batches = [Batch.from_csr(rows[a : a + 50], labels[a : a + 50]) for a in (0, 50, 100)]
+    model = fit(lambda epoch: batches, hyperparameters).model
+    np.testing.assert_array_equal(estimator.model_.V, model.V)
+    np.testing.assert_array_equal(estimator.model_.w, model.w)
+    assert estimator.model_.w0 == model.w0
+
+
+@BOTH
+def test_partial_fits_are_one_fit_of_as_many_epochs(kind):
+    rows, y = ratings(n=130)
+    y = of_kind(kind, y)
+    whole = kind(epochs=4, shuffle=False).fit(rows, y)
+    parts = kind(shuffle=False)
+    for _ in range(4):
+        parts.partial_fit(rows, y)
+    np.testing.assert_array_equal(parts.model_.V, whole.model_.V)
+    assert parts.model_.w0 == whole.model_.w0
+
+
+@BOTH
+def test_partial_fit_goes_on_after_fit_and_after_a_copy(kind):
+    rows, y = ratings(n=130)
+    y = of_kind(kind, y)
+    estimator = kind(epochs=1).fit(rows, y)
+    for one in (estimator, pickle.loads(pickle.dumps(estimator))):
+        before = one.model_.V.copy()
+        one.partial_fit(rows, y)
+        assert 0 < np.abs(one.model_.V - before).max() < 0.1
+
+
+def test_partial_fit_of_a_classifier_takes_both_classes_at_first():
+    rows, y = ratings(n=100)
+    y = of_kind(FMClassifier, y)
+    first = y == "liked"
+    estimator = FMClassifier().partial_fit(rows[first], y[first], classes=["liked", "left"])
+    assert estimator.classes_.tolist() == ["left", "liked"]
+    assert (estimator.predict(rows) == "liked").all()
+    with pytest.raises(ValueError, match="y has the class 'scorned', expected one of \\['left', 'liked'\\]"):
+        estimator.partial_fit(rows[:2], ["left", "scorned"])
+    with pytest.raises(ValueError, match="1 class, \\['liked'\\], expected two"):
+        FMClassifier().partial_fit(rows[first], y[first])
+
+
+def test_probabilities_classes_and_decisions_agree():
+    rows, y = ratings(n=200)
+    estimator = FMClassifier().fit(rows, of_kind(FMClassifier, y))
+    probabilities, decisions = estimator.predict_proba(rows), estimator.decision_function(rows)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_allclose(probabilities[:, 1], 1 / (1 + np.exp(-decisions.astype(float))), rtol=1e-5)
+    assert (estimator.predict(rows) == np.where(probabilities[:, 1] >= 0.5, "liked", "left")).all()
+
+
+@BOTH
+def test_a_saved_model_is_the_artifact_and_loads_again(kind, tmp_path):
+    rows, y = ratings(n=100)
+    y = of_kind(kind, y)
+    estimator = kind(num_factors=3, epochs=2, linear_wd=0.00002, clip_gradient=5.0, shuffle=False).fit(rows, y)
+    estimator.save(tmp_path)
+    model = load_model(tmp_path / "model_algo-1")
+    assert isinstance(model, Model)
+    assert read_meta(tmp_path)["training_parameters"]["linear_wd"] == "0.00002"
+    loaded = kind.load(tmp_path, **({"classes": estimator.classes_} if kind is FMClassifier else {}))
+    assert loaded.get_params() == estimator.get_params()
+    assert (loaded.predict(rows) == estimator.predict(rows)).all()
+    estimator.save(tmp_path / "another")
+    assert kind.load(tmp_path / "another").n_features_in_ == rows.shape[1]
+    loaded.partial_fit(rows, y)
+
+
+def test_a_model_of_the_other_kind_is_refused(tmp_path):
+    rows, y = ratings(n=50)
+    FMRegressor(epochs=1).fit(rows, y).save(tmp_path / "model")
+    with pytest.raises(ArtifactError, match="holds a regressor, expected a binary_classifier, which FMClassifier is"):
+        FMClassifier.load(tmp_path / "model")
+
+
+def test_a_real_model_of_the_built_in_loads(shared):
+    estimator = FMRegressor.load(shared / "reference_runs/ml100k_reg_k64_e50_b1000.model.tar.gz")
+    assert estimator.num_factors == estimator.model_.num_factors
+    assert estimator.predict(scipy.sparse.csr_array((1, estimator.n_features_in_))) == np.float32(estimator.model_.w0)
+
+
+@BOTH
+def test_an_estimator_that_was_not_fitted_says_so(kind, tmp_path):
+    with pytest.raises(NotFittedError):
+        kind().save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+@BOTH
+def test_every_hyperparameter_that_means_something_here_can_be_given(kind):
+    left_out = {"feature_dim", "predictor_type", "batch_metrics_publish_interval", "max_bad_records"}
+    left_out |= {"checkpoint_interval_s"}
+    expected = {name for name in parameters() if not name.startswith("_")} - left_out
+    assert set(inspect.signature(kind).parameters) == expected
+
+
+def test_defaults_differ_from_sagemakers_where_the_docs_say_so(root):
+    table = parameters()
+    differ = {
+        name: parameter.default
+        for name, parameter in inspect.signature(FMRegressor).parameters.items()
+        if parameter.default != table[name].default
+    }
+    page = (root / "docs/python.md").read_text()
+    for name, default in differ.items():
+        words = str(default).lower() if isinstance(default, bool) else default
+        assert f"| `{name}` | {words} |" in page
+    table_of_page = page.split("| parameter |")[1].split("\n\n")[0]
+    assert table_of_page.count("\n| `") == len(differ)
+
+
+def test_a_bad_hyperparameter_is_said_by_name():
+    rows, y = ratings(n=10)
+    with pytest.raises(ConfigError, match="epochs is 0, expected an integer of at least 1"):
+        FMRegressor(epochs=0).fit(rows, y)
+
+
+def test_early_stopping_keeps_the_best_epoch_and_history_tells():
+    rows, y = ratings(n=300)
+    estimator = FMRegressor(epochs=200, early_stopping_patience=3, factors_init_sigma=0.1)
+    estimator.fit(rows[:200], y[:200], validation=(rows[200:], y[200:]))
+    curve = [epoch["validation"]["mse"] for epoch in estimator.history_]
+    assert len(curve) < 200
+    assert int(np.argmin(curve)) == len(curve) - 4
+    assert np.mean((estimator.predict(rows[200:]) - y[200:]) ** 2) == pytest.approx(min(curve), rel=1e-5)
+    with pytest.raises(ConfigError, match="needs validation data"):
+        estimator.fit(rows, y)
+
+
+def test_estimators_stand_in_pipelines_and_searches():
+    pandas = pytest.importorskip("pandas")
+    rows, y = ratings()
+    table = pandas.DataFrame({"user": rows.indices[::2], "item": rows.indices[1::2]}).astype(str)
+    pipeline = make_pipeline(OneHotEncoder(handle_unknown="ignore"), FMRegressor(factors_init_sigma=0.1))
+    assert cross_val_score(pipeline, table, y, cv=3).min() > 0.8
+    search = GridSearchCV(clone(pipeline), {"fmregressor__num_factors": [1, 4]}, cv=2).fit(table, y)
+    assert search.best_score_ > 0.8
