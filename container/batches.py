@@ -56,6 +56,15 @@ class ChannelBatches:
         return batches if self._progress is None else self._progress.watch(batches, epoch)
 
     @property
+    def fingerprint(self) -> str:
+        """What is known of the data without reading it."""
+        return self._reader.fingerprint
+
+    def begin_with(self, epoch: int) -> None:
+        """Say which epoch this process begins with, where it is not the first."""
+        self._reader.first_epoch = epoch
+
+    @property
     def statistics(self) -> PassStatistics:
         """The latest pass, so far."""
         return PassStatistics(self._n_batches, self._reader.n_bytes, time.time() - self._started)

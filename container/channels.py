@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from container.stopping import StopRequest
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats import Source, decompressed, open_chunks, read_batches, unwrap
 
-__all__ = ["ChannelReader", "data_files"]
+__all__ = ["ChannelReader", "data_files", "fingerprint"]
 
 #: What reads each of contract.CONTENT_TYPES.
 READERS: dict[str, Callable[..., Iterator[Any]]] = {RECORDIO_PROTOBUF: read_batches}
@@ -49,6 +50,8 @@ class ChannelReader:
     ----------
     n_bytes : int
         Bytes of the latest pass so far, after decompression.
+    first_epoch : int
+        The epoch whose pass is the first of this process: in Pipe mode, that of FIFO 0.
     read_batches : callable
         Decodes this channel's content type; see fm_core.formats.
 
@@ -63,6 +66,7 @@ class ChannelReader:
     def __init__(self, channel: Channel, *, stop: StopRequest, wait_seconds: float, n_hosts: int = 1) -> None:
         self.read_batches = READERS[channel.content_type]
         self.n_bytes = 0
+        self.first_epoch = 0
         self._channel = channel
         self._stop = stop
         self._wait_seconds = wait_seconds
@@ -84,10 +88,15 @@ class ChannelReader:
         """
         self.n_bytes = 0
         if self._channel.mode == "Pipe":
-            fifo = self._channel.fifo(epoch)
+            fifo = self._channel.fifo(epoch - self.first_epoch)
             yield self._source(fifo.name, decompressed(self._fifo_chunks(fifo), fifo.name))
         for path in self._files:
             yield self._source(path.relative_to(self._channel.folder.parent).as_posix(), open_chunks(path))
+
+    @property
+    def fingerprint(self) -> str:
+        """What is known of the data without reading it."""
+        return "a stream" if self._channel.mode == "Pipe" else fingerprint(self._channel.folder, self._files)
 
     def refuse_empty(self, epoch: int) -> None:
         """Say what an empty pass means: nothing if this host's shard may be empty, else an error."""
@@ -95,7 +104,7 @@ class ChannelReader:
             _log.info("This host's shard of channel %s is empty.", self._channel.name)
             return
         if self._channel.mode == "Pipe":
-            where = f"{self._channel.fifo(epoch)} ended without a record"
+            where = f"{self._channel.fifo(epoch - self.first_epoch)} ended without a record"
         else:
             where = f"no file below {self._channel.folder} holds a record"
         raise DataError(f"channel {self._channel.name} is empty: {where}, expected at least one; check its S3 location")
@@ -198,6 +207,13 @@ def data_files(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
         return os.fsencode(path.relative_to(folder))
 
     return sorted(files, key=key), sorted(skipped, key=lambda item: key(item[0]))
+
+
+def fingerprint(folder: Path, files: list[Path]) -> str:
+    """What is known of files without reading them: how many, their size, and a checksum of names and sizes."""
+    facts = [(os.fsencode(file.relative_to(folder)), file.stat().st_size) for file in files]
+    total = sum(size for _, size in facts)
+    return f"{len(facts)} files of {total} bytes ({zlib.crc32(repr(facts).encode()):08x})"
 
 
 def _walk(folder: Path, above: frozenset[tuple[int, int]], files: list[Path], skipped: list[tuple[Path, str]]) -> None:

@@ -15,12 +15,16 @@ from typing import Any
 
 from fm_core.errors import ConfigError
 
-__all__ = ["CONTENT_TYPES", "RECORDIO_PROTOBUF", "Channel", "Paths", "TrainingJob", "read_job", "read_object"]
+__all__ = ["CONTENT_TYPES", "MODEL", "RECORDIO_PROTOBUF", "Channel", "Paths", "TrainingJob", "read_job", "read_object"]
 
 RECORDIO_PROTOBUF = "application/x-recordio-protobuf"
 
 #: Content types a channel may have.
 CONTENT_TYPES = (RECORDIO_PROTOBUF,)
+
+#: The channel that holds the model to start from, and the only content type that it may have.
+MODEL = "model"
+_MODEL_TYPES = ("application/x-sagemaker-model",)
 
 _MODES = ("File", "FastFile", "Pipe")
 _DISTRIBUTIONS = ("FullyReplicated", "ShardedByS3Key")
@@ -53,6 +57,11 @@ class Paths:
     def checkpoint_config(self) -> Path:
         """Where checkpoints go; there only if the job asked for them."""
         return self.root / "input/config/checkpointconfig.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints go if nothing else is said."""
+        return self.root / "checkpoints"
 
     @property
     def failure(self) -> Path:
@@ -118,7 +127,7 @@ class TrainingJob:
         Sorted as SageMaker sorts them; a single one where nothing is said.
     network_interface : str
     checkpoint_folder : Path or None
-        None: the job did not ask for checkpoints.
+        None: the job did not ask for checkpoints, and there is no folder for them.
     """
 
     paths: Paths
@@ -182,12 +191,11 @@ def _read_channels(paths: Paths) -> dict[str, Channel]:
         if not isinstance(description, dict):
             raise ConfigError(f"{path}: channel {name} is a JSON {_kind(description)}, expected a JSON object")
         where = f"{path}: channel {name}"
-        declared = _text(description, "ContentType", where, RECORDIO_PROTOBUF)
+        expected = _MODEL_TYPES if name == MODEL else CONTENT_TYPES
+        declared = _text(description, "ContentType", where, expected[0])
         content_type = declared.split(";")[0].strip().lower()
-        if content_type not in CONTENT_TYPES:
-            raise ConfigError(
-                f"{where}: ContentType is {_short(declared)}, expected {' or '.join(CONTENT_TYPES)}, or none"
-            )
+        if content_type not in expected:
+            raise ConfigError(f"{where}: ContentType is {_short(declared)}, expected {' or '.join(expected)}, or none")
         channels[name] = Channel(
             name=name,
             folder=paths.channel(name),
@@ -197,6 +205,8 @@ def _read_channels(paths: Paths) -> dict[str, Channel]:
             record_wrapper=_one_of(_WRAPPERS, description, "RecordWrapperType", where),
             compression=_one_of(_COMPRESSIONS, description, "CompressionType", where),
         )
+        if name == MODEL and channels[name].mode == "Pipe":
+            raise ConfigError(f"{where}: TrainingInputMode is Pipe, expected File or FastFile: it holds a model file")
     if "train" not in channels:
         has = f"only {', '.join(channels)}" if channels else "no channel at all"
         raise ConfigError(f"{path} has {has}, expected a channel named train: add it to the job's input data")
@@ -227,8 +237,8 @@ def _read_hosts(paths: Paths) -> tuple[str, tuple[str, ...], str]:
 def _read_checkpoint_folder(paths: Paths) -> Path | None:
     path = paths.checkpoint_config
     if not path.exists():
-        return None
-    return Path(_text(read_object(path), "LocalPath", str(path), str(paths.root / "checkpoints")))
+        return paths.checkpoints if paths.checkpoints.is_dir() else None
+    return Path(_text(read_object(path), "LocalPath", str(path), str(paths.checkpoints)))
 
 
 def _one_of(choices: tuple[str, ...], description: dict[str, Any], key: str, where: str) -> str:

@@ -73,12 +73,13 @@ def configuration_lines(
     ]
 
 
-def worker_lines(process_id: int) -> list[Line]:
-    """What the process is in the job."""
+def worker_lines(process_id: int, checkpoints: Path | None = None) -> list[Line]:
+    """What the process is in the job, and where its checkpoints are."""
+    enabled = f"Checkpoint loading and saving are enabled, in {checkpoints}."
     return [
         Line(f"Process {process_id} is a worker.", bare=True),
         Line("Using default worker."),
-        Line("Checkpoint loading and saving are disabled."),
+        Line(enabled if checkpoints else "Checkpoint loading and saving are disabled."),
     ]
 
 

@@ -187,8 +187,9 @@ class Reporter:
 
     def resumed(self, report: "ResumeReport") -> None:
         """Training goes on from a checkpoint: what it had counted and measured until there."""
-        for n_records, n_batches in report.passes:
-            self._counters.add(n_records, n_batches)
+        for n_records, n_batches, n_epochs in report.passes:
+            for _ in range(n_epochs):
+                self._counters.add(n_records, n_batches)
         self._train_metrics = report.metrics
         self._validation_metrics = report.validation
 

@@ -5,13 +5,15 @@ quota are throttled together, so the quota is what counts; with memory it is the
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["usable_cores", "usable_memory"]
+__all__ = ["available_memory", "usable_cores", "usable_memory"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
+_MEMINFO = Path("/proc/meminfo")
 
 
 def usable_cores(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
@@ -44,6 +46,22 @@ def usable_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> i
     """
     limits = _limits(cgroups, membership, "memory", _bytes_v2, _bytes_v1)
     return int(min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits]))
+
+
+def available_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP, meminfo: Path = _MEMINFO) -> int:
+    """The bytes this process may still take, before the machine or one of its groups has no more.
+
+    Parameters
+    ----------
+    cgroups, membership : Path
+        As for `usable_cores`.
+    meminfo : Path
+        The machine's account of its memory.
+    """
+    limits = _limits(cgroups, membership, "memory", _bytes_left_v2, _bytes_left_v1)
+    found = re.search(r"^MemAvailable: *(\d+) kB", _read(meminfo), re.MULTILINE)
+    machine = int(found[1]) * 1024 if found else usable_memory(cgroups, membership)
+    return max(0, int(min([machine, *limits])))
 
 
 def _limits(
@@ -94,6 +112,23 @@ def _bytes_v2(folder: Path) -> float | None:
 def _bytes_v1(folder: Path) -> float | None:
     text = _read(folder / "memory.limit_in_bytes").strip()
     return int(text) if text.isdigit() else None
+
+
+def _bytes_left_v2(folder: Path) -> float | None:
+    limit = _bytes_v2(folder)
+    return None if limit is None else limit - _in_use(folder, "memory.current", "inactive_file")
+
+
+def _bytes_left_v1(folder: Path) -> float | None:
+    limit = _bytes_v1(folder)
+    return None if limit is None else limit - _in_use(folder, "memory.usage_in_bytes", "total_inactive_file")
+
+
+def _in_use(folder: Path, usage: str, of_files: str) -> int:
+    """The bytes a group uses, without those of files, which are given back on demand."""
+    used = _read(folder / usage).strip()
+    cached = re.search(rf"^{of_files} (\d+)", _read(folder / "memory.stat"), re.MULTILINE)
+    return max(0, (int(used) if used.isdigit() else 0) - (int(cached[1]) if cached else 0))
 
 
 def _read(path: Path) -> str:

@@ -26,11 +26,16 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal_name = ""
+        self._asked = 0.0
         self._wake_reader, self._wake_writer = os.pipe()
 
     def __call__(self) -> bool:
         """Tell whether it was."""
         return bool(self.signal_name)
+
+    def seconds(self) -> float:
+        """How long ago that was; 0 if it was not."""
+        return time.monotonic() - self._asked if self() else 0.0
 
     def install(self) -> None:
         """Take over SIGTERM and SIGINT; to be called from the main thread."""
@@ -43,6 +48,7 @@ class StopRequest:
     def request(self, name: str) -> None:
         """Ask for the stop. Safe inside a signal handler."""
         if not self.signal_name:
+            self._asked = time.monotonic()
             self.signal_name = name
             os.write(self._wake_writer, b"!")  # never read, so the pipe stays readable from now on
 

@@ -1,7 +1,8 @@
 """main() of ``train``: contract -> channels -> fit -> save -> exit code.
 
 The one place that knows how a job ends: 0 with a model, also when it was asked to stop;
-1 with the reason in output/failure, and no model. The catch-all stands here, once.
+1 with the reason in output/failure, and no model. Asked to stop, the job saves its model first, and
+then a checkpoint if there is time. The catch-all stands here, once.
 """
 
 import contextlib
@@ -18,28 +19,36 @@ from container import hyperparameters as translation
 from container import lines
 from container.batches import ChannelBatches
 from container.channels import ChannelReader
-from container.contract import Paths, TrainingJob, read_job, read_object
+from container.checkpoints import check_memory, open_checkpoints
+from container.contract import MODEL, Paths, TrainingJob, read_job, read_object
 from container.reporting import Progress, Reporter, emit, set_up_logging, write_failure
 from container.resources import usable_cores
 from container.settings import TrainingSettings, opt_ml
 from container.stopping import StopRequest
-from fm_core import solver
-from fm_core.artifact import save_model
-from fm_core.errors import ArtifactError, ConfigError, FMError
+from fm_core.artifact import load_model, save_model
+from fm_core.errors import ArtifactError, CheckpointError, ConfigError, FMError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
+from fm_core.solver import evaluate, fit
 
 __all__ = ["main"]
 
 TRAIN, TEST, VALIDATION = CHANNELS = ("train", "test", "validation")
 
+#: Seconds after SIGTERM until which a checkpoint may still be written: the job is over after 30, and killed after 120.
+LAST_CHECKPOINT_SECONDS = 25.0
+
 #: Who has to act on an error, the most specific class counts; any other class is a bug of ours.
 BLAME = {
     ArtifactError: "AlgorithmError",
+    CheckpointError: "ClientError",
     FMError: "ClientError",
     MemoryError: "ClientError",
     OSError: "AlgorithmError",  # a disk or a mount, not the user and not us
 }
+
+#: Hyperparameters that are no property of the model: the same job is the same file on any machine, however interrupted.
+_NOT_THE_MODELS = {"num_threads", "checkpoint_interval_s"}
 
 _log = logging.getLogger(__name__)
 
@@ -85,9 +94,17 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
     hyperparameters = translation.parse(provided)
     logging.getLogger().setLevel(hyperparameters._log_level.upper())
     job = read_job(paths)
-    emit(lines.worker_lines(os.getpid()))
+    emit(lines.worker_lines(os.getpid(), job.checkpoint_folder))
     _remark(provided, hyperparameters, job)
+    check_memory(hyperparameters)
+    _check_writable(job)
     channels = _open_channels(job, hyperparameters, settings, stop, progress)
+    learned_from = {name: channels[name] for name in (TRAIN, VALIDATION) if name in channels}
+    model_folder = job.channels[MODEL].folder if MODEL in job.channels else None
+    checkpointer = open_checkpoints(job, hyperparameters, learned_from, model_folder)
+    resume = checkpointer.latest() if checkpointer else None
+    for channel in learned_from.values():
+        channel.begin_with(resume.position.epoch if resume else 0)
     reporter = Reporter(
         host=job.current_host,
         hyperparameters=hyperparameters,
@@ -97,31 +114,63 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
         progress=progress,
     )
     n_threads = _num_threads(hyperparameters, settings)
-    result = solver.fit(
-        channels[TRAIN],
-        hyperparameters,
-        num_threads=n_threads,
-        validation=channels.get(VALIDATION),
-        callback=reporter,
-        should_stop=stop,
-    )
-    if stop() and not reporter.has_started:
-        _log.warning("Asked to stop (%s) before the first batch: there is no model to save.", stop.signal_name)
-        return
-    reporter.finished()
-    if stop():
-        _log.warning("Asked to stop (%s): %d of %d epochs are done.", stop.signal_name, result.epochs_done,
-                     hyperparameters.epochs)  # fmt: skip
-    with _removed_on_failure(paths.model_file(job.current_host)) as model_file:
-        started = time.time()
-        # The number of threads is no property of the model: the same job is the same file on any machine.
-        save_model(model_file, result.model, {name: text for name, text in final.items() if name != "num_threads"})
-        reporter.saved(model_file, started)
-        if TEST in channels:
-            _test(result.model, channels[TEST], job, reporter, stop, n_threads)
-        else:
-            emit([lines.no_test_line()])
+    try:
+        result = fit(
+            channels[TRAIN],
+            hyperparameters,
+            num_threads=n_threads,
+            model=None if model_folder is None or resume else _starting_model(model_folder),
+            validation=channels.get(VALIDATION),
+            callback=reporter,
+            should_stop=stop,
+            resume=resume,
+            checkpointer=checkpointer,
+        )
+        if stop() and not reporter.has_started:
+            _log.warning("Asked to stop (%s) before the first batch: there is no model to save.", stop.signal_name)
+            return
+        reporter.finished()
+        if stop():
+            _log.warning("Asked to stop (%s): %d of %d epochs are done.", stop.signal_name, result.epochs_done,
+                         hyperparameters.epochs)  # fmt: skip
+        with _removed_on_failure(paths.model_file(job.current_host)) as model_file:
+            started = time.time()
+            settings_of_model = {name: text for name, text in final.items() if name not in _NOT_THE_MODELS}
+            save_model(model_file, result.model, settings_of_model)
+            reporter.saved(model_file, started)
+            if TEST in channels:
+                _test(result.model, channels[TEST], job, reporter, stop, n_threads)
+            else:
+                emit([lines.no_test_line()])
+    finally:
+        if checkpointer:
+            checkpointer.close(lambda: stop.seconds() > LAST_CHECKPOINT_SECONDS)
     reporter.ended()
+
+
+def _check_writable(job: TrainingJob) -> None:
+    """Refuse a model folder that cannot be written to before training, and not after it."""
+    probe = job.paths.model_file(job.current_host).with_name(f".writable-{job.current_host}")
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ArtifactError(
+            f"the model folder {probe.parent} cannot be written to: {error.strerror or error}; nothing was trained"
+        ) from error
+
+
+def _starting_model(folder: Path) -> Model:
+    try:
+        model = load_model(folder)
+    except ArtifactError as error:  # the user's choice, and not something of ours
+        raise ConfigError(f"channel {MODEL}: {error}") from error
+    _log.info(
+        "Training starts from the model in %s: feature_dim=%d, num_factors=%d.",
+        folder, model.feature_dim, model.num_factors,
+    )  # fmt: skip
+    return model
 
 
 def _remark(provided: dict[str, object], hyperparameters: Hyperparameters, job: TrainingJob) -> None:
@@ -130,8 +179,8 @@ def _remark(provided: dict[str, object], hyperparameters: Hyperparameters, job: 
         _log.info(remark)
     if hyperparameters._num_gpus not in ("auto", 0):
         _log.warning("_num_gpus is %s: this version trains on the CPU.", hyperparameters._num_gpus)
-    for name in sorted(job.channels.keys() - set(CHANNELS)):
-        _log.warning("Channel %s is not used, only %s are.", name, ", ".join(CHANNELS))
+    for name in sorted(job.channels.keys() - {*CHANNELS, MODEL}):
+        _log.warning("Channel %s is not used, only %s are.", name, ", ".join((*CHANNELS, MODEL)))
     emit(lines.pipe_line(channel.name, channel.folder) for channel in job.channels.values() if channel.mode == "Pipe")
     if len(job.hosts) > 1:
         raise ConfigError(
@@ -174,7 +223,7 @@ def _test(
 ) -> None:
     """Score the test channel, unless the job has to stop: the model has been saved by then."""
     batches = itertools.takewhile(lambda _: not stop(), channel(0))
-    metrics, n_records = solver.evaluate(model, batches, num_threads)
+    metrics, n_records = evaluate(model, batches, num_threads)
     if stop():
         _log.warning("Asked to stop (%s): the test channel is not scored.", stop.signal_name)
     else:

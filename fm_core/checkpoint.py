@@ -84,8 +84,8 @@ class Position:
         The metrics' sums over those batches.
     labels_crc : int
         CRC-32 of those batches' labels and sizes, by which other data is recognised.
-    passes : list of [n_records, n_batches]
-        The epochs that are done.
+    passes : list of [n_records, n_batches, n_epochs]
+        The epochs that are done; those alike in a row are one entry.
     metrics : dict of str to float
         Training metrics of the last of them.
     validation : dict of str to float

@@ -43,6 +43,7 @@ __all__ = [
     "ValidationReport",
     "evaluate",
     "fit",
+    "memory_needed",
 ]
 
 Batches = Callable[[int], Iterable[Batch]]
@@ -91,13 +92,13 @@ class ValidationReport:
 class ResumeReport:
     """Where training goes on, of what `Callback` would have been told until there.
 
-    `passes` are the epochs that are done, as (n_records, n_batches); `metrics` those of the last of
-    them, `validation` those of the model that would be kept.
+    `passes` are the epochs that are done, as (n_records, n_batches, how many in a row); `metrics` those
+    of the last of them, `validation` those of the model that would be kept.
     """
 
     epoch: int
     n_batches: int
-    passes: list[tuple[int, int]]
+    passes: list[tuple[int, int, int]]
     metrics: dict[str, float]
     validation: dict[str, float]
 
@@ -318,6 +319,13 @@ class Solver:
         )
 
 
+def memory_needed(hyperparameters: Hyperparameters) -> int:
+    """The bytes that training's arrays take, once every feature has occurred."""
+    hp = hyperparameters
+    n_arrays = 1 + OPTIMIZERS[hp._optimizer][1] + (hp.early_stopping_patience is not None)
+    return 4 * n_arrays * hp.feature_dim * (hp.num_factors + 1)
+
+
 def fit(
     batches: Batches,
     hyperparameters: Hyperparameters,
@@ -373,6 +381,7 @@ def fit(
             f"early_stopping_patience is {hp.early_stopping_patience}, which needs validation data, and there is none"
         )
     training = _Training(hp, num_threads, model, callback or Silent(), should_stop, checkpointer)
+    del model  # it may be large, and is not needed once training has started
     if resume is not None:
         training.go_on_from(resume)
     while not training.is_over:
@@ -407,7 +416,7 @@ class _Training:
         self._epoch = self._epochs_done = 0
         self._n_batches = 0
         self._labels_crc = 0
-        self._passes: list[tuple[int, int]] = []
+        self._passes: list[tuple[int, int, int]] = []
         self._metrics: dict[str, float] = {}
         self._validation: dict[str, float] = {}
 
@@ -419,7 +428,7 @@ class _Training:
         self._epoch, self._n_batches, self._labels_crc = at.epoch, at.n_batches, at.labels_crc
         self._epochs_done = at.epoch
         self._totals.go_on_from(at.sums)
-        self._passes = [(n_records, n_batches) for n_records, n_batches in at.passes]
+        self._passes = [(n_records, n_batches, n_epochs) for n_records, n_batches, n_epochs in at.passes]
         self._metrics, self._validation = at.metrics, at.validation
         self._callback.resumed(ResumeReport(at.epoch, at.n_batches, self._passes, at.metrics, at.validation))
         self._start(at.is_dense, checkpoint)
@@ -507,7 +516,9 @@ class _Training:
 
     def begin_next_epoch(self) -> None:
         """Leave an epoch that is done."""
-        self._passes.append((self._totals.n, self._n_batches))
+        done = (self._totals.n, self._n_batches)
+        alike = self._passes.pop()[2] if self._passes and self._passes[-1][:2] == done else 0
+        self._passes.append((*done, alike + 1))
         self._epoch += 1
         self._n_batches = self._labels_crc = 0
         self._totals = metrics_for(self._hp.predictor_type)
@@ -518,6 +529,7 @@ class _Training:
         self._is_dense = is_dense
         self._callback.started(is_dense)
         self._solver = Solver(self._hp, self._num_threads, self._model, checkpoint)
+        self._model = None
         if self._checkpointer is not None:
             self._checkpointer.start(self._solver, checkpoint)
 

@@ -15,7 +15,7 @@ import numpy as np
 from a9a_data import HYPERPARAMETERS, load
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.solver import fit
+from fm_core.solver import Silent, fit
 
 METRIC = "binary_classification_cross_entropy"
 MAX_EPOCHS = 30
@@ -34,20 +34,11 @@ FIXED: dict[str, Any] = {
 }
 
 
-class Scores:
+class Scores(Silent):
     """The callback of fit(): remembers the validation score of each epoch."""
 
     def __init__(self) -> None:
         self.of_epoch: list[float] = []
-
-    def started(self, is_dense: bool) -> None:
-        """Nothing to remember."""
-
-    def batch(self, report: Any) -> None:
-        """Nothing to remember."""
-
-    def epoch(self, report: Any) -> None:
-        """Nothing to remember."""
 
     def validated(self, report: Any) -> None:
         """Remember the score."""

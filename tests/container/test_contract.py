@@ -65,6 +65,24 @@ def test_checkpoints_have_a_default_folder(paths):
     assert read_job(paths).checkpoint_folder == paths.root / "checkpoints"
 
 
+def test_checkpoints_go_to_their_folder_if_it_is_there(paths):
+    assert read_job(paths).checkpoint_folder is None
+    (paths.root / "checkpoints").mkdir()
+    assert read_job(paths).checkpoint_folder == paths.root / "checkpoints"
+
+
+def test_the_model_channel_has_a_content_type_of_its_own(paths):
+    write(paths.input_data_config, {"train": {}, "model": {}, "test": {}})
+    assert read_job(paths).channels["model"].content_type == "application/x-sagemaker-model"
+    for description, sentence in (
+        ({"ContentType": RECORDIO_PROTOBUF}, "expected application/x-sagemaker-model, or none"),
+        ({"TrainingInputMode": "Pipe"}, "channel model: TrainingInputMode is Pipe, expected File or FastFile"),
+    ):
+        write(paths.input_data_config, {"train": {}, "model": description})
+        with pytest.raises(ConfigError, match=sentence):
+            read_job(paths)
+
+
 @pytest.mark.parametrize("resources", [{}, {"current_host": "sagemaker-local"}, {"hosts": ["x"]}])
 def test_a_part_of_the_hosts_suffices(paths, resources):
     write(paths.resource_config, resources)

@@ -1,8 +1,9 @@
 import os
+from pathlib import Path
 
 import pytest
 
-from container.resources import usable_cores, usable_memory
+from container.resources import available_memory, usable_cores, usable_memory
 
 CORES = len(os.sched_getaffinity(0))
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -66,3 +67,31 @@ def test_affinity_counts():
         assert usable_cores() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+MEMINFO = "MemTotal: 100 kB\nMemAvailable:   8000 kB\n"
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "memory"),
+    [
+        (V2, {}, 8000 * 1024),
+        (V2, {"docker/abc/memory.max": "max\n", "docker/abc/memory.current": "5\n"}, 8000 * 1024),
+        (V2, {"docker/abc/memory.max": "5000\n"}, 5000),
+        (V2, {"docker/abc/memory.max": "5000\n", "docker/abc/memory.current": "1200\n"}, 3800),
+        (V2, {"docker/abc/memory.max": "5000\n", "docker/abc/memory.current": "1200\n",
+              "docker/abc/memory.stat": "anon 3\ninactive_file 200\n"}, 4000),
+        (V2, {"docker/abc/memory.max": "5000\n", "docker/abc/memory.current": "6000\n"}, 0),
+        (V2, {"memory.max": "5000\n", "memory.current": "1000\n", "docker/abc/memory.max": "4500\n"}, 4000),
+        (V1, {"memory/memory.limit_in_bytes": "5000\n", "memory/memory.usage_in_bytes": "1200\n",
+              "memory/memory.stat": "inactive_file 7\ntotal_inactive_file 200\n"}, 4000),
+    ],
+)  # fmt: skip
+def test_what_is_left_is_the_least_of_the_machine_and_its_groups(tmp_path, membership, files, memory):
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    assert available_memory(*write(tmp_path, membership, files), tmp_path / "meminfo") == memory
+
+
+def test_this_machine_has_memory_left():
+    assert 0 < available_memory() <= MEMORY
+    assert available_memory(meminfo=Path("/none")) <= MEMORY

@@ -28,7 +28,7 @@ def test_threads_are_those_asked_for_or_the_cores_within_the_bound(monkeypatch, 
         (errors.DivergenceError("x"), "ClientError: x"),
         (errors.ResourceError("x"), "ClientError: x"),
         (errors.ArtifactError("x"), "AlgorithmError: x"),
-        (errors.CheckpointError("x"), "AlgorithmError: x"),
+        (errors.CheckpointError("x"), "ClientError: x"),
         (MemoryError(), "ClientError: there is not enough memory"),
         (OSError(5, "Input/output error", "/x"), "AlgorithmError: [Errno 5] Input/output error: '/x'"),
         (KeyError("x"), "AlgorithmError: KeyError: 'x'; this is a bug"),
@@ -45,7 +45,7 @@ def test_a_job_that_has_to_stop_reads_no_more_of_its_test_channel(monkeypatch, c
         raise AssertionError("another batch was read")
 
     scored = []
-    monkeypatch.setattr(train.solver, "evaluate", lambda model, batches, threads: (scored.extend(batches), 0))
+    monkeypatch.setattr(train, "evaluate", lambda model, batches, threads: (scored.extend(batches), 0))
     stop = train.StopRequest()
     stop.request("SIGTERM")
     train._test(None, batches, None, None, stop, 1)

@@ -15,7 +15,7 @@ from fm_core.hyperparameters import Hyperparameters
 HP = Hyperparameters(feature_dim=21, num_factors=2, predictor_type="regressor", epochs=5)
 POSITION = Position(
     n_steps=7, epoch=2, n_batches=1, is_dense=False, sums={"n": 10, "_squares": 0.1 + 0.2}, labels_crc=2**32 - 1,
-    passes=[[30, 3], [30, 3]], metrics={"mse": 1 / 3}, validation={}, best_value=float("inf"), best_epoch=0,
+    passes=[[30, 3, 2]], metrics={"mse": 1 / 3}, validation={}, best_value=float("inf"), best_epoch=0,
     best_bias=0.0,
 )  # fmt: skip
 
@@ -138,10 +138,14 @@ def test_a_header_that_lies_takes_no_memory_and_no_traceback(path, old, new):
         read(path)
 
 
-def test_a_newer_version_is_said(path):
-    whole = path.read_bytes()
+def newer(whole):
+    """The bytes of a checkpoint as a next version would write them."""
     magic, _, n, _ = struct.unpack("<8sIII", whole[:20])
-    path.write_bytes(struct.pack("<8sIII", magic, 2, n, zlib.crc32(whole[20 : 20 + n], 2)) + whole[20:])
+    return struct.pack("<8sIII", magic, 2, n, zlib.crc32(whole[20 : 20 + n], 2)) + whole[20:]
+
+
+def test_a_newer_version_is_said(path):
+    path.write_bytes(newer(path.read_bytes()))
     with pytest.raises(CheckpointError, match=r"format version 2, expected 1: it is from a newer version") as caught:
         read(path)
     assert not isinstance(caught.value, DamagedCheckpointError)

@@ -160,7 +160,7 @@ def test_a_finished_training_is_not_done_again_and_reads_no_data(tmp_path):
     assert same(again.model, first.model)
     assert told.said == []
     assert told.report.metrics == first.metrics == again.metrics
-    assert told.report.passes == [(210, 11)] * 4
+    assert told.report.passes == [(210, 11, 4)]
 
 
 def test_the_last_two_are_kept_and_what_others_put_there_is_left_alone(tmp_path):

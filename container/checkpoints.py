@@ -1,0 +1,106 @@
+"""What a job's checkpoints and memory come to: the folder, the data's fingerprint, whether a copy fits.
+
+Memory is looked at before any is taken: what the solver's arrays need is known from the
+hyperparameters, what there is from the machine and its control groups.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from container.batches import ChannelBatches
+from container.channels import data_files, fingerprint
+from container.contract import TrainingJob
+from container.resources import available_memory
+from fm_core.checkpointing import Checkpointer
+from fm_core.errors import ResourceError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.solver import memory_needed
+
+__all__ = ["check_memory", "open_checkpoints"]
+
+#: SageMaker does not upload what ends so.
+NOT_UPLOADED = ".sagemaker-ignore"
+
+#: Batches read ahead, chunks of the channels, the interpreter.
+_OTHER_BYTES = 128 << 20
+
+_log = logging.getLogger(__name__)
+
+
+def check_memory(hyperparameters: Hyperparameters, available: int | None = None) -> None:
+    """Refuse a job whose arrays cannot fit, before they are made.
+
+    Parameters
+    ----------
+    hyperparameters : fm_core.Hyperparameters
+    available : int, optional
+        Bytes; by default those that this process may still use.
+
+    Raises
+    ------
+    ResourceError
+        It says what is needed, what is available, and what to lower.
+    """
+    hp = hyperparameters
+    needed = memory_needed(hp) + _OTHER_BYTES
+    available = available_memory() if available is None else available
+    if needed > available:
+        raise ResourceError(
+            f"training takes {_mebibytes(needed)} of memory with feature_dim={hp.feature_dim}, "
+            f"num_factors={hp.num_factors} and _optimizer={hp._optimizer}, and {_mebibytes(available)} are available: "
+            "lower num_factors or feature_dim, or use an instance with more memory"
+        )
+
+
+def open_checkpoints(
+    job: TrainingJob,
+    hyperparameters: Hyperparameters,
+    channels: Mapping[str, ChannelBatches],
+    model_folder: Path | None,
+    available: int | None = None,
+) -> Checkpointer | None:
+    """Open the job's checkpoint folder, if it has one.
+
+    Parameters
+    ----------
+    job : TrainingJob
+    hyperparameters : fm_core.Hyperparameters
+    channels : mapping of str to ChannelBatches
+        Those whose data decides the model: of other data, a checkpoint is refused.
+    model_folder : Path or None
+        Where the model that training starts from lies; part of what decides.
+    available : int, optional
+        As for `check_memory`.
+
+    Raises
+    ------
+    CheckpointError
+        The folder cannot be written to.
+    """
+    folder = job.checkpoint_folder
+    if folder is None:
+        return None
+    needed = 2 * memory_needed(hyperparameters) + _OTHER_BYTES
+    available = available_memory() if available is None else available
+    if needed > available:
+        _log.warning(
+            "Training waits while a checkpoint is written: a copy of its arrays, for writing in the background, takes "
+            "%s of memory in all, and %s are available.", _mebibytes(needed), _mebibytes(available),
+        )  # fmt: skip
+    data = {name: batches.fingerprint for name, batches in channels.items()}
+    if model_folder is not None:
+        data["model"] = fingerprint(model_folder, data_files(model_folder)[0])
+    return Checkpointer(
+        folder,
+        job.current_host,
+        hyperparameters,
+        fingerprint=data,
+        interval=hyperparameters.checkpoint_interval_s,
+        has_copy=needed <= available,
+        temporary_suffix=NOT_UPLOADED,
+    )
+
+
+def _mebibytes(n: int) -> str:
+    return f"{n >> 20} MiB"
