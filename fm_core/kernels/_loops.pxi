@@ -173,9 +173,11 @@ cdef struct Factors:
 cdef inline float _pairs4(
     const Factors* f, Py_ssize_t at, const int32_t* keys, const float* x, Py_ssize_t n, float* sums
 ) noexcept nogil:
-    # sum_f s_f^2 - sum_i v_if^2 x_i^2 over the four blocks of factors from `at`; s_f to sums[f] unless that is NULL
+    # sum_f sum_{i<j} v_if x_i v_jf x_j over the four blocks of factors from `at`: each entry times the sum
+    # of those before it. The same work as s_f^2 minus the squares, but large values do not cancel.
+    # The sums s_f go to sums[f] unless that is NULL.
     cdef lanes s0 = lanes_zero(), s1 = lanes_zero(), s2 = lanes_zero(), s3 = lanes_zero()
-    cdef lanes q0 = lanes_zero(), q1 = lanes_zero(), t0, t1, t2, t3
+    cdef lanes p0 = lanes_zero(), p1 = lanes_zero(), t0, t1, t2, t3
     cdef const float* v
     cdef Py_ssize_t j
     for j in range(n):
@@ -184,61 +186,61 @@ cdef inline float _pairs4(
         t1 = x[j] * lanes_load(v + FULL, FULL)
         t2 = x[j] * lanes_load(v + 2 * FULL, FULL)
         t3 = x[j] * lanes_load(v + 3 * FULL, FULL)
+        p0 = p0 + t0 * s0
+        p1 = p1 + t1 * s1
+        p0 = p0 + t2 * s2
+        p1 = p1 + t3 * s3
         s0 = s0 + t0
         s1 = s1 + t1
         s2 = s2 + t2
         s3 = s3 + t3
-        q0 = q0 + t0 * t0
-        q1 = q1 + t1 * t1
-        q0 = q0 + t2 * t2
-        q1 = q1 + t3 * t3
     if sums != NULL:
         lanes_store(sums + at, s0, FULL)
         lanes_store(sums + at + FULL, s1, FULL)
         lanes_store(sums + at + 2 * FULL, s2, FULL)
         lanes_store(sums + at + 3 * FULL, s3, FULL)
-    return lanes_sum((s0 * s0 - q0) + (s1 * s1 - q1) + (s2 * s2 + s3 * s3))
+    return lanes_sum(p0 + p1)
 
 
 cdef inline float _pairs2(
     const Factors* f, Py_ssize_t at, const int32_t* keys, const float* x, Py_ssize_t n, float* sums
 ) noexcept nogil:
-    cdef lanes s0 = lanes_zero(), s1 = lanes_zero(), q0 = lanes_zero(), q1 = lanes_zero(), t0, t1
+    cdef lanes s0 = lanes_zero(), s1 = lanes_zero(), p0 = lanes_zero(), p1 = lanes_zero(), t0, t1
     cdef const float* v
     cdef Py_ssize_t j
     for j in range(n):
         v = f.V + keys[j] * f.V_stride + at
         t0 = x[j] * lanes_load(v, FULL)
         t1 = x[j] * lanes_load(v + FULL, FULL)
+        p0 = p0 + t0 * s0
+        p1 = p1 + t1 * s1
         s0 = s0 + t0
         s1 = s1 + t1
-        q0 = q0 + t0 * t0
-        q1 = q1 + t1 * t1
     if sums != NULL:
         lanes_store(sums + at, s0, FULL)
         lanes_store(sums + at + FULL, s1, FULL)
-    return lanes_sum((s0 * s0 - q0) + (s1 * s1 - q1))
+    return lanes_sum(p0 + p1)
 
 
 cdef inline float _pairs1(
     const Factors* f, Py_ssize_t at, int width, const int32_t* keys, const float* x, Py_ssize_t n, float* sums
 ) noexcept nogil:
-    cdef lanes s = lanes_zero(), q = lanes_zero(), t
+    cdef lanes s = lanes_zero(), p = lanes_zero(), t
     cdef Py_ssize_t j
     for j in range(n):
         t = x[j] * lanes_load(f.V + keys[j] * f.V_stride + at, width)
+        p = p + t * s
         s = s + t
-        q = q + t * t
     if sums != NULL:
         lanes_store(sums + at, s, FULL)
-    return lanes_sum(s * s - q)
+    return lanes_sum(p)
 
 
 cdef inline double _score(
     const Factors* f, double w0, const int32_t* keys, const float* x, Py_ssize_t n, Py_ssize_t known, float* sums
 ) noexcept nogil:
-    # w0 + sum_i w_i x_i + 1/2 sum_f (s_f^2 - sum_i v_if^2 x_i^2); keys[:known] may be read,
-    # so that parameters are asked for AHEAD keys before they are used, in this row or a later one
+    # w0 + sum_i w_i x_i + sum_{i<j} <v_i, v_j> x_i x_j; keys[:known] may be read, so that parameters
+    # are asked for AHEAD keys before they are used, in this row or a later one
     cdef Py_ssize_t at = 0, j
     cdef double linear = w0, pairs = 0
     for j in range(n):
@@ -256,7 +258,7 @@ cdef inline double _score(
         at += FULL
     if f.k - at > 0:
         pairs += _pairs1(f, at, <int> (f.k - at), keys, x, n, sums)
-    return linear + 0.5 * pairs
+    return linear + pairs
 
 
 cdef inline double _sigmoid(double z) noexcept nogil:

@@ -182,6 +182,15 @@ def test_known_scores(kernels):
     assert scores == pytest.approx([1, 1 / (1 + np.exp(-0.5))])
 
 
+def test_a_large_value_alone_in_its_row_has_no_pair(kernels):
+    """s_f^2 and the squares taken off it would round differently, by hundreds here."""
+    w, V = np.array([0.5, 0.25], np.float32), np.full((2, 20), 0.3, np.float32)
+    scores = np.empty(2, np.float32)
+    indptr, indices = np.array([0, 1, 3], np.int64), np.array([0, 0, 1], np.int32)
+    kernels.predict_sparse(indptr, indices, np.array([1e5, 1e5, 1e-3], np.float32), 0, w, V, scores, False, 1)
+    assert scores == pytest.approx([5e4, 5e4 + 0.25e-3 + 20 * 0.09 * 1e5 * 1e-3], rel=1e-6)
+
+
 @given(batch=sparse_batches(max_rows=30), feature_dim=st.sampled_from([40, 2**11, 2**12, 2**22 + 1, 2**31 - 1]))
 def test_grouping_lists_each_features_rows_in_order(batch, feature_dim):
     spread = (feature_dim - 1) // 39
