@@ -10,6 +10,9 @@ PYTHON ?= python3
 IMAGE ?= factorization-machines
 PYTEST_ARGS ?=
 SOAK_SECONDS ?= 600
+FUZZ_SECONDS ?= 60
+FUZZ_ARGS ?=
+CLANG ?= clang
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -86,14 +89,42 @@ test-asan: $(VENV)/.installed  ## build the extensions with address and undefine
 soak: $(VENV)/.built  ## load a server for SOAK_SECONDS (600) while workers die and models come and go
 	$(BIN)/python -m tests.soak.soak --seconds $(SOAK_SECONDS)
 
-.venvs/sdk/.installed:
-	$(PYTHON) -m venv .venvs/sdk
-	.venvs/sdk/bin/python -m pip install --quiet --disable-pip-version-check 'sagemaker<3' scipy
+# The decoders under libFuzzer (of the atheris package) and the address sanitizer. They are compiled a
+# second time, by clang, into a folder of their own; the sanitizer itself is preloaded.
+FUZZ := build/fuzz
+FUZZ_CYTHON := -3 -X boundscheck=False,wraparound=False,cdivision=True,initializedcheck=False,binding=True
+FUZZ_CLANG := -c -fPIC -g -O1 -fno-omit-frame-pointer -fsanitize=address,fuzzer-no-link -Wno-everything
+FUZZ_MODULES := fm_core.formats._decode fm_core.formats._encode fm_core.formats._instances tests.fuzz._core
+
+.venvs/fuzz/.installed: tests/fuzz/requirements.txt constraints.txt | $(VENV)/.created
+	$(BIN)/python -m venv .venvs/fuzz
+	.venvs/fuzz/bin/python -m pip --quiet --disable-pip-version-check install \
+	    --constraint constraints.txt --requirement tests/fuzz/requirements.txt
 	@touch $@
 
+$(FUZZ)/fm_core.formats._decode.so: fm_core/formats/_decode.pyx
+$(FUZZ)/fm_core.formats._encode.so: fm_core/formats/_encode.pyx
+$(FUZZ)/fm_core.formats._instances.so: fm_core/formats/_instances.pyx
+$(FUZZ)/tests.fuzz._core.so: tests/fuzz/_core.pyx fm_core/formats/_decode.pyx
+$(FUZZ_MODULES:%=$(FUZZ)/%.so): $(FUZZ)/%.so: | $(VENV)/.created
+	@command -v $(CLANG) >/dev/null || { echo "make fuzz needs clang: apt-get install clang, or set CLANG"; exit 1; }
+	@mkdir -p $(FUZZ)
+	$(BIN)/cython $(FUZZ_CYTHON) $< -o $(FUZZ)/$*.c
+	$(CLANG) $(FUZZ_CLANG) -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+	    $(FUZZ)/$*.c -o $(FUZZ)/$*.o
+	$(CLANG) -shared $(FUZZ)/$*.o -o $@
+
+.PHONY: fuzz
+fuzz: .venvs/fuzz/.installed $(FUZZ_MODULES:%=$(FUZZ)/%.so)  ## search for bytes that break a decoder, FUZZ_SECONDS (60) for each
+	.venvs/fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
+
+.PHONY: test-mxnet
+test-mxnet: $(VENV)/.built .venvs/mxnet/.installed  ## compare with MXNet, the built-in's engine
+	$(BIN)/python -m pytest tests/mxnet $(PYTEST_ARGS)
+
 .PHONY: test-sdk
-test-sdk: $(VENV)/.built .venvs/sdk/.installed  ## ask a server with the SageMaker SDK's own clients (version 2)
-	FM_SDK_PYTHON=$(CURDIR)/.venvs/sdk/bin/python $(BIN)/python -m pytest tests/contract/test_serve_sdk.py $(PYTEST_ARGS)
+test-sdk: $(VENV)/.built .venvs/sdk/.installed  ## train on and answer what the SageMaker SDK (version 2) writes
+	FM_SDK_PYTHON=$(CURDIR)/.venvs/sdk/bin/python $(BIN)/python -m pytest tests/sdk tests/contract/test_serve_sdk.py $(PYTEST_ARGS)
 
 # --- use -------------------------------------------------------------------------------------
 
@@ -122,8 +153,9 @@ bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what ea
 	for benchmark in train pipeline decode predict serving quality; do $(BIN)/python benchmarks/$$benchmark.py; done
 
 .venvs/mxnet/.installed: tests/mxnet/requirements.txt
+.venvs/sdk/.installed: tests/sdk/requirements.txt
 .venvs/torch/.installed: benchmarks/requirements-torch.txt
-.venvs/mxnet/.installed .venvs/torch/.installed:
+.venvs/mxnet/.installed .venvs/sdk/.installed .venvs/torch/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@

@@ -654,6 +654,8 @@ cdef class Decoder:
             raise ValueError(f"feature_dim is {feature_dim}, expected 1 to 2**31, since keys are stored as int32")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
+        if dense_as_sparse and is_dense is not False:
+            raise ValueError(f"is_dense is {is_dense}, expected False with dense_as_sparse")
         self._labels_wanted = {"none": NO_LABELS, "real": REAL_LABELS, "binary": BINARY_LABELS}[labels]
         self._kind = UNKNOWN if is_dense is None else DENSE if is_dense else SPARSE
         self._dense_as_sparse = dense_as_sparse

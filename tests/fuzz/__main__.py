@@ -1,0 +1,116 @@
+"""Search for inputs that break a target, guided by coverage, under the address sanitizer.
+
+    python -m tests.fuzz [TARGET ...] [--seconds 60]
+
+`make fuzz` builds the decoders for it and calls it. Each target runs in a process of its own, from
+its seeds and what earlier searches have found interesting (build/fuzz/corpus). An input that breaks
+it is kept as tests/golden/findings/TARGET/..., which the ordinary tests replay; commit it with the
+repair. Arguments behind `--` go to libFuzzer.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import atheris
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = ROOT / "build" / "fuzz"
+
+#: The compiled decoder without the Python around it; its inputs are those of `records`.
+CORE = "core"
+#: An input takes microseconds; memory far above that of the process itself is a finding.
+LIMITS = ["-timeout=10", "-rss_limit_mb=1024", "-malloc_limit_mb=256", "-max_len=2048", "-len_control=0"]
+
+
+class Sanitized:
+    """Finds a compiled module in build/fuzz, so that the checkout's own builds stay as they are."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        file = BUILT / f"{name}.so"
+        return importlib.util.spec_from_file_location(name, file) if file.exists() else None
+
+
+def search(target: str, corpus: Path, options: list[str]) -> None:
+    """Run libFuzzer in this process; does not return."""
+    sys.meta_path.insert(0, Sanitized)
+    with atheris.instrument_imports(include=["fm_core.formats", "container.serving.codecs"]):
+        from tests.fuzz.targets import TARGETS
+    for name in ("_decode", "_encode", "_instances"):
+        file = sys.modules[f"fm_core.formats.{name}"].__file__
+        if Path(file).parent != BUILT:
+            raise RuntimeError(f"{file} has no sanitizer")
+        from tests.fuzz._core import core
+    run = core if target == CORE else TARGETS[target]
+    atheris.Setup([sys.argv[0], *LIMITS, *options, str(corpus)], run)
+    atheris.Fuzz()
+
+
+def watched(target: str, seconds: int, options: list[str]) -> tuple[int, bool]:
+    """Search in a child process; the number of executions, and whether it ended well."""
+    from tests.fuzz.targets import FINDINGS, seeds
+
+    corpus, found = BUILT / "corpus" / target, BUILT / "found"
+    corpus.mkdir(parents=True, exist_ok=True)
+    found.mkdir(exist_ok=True)
+    kept_as = "records" if target == CORE else target
+    for data in seeds(kept_as):
+        (corpus / hashlib.sha1(data).hexdigest()).write_bytes(data)
+    command = [sys.executable, "-m", "tests.fuzz", target, "--inside", "--", f"-max_total_time={seconds}",
+               f"-artifact_prefix={found}/{target}-", "-print_final_stats=1", *options]  # fmt: skip
+    sanitizer = Path(atheris.path()) / "asan_with_fuzzer.so"
+    # Python keeps what it has allocated for good, so leaks are not looked for. numpy has room for
+    # any size malloc grants; a size that it does not grant is a MemoryError, not an abort.
+    settings = "detect_leaks=0:allocator_may_return_null=1:handle_abort=1"
+    environment = os.environ | {"LD_PRELOAD": str(sanitizer), "ASAN_OPTIONS": settings, "PYTHONMALLOC": "malloc"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True,
+                          errors="replace") as child:  # fmt: skip
+        assert child.stderr is not None
+        lines = []
+        for line in child.stderr:
+            if not line.startswith(("#", "INFO")) or "DONE" in line:
+                lines.append(line)
+    log = "".join(lines)
+    counted = re.findall(r"stat::number_of_executed_units: (\d+)|Done (\d+) runs", log)
+    if child.returncode:
+        print(log)
+        for path in found.glob(f"{target}-*"):
+            kept = FINDINGS / kept_as / path.name.removeprefix(f"{target}-")
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(kept)
+            print(f"kept as {kept.relative_to(ROOT)}")
+    return max((int(number) for pair in counted for number in pair if number), default=0), child.returncode == 0
+
+
+def main() -> int:
+    """Read the command line; 1 if a target was broken."""
+    words = sys.argv[1:]
+    cut = words.index("--") if "--" in words else len(words)
+    options = words[cut + 1 :]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: all of them")
+    parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(words[:cut])
+    if arguments.inside:
+        search(arguments.targets[0], BUILT / "corpus" / arguments.targets[0], options)
+    from tests.fuzz.targets import TARGETS
+
+    total, sound = 0, True
+    for target in arguments.targets or (CORE, *TARGETS):
+        executions, ended_well = watched(target, arguments.seconds, options)
+        print(f"{target:22} {executions:>12,} executions, {'no finding' if ended_well else 'A FINDING'}", flush=True)
+        total += executions
+        sound &= ended_well
+    print(f"{'all':22} {total:>12,} executions")
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

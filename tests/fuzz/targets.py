@@ -1,0 +1,169 @@
+"""What is fuzzed: each target takes any bytes and raises nothing, or the decoder behind it is wrong.
+
+A decoder gives rows that keep what `Batch` promises, or refuses with a `DataError` of one
+line. The last byte of an input says how the rest is offered (labels, width, cuts into
+chunks), so that the other bytes can be those of a golden file. The ordinary tests replay
+the seeds and the findings; `python -m tests.fuzz` looks for new ones.
+"""
+
+import gzip
+import struct
+from pathlib import Path
+
+from container.serving.codecs import DECODERS, Rows
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+from fm_core.formats import Source, decode_rows, decompressed, read_batches, unwrap
+from fm_core.formats.recordio import frame
+from tests.fm_core.formats import twins
+
+__all__ = ["FINDINGS", "TARGETS", "seeds"]
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+FINDINGS = GOLDEN / "findings"
+
+LABELS = ("none", "real", "binary", "real")
+WIDTHS = (10, 300)
+
+
+def records(data: bytes) -> None:
+    """Framed records into batches, cut into chunks, with a bad record skipped."""
+    body, labels, width, cut = _offered(data)
+    chunks = _cut(body, cut)
+    kind = (None, None, False, True)[cut & 3]
+    try:
+        for batch in read_batches(
+            [Source("source", chunks)], feature_dim=width, batch_size=3, labels=labels, is_dense=kind, max_bad_records=1
+        ):
+            _check(batch, width)
+    except DataError as error:
+        _check_sentence(error)
+
+
+def twin_readers(data: bytes) -> None:
+    """The compiled reader finds what the plain one, its specification, does."""
+    body, labels, width, cut = _offered(data)
+    expected = twins.plain([body], width, labels)
+    outcome = twins.compiled(_cut(body, cut), width, labels, batch_size=1)
+    assert repr(outcome) == repr(expected), f"{outcome} differs from {expected}"
+
+
+def request(data: bytes) -> None:
+    """The records of a request, whose rows have names."""
+    body, _, width, _ = _offered(data)
+    try:
+        batch, uids, metadatas = decode_rows(body, feature_dim=width)
+    except DataError as error:
+        _check_sentence(error)
+        return
+    _check(batch, width)
+    assert len(uids) == len(metadatas) == batch.n_rows
+
+
+def streams(data: bytes) -> None:
+    """Compressed and wrapped streams: what comes out, or that nothing does, does not depend on the cuts."""
+    body, _, _, cut = _offered(data)
+    assert _came_out([body]) == _came_out(_cut(body, cut))
+
+
+def _came_out(chunks: list[bytes]) -> bytes | None:
+    try:
+        return b"".join(unwrap(decompressed(iter(chunks), "source", 1 << 12)))
+    except DataError as error:
+        _check_sentence(error)
+        return None
+
+
+def _served(media_type: str):
+    decode = DECODERS[media_type]
+
+    def target(data: bytes) -> None:
+        body, _, width, _ = _offered(data)
+        try:
+            found = decode(body, width)
+        except DataError as error:
+            _check_sentence(error)
+            return
+        if isinstance(found, Rows):
+            _check(found.batch, width)
+            return
+        for ranking in found:
+            _check(ranking.context, width)
+            _check(ranking.candidates, width)
+            assert ranking.context.n_rows == 1
+            assert ranking.top_k is None or ranking.top_k > 0
+
+    target.__doc__ = f"The body of a request of {media_type}, as `serve` reads it."
+    return target
+
+
+#: name: what takes the bytes. Of the media types the name is what follows the slash.
+TARGETS = {
+    "records": records,
+    "twins": twin_readers,
+    "request": request,
+    "streams": streams,
+} | {name.partition("/")[2]: _served(name) for name in DECODERS}
+
+
+def _offered(data: bytes) -> tuple[bytes, str, int, int]:
+    how = data[-1] if data else 0
+    return data[:-1], LABELS[how & 3], WIDTHS[how >> 2 & 1], how >> 3
+
+
+def _cut(body: bytes, cut: int) -> list[bytes]:
+    """Whole, or in pieces of `cut` bytes."""
+    return [body[at : at + cut] for at in range(0, len(body), cut)] if cut else [body]
+
+
+def _check(batch: Batch, width: int) -> None:
+    assert batch.feature_dim == width
+    Batch(width, batch.values, batch.indptr, batch.indices, batch.labels)  # checks what `trusted` did not
+
+
+def _check_sentence(error: DataError) -> None:
+    text = str(error)
+    assert text, "an empty sentence"
+    assert "\n" not in text, f"a sentence of several lines: {text!r}"
+    assert len(text) <= 1000, f"a sentence of {len(text)} characters: {text[:100]!r}..."
+
+
+# --- where the search begins ---------------------------------------------------------------------
+
+TEXTS = {
+    "json": [
+        b'{"instances":[{"features":[1,0,0,2.5,0,0,0,0,0,-1e3]}]}',
+        b'{"instances":[{"data":{"features":{"keys":[3,1,3],"shape":[10],"values":[1,2,0.5]}}}],"configuration":{}}',
+        b'{"instances":[{"data":{"features":{"values":[0,1,2,3,4,5,6,7,8,9]}}}]}',
+        b'{"instances":[{"keys":[],"values":[],"shape":[10]},{"features":{"keys":[9],"values":[1e39]}}]}',
+        b'{"instances":[{"context":{"keys":[1],"values":[1]},"candidates":[{"keys":[2],"values":[1]}],"top_k":1}]}',
+        b'{"instances":[{"keys":[18446744073709551616,-1,true,null],"values":["1",NaN,[],{}]}]}',
+    ],
+    "jsonlines": [
+        b'{"features":[1,0,0,2.5,0,0,0,0,0,-1e3]}\n\n{"keys":[3],"values":[1]}\n',
+        b'{"context":{"keys":[1],"values":[1]},"candidates":[]}\n{"context":{},"candidates":{},"top_k":0}',
+    ],
+    "csv": [
+        b"1,0,0,2.5,0,0,0,0,0,-1e3\r\n\n1,2,3,4,5,6,7,8,9,10\n",
+        b"nan,inf,-1e39,0x10,1_0, 1 ,'1',#,1e,+.5",
+        b"1,2\n1,2,3",
+    ],
+    "libsvm": [
+        b"1 0:1 3:0.5 # comment\n\n-1 9:1 2:3\n",
+        b"0:1 0:1e38 0:3e38\n+1 10:1\n",
+        b"qid:1 1:2 99999999999999999999:1 1_0:1 -1:1 :: 1:nan",
+    ],
+}
+
+
+def seeds(target: str) -> list[bytes]:
+    """Inputs to begin with: the golden records, or texts, each offered in several ways."""
+    golden = [path.read_bytes() for path in sorted((GOLDEN / "records").glob("*/*.rec"))]
+    bodies = TEXTS.get(target, golden)
+    if target == "streams":
+        whole = b"".join(golden[:3])
+        bodies = [*golden, frame(whole), frame(whole) + frame(whole), gzip.compress(whole, mtime=0),
+                  gzip.compress(frame(whole), mtime=0) + b"\0" * 5 + gzip.compress(whole, 0, mtime=0),
+                  gzip.compress(bytes(1 << 15), mtime=0), gzip.compress(whole, mtime=0)[:-9],
+                  struct.pack("<II", 0xCED7230A, 1 << 29) + frame(b"")]  # fmt: skip
+    return [body + bytes([how]) for body in bodies for how in (1, 2 | 7 << 3)]
