@@ -137,7 +137,7 @@ def test_the_largest_feature_dim_is_what_int32_keys_allow():
 @pytest.mark.parametrize("is_dense", [None, True])
 def test_only_who_expects_sparse_rows_may_have_dense_ones_made_sparse(is_dense):
     with pytest.raises(ValueError, match=f"is_dense is {is_dense}, expected False with dense_as_sparse"):
-        Decoder(feature_dim=10, batch_size=1, labels="none", is_dense=is_dense, dense_as_sparse=True)
+        decoder(is_dense=is_dense, dense_as_sparse=True)
 
 
 def test_a_chunk_is_let_go_when_it_is_done():
