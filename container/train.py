@@ -82,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         _fail(paths, error)
         return 1
+    finally:
+        stop.ignore_more()
     return 0
 
 

@@ -74,6 +74,11 @@ class Checkpointer:
     temporary_suffix : str
         What the name of an unfinished file ends with.
 
+    Attributes
+    ----------
+    pauses : list of float
+        Seconds that training was held up: by the first copy, then by each checkpoint.
+
     Raises
     ------
     CheckpointError
@@ -176,9 +181,11 @@ class Checkpointer:
             self._all_changed = self._all_changed_ever = True
         elif resumed is not None:
             self._marks[resumed.changed] = 3  # the copy's state does not have these rows yet
+        started = time.monotonic()
         if self._has_copy:
             self._copy = _Copy(solver.params.copy(), np.zeros_like(solver.state))
         self._last = time.monotonic()
+        self.pauses.append(self._last - started)
 
     def mark(self, features: NDArray[np.int32] | None) -> None:
         """Note which rows a batch has changed; None: all of them."""

@@ -1,11 +1,14 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 from container.stopping import Interrupted, StopRequest
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -17,6 +20,17 @@ def stop():
     for number, handler in kept.items():
         signal.signal(number, handler)
     request.close()
+
+
+def test_at_the_end_signals_are_no_longer_heard():
+    code = (
+        "import os, signal, atexit; from container.stopping import StopRequest\n"
+        "stop = StopRequest(); stop.install(); stop.ignore_more()\n"
+        "class Late:\n"
+        "    def __del__(self, kill=os.kill, me=os.getpid(), number=signal.SIGTERM): kill(me, number)\n"
+        "import sys; sys.late = Late()\n"  # goes when Python has given up its own handlers
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
