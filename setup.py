@@ -22,6 +22,7 @@ EXTENSIONS = {
     "fm_core.formats._decode": (["-O3"], []),
     "fm_core.formats._encode": (["-O3"], []),
     "fm_core.formats._instances": (["-O3"], []),
+    "fm_core.formats._text": (["-O3"], []),
     "fm_core.kernels._changes": (["-O3"], []),
     "fm_core.kernels._group": (["-O3"], []),
     "fm_core.kernels._pairs": (["-O3", *MATH], []),

@@ -1,14 +1,79 @@
-"""Convert data files to RecordIO-protobuf, which training reads, and back."""
+"""Convert data files to RecordIO-protobuf, which training reads, and back.
+
+The format of a file is told by its name: .recordio .libsvm .libfm .csv .tsv .parquet .arrow
+.npz, each text format and recordio with .gz too. Columns of tables (csv, tsv, parquet,
+arrow) become features by a schema, which is written to schema.json beside the output; with
+--schema it encodes new rows in the same way. A column is called by its name, or by its
+number from 0. Columns of which nothing is said are numeric if they hold numbers, else
+categorical.
+
+  fm convert ratings.csv ratings.recordio --label rating --categorical user,item
+  fm convert new.csv new.recordio --schema schema.json --unseen ignore
+  fm convert train.libsvm train.recordio --split 0.8 --shards 4
+  fm convert train.recordio train.csv.gz
+"""
 
 import argparse
+from pathlib import Path
+
+from fm_core.cli.arguments import add_input_arguments, input_options
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm convert``."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="files to read, and the file to write")
+    parser.add_argument("inputs", nargs="+", metavar="IN", type=Path, help="files to read, all of one format")
+    parser.add_argument("output", metavar="OUT", type=Path, help="file to write")
+    add_input_arguments(parser)
+    group = parser.add_argument_group("what is written")
+    group.add_argument("--to", metavar="FORMAT", choices=_WRITTEN, help="format of OUT, whatever its name")
+    group.add_argument("--shards", metavar="N", type=_positive, default=1, help="deal the rows out to N files")
+    group.add_argument("--split", metavar="SHARE", type=_share, help="write .train and .test, this share to the first")
+    group.add_argument("--seed", metavar="N", type=int, default=0, help="decides which rows go where (default 0)")
+    group.add_argument("--threshold", metavar="X", type=float, help="make labels 1 from X on and 0 below")
+    group.add_argument("--schema-out", metavar="FILE", type=Path, help="where the schema goes (schema.json beside OUT)")
+    group.add_argument("--quiet", action="store_true", help="print neither progress nor what was written")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Convert."""
+    """Convert, and say what was written."""
+    from fm_core.formats.conversion import Conversion, convert
+
+    conversion = Conversion(
+        to=arguments.to,
+        shards=arguments.shards,
+        split=arguments.split,
+        seed=arguments.seed,
+        threshold=arguments.threshold,
+        first_key=arguments.first_id,
+        schema_path=arguments.schema_out,
+    )
+    options = input_options(arguments, needs_label=True)
+    written, feature_dim, schema = convert(
+        arguments.inputs, arguments.output, conversion, arguments.from_format, options
+    )
+    if arguments.quiet:
+        return
+    for file in written:
+        print(f"{file.path}: {file.n_rows} rows, {file.n_bytes} bytes")
+    print(f"feature_dim is {feature_dim}")
+    if schema is not None and arguments.schema is None:
+        print(f"{arguments.schema_out or arguments.output.with_name('schema.json')}: {len(schema.columns)} columns")
+
+
+_WRITTEN = ("recordio", "libsvm", "libfm", "csv", "tsv", "npz")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 0 < number <= 10000:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 10000")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return number

@@ -1,0 +1,179 @@
+"""The arguments of every sub-command that reads rows, and the progress bar."""
+
+import argparse
+import contextlib
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fm_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fm_core.formats.inputs import Options
+
+__all__ = ["add_input_arguments", "input_options", "progress_bar"]
+
+_READ = ("recordio", "libsvm", "libfm", "csv", "tsv", "parquet", "arrow", "npz")
+_TABLES = ("csv", "tsv", "parquet", "arrow")
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what says how files of rows are read."""
+    group = parser.add_argument_group("what is read")
+    group.add_argument(
+        "--from", metavar="FORMAT", dest="from_format", choices=_READ, help="format of IN, whatever its name"
+    )
+    group.add_argument("--feature-dim", metavar="N", type=int, help="how many features there are, if that is known")
+    group.add_argument(
+        "--first-id", metavar="N", type=int, choices=(0, 1), default=0,
+        help="id of the first feature in libsvm and libFM text, 0 or 1 (default 0)",
+    )  # fmt: skip
+    group.add_argument("--schema", metavar="FILE", type=Path, help="schema.json by which columns are encoded")
+    group.add_argument(
+        "--unseen", choices=("error", "ignore"), default="error", help="what to do with categories not in the schema"
+    )
+    group = parser.add_argument_group("columns of tables, where there is no schema yet")
+    group.add_argument("--label", metavar="COLUMN", help="the column to learn")
+    group.add_argument("--no-label", action="store_true", help="there is none")
+    for name, text in {
+        "categorical": "columns whose every text is a feature",
+        "numeric": "columns that hold numbers",
+        "ignore": "columns to leave out",
+    }.items():
+        group.add_argument(f"--{name}", metavar="A,B", type=_list, action="extend", default=[], help=text)
+    group.add_argument(
+        "--hashed", metavar="A:N", action="append", default=[], help="a column whose texts are hashed to N features"
+    )
+    group.add_argument(
+        "--several",
+        metavar="A:SEP",
+        action="append",
+        default=[],
+        help="a column with several ids in a cell, between SEP",
+    )
+    group.add_argument("--sparse", action="store_true", help="sparse rows, even if every column is numeric")
+    group.add_argument(
+        "--missing", choices=("error", "zero"), default="error", help="what an empty cell of a numeric column is"
+    )
+    group = parser.add_argument_group("csv and tsv")
+    header = group.add_mutually_exclusive_group()
+    header.add_argument("--header", action="store_true", default=None, help="the first line names the columns")
+    header.add_argument(
+        "--no-header", dest="header", action="store_false",
+        help="it does not (default: it does if a cell of it is no number)",
+    )  # fmt: skip
+    group.add_argument("--delimiter", metavar="C", help="what separates cells")
+
+
+def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -> "Options":
+    """Make options of parsed arguments.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+    needs_label : bool
+        Whether a table without a schema must have its label named, or be said to have none.
+
+    Raises
+    ------
+    ConfigError
+        Arguments contradict each other, or one is no option.
+    """
+    from fm_core.formats.inputs import Options, format_of
+    from fm_core.formats.tables import TablePlan, TableSchema
+
+    if arguments.delimiter is not None and (len(arguments.delimiter) != 1 or not arguments.delimiter.isascii()):
+        raise ConfigError(f"--delimiter is {arguments.delimiter!r}, expected one ASCII character")
+    if arguments.label is not None and arguments.no_label:
+        raise ConfigError("--label and --no-label are both there, expected one of them")
+    schema = None
+    if arguments.schema is not None:
+        schema = TableSchema.load(arguments.schema)
+        for name in ("label", "categorical", "numeric", "ignore", "hashed", "several", "sparse"):
+            if getattr(arguments, name):
+                raise ConfigError(
+                    f"--{name} and --schema are both there, expected one: the schema says what columns are"
+                )
+    elif (
+        needs_label
+        and arguments.label is None
+        and not arguments.no_label
+        and (arguments.from_format or format_of(arguments.inputs[0])) in _TABLES
+    ):
+        raise ConfigError("nothing says which column is the label: name it with --label, or say --no-label")
+    labels = "optional"
+    if arguments.no_label:
+        labels = "none"
+    elif arguments.label is not None:
+        labels = "real"
+    return Options(
+        feature_dim=arguments.feature_dim,
+        first_key=arguments.first_id,
+        labels=labels,
+        plan=TablePlan(
+            label=arguments.label,
+            categorical=arguments.categorical,
+            numeric=arguments.numeric,
+            ignored=arguments.ignore,
+            hashed={name: _count(name, text) for name, text in map(_pair("--hashed"), arguments.hashed)},
+            several=dict(map(_pair("--several"), arguments.several)),
+            sparse=arguments.sparse,
+            missing=arguments.missing,
+        ),
+        schema=schema,
+        unseen=arguments.unseen,
+        header=arguments.header,
+        delimiter=arguments.delimiter,
+        progress=progress_bar(not getattr(arguments, "quiet", False)),
+    )
+
+
+def progress_bar(wanted: bool = True) -> Any:
+    """Give what shows progress: a bar on a terminal, if tqdm is installed, else nothing.
+
+    Returns
+    -------
+    progress : callable
+        ``progress(what, total)`` is a context manager whose value has ``update(n)``; see
+        fm_core.formats.inputs.Options.
+    """
+
+    def progress(what: str, total: int) -> AbstractContextManager[Any]:
+        if wanted and sys.stderr.isatty():
+            with contextlib.suppress(ImportError):
+                from tqdm import tqdm
+
+                bar: AbstractContextManager[Any] = tqdm(
+                    desc=what, total=total, unit="B", unit_scale=True, leave=False, file=sys.stderr
+                )
+                return bar
+        return contextlib.nullcontext(_Silent())
+
+    return progress
+
+
+class _Silent:
+    def update(self, n: int) -> None:
+        """Show nothing."""
+
+
+def _list(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _pair(option: str) -> Any:
+    def split(text: str) -> tuple[str, str]:
+        # The separator itself may be a colon.
+        name, colon, value = text.partition(":")
+        if not (name and colon and value):
+            raise ConfigError(f"{option} is {text!r}, expected a column, a colon and what belongs to it")
+        return name, value
+
+    return split
+
+
+def _count(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text) > 0):
+        raise ConfigError(f"--hashed {name}:{text} does not end with a number of features, expected 1 or more")
+    return int(text)
