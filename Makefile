@@ -10,6 +10,7 @@ PYTHON ?= python3
 IMAGE ?= factorization-machines
 PYTEST_ARGS ?=
 SOAK_SECONDS ?= 600
+CRASH_RUNS ?= 200
 FUZZ_SECONDS ?= 60
 FUZZ_ARGS ?=
 CLANG ?= clang
@@ -84,6 +85,10 @@ test-asan: $(VENV)/.installed  ## build the extensions with address and undefine
 	cd $(ASAN) && LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 	    UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc $(CURDIR)/$(BIN)/python -m pytest \
 	    -p no:cacheprovider -p no:faulthandler -k 'not references_gradient' tests/fm_core/kernels tests/fm_core/formats $(PYTEST_ARGS)
+
+.PHONY: crash-test
+crash-test: $(VENV)/.built  ## kill CRASH_RUNS (200) trainings at random moments, resume them, compare their models
+	$(BIN)/python -m tests.crash.crash --runs $(CRASH_RUNS)
 
 .PHONY: soak
 soak: $(VENV)/.built  ## load a server for SOAK_SECONDS (600) while workers die and models come and go

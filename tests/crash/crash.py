@@ -185,7 +185,7 @@ class Crashed:
                 time.sleep(self.dice.uniform(0, 0.08))
             else:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(self.dice.uniform(0.3, 1.1) * self.seconds)
+                    process.wait(self.dice.uniform(0.3, 1.0) * self.seconds)
             asked = time.monotonic()
             for number in signals:
                 process.send_signal(number)
