@@ -6,7 +6,7 @@ added up. A row of n features has n (n - 1) / 2 pairs, so rows of very many are 
 """
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,6 +52,36 @@ class Explanation:
     def total(self) -> float:
         """All of it added up: the score, for a classifier before the logistic function."""
         return self.bias + float(self.linear.sum()) + float(self.interactions.sum())
+
+    def as_document(self, top: int) -> dict[str, Any]:
+        """Give the largest shares as JSON would have them.
+
+        Parameters
+        ----------
+        top : int
+            At most so many features, and so many pairs.
+
+        Returns
+        -------
+        document : dict
+            ``total``, ``bias``, ``features``, ``pairs``, and ``rest``: the sum of the `n_left_out`
+            shares that are not listed. Bias, listed shares and rest add up to the total.
+        """
+        n_left_out = max(len(self.features) - top, 0) + max(len(self.pairs) - top, 0)
+        return {
+            "total": self.total,
+            "bias": self.bias,
+            "features": [
+                {"feature": feature, "share": share}
+                for feature, share in zip(self.features[:top].tolist(), self.linear[:top].tolist(), strict=True)
+            ],
+            "pairs": [
+                {"features": pair, "share": share}
+                for pair, share in zip(self.pairs[:top].tolist(), self.interactions[:top].tolist(), strict=True)
+            ],
+            "rest": float(self.linear[top:].sum()) + float(self.interactions[top:].sum()),
+            "n_left_out": n_left_out,
+        }
 
 
 def explain(model: "Model", batch: Batch) -> list[Explanation]:

@@ -27,6 +27,10 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "convert": Command("fm_core.cli.convert", "convert data files to RecordIO-protobuf and back"),
+    "embeddings": Command("fm_core.cli.embeddings", "write the vectors of a model's features"),
+    "explain": Command("fm_core.cli.explain", "say which features and pairs made a score"),
+    "inspect": Command("fm_core.cli.inspect", "say what is in a model"),
+    "predict": Command("fm_core.cli.predict", "score the rows of a file"),
 }
 
 _INTERRUPTED = 130  # as a shell says of a process that SIGINT ended

@@ -1,0 +1,48 @@
+"""Write the vectors of a model's features: a matrix for NumPy, a table for Parquet, or TSV for the embedding projector.
+
+With one user feature and one item feature a row, the inner product of [v, w] of the item and
+[v, 1] of the user puts items in the order of their scores: fill an index for nearest
+neighbours by inner product with `--as items`, and ask it with `--as users`.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+from fm_core.artifact import load_model
+from fm_core.cli import names
+from fm_core.embeddings import KINDS, write_vectors
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``fm embeddings``."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
+    parser.add_argument("output", type=Path, metavar="FILE", help="ends in .npy, .parquet or .tsv")
+    parser.add_argument(
+        "--as", dest="kind", choices=list(KINDS), default="items",
+        help="items: [v, w] of each feature; users: [v, 1]; factors: v alone (items)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--features", type=_part, default=(0, None), metavar="FROM:TO",
+        help="these features only, such as 943:2625; FROM is the first, TO is not among them (all)",
+    )  # fmt: skip
+    names.add_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the file, or the two of TSV."""
+    model = load_model(arguments.model)
+    start, stop = arguments.features
+    features = range(start, model.feature_dim if stop is None else stop)
+    name_of = names.feature_names(arguments.names, model.feature_dim)
+    for path in write_vectors(arguments.output, model, arguments.kind, features, name_of):
+        print(path)
+
+
+def _part(text: str) -> tuple[int, int | None]:
+    if not re.fullmatch("[0-9]{0,10}:[0-9]{0,10}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 943:2625")
+    first, last = text.split(":")
+    return int(first or 0), int(last) if last else None

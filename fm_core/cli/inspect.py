@@ -1,0 +1,93 @@
+"""Say what is in a model: sizes, hyperparameters, norms, and the features that count most."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from fm_core.artifact import load_model, read_meta
+from fm_core.cli import names
+from fm_core.configuration import to_text
+from fm_core.hyperparameters import parameters
+from fm_core.inspection import factor_norms, largest, summarise
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``fm inspect``."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
+    parser.add_argument("--top", type=int, default=10, metavar="N", help="features to list (10)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    names.add_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print it."""
+    facts = _facts(arguments)
+    print(json.dumps(facts, indent=2, ensure_ascii=False) if arguments.json else _text(facts))
+
+
+def _facts(arguments: argparse.Namespace) -> dict[str, Any]:
+    model = load_model(arguments.model)
+    name_of = names.feature_names(arguments.names, model.feature_dim)
+    norms = factor_norms(model)
+
+    def listed(values: Any) -> list[dict[str, Any]]:
+        return [
+            {"feature": int(i), "name": name_of(int(i)), "w": float(model.w[i]), "v_norm": float(norms[i])}
+            for i in largest(values, max(arguments.top, 0))
+        ]
+
+    return {
+        "model": str(arguments.model),
+        "predictor_type": model.predictor_type,
+        "feature_dim": model.feature_dim,
+        "num_factors": model.num_factors,
+        **dataclasses.asdict(summarise(model)),
+        "hyperparameters": read_meta(arguments.model)["training_parameters"],
+        "largest_weights": listed(model.w),
+        "largest_factors": listed(norms),
+    }
+
+
+def _text(facts: dict[str, Any]) -> str:
+    least, first, median, third, greatest = facts["v_norm_quantiles"]
+    n = facts["n_parameters"]
+    lines = [
+        facts["model"],
+        f"  {facts['predictor_type']}, {facts['feature_dim']:,} features, {facts['num_factors']} factors",
+        f"  {n:,} parameters, {_bytes(4 * n)} as float32",
+        "",
+        f"  w0       {facts['w0']:.6g}",
+        f"  w        norm {facts['w_norm']:.4g}, from {facts['w_range'][0]:.4g} to {facts['w_range'][1]:.4g}",
+        f"  V        norm {facts['v_norm']:.4g}",
+        f"  |v_i|    least {least:.4g}, quartiles {first:.4g}, {median:.4g}, {third:.4g}, greatest {greatest:.4g}",
+    ]
+    if facts["n_idle"]:
+        lines.append(f"  features all of whose parameters are 0: {facts['n_idle']:,}")
+    lines += ["", "hyperparameters other than their defaults"]
+    lines += [f"  {name:<24} {value}" for name, value in _changed(facts["hyperparameters"])] or ["  none"]
+    for title, key in (("largest linear weights w", "largest_weights"), ("longest factors v", "largest_factors")):
+        if facts[key]:
+            lines += ["", f"{title}", f"  {'feature':>10} {'w':>11} {'|v|':>11}  name"]
+            lines += [f"  {f['feature']:>10} {f['w']:>11.4g} {f['v_norm']:>11.4g}  {f['name']}" for f in facts[key]]
+    return "\n".join(lines)
+
+
+def _changed(stored: dict[str, Any]) -> list[tuple[str, Any]]:
+    defaults = {name: to_text(parameter.default) for name, parameter in parameters().items()}
+    shown_above = ("predictor_type", "feature_dim", "num_factors")
+    return [
+        (name, value) for name, value in sorted(stored.items())
+        if value != defaults.get(name) and name not in shown_above
+    ]  # fmt: skip
+
+
+def _bytes(n: float) -> str:
+    for unit in ("bytes", "KB", "MB"):
+        if n < 1000:
+            return f"{n:.4g} {unit}"
+        n /= 1000
+    return f"{n:.4g} GB"
