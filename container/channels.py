@@ -1,4 +1,4 @@
-"""A channel -> (epoch number -> its streams of framed records).
+"""A channel -> (epoch number -> its streams of records).
 
 File and FastFile: every file below the channel's folder, in the order S3 lists objects.
 Pipe: one FIFO for each pass, `<channel>_<n>`, which may not exist yet. What the bytes
@@ -16,15 +16,21 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from container.contract import RECORDIO_PROTOBUF, Channel
+from container.contract import CSV, LIBSVM, PARQUET, RECORDIO_PROTOBUF, Channel
 from container.stopping import StopRequest
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats import Source, decompressed, open_chunks, read_batches, unwrap
+from fm_core.formats.text_batches import read_csv_batches, read_libsvm_batches, read_parquet_batches
 
 __all__ = ["ChannelReader", "data_files", "fingerprint"]
 
 #: What reads each of contract.CONTENT_TYPES.
-READERS: dict[str, Callable[..., Iterator[Any]]] = {RECORDIO_PROTOBUF: read_batches}
+READERS: dict[str, Callable[..., Iterator[Any]]] = {
+    RECORDIO_PROTOBUF: read_batches,
+    LIBSVM: read_libsvm_batches,
+    CSV: read_csv_batches,
+    PARQUET: read_parquet_batches,
+}
 
 _CHUNK = 1 << 20
 #: How often a path is looked for; an open FIFO is waited for without a tick.

@@ -15,12 +15,27 @@ from typing import Any
 
 from fm_core.errors import ConfigError
 
-__all__ = ["CONTENT_TYPES", "MODEL", "RECORDIO_PROTOBUF", "Channel", "Paths", "TrainingJob", "read_job", "read_object"]
+__all__ = [
+    "CONTENT_TYPES",
+    "CSV",
+    "LIBSVM",
+    "MODEL",
+    "PARQUET",
+    "RECORDIO_PROTOBUF",
+    "Channel",
+    "Paths",
+    "TrainingJob",
+    "read_job",
+    "read_object",
+]
 
 RECORDIO_PROTOBUF = "application/x-recordio-protobuf"
+LIBSVM = "text/libsvm"
+CSV = "text/csv"
+PARQUET = "application/x-parquet"
 
-#: Content types a channel may have.
-CONTENT_TYPES = (RECORDIO_PROTOBUF,)
+#: Content types a channel may have; the built-in has the first only.
+CONTENT_TYPES = (RECORDIO_PROTOBUF, LIBSVM, CSV, PARQUET)
 
 #: The channel that holds the model to start from, and the only content type that it may have.
 MODEL = "model"
@@ -193,24 +208,40 @@ def _read_channels(paths: Paths) -> dict[str, Channel]:
         where = f"{path}: channel {name}"
         expected = _MODEL_TYPES if name == MODEL else CONTENT_TYPES
         declared = _text(description, "ContentType", where, expected[0])
-        content_type = declared.split(";")[0].strip().lower()
-        if content_type not in expected:
-            raise ConfigError(f"{where}: ContentType is {_short(declared)}, expected {' or '.join(expected)}, or none")
-        channels[name] = Channel(
+        channels[name] = channel = Channel(
             name=name,
             folder=paths.channel(name),
             mode=_one_of(_MODES, description, "TrainingInputMode", where),
-            content_type=content_type,
+            content_type=_content_type(declared, expected, where),
             distribution=_one_of(_DISTRIBUTIONS, description, "S3DistributionType", where),
             record_wrapper=_one_of(_WRAPPERS, description, "RecordWrapperType", where),
             compression=_one_of(_COMPRESSIONS, description, "CompressionType", where),
         )
-        if name == MODEL and channels[name].mode == "Pipe":
+        if name == MODEL and channel.mode == "Pipe":
             raise ConfigError(f"{where}: TrainingInputMode is Pipe, expected File or FastFile: it holds a model file")
+        if channel.content_type == PARQUET and channel.mode == "Pipe":
+            raise ConfigError(
+                f"{where}: TrainingInputMode is Pipe, expected File or FastFile: Parquet cannot be read as a stream"
+            )
+        if channel.record_wrapper != "None" and channel.content_type in CONTENT_TYPES[1:]:
+            raise ConfigError(
+                f"{where}: RecordWrapperType is {channel.record_wrapper}, expected None for {channel.content_type}"
+            )
     if "train" not in channels:
         has = f"only {', '.join(channels)}" if channels else "no channel at all"
         raise ConfigError(f"{path} has {has}, expected a channel named train: add it to the job's input data")
     return channels
+
+
+def _content_type(declared: str, expected: tuple[str, ...], where: str) -> str:
+    content_type, *parameters = (part.strip().lower() for part in declared.split(";"))
+    if content_type not in expected:
+        raise ConfigError(f"{where}: ContentType is {_short(declared)}, expected {' or '.join(expected)}, or none")
+    for parameter in parameters:
+        # Other algorithms of SageMaker take rows without labels, or with several, so.
+        if content_type == CSV and parameter.startswith("label_size") and parameter != "label_size=1":
+            raise ConfigError(f"{where}: ContentType is {_short(declared)}, expected label_size=1 or none")
+    return content_type
 
 
 def _read_hosts(paths: Paths) -> tuple[str, tuple[str, ...], str]:

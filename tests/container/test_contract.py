@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from container.channels import READERS
-from container.contract import CONTENT_TYPES, RECORDIO_PROTOBUF, Channel, Paths, read_job, read_object
+from container.contract import CONTENT_TYPES, PARQUET, RECORDIO_PROTOBUF, Channel, Paths, read_job, read_object
 from fm_core.errors import ConfigError
 
 
@@ -102,7 +102,10 @@ def test_every_content_type_has_a_reader():
         ({"train": {"S3DistributionType": 3}}, "channel train: S3DistributionType is a JSON number, expected text"),
         ({"train": {"RecordWrapperType": "recordio"}}, "RecordWrapperType is 'recordio', expected None or"),
         ({"train": {"CompressionType": "Zip"}}, "channel train: CompressionType is 'Zip', expected None or Gzip"),
-        ({"train": {"ContentType": "text/csv"}}, "ContentType is 'text/csv', expected " + RECORDIO_PROTOBUF),
+        ({"train": {"ContentType": "text/tsv"}}, "ContentType is 'text/tsv', expected " + RECORDIO_PROTOBUF),
+        ({"train": {"ContentType": "text/csv;label_size=0"}}, "'text/csv;label_size=0', expected label_size=1 or none"),
+        ({"train": {"ContentType": "text/csv", "RecordWrapperType": "RecordIO"}}, "expected None for text/csv"),
+        ({"train": {"ContentType": PARQUET, "TrainingInputMode": "Pipe"}}, "Parquet cannot be read as a stream"),
         ({"train": {"ContentType": "x" * 3000}}, "channel train: ContentType is 'xxx"),
         ({"train": []}, "channel train is a JSON array, expected a JSON object"),
         ({"..": {}}, "has a channel named '..', expected 1 to 64 letters"),

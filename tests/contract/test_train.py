@@ -234,8 +234,8 @@ BAD_INPUT = {
     "no hyperparameters": (
         lambda job: setattr(job, "hyperparameters", None), r"hyperparameters\.json does not exist"),
     "unknown content type": (
-        lambda job: job.channels.update(train={"ContentType": "text/csv"}),
-        r"inputdataconfig\.json: channel train: ContentType is 'text/csv', expected application/x-recordio-protobuf"),
+        lambda job: job.channels.update(train={"ContentType": "text/tsv"}),
+        r"inputdataconfig\.json: channel train: ContentType is 'text/tsv', expected application/x-recordio-protobuf"),
     "unknown mode": (
         lambda job: job.channels.update(train={"TrainingInputMode": "Tape"}),
         r"channel train: TrainingInputMode is 'Tape', expected File or FastFile or Pipe"),

@@ -1,0 +1,192 @@
+"""Training straight from CSV, libsvm and Parquet: the model is that of the same numbers as records."""
+
+import gzip
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from fm_core.formats import read_records
+from tests.contract.test_pipe import fed
+from tests.contract.training import FEATURE_DIM, Job, records
+
+SPARSE, DENSE = records(230), records(230, dense=True)
+
+
+def as_csv(rows, labels):
+    return "".join(f"{label:g},{','.join(map(repr, row))}\n" for label, row in numbers(rows, labels))
+
+
+def as_quoted_csv(rows, labels):
+    """With quotes, spaces, CRLF, blank lines and exponents, and no newline at the end."""
+    lines = [f'"{label}", {",".join(f"{number:.9e}" for number in row)}' for label, row in numbers(rows, labels)]
+    return "\ufeff" + "\r\n\r\n".join(lines)
+
+
+def as_libsvm(rows, labels):
+    return "".join(
+        f"{label:g} {' '.join(f'{key}:{value!r}' for key, value in enumerate(row) if value)}\n"
+        for label, row in numbers(rows, labels)
+    )
+
+
+def as_untidy_libsvm(rows, labels):
+    """Keys in falling order, comments, blank lines, tabs, plus signs, queries."""
+    lines = ["# a comment", ""]
+    for label, row in numbers(rows, labels):
+        pairs = [f"{key}:{value:+.9e}" for key, value in enumerate(row) if value]
+        lines.append("\t".join([f"+{label:.1f}", "qid:7", *reversed(pairs)]) + "  # the end")
+    return "\n".join(lines)
+
+
+def numbers(rows, labels):
+    """As Python's numbers that stand for float32."""
+    dense = rows if isinstance(rows, np.ndarray) else rows.toarray()
+    return zip(labels.tolist(), [[float(str(value)) for value in row] for row in dense], strict=True)
+
+
+def as_parquet(rows, labels):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {"y": labels.astype(np.int64)} | {f"x{i}": rows[:, i] for i in range(rows.shape[1])}
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), file, row_group_size=70)
+    return file.getvalue()
+
+
+def job_of(root, content_type, *files, epochs="2"):
+    job = Job(root)
+    job.hyperparameters["epochs"] = epochs
+    for number, data in enumerate(files):
+        job.put(f"part-{number}", data if isinstance(data, bytes) else data.encode())
+    if content_type:
+        job.channels["train"] = {"ContentType": content_type}
+    return job
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The models of the records."""
+    models = {}
+    for name, data in (("sparse", SPARSE), ("dense", DENSE)):
+        done = job_of(tmp_path_factory.mktemp(name) / "job", None, data).run()
+        assert done.succeeded, done.log
+        models[name] = done.model
+    return models
+
+
+@pytest.mark.parametrize(
+    ("content_type", "written", "data", "kind"),
+    [
+        ("text/csv", as_csv, DENSE, "dense"),
+        ("Text/CSV; label_size=1", as_quoted_csv, DENSE, "dense"),
+        ("text/csv;charset=utf-8", as_csv, DENSE, "dense"),
+        ("text/libsvm", as_libsvm, SPARSE, "sparse"),
+        ("text/libsvm", as_untidy_libsvm, SPARSE, "sparse"),
+        ("application/x-parquet", as_parquet, DENSE, "dense"),
+    ],
+)
+def test_the_model_is_that_of_the_records(content_type, written, data, kind, tmp_path, expected):
+    done = job_of(tmp_path / "job", content_type, written(*read_records(data))).run()
+    assert done.succeeded, done.log
+    assert done.model == expected[kind]
+
+
+def test_rows_of_several_files_and_of_gzip_are_one_data_set(tmp_path, expected):
+    lines = as_csv(*read_records(DENSE)).splitlines(keepends=True)
+    parts = ["".join(lines[:7]).rstrip("\n"), gzip.compress("".join(lines[7:100]).encode()), "".join(lines[100:])]
+    done = job_of(tmp_path / "job", "text/csv", *parts).run()
+    assert done.succeeded, done.log
+    assert done.model == expected["dense"]
+
+
+@pytest.mark.parametrize(("content_type", "written"), [("text/csv", as_csv), ("text/libsvm", as_libsvm)])
+def test_pipe_mode_reads_text(content_type, written, tmp_path, expected):
+    kind, data = ("dense", DENSE) if written is as_csv else ("sparse", SPARSE)
+    job = job_of(tmp_path / "job", content_type)
+    job.channels["train"] = {"ContentType": content_type, "TrainingInputMode": "Pipe"}
+    file = tmp_path / "rows.txt"
+    file.write_text(written(*read_records(data)))
+    with fed(job, "train", file, epochs=2):
+        done = job.run()
+    assert done.succeeded, done.log
+    assert done.model == expected[kind]
+
+
+def test_a_channel_has_its_content_type_to_itself(tmp_path, expected):
+    job = job_of(tmp_path / "job", "text/csv", as_csv(*read_records(DENSE)))
+    job.put("0.pbr", DENSE, "test")
+    done = job.run()
+    assert done.succeeded, done.log
+    assert done.model == expected["dense"]
+    assert "#test_score (algo-1)" in done.log
+
+
+def parameters(model):
+    with zipfile.ZipFile(io.BytesIO(model["model_algo-1"])) as archive:
+        return archive.read("params")
+
+
+ROW = ",".join(["0"] * FEATURE_DIM)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "data", "said"),
+    [
+        ("text/csv", f"1,{ROW}\n0,1\n", "part-0: line 2: found 2 columns, expected 41, a label and feature_dim=40"),
+        ("text/csv", f"y,{ROW}\n", "column 0: found 'y', expected a number that is finite as float32; a header"),
+        ("text/csv", f"1,{ROW}\n2,{ROW}\n", "train/part-0: line 2: the label is '2', expected 0 or 1"),
+        ("text/csv", f"1,{ROW}\n1,,{ROW[2:]}\n", "train/part-0: line 2, column 1: found '', expected a number"),
+        ("text/csv", f'1,{ROW}\n1,"{ROW}\n', "train/part-0: line 2: a quote in this row is not closed"),
+        ("text/csv", f'1,"0"0,{ROW}\n', "train/part-0: line 1: column 1 has text behind its closing quote"),
+        ("text/csv", f"1,{ROW[:-1]}1e39\n", "line 1, column 40: found '1e39', expected a number that is finite"),
+        ("text/csv", SPARSE, "train/part-0: the file begins as RecordIO does, expected delimited text"),
+        ("text/csv", b"PK\x03\x04" + bytes(100), "train/part-0: the file begins as a zip archive"),
+        ("text/csv", b"1,2\0\0", "train/part-0: byte 3 is zero, expected delimited text"),
+        ("text/libsvm", "1 0:1\n0 40:1\n", "line 2: key 40 is not a feature, expected 0 to 39 for feature_dim=40"),
+        ("text/libsvm", "1 0:1\n\n1:1 2:1\n", "train/part-0: line 3: found '1:1' where the label stands"),
+        ("text/libsvm", "1 0:1\n-1 2:1\n", "train/part-0: line 2: the label is '-1', expected 0 or 1"),
+        ("text/libsvm", "1 0:1 2:x\n", "train/part-0: line 1: '2:x' is not key:value"),
+        ("text/libsvm", "1 0:1 -2:1\n", "train/part-0: line 1: '-2:1' is not key:value"),
+        ("text/libsvm", "a 0:1\n", "train/part-0: line 1: the label is 'a', expected a number"),
+        ("text/libsvm", "# nothing\n", "channel train is empty"),
+        ("text/csv", "\n \n", "channel train is empty"),
+        ("application/x-parquet", "PAR1 and no more", "expected a Parquet file"),
+    ],
+)  # fmt: skip
+def test_a_bad_row_fails_the_job_and_says_where(content_type, data, said, tmp_path):
+    if "parquet" in content_type:
+        pytest.importorskip("pyarrow")
+    done = job_of(tmp_path / "job", content_type, data).run_here()
+    assert done.code == 1
+    assert done.failure.startswith("ClientError: ")
+    assert said in done.failure
+    assert not done.model
+
+
+@pytest.mark.parametrize("content_type", ["text/csv", "text/libsvm", "application/x-parquet"])
+def test_as_many_bad_rows_as_allowed_are_skipped(content_type, tmp_path, expected):
+    if "parquet" in content_type:
+        pytest.importorskip("pyarrow")
+        rows, labels = read_records(DENSE)
+        rows, labels = np.insert(rows, 5, np.nan, axis=0), np.insert(labels, 5, 1)
+        rows, labels = np.insert(rows, 100, 1, axis=0), np.insert(labels, 100, 3)
+        data, kind = as_parquet(rows, labels), "dense"
+    else:
+        written, kind, source = (
+            (as_csv, "dense", DENSE) if content_type == "text/csv" else (as_libsvm, "sparse", SPARSE)
+        )
+        lines = written(*read_records(source)).splitlines()
+        lines.insert(5, "1,2" if content_type == "text/csv" else "1 3:4:5")
+        lines.insert(100, f"7,{ROW}" if content_type == "text/csv" else "7 3:4")
+        data = "\n".join(lines)
+    job = job_of(tmp_path / "job", content_type, data)
+    job.hyperparameters["max_bad_records"] = "2"
+    done = job.run_here()
+    assert done.succeeded, done.log
+    assert parameters(done.model) == parameters(expected[kind])
+    assert done.log.count("Skipped a damaged record, ") == 2 * 2
+    job.hyperparameters["max_bad_records"] = "1"
+    done = job.run_here()
+    assert "(1 bad records were skipped before it, as many as max_bad_records allows)" in done.failure
