@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--features", type=_part, default=(0, None), metavar="FROM:TO",
         help="these features only, such as 943:2625; FROM is the first, TO is not among them (all)",
     )  # fmt: skip
-    names.add_argument(parser)
+    names.add_schema_argument(parser)
+    names.add_names_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model)
     start, stop = arguments.features
     features = range(start, model.feature_dim if stop is None else stop)
-    name_of = names.feature_names(arguments.names, model.feature_dim)
+    name_of = names.feature_names(arguments, model.feature_dim)
     for path in write_vectors(arguments.output, model, arguments.kind, features, name_of):
         print(path)
 

@@ -12,51 +12,56 @@ from pathlib import Path
 from typing import Any
 
 from fm_core.artifact import load_model
+from fm_core.batch import Batch
 from fm_core.cli import names
-from fm_core.cli.rows import read_rows
+from fm_core.cli.rows import add_row_arguments, read_rows
 from fm_core.errors import DataError
 from fm_core.explanation import Explanation, explain
+from fm_core.formats.rebatch import sliced
 from fm_core.model import Model
 
 __all__ = ["add_arguments", "run"]
 
-_ROWS_A_BATCH = 100
+#: Explanations are many times their rows.
+_ROWS_AT_ONCE = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm explain``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
-    parser.add_argument("rows", type=Path, metavar="FILE", help="RecordIO-protobuf, or gzip of it")
+    add_row_arguments(parser)
     parser.add_argument("--row", type=int, metavar="N", help="this row only, counted from 0 (all rows)")
     parser.add_argument("--top", type=int, default=10, metavar="N", help="features, and pairs, to list (10)")
     parser.add_argument("--json", action="store_true", help="print a JSON object for each row, on a line of its own")
-    names.add_argument(parser)
+    names.add_names_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Explain."""
     model = load_model(arguments.model)
-    name_of = names.feature_names(arguments.names, model.feature_dim)
+    name_of = names.feature_names(arguments, model.feature_dim)
     show = _json if arguments.json else _text
     if model.is_classifier and not arguments.json:
         print("Shares of the logarithm of the odds; a score is the logistic function of their total.")
     n_shown = 0
-    for row, score, explanation in _explained(model, arguments.rows, arguments.row):
+    for row, score, explanation in _explained(model, read_rows(arguments, model.feature_dim), arguments.row):
         print(show(row, score, explanation, max(arguments.top, 0), name_of))
         n_shown += 1
     if arguments.row is not None and not n_shown:
         raise DataError(f"{arguments.rows} has no row {arguments.row}: rows are counted from 0")
 
 
-def _explained(model: Model, path: Path, wanted: int | None) -> Iterator[tuple[int, float, Explanation]]:
-    # where one row is wanted, each batch is a row, and no other is explained
-    size = _ROWS_A_BATCH if wanted is None else 1
-    batches = read_rows(path, feature_dim=model.feature_dim, rows_a_batch=size)
-    first = 0 if wanted is None else wanted
-    for n, batch in enumerate(itertools.islice(batches, first, None if wanted is None else first + 1)):
-        start = first + n * size
-        found = zip(model.predict(batch).tolist(), explain(model, batch), strict=True)
-        yield from ((start + i, score, explanation) for i, (score, explanation) in enumerate(found))
+def _explained(model: Model, batches: Iterator[Batch], wanted: int | None) -> Iterator[tuple[int, float, Explanation]]:
+    start = 0
+    for batch in batches:
+        stop = start + batch.n_rows
+        rows = range(start, stop) if wanted is None else range(max(wanted, start), min(wanted + 1, stop))
+        for first in rows[::_ROWS_AT_ONCE]:
+            part = sliced(batch, first - start, min(first + _ROWS_AT_ONCE, rows.stop) - start)
+            yield from zip(itertools.count(first), model.predict(part).tolist(), explain(model, part), strict=False)
+        start = stop
+        if wanted is not None and start > wanted:
+            return
 
 
 def _json(row: int, score: float, explanation: Explanation, top: int, name_of: names.Names) -> str:

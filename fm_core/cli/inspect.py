@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
     parser.add_argument("--top", type=int, default=10, metavar="N", help="features to list (10)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    names.add_argument(parser)
+    names.add_schema_argument(parser)
+    names.add_names_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _facts(arguments: argparse.Namespace) -> dict[str, Any]:
     model = load_model(arguments.model)
-    name_of = names.feature_names(arguments.names, model.feature_dim)
+    name_of = names.feature_names(arguments, model.feature_dim)
     norms = factor_norms(model)
 
     def listed(values: Any) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from fm_core.artifact import load_model
-from fm_core.cli.rows import read_rows
+from fm_core.cli.rows import add_row_arguments, read_rows
 from fm_core.errors import DataError
 from fm_core.files import replacing
 from fm_core.metrics import metrics_for
@@ -25,13 +25,11 @@ __all__ = ["add_arguments", "run"]
 
 Scores = Iterator[NDArray[np.float32]]
 
-_LABELS = {"binary_classifier": "binary", "regressor": "real"}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm predict``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
-    parser.add_argument("rows", type=Path, metavar="FILE", help="RecordIO-protobuf, or gzip of it")
+    add_row_arguments(parser)
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="written instead of standard output")
     parser.add_argument("--metrics", action="store_true", help="read labels too, and say on standard error how good")
     parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="threads of the solver (1)")
@@ -41,11 +39,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Score."""
     model = load_model(arguments.model)
     totals = metrics_for(model.predictor_type)
-    labels = _LABELS[model.predictor_type] if arguments.metrics else "none"
 
     def scores() -> Scores:
         n_rows = 0
-        for batch in read_rows(arguments.rows, feature_dim=model.feature_dim, labels=labels):
+        for batch in read_rows(arguments, model.feature_dim, "real" if arguments.metrics else "none"):
             found = model.predict(batch, max(1, arguments.num_threads))
             _check_finite(found, n_rows)
             n_rows += len(found)

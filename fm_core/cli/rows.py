@@ -1,61 +1,66 @@
-"""Rows of a file, scored or explained one batch after the other, with a bar on a terminal."""
+"""Rows of a file in any format, for a model that is there: with a bar on a terminal."""
 
-import sys
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 from fm_core.batch import Batch
-from fm_core.formats import Source, decompressed, read_batches
+from fm_core.cli.arguments import progress_bar
+from fm_core.cli.names import add_schema_argument
+from fm_core.errors import ConfigError
+from fm_core.formats.inputs import FORMATS, Options, format_of, open_rows
+from fm_core.formats.tables import TablePlan, TableSchema
 
-__all__ = ["read_rows"]
-
-_CHUNK_BYTES = 1 << 20
-_ROWS_A_BATCH = 10_000
+__all__ = ["add_row_arguments", "read_rows"]
 
 
-def read_rows(
-    path: Path, *, feature_dim: int, labels: str = "none", rows_a_batch: int = _ROWS_A_BATCH
-) -> Iterator[Batch]:
-    """Read a file of RecordIO-protobuf (or gzip of it), and show how far one is.
+def add_row_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what says which rows are read, and how."""
+    parser.add_argument("rows", type=Path, metavar="FILE", help="rows, in any format that `fm convert` reads")
+    add_schema_argument(parser)
+    group = parser.add_argument_group("how FILE is read")
+    group.add_argument("--from", dest="from_format", metavar="FORMAT", choices=list(FORMATS), help="whatever its name")
+    group.add_argument(
+        "--label", metavar="COLUMN", help="of a table without a schema, whose columns all are numbers: not a feature"
+    )
+    group.add_argument("--first-id", type=int, choices=(0, 1), default=0, help="of libsvm and libFM text (0)")
+    group.add_argument(
+        "--unseen", choices=("error", "ignore"), default="error", help="what to do with categories not in the schema"
+    )
+
+
+def read_rows(arguments: argparse.Namespace, feature_dim: int, labels: str = "none") -> Iterator[Batch]:
+    """Read the rows of a file.
 
     Parameters
     ----------
-    path : Path
+    arguments : argparse.Namespace
     feature_dim : int
-    labels : {"none", "binary", "real"}
+    labels : {"none", "real"}
         Whether labels are read too.
-    rows_a_batch : int
+
+    Raises
+    ------
+    ConfigError
+        Columns that hold texts need the schema by which they became features.
     """
-    with path.open("rb", buffering=0) as file, _bar(path) as bar:
-
-        def chunks() -> Iterator[bytes]:
-            while chunk := file.read(_CHUNK_BYTES):
-                bar.update(len(chunk))
-                yield chunk
-
-        source = Source(str(path), decompressed(chunks(), str(path)))
-        yield from read_batches([source], feature_dim=feature_dim, batch_size=rows_a_batch, labels=labels)
-
-
-class _NoBar:
-    def __enter__(self) -> "_NoBar":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def update(self, n: int) -> None:
-        pass
-
-
-def _bar(path: Path) -> "_NoBar":
-    """A progress bar where someone looks at standard error, and tqdm is there."""
-    if not sys.stderr.isatty():
-        return _NoBar()
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return _NoBar()
-    size = path.stat().st_size or None  # a pipe has none
-    bar: _NoBar = tqdm(desc=path.name, total=size, unit="B", unit_scale=True, leave=False, dynamic_ncols=True)
-    return bar
+    options = Options(
+        feature_dim=feature_dim,
+        first_key=arguments.first_id,
+        labels=labels,
+        plan=TablePlan(label=arguments.label),
+        schema=None if arguments.schema is None else TableSchema.load(arguments.schema),
+        unseen=arguments.unseen,
+        progress=progress_bar(),
+    )
+    format_name = arguments.from_format or format_of(arguments.rows)
+    if FORMATS[format_name].is_table and options.schema is None:
+        # Columns are looked at first: were some taken for categories, their ids would not be the model's.
+        opened = open_rows([arguments.rows], format_name, Options(plan=options.plan, labels="none"))
+        texts = [c.name for c in opened.schema.columns if c.kind != "numeric"] if opened.schema else []
+        if texts:
+            raise ConfigError(
+                f"{arguments.rows}: column {texts[0]!r} holds texts, which need --schema: "
+                "the schema.json by which the training data was converted"
+            )
+    return open_rows([arguments.rows], format_name, options).batches()

@@ -95,13 +95,13 @@ def test_inspect_counts_features_without_parameters(tmp_path):
 
 def test_names_for_another_number_of_features_are_refused(path, tmp_path):
     (tmp_path / "few").write_text("a\nb\n")
-    assert "few has 2 names, expected 20" in fm("inspect", path, "--names", tmp_path / "few", status=1)
+    assert "few names 2 features, expected 20" in fm("inspect", path, "--names", tmp_path / "few", status=1)
 
 
 @pytest.mark.parametrize("command", ["inspect", "embeddings", "predict", "explain"])
 def test_what_is_no_model_is_said_in_a_line(command, tmp_path):
     (tmp_path / "text").write_text("no model")
-    more = {"embeddings": ["e.npy"], "predict": ["r"], "explain": ["r"]}.get(command, [])
+    more = {"embeddings": ["e.npy"], "predict": ["r.pbr"], "explain": ["r.pbr"]}.get(command, [])
     for path in (tmp_path / "text", tmp_path / "absent"):
         error = fm(command, path, *more, status=1)
         assert error.startswith(f"fm {command}: ")
@@ -184,9 +184,9 @@ def test_predict_gives_the_models_scores_in_each_format(model, path, rows, recor
 
 
 def test_predict_reads_gzip_and_says_how_good_scores_are(model, path, rows, records, tmp_path):
-    (tmp_path / "rows.gz").write_bytes(gzip.compress(records.read_bytes()))
+    (tmp_path / "rows.pbr.gz").write_bytes(gzip.compress(records.read_bytes()))
     done = subprocess.run(
-        [*FM, "predict", path, tmp_path / "rows.gz", "--metrics"],
+        [*FM, "predict", path, tmp_path / "rows.pbr.gz", "--metrics"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert len(done.stdout.splitlines()) == 25
@@ -196,6 +196,36 @@ def test_predict_reads_gzip_and_says_how_good_scores_are(model, path, rows, reco
         assert float(metrics["binary_classification_accuracy"]) == pytest.approx(((scores >= 0.5) == labels).mean())
     else:
         assert float(metrics["mse"]) == pytest.approx(((scores - labels) ** 2).mean(), rel=1e-5)
+
+
+TABLE = "user,film,stars\nann,Alien,5\nbob,Alien,1\nann,Casino,2\n"
+
+
+def test_a_table_is_scored_and_explained_by_its_schema(tmp_path):
+    (tmp_path / "table.csv").write_text(TABLE)
+    fm("convert", tmp_path / "table.csv", tmp_path / "rows.pbr", "--label", "stars")
+    save_model(tmp_path / "model", model_of(4, 2), {})
+    schema = ["--schema", tmp_path / "schema.json"]
+    of_table = fm("predict", tmp_path / "model", tmp_path / "table.csv", *schema)
+    assert of_table == fm("predict", tmp_path / "model", tmp_path / "rows.pbr")
+    assert len(of_table.splitlines()) == 3
+    text = fm("explain", tmp_path / "model", tmp_path / "table.csv", *schema, "--row", 2)
+    assert "user=ann x film=Casino" in text
+    assert "film=Casino" in fm("inspect", tmp_path / "model", *schema)
+    sentence = fm("predict", tmp_path / "model", tmp_path / "table.csv", status=1)
+    assert "column 'user' holds texts, which need --schema" in sentence
+    (tmp_path / "new.csv").write_text("user,film\ncleo,Alien\n")
+    assert "cleo" in fm("predict", tmp_path / "model", tmp_path / "new.csv", *schema, status=1)
+    assert len(fm("predict", tmp_path / "model", tmp_path / "new.csv", *schema, "--unseen", "ignore").split()) == 1
+
+
+@pytest.mark.parametrize("suffix", ["libsvm", "csv", "npz", "tsv.gz"])
+def test_rows_in_other_formats_get_the_same_scores(suffix, path, records, tmp_path):
+    fm("convert", records, tmp_path / f"rows.{suffix}")
+    label = ["--label", "0"] if suffix in ("csv", "tsv.gz") else []
+    expected = np.array(fm("predict", path, records).split(), float)
+    found = np.array(fm("predict", path, tmp_path / f"rows.{suffix}", *label).split(), float)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_damaged_file_leaves_no_half_of_an_output(path, records, tmp_path):
@@ -209,7 +239,7 @@ def test_a_damaged_file_leaves_no_half_of_an_output(path, records, tmp_path):
 def test_rows_of_another_width_are_refused_by_place(path, tmp_path):
     with (tmp_path / "wide.pbr").open("wb") as file:
         write_records(file, scipy.sparse.csr_array(np.eye(3, 21, 20, dtype=np.float32)))
-    assert "wide.pbr: record 0" in fm("predict", path, tmp_path / "wide.pbr", status=1)
+    assert "wide.pbr: rows have 21 features, expected 20" in fm("predict", path, tmp_path / "wide.pbr", status=1)
 
 
 def test_a_score_that_overflows_is_refused_by_row(model, path, tmp_path):
@@ -236,7 +266,7 @@ def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(path, records):
     drawn = os.read(leader, 65536).decode()
     os.close(leader)
     os.close(follower)
-    assert "rows.pbr" in drawn
+    assert "Reading" in drawn
     assert len(done.stdout.splitlines()) == 25
     assert subprocess.run(command, capture_output=True, check=True).stderr == b""
 
