@@ -293,7 +293,7 @@ class Solver:
             self._dense_scratch = (
                 np.empty(d, np.float32),
                 np.empty(d, np.float32),
-                np.empty((math.ceil(d / TILE), TILE * self._sums.shape[1]), np.float32),
+                np.empty((self.num_threads, TILE * self._sums.shape[1]), np.float32),
             )
         return self._dense_scratch
 

@@ -18,7 +18,7 @@
 # Factors are worked on in blocks, a register each (lanes.h): four, two or one block at a time
 # with all sums in registers, then the remaining num_factors % FULL lanes.
 
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.math cimport exp, sqrtf
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
@@ -755,7 +755,7 @@ def train_dense(
             i = task * TILE
             _dense_learn(
                 &a, &X[0, 0], width, n_rows, i, min(<Py_ssize_t> TILE, width - i),
-                &gradients[0, 0] + task * gradients.shape[1],
+                &gradients[0, 0] + threadid() * gradients.shape[1],
             )
         _learn_bias(&bias[0], &residuals[0], n_rows, &rule)
 

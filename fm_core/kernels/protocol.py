@@ -131,7 +131,7 @@ class Kernels(Protocol):
         """One update from dense rows.
 
         Scratch: `w` and `squares` of shape (feature_dim,), `gradients` of shape
-        (ceil(feature_dim / TILE), TILE * sums.shape[1]).
+        (num_threads, TILE * sums.shape[1]).
         """
 
     def predict_sparse(
