@@ -1,7 +1,7 @@
 """The decoder's inner loop by itself, for millions of executions: no batch, no message, no generator.
 
 Compiled together with `_decode` under the sanitizer. Each chunk lies in memory of exactly its
-size, and the arrays of every other input have room for almost nothing at first, so that a read
+size, and the arrays of every other input have room for little at first, so that a read
 or write one byte too far is seen. What the rows have to be is checked here, in C.
 """
 
@@ -32,7 +32,8 @@ def core(bytes data):
     cdef int event = EV_CHUNK_DONE
     decoder._kind = UNKNOWN if how & 16 == 0 else SPARSE if how & 8 == 0 else DENSE
     if how & 128:
-        decoder._values_needed = decoder._keys_needed = 1
+        decoder._values_needed = 1 + size % 7
+        decoder._keys_needed = 1 + size % 23
         decoder._new_batch()
     else:
         decoder.n_rows = decoder._n_values = 0

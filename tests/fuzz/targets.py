@@ -163,6 +163,8 @@ def seeds(target: str) -> list[bytes]:
     for n in range(1, 20):
         payload = wire.label(1.0) + wire.features([1.0] * n, range(0, 16 * n, 16))
         golden.append(wire.MAGIC + struct.pack("<I", len(payload)) + payload)
+    # So many keys out of order that the place where they are sorted has to grow.
+    golden += [wire.frame(wire.features([1] * n, [7, 3] * (n // 2), member=wire.INT32)) for n in (48, 400, 700)]
     bodies = TEXTS.get(target, golden)
     if target == "streams":
         whole = b"".join(golden[:3])
