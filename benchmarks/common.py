@@ -5,6 +5,7 @@ turn, round after round, and the ratio of two things is the median of their rati
 """
 
 import functools
+import itertools
 import os
 import platform
 import statistics
@@ -12,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,6 +30,9 @@ PEERS = SHARED / "peers"
 DATA = Path(os.environ.get("PEERS_DATA") or Path(tempfile.gettempdir()) / "fm_peers")
 
 sys.path.insert(0, str(ROOT / "local_test"))  # opt_ml, feed_pipe: SageMaker's side of the contract
+
+Name = TypeVar("Name", bound=Hashable)
+Measurement = TypeVar("Measurement")
 
 #: The `ctr` set: rows, features, keys of a row.
 CTR_ROWS, CTR_DIM, CTR_FIELDS = 500_000, 1_000_000, 39
@@ -75,36 +79,34 @@ def use_cores(n: int) -> None:
 
 
 def in_turn(
-    cases: Mapping[str, Callable[[], float]], rounds: int, minutes: float = float("inf")
-) -> dict[str, list[float]]:
+    cases: Mapping[Name, Callable[[], Measurement]], rounds: int, minutes: float = float("inf")
+) -> dict[Name, list[Measurement]]:
     """Run each case once a round.
 
     Parameters
     ----------
     cases : mapping of name to callable
-        Each gives its measurement: seconds, or a rate.
+        Each gives its measurement: seconds, a rate, or several of them.
     rounds : int
     minutes : float
-        No round starts that would, going by the slowest so far, end later than this; the first always runs.
+        When they are over, nothing is run any more, in the middle of a round too.
 
     Returns
     -------
-    found : dict of name to list of float
-        As many measurements of each as there were rounds.
+    found : dict of name to list
+        The measurements of each case; a round that was cut short leaves the later ones one fewer, and
+        a case that was never run is left out.
     """
-    found: dict[str, list[float]] = {name: [] for name in cases}
-    started, slowest = time.perf_counter(), 0.0
-    for number in range(rounds):
-        begun = time.perf_counter()
-        if number and begun - started + slowest > 60 * minutes:
-            print(f"({number} of {rounds} rounds: {minutes:g} minutes are over)\n")
+    found: dict[Name, list[Measurement]] = {name: [] for name in cases}
+    started = time.perf_counter()
+    for number, (name, run) in itertools.product(range(rounds), cases.items()):
+        if time.perf_counter() - started > 60 * minutes:
+            print(f"({number} of {rounds} rounds: the {minutes:.1f} minutes for them are over)\n")
             break
-        for name, run in cases.items():
-            _tell(f"  round {number + 1}/{rounds}: {name}")
-            found[name].append(run())
-        slowest = max(slowest, time.perf_counter() - begun)
+        _tell(f"  round {number + 1}/{rounds}: {name}")
+        found[name].append(run())
     _tell("")
-    return found
+    return {name: measured for name, measured in found.items() if measured}
 
 
 def _tell(text: str) -> None:
@@ -115,7 +117,7 @@ def _tell(text: str) -> None:
 
 def ratios(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
     """Median, least and largest of a / b, round by round."""
-    pairs = [x / y for x, y in zip(a, b, strict=True)]
+    pairs = [x / y for x, y in zip(a, b, strict=False)]
     return statistics.median(pairs), min(pairs), max(pairs)
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from common import DATA, PEERS, ROOT
 
@@ -37,7 +38,7 @@ def available(peers: Peers) -> Peers:
     return {name: peer for name, peer in peers.items() if peer[0] not in absent}
 
 
-def _python(environment: str) -> str:
+def _python(environment: str) -> Path:
     return ROOT / ".venvs" / environment / "bin/python"
 
 

@@ -16,9 +16,8 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import peers
 from common import batches, ctr, dense, describe, in_turn, ratios, table, times, use_cores
@@ -29,9 +28,13 @@ from fm_core.kernels import available, group, in_use
 from fm_core.solver import EpochReport, Silent, Solver, fit
 
 OURS, TOUCH = "ours", "touch loop"
+DENSE_K = 10
+
+#: k, threads, and the name of what is trained.
+Case = tuple[int, int, str]
 
 #: What the project wants at least: training beside each peer, by k.
-GOALS = {
+GOALS: dict[str, dict[int, float]] = {
     "MXNet 1.9.1, as its example": {16: 25, 64: 15},
     "MXNet 1.9.1, row ids given": {16: 15},
     "PyTorch 2.13, embedding": {16: 15, 64: 12},
@@ -41,32 +44,39 @@ GOALS = {
 }
 
 
-class LastEpoch(Silent):
-    """The callback that keeps the seconds of the last epoch."""
+class Seconds(Silent):
+    """The callback that adds up the seconds of the epochs."""
+
+    total = 0.0
 
     def epoch(self, report: EpochReport) -> None:
-        """Remember them."""
-        self.seconds = report.ended - report.started
+        """Add one."""
+        self.total += report.ended - report.started
 
 
-def training(rows: list[Batch], k: int, threads: int, build: str | None = None) -> Callable[[], float]:
-    """Make the case that trains one epoch and gives its examples a second."""
-    hp = Hyperparameters(feature_dim=rows[0].feature_dim, num_factors=k, predictor_type="binary_classifier")
-    n_rows = sum(batch.n_rows for batch in rows)
+def training(
+    rows: list[Batch], k: int, threads: int, *, epochs: int = 1, build: str | None = None
+) -> Callable[[], float]:
+    """Make the case that trains a fresh model and gives its examples a second."""
+    hp = Hyperparameters(
+        feature_dim=rows[0].feature_dim, num_factors=k, predictor_type="binary_classifier", epochs=epochs
+    )
+    n_rows = epochs * sum(batch.n_rows for batch in rows)
 
     def alone() -> float:
         solver = Solver(hp, 1)
         if build:
             solver._kernels = available()[build]
         started = time.perf_counter()
-        for batch in rows:
-            solver.step(batch)
+        for _ in range(epochs):
+            for batch in rows:
+                solver.step(batch)
         return n_rows / (time.perf_counter() - started)
 
     def together() -> float:
-        last = LastEpoch()
-        fit(lambda epoch: rows, hp, num_threads=threads, callback=last)
-        return n_rows / last.seconds
+        seconds = Seconds()
+        fit(lambda epoch: rows, hp, num_threads=threads, callback=seconds)
+        return n_rows / seconds.total
 
     return alone if threads == 1 else together
 
@@ -104,74 +114,102 @@ def touching(rows: list[Batch], k: int) -> Callable[[], float] | None:
     return run
 
 
-def show(found: dict[str, list[float]], k: int) -> None:
-    """Print examples a second, and how many times those of each other case ours are."""
+def beside(ours: Callable[[], float], peer: Callable[[], float]) -> Callable[[], tuple[float, float]]:
+    """Make the case that trains ours and, right after it, a peer."""
+    return lambda: (ours(), peer())
 
-    def row(name: str) -> list[Any]:
-        rate, best = statistics.median(found[name]), max(found[name])
-        goal = GOALS.get(name, {}).get(k)
+
+def show_ours(found: dict[Case, list[float]]) -> None:
+    """Print examples a second, and what there is to compare within ours."""
+
+    def against(case: Case) -> tuple[str, str]:
+        k, threads, name = case
+        one = found.get((k, 1, OURS))
+        if one is None or (threads == 1 and name == OURS):
+            return "", ""
+        if name == TOUCH:
+            return times(ratios(found[case], one)) + " of its time", "<= 1.7 x"
         if name == OURS:
-            told = ["", ""]
-        elif name == TOUCH:  # a time, and so the other way round
-            told = [times(ratios(found[name], found[OURS])) + " its time", "<= 1.7 x"]
-        else:
-            told = [times(ratios(found[OURS], found[name])), f">= {goal} x" if goal else ""]
-        return [name, f"{rate:,.0f}", f"{best:,.0f}", *told]
+            return times(ratios(found[case], one)) + " one thread", ">= 1.7 x" if k == 64 else ""
+        return times(ratios(found[case], one)) + f" the {in_use()[0]} build", ""
 
-    table(["", "examples/s, median", "best", "ours / this", "goal"], [row(name) for name in found])
+    table(
+        ["", "examples/s, median", "most", "ratio", "goal"],
+        [
+            [label(*case), f"{statistics.median(rates):,.0f}", f"{max(rates):,.0f}", *against(case)]
+            for case, rates in found.items()
+        ],
+    )
+
+
+def show_peers(found: dict[Case, list[tuple[float, float]]]) -> None:
+    """Print examples a second of ours and of each peer, and how many times more ours are."""
+    rows = []
+    for (k, threads, name), pairs in found.items():
+        ours, theirs = zip(*pairs, strict=True)
+        goal = GOALS.get(name, {}).get(k)
+        rows.append(
+            [label(k, threads, name), f"{statistics.median(theirs):,.0f}", f"{statistics.median(ours):,.0f}",
+             times(ratios(ours, theirs)), f">= {goal} x" if goal else ""]
+        )  # fmt: skip
+    table(["", "examples/s, median", "ours beside it", "ours / peer", "goal"], rows)
+
+
+def label(k: int, threads: int, name: str) -> str:
+    return f"{'dense' if k == DENSE_K else 'ctr'}, k {k}, {threads} thread{'s' * (threads > 1)}: {name}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--k", type=int, nargs="*", default=[16, 64], help="none: the dense set alone")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=5.5, help="no round starts that would end later")
+    parser.add_argument("--rounds", type=int, default=7, help="of ours; as many with the peers as the minutes allow")
+    parser.add_argument("--minutes", type=float, default=5, help="no case is begun later")
     parser.add_argument("--peer-rows", type=int, default=100_000, help="rows the peers train on; 0: all")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--no-dense", action="store_true")
     options = parser.parse_args()
+    started = time.perf_counter()
     use_cores(max(2, *options.threads))
     describe("Training in memory")
-    cases: dict[tuple[int, int, str], Callable[[], float]] = {}
+    ours: dict[Case, Callable[[], float]] = {}
+    others: dict[Case, Callable[[], tuple[float, float]]] = {}
+
+    def compare(k: int, data: list[Batch], peers_of: peers.Peers, epochs: int, **changes: int) -> None:
+        for threads in options.threads:
+            ours[k, threads, OURS] = training(data, k, threads, epochs=epochs)
+            for name, peer in peers_of.items():
+                theirs = peers.training(peer, k=k, threads=threads, epochs=epochs, **changes)
+                others[k, threads, name] = beside(ours[k, threads, OURS], theirs)
+
     if options.k:
         sparse = batches(*ctr())
-        others = {} if options.no_peers else peers.available(peers.SPARSE)
+        peers_of = {} if options.no_peers else peers.available(peers.SPARSE)
         for k in options.k:
-            for threads in options.threads:
-                cases[k, threads, OURS] = training(sparse, k, threads)
-                if threads == 1:
-                    loop = touching(sparse, k)
-                    if loop:
-                        cases[k, threads, TOUCH] = loop
-                    for build in available().keys() - {in_use()[0]}:
-                        cases[k, threads, f"ours, {build} build"] = training(sparse, k, 1, build)
-                for name, peer in others.items():
-                    cases[k, threads, name] = peers.training(peer, k=k, threads=threads, rows=options.peer_rows)
+            compare(k, sparse, peers_of, 1, rows=options.peer_rows)
+            if 1 in options.threads:
+                loop = touching(sparse, k)
+                if loop:
+                    ours[k, 1, TOUCH] = loop
+                for build in sorted(available().keys() - {in_use()[0]}):
+                    ours[k, 1, f"ours, {build} build"] = training(sparse, k, 1, build=build)
     if not options.no_dense:
-        rows = batches(*dense())
-        others = {} if options.no_peers else peers.available(peers.DENSE)
-        for threads in options.threads:
-            cases[10, threads, OURS] = training(rows, 10, threads)
-            for name, peer in others.items():
-                # an epoch is soon over: the rate of several
-                cases[10, threads, name] = peers.training(peer, k=10, threads=threads, epochs=5)
-    found = in_turn(
-        {f"k {k}, {threads} threads, {name}": case for (k, threads, name), case in cases.items()},
-        options.rounds, options.minutes,
-    )  # fmt: skip
-    of = dict(zip(cases, found.values(), strict=True))
-    print(f"{len(next(iter(of.values())))} rounds in turn; ratios are medians (least - largest) round by round\n")
-    for k, threads in dict.fromkeys((k, threads) for k, threads, _ in cases):
-        print(f"## {'dense 20,000 x 784' if k == 10 else 'ctr'}, k {k}, {threads} thread{'s' * (threads > 1)}\n")
-        show({name: values for (*place, name), values in of.items() if tuple(place) == (k, threads)}, k)
-    pairs = [
-        [f"{'dense' if k == 10 else 'ctr'}, k {k}", times(ratios(of[k, 2, OURS], of[k, 1, OURS])), goal]
-        for k, goal in ((16, ""), (64, ">= 1.7 x"), (10, ""))
-        if (k, 1, OURS) in of and (k, 2, OURS) in of
-    ]
-    if pairs:
-        table(["two threads against one", "examples/s", "goal"], pairs)
+        # an epoch is soon over: five
+        compare(DENSE_K, batches(*dense()), {} if options.no_peers else peers.available(peers.DENSE), 5)
+
+    found = in_turn(ours, options.rounds, options.minutes / 3)
+    print(f"## Ours: {_rounds(found)} rounds in turn\n")
+    print("Ratios are the median (least - largest) of those round by round.\n")
+    show_ours(found)
+    if others:
+        left = options.minutes - (time.perf_counter() - started) / 60
+        beside_peers = in_turn(others, options.rounds, left)
+        print(f"## Beside other solvers: {_rounds(beside_peers)} rounds in turn, ours right before each\n")
+        show_peers(beside_peers)
+
+
+def _rounds(found: Mapping[Case, Sequence[object]]) -> int:
+    return max(map(len, found.values()), default=0)
 
 
 if __name__ == "__main__":
