@@ -6,6 +6,7 @@ added up. A row of n features has n (n - 1) / 2 pairs, so rows of very many are 
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class Explanation:
         }
 
 
-def explain(model: "Model", batch: Batch) -> list[Explanation]:
+def explain(model: "Model", batch: Batch, rows: Iterable[int] | None = None) -> list[Explanation]:
     """Explain the score of each row.
 
     Parameters
@@ -92,6 +93,8 @@ def explain(model: "Model", batch: Batch) -> list[Explanation]:
     model : Model
     batch : Batch
         Sparse or dense.
+    rows : iterable of int, optional
+        These rows only, in this order.
 
     Returns
     -------
@@ -105,7 +108,7 @@ def explain(model: "Model", batch: Batch) -> list[Explanation]:
     """
     if batch.feature_dim != model.feature_dim:
         raise DataError(f"rows have feature_dim={batch.feature_dim}, expected {model.feature_dim} as the model's")
-    return [_explain_row(model, *_row(batch, row), row) for row in range(batch.n_rows)]
+    return [_explain_row(model, *_row(batch, row), row) for row in (range(batch.n_rows) if rows is None else rows)]
 
 
 def _row(batch: Batch, row: int) -> "tuple[NDArray[np.int32], NDArray[np.float32]]":

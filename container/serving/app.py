@@ -4,6 +4,7 @@ A view is a few lines: the formats are codecs.py's, the statuses errors.py's. Th
 made with its model, so tests hand it one of three features.
 """
 
+import dataclasses
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from container.serving.errors import NotAcceptableError, PayloadTooLargeError, a
 from container.serving.models import ModelRegistry
 from container.settings import ServingSettings
 from fm_core.errors import DataError
+from fm_core.explanation import explain
 from fm_core.ranking import rank
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ _CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 #: How much of a body that is too large is read for the sake of an orderly answer, and in what pieces.
 _DISCARDED, _PIECE = 256 * 2**20, 2**20
+
+#: Pairs of features that the explanations of one request may have: less than a second of work.
+_MOST_PAIRS = 2_000_000
 
 #: Multiplications below which a prediction is not worth a second thread.
 _WORTH_THREADS = 4_000_000
@@ -128,7 +133,10 @@ def _answer(
         environ[ROWS] = rows.batch.n_rows
         work = rows.batch.values.size * model.num_factors
         scores = model.predict(rows.batch, num_threads=num_threads if work > _WORTH_THREADS else 1)
-        return encoder.predictions(_predictions(model, scores, rows))
+        predictions = _predictions(model, scores, rows)
+        if rows.explained:
+            predictions = dataclasses.replace(predictions, explanations=_explanations(model, rows, encoder))
+        return encoder.predictions(predictions)
     if encoder.rankings is None:
         raise NotAcceptableError(
             f"rankings cannot be written as {encoder.media_type}, expected Accept: application/json"
@@ -139,6 +147,23 @@ def _answer(
         ranked = rank(model, ranking.context, ranking.candidates, ranking.top_k)
         answers.append(RankedPredictions(ranked.indices, _predictions(model, ranked.scores)))
     return encoder.rankings(answers)
+
+
+def _explanations(model: "Model", rows: Rows, encoder: Encoder) -> dict[int, Any]:
+    if encoder.rankings is None:
+        raise NotAcceptableError(
+            f"explanations cannot be written as {encoder.media_type}, expected Accept: application/json"
+        )
+    assert rows.batch.indptr is not None  # as instances are decoded
+    n_features = np.diff(rows.batch.indptr)[list(rows.explained)]
+    n_pairs = int((n_features * (n_features - 1) // 2).sum())
+    if n_pairs > _MOST_PAIRS:
+        raise DataError(
+            f"explanations were asked for of rows with {n_pairs} pairs of features in all, more than {_MOST_PAIRS}: "
+            "send fewer of them at once"
+        )
+    found = zip(rows.explained.items(), explain(model, rows.batch, rows.explained), strict=True)
+    return {row: explanation.as_document(top) for (row, top), explanation in found}
 
 
 def _predictions(model: "Model", scores: "NDArray[np.float32]", rows: Rows | None = None) -> Predictions:

@@ -6,7 +6,7 @@ A decoder makes `Rows` (or a `Ranking`) of a body, an encoder makes a body of `P
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,11 +45,14 @@ class Rows:
     batch : Batch
     uids, metadatas : sequence of (str, bytes or None), or None
         Echoed as they came.
+    explained : mapping of int to int
+        The rows whose scores are to be explained, each with how many shares of a kind are wanted.
     """
 
     batch: Batch
     uids: Sequence[Any] | None = None
     metadatas: Sequence[Any] | None = None
+    explained: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,12 +66,15 @@ class Predictions:
     with_labels : bool
         Whether each row has a `predicted_label` too: 1 if its score is at least 0.5, else 0.
     uids, metadatas : sequence of (str, bytes or None), or None
+    explanations : mapping of int to dict
+        Of some rows.
     """
 
     scores: "NDArray[np.float32]"
     with_labels: bool
     uids: Sequence[Any] | None = None
     metadatas: Sequence[Any] | None = None
+    explanations: Mapping[int, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,6 +110,12 @@ class RankedPredictions:
     predictions: Predictions
 
 
+#: What a request that asks for an explanation contains: others are not looked through for one.
+_EXPLAIN = b'"explain"'
+
+#: How many features, and pairs, an explanation lists if the request does not say.
+_SHARES = 10
+
 Decoder = Callable[[bytes, int], Rows | list[Ranking]]
 
 
@@ -117,7 +129,7 @@ class Encoder:
     predictions : callable
         Predictions to bytes.
     rankings : callable or None
-        A list of rankings to bytes; None: this format has no way to write them.
+        A list of rankings to bytes; None: this format has no way to write them, nor explanations.
     """
 
     media_type: str
@@ -145,19 +157,39 @@ def _decode_json(body: bytes, feature_dim: int) -> Rows | list[Ranking]:
     instances = document.get("instances") if isinstance(document, dict) else None
     if not isinstance(instances, list):
         raise DataError('the body is JSON, but not an object with a list of "instances": {"instances": [...]}')
-    return _decode_instances(instances, feature_dim)
+    return _decode_instances(instances, feature_dim, _EXPLAIN in body)
 
 
 def _decode_jsonlines(body: bytes, feature_dim: int) -> Rows | list[Ranking]:
     lines = [line for line in body.split(b"\n") if line and not line.isspace()]
-    return _decode_instances([_parse(line, f"instance {row}") for row, line in enumerate(lines)], feature_dim)
+    return _decode_instances(
+        [_parse(line, f"instance {row}") for row, line in enumerate(lines)], feature_dim,
+        _EXPLAIN in body,
+    )  # fmt: skip
 
 
-def _decode_instances(instances: list[Any], feature_dim: int) -> Rows | list[Ranking]:
+def _decode_instances(instances: list[Any], feature_dim: int, may_ask_why: bool) -> Rows | list[Ranking]:
     # An instance with candidates asks for a ranking, and then every one does.
     if instances and isinstance(instances[0], dict) and "candidates" in instances[0]:
         return [_decode_ranking(instance, f"instance {row}", feature_dim) for row, instance in enumerate(instances)]
-    return Rows(decode_instances(instances, feature_dim=feature_dim))
+    batch = decode_instances(instances, feature_dim=feature_dim)
+    return Rows(batch, explained=_explained(instances)) if may_ask_why else Rows(batch)
+
+
+def _explained(instances: list[Any]) -> dict[int, int]:
+    """Find the instances with ``"configuration": {"explain": true}``, or a number in place of true."""
+    found = {}
+    for row, instance in enumerate(instances):
+        configuration = instance.get("configuration")
+        wanted = configuration.get("explain") if isinstance(configuration, dict) else None
+        if wanted is None or wanted is False:
+            continue
+        if wanted is not True and (type(wanted) is not int or wanted < 1):
+            raise DataError(
+                f'instance {row}: "explain" is {str(wanted)[:40]}, expected true, false or an integer of at least 1'
+            )
+        found[row] = _SHARES if wanted is True else wanted
+    return found
 
 
 def _decode_ranking(instance: Any, where: str, feature_dim: int) -> Ranking:
@@ -213,9 +245,14 @@ def _labels(predictions: Predictions) -> list[bytes]:
 def _objects(predictions: Predictions) -> list[bytes]:
     """One JSON object for each row."""
     scores = _numbers(predictions.scores)
-    if not predictions.with_labels:
-        return [b'{"score":%b}' % score for score in scores]
-    return [b'{"score":%b,"predicted_label":%b}' % pair for pair in zip(scores, _labels(predictions), strict=True)]
+    if predictions.with_labels:
+        pairs = zip(scores, _labels(predictions), strict=True)
+        objects = [b'{"score":%b,"predicted_label":%b}' % pair for pair in pairs]
+    else:
+        objects = [b'{"score":%b}' % score for score in scores]
+    for row, explanation in predictions.explanations.items():
+        objects[row] = b'%b,"explanation":%b}' % (objects[row][:-1], orjson.dumps(explanation))
+    return objects
 
 
 def _ranked_objects(rankings: list[RankedPredictions]) -> list[bytes]:

@@ -5,7 +5,6 @@ logarithm of the odds, whose logistic function is the score.
 """
 
 import argparse
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from fm_core.cli import names
 from fm_core.cli.rows import add_row_arguments, read_rows
 from fm_core.errors import DataError
 from fm_core.explanation import Explanation, explain
-from fm_core.formats.rebatch import sliced
 from fm_core.model import Model
 
 __all__ = ["add_arguments", "run"]
@@ -54,11 +52,12 @@ def run(arguments: argparse.Namespace) -> None:
 def _explained(model: Model, batches: Iterator[Batch], wanted: int | None) -> Iterator[tuple[int, float, Explanation]]:
     start = 0
     for batch in batches:
-        stop = start + batch.n_rows
+        stop, scores = start + batch.n_rows, model.predict(batch).tolist()
         rows = range(start, stop) if wanted is None else range(max(wanted, start), min(wanted + 1, stop))
         for first in rows[::_ROWS_AT_ONCE]:
-            part = sliced(batch, first - start, min(first + _ROWS_AT_ONCE, rows.stop) - start)
-            yield from zip(itertools.count(first), model.predict(part).tolist(), explain(model, part), strict=False)
+            part = range(first, min(first + _ROWS_AT_ONCE, rows.stop))
+            found = explain(model, batch, (row - start for row in part))
+            yield from zip(part, scores[first - start :], found, strict=False)
         start = stop
         if wanted is not None and start > wanted:
             return
