@@ -48,7 +48,7 @@ FACTS = {
     "HTTP error statuses": (r"(?<!< )\b(40[1-9]|41[0-9]|42[0-9]|50[1-9])\b", ["container/serving/errors.py"]),
     "media types of data": (
         r"\b(application/(jsonlines|x-)|text/(csv|libsvm))",
-        ["container/serving/codecs.py", "container/contract.py"],
+        ["container/serving/codecs.py", "container/contract.py", "fm_core/formats/serializer.py"],
     ),
     "the RecordIO magic": (r"(?i)0xced7230a", ["fm_core/formats"]),
     "compiler flags": (r"-O[23]\b|-fopenmp|-mavx|-ffast-math", []),

@@ -18,7 +18,7 @@ from libc.string cimport memchr, memcmp
 import numpy as np
 
 cdef extern from "Python.h":
-    double PyOS_string_to_double(const char* text, char** end, object overflow) except? -1.0
+    double PyOS_string_to_double(const char* text, char** end, void* overflow) except? -1.0
 
 __all__ = ["Cells", "LibsvmRows"]
 
@@ -53,7 +53,7 @@ cdef double slow_number(const char* text, int64_t length) noexcept with gil:
     """Read a number whose grammar has been checked, as float() does."""
     try:
         # A NUL byte follows the content of every bytes object.
-        return PyOS_string_to_double(PyBytes_AS_STRING(PyBytes_FromStringAndSize(text, length)), NULL, None)
+        return PyOS_string_to_double(PyBytes_AS_STRING(PyBytes_FromStringAndSize(text, length)), NULL, NULL)
     except (ValueError, MemoryError):
         return float("nan")
 

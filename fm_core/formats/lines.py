@@ -28,6 +28,8 @@ _MAGICS = {
     b"\x1f\x8b": "gzip within gzip",
 }
 
+_LONGEST_BEGINNING = max(map(len, [_BYTE_ORDER_MARK, *_MAGICS]))
+
 
 class TextFault(enum.IntEnum):
     """A way for a line to be wrong; `_text` repeats the numbers."""
@@ -160,7 +162,7 @@ def _blocks(
         final = chunk is None
         if not final:
             rest = rest + bytes(chunk)
-            if not is_begun and len(rest) < len(_BYTE_ORDER_MARK):
+            if not is_begun and len(rest) < _LONGEST_BEGINNING:
                 continue
         if not is_begun:
             is_begun = True
