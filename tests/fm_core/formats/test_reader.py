@@ -113,6 +113,14 @@ def test_nothing_of_a_bad_record_is_left_in_the_batch():
     assert rows_of(batch) == [([6], [4.0], 1.0)] * 2
 
 
+def test_a_label_that_is_not_finite_says_nothing_of_the_next():
+    bad = wire.label(float("nan"))
+    row = wire.features([4.0], [6])
+    # In a record of its own, which is skipped, and as an entry that a later one replaces.
+    (batch,) = batches(wire.frame(row + bad), GOOD, wire.frame(row + bad + wire.label(1.0)), max_bad_records=1)
+    assert rows_of(batch) == [([6], [4.0], 1.0)] * 2
+
+
 @pytest.mark.parametrize("end", [b"nonsense", GOOD[:-4]])
 def test_a_broken_frame_is_never_skipped(end):
     with pytest.raises(DataError, match=r"record 1 \(byte 52\)"):
