@@ -104,7 +104,11 @@ class Crashed:
         self.pipe = data.get("pipe", False)
         self.job = Job(folder)
         job = self.job
-        job.hyperparameters |= {"epochs": str(EPOCHS), "mini_batch_size": "20", "num_factors": "200"}
+        job.hyperparameters |= {
+            "epochs": str(EPOCHS),
+            "mini_batch_size": "20",
+            "num_factors": "10000",
+        }  # a checkpoint takes a while
         job.hyperparameters |= {"checkpoint_interval_s": "0", "factors_lr": "0.01", **self.hyperparameters}
         job.environment |= {"FM_PIPE_WAIT_SECONDS": "30", "OMP_NUM_THREADS": "1"}
         rows = records(900, dense=data.get("dense", False))
