@@ -110,9 +110,6 @@ class RankedPredictions:
     predictions: Predictions
 
 
-#: What a request that asks for an explanation contains: others are not looked through for one.
-_EXPLAIN = b'"explain"'
-
 #: How many features, and pairs, an explanation lists if the request does not say.
 _SHARES = 10
 
@@ -157,23 +154,28 @@ def _decode_json(body: bytes, feature_dim: int) -> Rows | list[Ranking]:
     instances = document.get("instances") if isinstance(document, dict) else None
     if not isinstance(instances, list):
         raise DataError('the body is JSON, but not an object with a list of "instances": {"instances": [...]}')
-    return _decode_instances(instances, feature_dim, _EXPLAIN in body)
+    return _decode_instances(instances, feature_dim, body)
 
 
 def _decode_jsonlines(body: bytes, feature_dim: int) -> Rows | list[Ranking]:
     lines = [line for line in body.split(b"\n") if line and not line.isspace()]
     return _decode_instances(
         [_parse(line, f"instance {row}") for row, line in enumerate(lines)], feature_dim,
-        _EXPLAIN in body,
+        body,
     )  # fmt: skip
 
 
-def _decode_instances(instances: list[Any], feature_dim: int, may_ask_why: bool) -> Rows | list[Ranking]:
+def _decode_instances(instances: list[Any], feature_dim: int, body: bytes) -> Rows | list[Ranking]:
     # An instance with candidates asks for a ranking, and then every one does.
     if instances and isinstance(instances[0], dict) and "candidates" in instances[0]:
         return [_decode_ranking(instance, f"instance {row}", feature_dim) for row, instance in enumerate(instances)]
     batch = decode_instances(instances, feature_dim=feature_dim)
-    return Rows(batch, explained=_explained(instances)) if may_ask_why else Rows(batch)
+    return Rows(batch, explained=_explained(instances)) if _may_ask_why(body) else Rows(batch)
+
+
+def _may_ask_why(body: bytes) -> bool:
+    # A request is seldom written with an x, and one letter is looked for a hundred times faster than a word.
+    return b"x" in body and b'"explain"' in body
 
 
 def _explained(instances: list[Any]) -> dict[int, int]:
