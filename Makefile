@@ -99,7 +99,7 @@ soak: $(VENV)/.built  ## load a server for SOAK_SECONDS (600) while workers die 
 FUZZ := build/fuzz
 FUZZ_CYTHON := -3 -X boundscheck=False,wraparound=False,cdivision=True,initializedcheck=False,binding=True
 FUZZ_CLANG := -c -fPIC -g -O1 -fno-omit-frame-pointer -fsanitize=address,fuzzer-no-link -Wno-everything
-FUZZ_MODULES := fm_core.formats._decode fm_core.formats._encode fm_core.formats._instances tests.fuzz._core
+FUZZ_SOURCES := $(wildcard fm_core/formats/*.pyx) tests/fuzz/_core.pyx
 
 .venvs/fuzz/.installed: tests/fuzz/requirements.txt constraints.txt | $(VENV)/.created
 	$(BIN)/python -m venv .venvs/fuzz
@@ -107,20 +107,17 @@ FUZZ_MODULES := fm_core.formats._decode fm_core.formats._encode fm_core.formats.
 	    --constraint constraints.txt --requirement tests/fuzz/requirements.txt
 	@touch $@
 
-$(FUZZ)/fm_core.formats._decode.so: fm_core/formats/_decode.pyx
-$(FUZZ)/fm_core.formats._encode.so: fm_core/formats/_encode.pyx
-$(FUZZ)/fm_core.formats._instances.so: fm_core/formats/_instances.pyx
-$(FUZZ)/tests.fuzz._core.so: tests/fuzz/_core.pyx fm_core/formats/_decode.pyx
-$(FUZZ_MODULES:%=$(FUZZ)/%.so): $(FUZZ)/%.so: | $(VENV)/.created
+$(FUZZ)/tests/fuzz/_core.so: fm_core/formats/_decode.pyx
+$(FUZZ)/%.so: %.pyx | $(VENV)/.created
 	@command -v $(CLANG) >/dev/null || { echo "make fuzz needs clang: apt-get install clang, or set CLANG"; exit 1; }
-	@mkdir -p $(FUZZ)
+	@mkdir -p $(@D)
 	$(BIN)/cython $(FUZZ_CYTHON) $< -o $(FUZZ)/$*.c
 	$(CLANG) $(FUZZ_CLANG) -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
 	    $(FUZZ)/$*.c -o $(FUZZ)/$*.o
 	$(CLANG) -shared $(FUZZ)/$*.o -o $@
 
 .PHONY: fuzz
-fuzz: .venvs/fuzz/.installed $(FUZZ_MODULES:%=$(FUZZ)/%.so)  ## search for bytes that break a decoder, FUZZ_SECONDS (60) for each
+fuzz: .venvs/fuzz/.installed $(FUZZ_SOURCES:%.pyx=$(FUZZ)/%.so)  ## search for bytes that break a decoder, FUZZ_SECONDS (60) for each
 	.venvs/fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 .PHONY: test-mxnet

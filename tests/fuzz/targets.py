@@ -15,6 +15,7 @@ from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats import Source, decode_rows, decompressed, read_batches, unwrap
 from fm_core.formats.recordio import frame
+from fm_core.formats.text_batches import read_csv_batches, read_libsvm_batches
 from tests.fm_core.formats import twins, wire
 
 __all__ = ["FINDINGS", "TARGETS", "seeds"]
@@ -26,18 +27,30 @@ LABELS = ("none", "real", "binary", "real")
 WIDTHS = (10, 300)
 
 
-def records(data: bytes) -> None:
-    """Framed records into batches, cut into chunks, with a bad record skipped."""
-    body, labels, width, cut = _offered(data)
-    chunks = _cut(body, cut)
-    kind = (None, None, False, True)[cut & 3]
-    try:
-        for batch in read_batches(
-            [Source("source", chunks)], feature_dim=width, batch_size=3, labels=labels, is_dense=kind, max_bad_records=1
-        ):
-            _check(batch, width)
-    except DataError as error:
-        _check_sentence(error)
+def _training(read):
+    def target(data: bytes) -> None:
+        """What a training channel is read with, one bad record skipped: the cuts into chunks make no difference."""
+        body, labels, width, cut = _offered(data)
+        kind = (None, None, False, True)[cut & 3]
+        found = []
+        for chunks in ([body], _cut(body, cut)):
+            rows, said = [], []
+            try:
+                for batch in read(
+                    [Source("source", chunks)], feature_dim=width, batch_size=3, labels=labels, is_dense=kind,
+                    max_bad_records=1, on_bad_record=said.append,
+                ):  # fmt: skip
+                    _check(batch, width)
+                    rows += twins.rows_of(batch)
+            except DataError as error:
+                _check_sentence(error)
+                said.append(str(error))
+            if any("the file is not text" in each or "the file begins as" in each for each in said):
+                return  # a courtesy that looks at the first chunk alone
+            found.append(repr((rows, said)))
+        assert found[0] == found[1], f"whole: {found[0]}, cut: {found[1]}"
+
+    return target
 
 
 def twin_readers(data: bytes) -> None:
@@ -99,7 +112,9 @@ def _served(media_type: str):
 
 #: name: what takes the bytes. Of the media types the name is what follows the slash.
 TARGETS = {
-    "records": records,
+    "records": _training(read_batches),
+    "libsvm_lines": _training(read_libsvm_batches),
+    "csv_lines": _training(read_csv_batches),
     "twins": twin_readers,
     "request": request,
     "streams": streams,
@@ -131,11 +146,22 @@ def _check_sentence(error: DataError) -> None:
 # --- where the search begins ---------------------------------------------------------------------
 
 TEXTS = {
+    "libsvm_lines": [
+        b"1 0:1 3:0.5 # comment\n\n0 9:1 2:3\r\n1\n0 2:1e-3 2:1e-45 1:-.5e+1",
+        b"1 0:1e38 0:3e38\n+1 10:1\n2 1:1\nnan 1:1\n1 qid:3 1:2\n",
+        b"1 99999999999999999999:1 1_0:1 -1:1 :: 1:nan 1:0x1 1:1e999 5:123456789012345678901234567890\n\0",
+    ],
+    "csv_lines": [
+        b"1,1,0,0,2.5,0,0,0,0,0,-1e3\r\n\n0,1,2,3,4,5,6,7,8,9,10\n",
+        b"1,1,0,0,2.5,0,0,0,0,0,1e-3\n1,2\n0, 1 ,2\t,+3,-4.,.5,6e0,7E-1,8,9,10",
+        b'label,a,b\n"1",nan,inf,-1e39,0x10,1_0,,#,1e,+.5,123456789012345678901234567890,1e-400\n',
+    ],
     "json": [
         b'{"instances":[{"features":[1,0,0,2.5,0,0,0,0,0,-1e3]}]}',
         b'{"instances":[{"data":{"features":{"keys":[3,1,3],"shape":[10],"values":[1,2,0.5]}}}],"configuration":{}}',
         b'{"instances":[{"data":{"features":{"values":[0,1,2,3,4,5,6,7,8,9]}}}]}',
         b'{"instances":[{"keys":[],"values":[],"shape":[10]},{"features":{"keys":[9],"values":[1e39]}}]}',
+        b'{"instances":[{"features":[1,0,0,2.5,0,0,0,0,0,-1e3],"explain":2},{"keys":[1],"values":[2],"explain":true}]}',
         b'{"instances":[{"context":{"keys":[1],"values":[1]},"candidates":[{"keys":[2],"values":[1]}],"top_k":1}]}',
         b'{"instances":[{"keys":[18446744073709551616,-1,true,null],"values":["1",NaN,[],{}]}]}',
     ],
