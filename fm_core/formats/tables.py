@@ -310,9 +310,13 @@ def find_column(table: Table, name: str) -> tuple[int, str]:
     try:
         number = range(len(table.names))[int(name)]
     except (ValueError, IndexError):
-        shown = ", ".join(table.names[:20]) + (", ..." if len(table.names) > 20 else "")
-        raise DataError(f"{table.source}: there is no column {name!r}, expected one of: {shown}") from None
+        raise _no_column(table, name) from None
     return number, table.names[number]
+
+
+def _no_column(table: Table, name: str) -> DataError:
+    shown = ", ".join(table.names[:20]) + (", ..." if len(table.names) > 20 else "")
+    return DataError(f"{table.source}: there is no column {name!r}, expected one of: {shown}")
 
 
 def _ids(texts: Iterable[str], separator: str) -> Iterator[str]:
@@ -356,8 +360,7 @@ class Encoder:
 
     def _place(self, table: Table, name: str) -> int:
         if name not in table.names:
-            find_column(table, f"{name}")  # says which there are; a number does not stand for a name here
-            raise DataError(f"{table.source}: there is no column {name!r}, which the schema has")
+            raise _no_column(table, name)  # unlike a user's, a schema's names stand for no numbers
         return table.names.index(name)
 
     def _read_labels(self, table: Table) -> "NDArray[np.float32] | None":
