@@ -36,6 +36,8 @@ Floats = NDArray[np.float32]
 _KEPT = 2
 #: Ends of epochs are checkpoints as long as writing takes no more than one second in so many.
 _SECONDS_FOR_EACH = 30
+#: What is assumed of the disk until a checkpoint was written.
+_BYTES_A_SECOND = 200e6
 
 _log = logging.getLogger(__name__)
 
@@ -152,7 +154,7 @@ class Checkpointer:
                 found = checkpoint.read(path, self._hyperparameters, self._fingerprint)
             except DamagedCheckpointError as error:
                 _log.warning("%s; the checkpoint before it is used", error)
-                damaged.append((path, error))
+                damaged.append((path, str(error)))  # the error itself would keep the arrays that were read
                 continue
             for old, _ in damaged:  # kept to be looked at, and out of the way of those to come
                 old.replace(old.with_name(f"{old.name}.damaged"))
@@ -181,6 +183,7 @@ class Checkpointer:
             self._all_changed = self._all_changed_ever = True
         elif resumed is not None:
             self._marks[resumed.changed] = 3  # the copy's state does not have these rows yet
+        self._seconds = (solver.params.nbytes + solver.state.nbytes) / _BYTES_A_SECOND
         started = time.monotonic()
         if self._has_copy:
             self._copy = _Copy(solver.params.copy(), np.zeros_like(solver.state))

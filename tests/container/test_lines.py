@@ -107,6 +107,7 @@ def test_the_rest():
     )
     assert text(lines.worker_lines(7)) == [
         "Process 7 is a worker.", "Using default worker.", "Checkpoint loading and saving are disabled."]  # fmt: skip
+    assert text(lines.worker_lines(7, Path("/c")))[2] == "Checkpoint loading and saving are enabled, in /c."
     assert text(lines.network_lines(True))[1] == "[Fully symbolic network] Building a fully symbolic network."
     assert text(lines.network_lines(False)) == [
         "Number of GPUs being used: 0",
