@@ -143,13 +143,15 @@ cdef class LibsvmRows:
         The number of the line behind them.
     labels : ndarray of float32, shape (n_rows,), or None
     indptr, indices, values : ndarray of int64, int32, float32
+    lines : ndarray of int64, shape (n_rows,)
+        The line of each row.
     ascending : bool
         Whether keys increase within each row.
     """
 
     cdef readonly int64_t consumed, next_line, n_rows
     cdef readonly bint ascending
-    cdef readonly object labels, indptr, indices, values
+    cdef readonly object labels, indptr, indices, values, lines
     cdef readonly int faulty
     cdef readonly int64_t fault_line, fault_number
     cdef readonly object fault_at
@@ -165,13 +167,15 @@ cdef class LibsvmRows:
         cdef int64_t[::1] indptr_view
         cdef int32_t[::1] index_view
         cdef float[::1] value_view
+        cdef int64_t[::1] line_view
         cdef int64_t size = len(data), n_keys
         cdef bint binary = labels == "binary"
         found = np.empty(most_rows, np.float32)
         indptr = np.zeros(most_rows + 1, np.int64)
         indices = np.empty(most_keys, np.int32)
         values = np.empty(most_keys, np.float32)
-        label_view, indptr_view, index_view, value_view = found, indptr, indices, values
+        lines = np.empty(most_rows, np.int64)
+        label_view, indptr_view, index_view, value_view, line_view = found, indptr, indices, values, lines
         self._with_labels = labels != "none"
         self._optional = labels == "optional"
         self.ascending = True
@@ -179,7 +183,7 @@ cdef class LibsvmRows:
         with nogil:
             self.parse(
                 begin, begin + size, final, feature_dim, first_key, binary,
-                label_view, indptr_view, index_view, value_view,
+                label_view, indptr_view, index_view, value_view, line_view,
             )  # fmt: skip
         if self.faulty and self._wrong != NULL:
             self.fault_at = self._wrong[:self._wrong_length]
@@ -188,10 +192,11 @@ cdef class LibsvmRows:
         self.indptr = indptr[:self.n_rows + 1]
         self.indices = indices[:n_keys]
         self.values = values[:n_keys]
+        self.lines = lines[:self.n_rows]
 
     cdef void parse(
         self, const char* begin, const char* end, bint final, int64_t feature_dim, int64_t first_key, bint binary,
-        float[::1] labels, int64_t[::1] indptr, int32_t[::1] indices, float[::1] values,
+        float[::1] labels, int64_t[::1] indptr, int32_t[::1] indices, float[::1] values, int64_t[::1] lines,
     ) noexcept nogil:
         cdef const char* at = begin
         cdef const char* line_end
@@ -208,6 +213,7 @@ cdef class LibsvmRows:
                 self.fault_line = self.next_line
                 self.faulty = -found
             elif found:
+                lines[self.n_rows] = self.next_line
                 self.n_rows += 1
                 indptr[self.n_rows] = n_keys
             at = line_end + 1 if line_end < end else end
@@ -384,11 +390,13 @@ cdef class Cells:
                             return
                         at += 1
                     if at < size and data[at] != delimiter and data[at] != c"\n":
+                        while at < size and data[at] != c"\n":
+                            at += 1
+                        if at == size and not final:
+                            return  # what is left of the line would be taken for a row
                         self.faulty = QUOTE
                         self.fault_line = self.next_line
                         self.fault_number = cells - first
-                        while at < size and data[at] != c"\n":
-                            at += 1
                         self.next_line = line + 1
                         self.consumed = min(at + 1, size)
                         return

@@ -10,7 +10,23 @@ from fm_core.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["sparse_batch"]
+__all__ = ["SumError", "sparse_batch"]
+
+
+class SumError(DataError):
+    """The values of a repeated key add up to more than float32 holds.
+
+    Attributes
+    ----------
+    row : int
+        The first row in which they do.
+    """
+
+    sentence = "the values of a repeated key add up to more than float32 holds"
+
+    def __init__(self, what: str, row: int) -> None:
+        super().__init__(f"{what} {row}: {self.sentence}")
+        self.row = row
 
 
 def sparse_batch(
@@ -40,7 +56,7 @@ def sparse_batch(
 
     Raises
     ------
-    DataError
+    SumError
         The values of a repeated key add up to more than float32 holds.
     """
     if ascending or len(indices) == 0:
@@ -55,9 +71,6 @@ def sparse_batch(
     with np.errstate(over="ignore"):
         sums = np.add.reduceat(values[order].astype(np.float64), first).astype(np.float32)
     if not np.isfinite(sums).all():
-        raise DataError(
-            f"{what} {int(place[first[np.argmin(np.isfinite(sums))]] >> 31)}: "
-            "the values of a repeated key add up to more than float32 holds"
-        )
+        raise SumError(what, int(place[first[np.argmin(np.isfinite(sums))]] >> 31))
     starts = np.searchsorted(place[first], np.arange(len(indptr), dtype=np.int64) << 31)
     return Batch.trusted(feature_dim, sums, starts.astype(np.int64), (place[first] & (2**31 - 1)).astype(np.int32))

@@ -16,7 +16,7 @@ from fm_core.formats.lines import cell_blocks, libsvm_blocks
 from fm_core.formats.parquet import parquet_tables
 from fm_core.formats.reader import Source
 from fm_core.formats.rebatch import rebatched
-from fm_core.formats.rows import sparse_batch
+from fm_core.formats.rows import SumError, sparse_batch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,12 +62,34 @@ def read_libsvm_batches(
             for block in libsvm_blocks(
                 source.name, source.chunks, feature_dim=feature_dim, labels=labels, on_bad_line=bad
             ):
-                batch = sparse_batch(
-                    feature_dim, block.indptr, block.indices, block.values, ascending=block.ascending
-                )  # fmt: skip
-                yield Batch.trusted(feature_dim, batch.values, batch.indptr, batch.indices, block.labels)
+                yield from _summed(block, source.name, feature_dim, bad)
 
     return rebatched(batches(), batch_size)
+
+
+def _summed(block: Any, name: str, feature_dim: int, bad: Callable[[str], None]) -> Iterator[Batch]:
+    """Give a block's rows, but for those whose repeated keys add up to too much."""
+    start, stop = 0, block.n_rows
+    while start < stop:
+        indptr = block.indptr[start : stop + 1]
+        keys = slice(indptr[0], indptr[-1])
+        try:
+            batch = sparse_batch(
+                feature_dim,
+                indptr - indptr[0],
+                block.indices[keys],
+                block.values[keys],
+                ascending=block.ascending,
+            )
+        except SumError as error:
+            stop = start + error.row  # first what is before it
+            if stop == start:
+                bad(f"{name}: line {block.lines[start]}: {error.sentence}")
+                start, stop = start + 1, block.n_rows
+            continue
+        labels = None if block.labels is None else block.labels[start:stop]
+        yield Batch.trusted(feature_dim, batch.values, batch.indptr, batch.indices, labels)
+        start, stop = stop, block.n_rows
 
 
 def read_csv_batches(
