@@ -32,7 +32,7 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
  && apt-get install --yes --no-install-recommends libgomp1 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
  && set -- /wheels/*.whl \
- && pip install --no-cache-dir --root-user-action=ignore --constraint /constraints.txt "$1[metrics]" \
+ && pip install --no-cache-dir --root-user-action=ignore --constraint /constraints.txt "$1[metrics,report]" \
  && find /usr/local/lib/python3.11/site-packages -depth -type d -name tests -exec rm -rf {} +
 
 # Logs come as they are written, and a read-only file system is no hindrance.

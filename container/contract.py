@@ -84,6 +84,11 @@ class Paths:
         return self.root / "output/failure"
 
     @property
+    def output_data(self) -> Path:
+        """The folder that becomes output.tar.gz."""
+        return self.root / "output/data"
+
+    @property
     def model(self) -> Path:
         """The folder that becomes model.tar.gz."""
         return self.root / "model"

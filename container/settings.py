@@ -30,10 +30,13 @@ class TrainingSettings:
         writer, or to deliver its next bytes.
     omp_num_threads : int or None
         ``OMP_NUM_THREADS``: an upper bound of what ``num_threads`` auto may come to.
+    report : bool
+        ``FM_REPORT``: whether output/data gets a report.html and a metrics.json.
     """
 
     pipe_wait_seconds: float = 1800.0
     omp_num_threads: int | None = None
+    report: bool = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "TrainingSettings":
@@ -47,6 +50,7 @@ class TrainingSettings:
         return cls(
             pipe_wait_seconds=_seconds(environ, "FM_PIPE_WAIT_SECONDS", cls.pipe_wait_seconds),
             omp_num_threads=_omp_num_threads(environ),
+            report=_boolean(environ, "FM_REPORT"),
         )
 
 

@@ -25,6 +25,7 @@ from container.reporting import Progress, Reporter, emit, set_up_logging, write_
 from container.resources import usable_cores
 from container.settings import TrainingSettings, opt_ml
 from container.stopping import StopRequest
+from container.training_report import TrainingReport
 from fm_core.artifact import load_model, save_model
 from fm_core.errors import ArtifactError, CheckpointError, ConfigError, FMError
 from fm_core.hyperparameters import Hyperparameters
@@ -116,6 +117,7 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
         progress=progress,
     )
     n_threads = _num_threads(hyperparameters, settings)
+    report = TrainingReport(paths.output_data) if settings.report else None
     try:
         result = fit(
             channels[TRAIN],
@@ -123,7 +125,7 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
             num_threads=n_threads,
             model=None if model_folder is None or resume else _starting_model(model_folder),
             validation=channels.get(VALIDATION),
-            callback=reporter,
+            callback=reporter if report is None else report.beside(reporter),
             should_stop=stop,
             resume=resume,
             checkpointer=checkpointer,
@@ -141,12 +143,14 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
             save_model(model_file, result.model, settings_of_model)
             reporter.saved(model_file, started)
             if TEST in channels:
-                _test(result.model, channels[TEST], job, reporter, stop, n_threads)
+                _test(result.model, channels[TEST], job, reporter, stop, n_threads, report)
             else:
                 emit([lines.no_test_line()])
     finally:
         if checkpointer:
             checkpointer.close(lambda: stop.seconds() > LAST_CHECKPOINT_SECONDS)
+    if report is not None:
+        report.write(result.model, hyperparameters)
     reporter.ended()
 
 
@@ -222,14 +226,17 @@ def _test(
     reporter: Reporter,
     stop: StopRequest,
     num_threads: int,
+    report: TrainingReport | None,
 ) -> None:
     """Score the test channel, unless the job has to stop: the model has been saved by then."""
     batches = itertools.takewhile(lambda _: not stop(), channel(0))
-    metrics, n_records = evaluate(model, batches, num_threads)
+    metrics, n_records = evaluate(model if report is None else report.watched(model), batches, num_threads)
     if stop():
         _log.warning("Asked to stop (%s): the test channel is not scored.", stop.signal_name)
     else:
         reporter.tested(job.channels[TEST].folder, metrics, n_records, channel.statistics)
+        if report is not None:
+            report.tested(metrics, n_records, channel.statistics.seconds)
 
 
 @contextlib.contextmanager

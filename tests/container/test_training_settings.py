@@ -13,8 +13,10 @@ def test_everything_has_a_default():
 
 
 def test_everything_is_read():
-    environ = {"FM_PIPE_WAIT_SECONDS": "1.5", "OMP_NUM_THREADS": "3"}
-    assert TrainingSettings.from_environment(environ) == TrainingSettings(pipe_wait_seconds=1.5, omp_num_threads=3)
+    environ = {"FM_PIPE_WAIT_SECONDS": "1.5", "OMP_NUM_THREADS": "3", "FM_REPORT": "true"}
+    assert TrainingSettings.from_environment(environ) == TrainingSettings(
+        pipe_wait_seconds=1.5, omp_num_threads=3, report=True
+    )
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "0.0", "-1", "nan", "1e3", " 5", "5\n"])

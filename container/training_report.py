@@ -1,0 +1,63 @@
+"""The report of a job: output/data/report.html, and metrics.json beside it.
+
+They are made where the job asks for them, and a report that cannot be made is said, but is
+no reason to lose a model that is trained.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from fm_core.errors import ConfigError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
+from fm_core.solver import Callback
+
+__all__ = ["TrainingReport"]
+
+_log = logging.getLogger(__name__)
+
+
+class TrainingReport:
+    """Takes notes while a job runs, and writes them down.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from fm_core.training_record import TrainingRecord  # not needed to train
+
+        self._folder = folder
+        self._record = TrainingRecord()
+
+    def beside(self, callback: Callback) -> Callback:
+        """Give a callback that tells `callback`, and takes notes."""
+        from fm_core.training_record import Together
+
+        return Together(callback, self._record)
+
+    def watched(self, model: Model) -> Model:
+        """Give the model, such that a sample of its scores is noted."""
+        from fm_core.training_record import SampledModel
+
+        return SampledModel(model, self._record.sample)
+
+    def tested(self, metrics: Mapping[str, float], n_records: int, seconds: float) -> None:
+        """Note the metrics of the test channel."""
+        self._record.tested(metrics, n_records, seconds)
+
+    def write(self, model: Model, hyperparameters: Hyperparameters) -> None:
+        """Write both files."""
+        from fm_core.report import write_report
+
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._record.save(self._folder / "metrics.json")
+            write_report(self._folder / "report.html", self._record, model, hyperparameters)
+        except (ConfigError, OSError) as error:
+            _log.warning("No report was written: %s", error)
+            return
+        _log.info("Wrote a report to %s", self._folder / "report.html")

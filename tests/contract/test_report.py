@@ -1,0 +1,58 @@
+"""FM_REPORT: what a job leaves in output/data, and that a job without it pays nothing."""
+
+import json
+
+import pytest
+
+from tests.contract.training import Job, records
+
+
+@pytest.fixture
+def job(tmp_path):
+    job = Job(tmp_path)
+    job.put("data.pbr", records())
+    return job
+
+
+def files(job):
+    return sorted(file.name for file in (job.root / "output/data").iterdir())
+
+
+def test_a_job_that_asks_for_a_report_leaves_one_and_its_numbers(job):
+    pytest.importorskip("pygal")
+    job.environment["FM_REPORT"] = "true"
+    job.put("data.pbr", records(seed=1), "validation")
+    job.put("data.pbr", records(seed=2), "test")
+    done = job.run()
+    assert done.succeeded, done.log
+    assert files(job) == ["metrics.json", "report.html"]
+    document = json.loads((job.root / "output/data/metrics.json").read_text())
+    assert len(document["epochs"]) == 3
+    for what, line in (("train", "epoch=2, train"), ("validation", "epoch=2, validation")):
+        loss = document["epochs"][2][what]["binary_classification_cross_entropy"]
+        assert f"{line} binary_classification_cross_entropy <loss>={loss}" in done.log
+    assert "ROC curve" in (job.root / "output/data/report.html").read_text()
+
+
+def test_the_model_is_the_same_with_a_report_and_without(job):
+    pytest.importorskip("pygal")
+    without = job.run_here()
+    assert files(job) == []
+    job.environment["FM_REPORT"] = "true"
+    assert job.run_here().model == without.model
+
+
+def test_a_job_without_a_report_imports_nothing_for_one(job):
+    code = "import sys; from container.train import main; main([]); print(*sorted(sys.modules))"
+    done = job.run("-c", code)
+    assert "fm_core.solver" in done.lines[-1]
+    assert not {"pygal", "fm_core.report", "fm_core.training_record"} & set(done.lines[-1].split())
+
+
+def test_a_report_that_cannot_be_written_is_said_and_the_model_is_kept(job):
+    job.environment["FM_REPORT"] = "true"
+    (job.root / "output/data").rmdir()
+    (job.root / "output/data").write_text("a file stands where the folder should be")
+    done = job.run()
+    assert done.succeeded
+    assert "No report was written" in done.log
