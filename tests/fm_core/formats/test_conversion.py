@@ -220,7 +220,7 @@ def test_names_tell_formats(name):
 
 
 def test_npz_of_scipy_and_numpy_is_read(tmp_path):
-    matrix = sp.random(5, 4, 0.5, "coo", random_state=1)
+    matrix = sp.random(5, 4, 0.5, "csc", random_state=1)
     sp.save_npz(tmp_path / "x.npz", matrix)
     np.testing.assert_array_equal(dense_of(read_npz(str(tmp_path / "x.npz"))), matrix.toarray().astype(np.float32))
     np.savez(tmp_path / "z.npz", X=np.eye(3), y=np.arange(3))
