@@ -74,7 +74,7 @@ class CellTable:
     def codes(self, column: int) -> "tuple[NDArray[np.int64], list[str]]":  # noqa: D102
         codes, texts = self._block.codes(column)
         try:
-            decoded = [text.decode() for text in texts]
+            decoded = list(map(bytes.decode, texts))
         except UnicodeDecodeError as error:
             row = int(np.argmax(codes == texts.index(error.object)))
             raise DataError(

@@ -17,9 +17,9 @@ from fm_core.formats.columns import Table, cell_tables
 from fm_core.formats.lines import libsvm_blocks
 from fm_core.formats.matrices import MOST_FEATURES, peek_records, read_npz
 from fm_core.formats.reader import Source, read_batches
-from fm_core.formats.rows import sparse_batch
 from fm_core.formats.streams import CHUNK_BYTES, decompressed
 from fm_core.formats.tables import Encoder, TablePlan, TableSchema, make_schema
+from fm_core.formats.text_batches import summed_batches
 
 __all__ = ["FORMATS", "Options", "RowInput", "format_of", "open_rows", "read_tables"]
 
@@ -203,30 +203,34 @@ def _open_tables(paths: Sequence[Path], format_name: str, options: Options) -> R
 def _open_libsvm(paths: Sequence[Path], format_name: str, options: Options) -> RowInput:
     labels = options.labels
 
-    def blocks(what: str, feature_dim: int) -> Iterator[Any]:
+    def blocks(what: str, feature_dim: int) -> Iterator[tuple[Path, Any]]:
         with options.progress(what, _size(paths)) as bar:
             for path in paths:
-                yield from libsvm_blocks(
+                for block in libsvm_blocks(
                     str(path),
                     _chunks(path, bar.update),
                     feature_dim=feature_dim,
                     first_key=options.first_key,
                     labels=labels,
-                )
+                ):
+                    yield path, block
 
     feature_dim = options.feature_dim
     if feature_dim is None:
         highest = -1
-        for block in blocks("Looking for the highest id", MOST_FEATURES):
+        for _, block in blocks("Looking for the highest id", MOST_FEATURES):
             highest = max(highest, int(block.indices.max(initial=-1)))
         feature_dim = max(highest + 1, 1)
 
     def batches() -> Iterator[Batch]:
-        for block in blocks("Reading", feature_dim):
-            batch = sparse_batch(feature_dim, block.indptr, block.indices, block.values, ascending=block.ascending)
-            yield Batch.trusted(feature_dim, batch.values, batch.indptr, batch.indices, block.labels)
+        for path, block in blocks("Reading", feature_dim):
+            yield from summed_batches(block, str(path), feature_dim, _refuse)
 
     return RowInput(feature_dim, None, batches)
+
+
+def _refuse(sentence: str) -> None:
+    raise DataError(sentence)
 
 
 def _open_recordio(paths: Sequence[Path], format_name: str, options: Options) -> RowInput:

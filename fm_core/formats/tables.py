@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
@@ -165,7 +166,7 @@ class TableSchema:
             "missing": self.missing,
             "columns": columns,
         }
-        return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
     @classmethod
     def from_json(cls, text: str, source: str = "the schema") -> "TableSchema":
@@ -432,9 +433,9 @@ class Encoder:
             lists = [list(_ids([text], column.separator)) for text in texts]
             ids = itertools.chain.from_iterable(lists)
         if column.kind == "hashed":
-            features = np.array([zlib.crc32(text.encode()) % column.buckets for text in ids], np.int64)
+            features = np.fromiter(map(zlib.crc32, map(str.encode, ids)), np.int64) % column.buckets
         else:
-            features = np.array([known.get(text, -1) for text in ids], np.int64)
+            features = np.fromiter(map(known.get, ids, itertools.repeat(-1)), np.int64)
         if lists is None:
             lists_of = np.arange(len(texts) + 1)
         else:

@@ -21,7 +21,7 @@ from fm_core.formats.rows import SumError, sparse_batch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["read_csv_batches", "read_libsvm_batches", "read_parquet_batches"]
+__all__ = ["read_csv_batches", "read_libsvm_batches", "read_parquet_batches", "summed_batches"]
 
 
 class _BadRows:
@@ -62,13 +62,23 @@ def read_libsvm_batches(
             for block in libsvm_blocks(
                 source.name, source.chunks, feature_dim=feature_dim, labels=labels, on_bad_line=bad
             ):
-                yield from _summed(block, source.name, feature_dim, bad)
+                yield from summed_batches(block, source.name, feature_dim, bad)
 
     return rebatched(batches(), batch_size)
 
 
-def _summed(block: Any, name: str, feature_dim: int, bad: Callable[[str], None]) -> Iterator[Batch]:
-    """Give a block's rows, but for those whose repeated keys add up to too much."""
+def summed_batches(block: Any, name: str, feature_dim: int, bad: Callable[[str], None]) -> Iterator[Batch]:
+    """Give the rows of a block of libsvm text, their repeated keys added up.
+
+    Parameters
+    ----------
+    block : fm_core.formats._text.LibsvmRows
+    name : str
+        Of its source, for messages.
+    feature_dim : int
+    bad : callable
+        Gets a sentence for a row whose sums are more than float32 holds, and raises or lets it be skipped.
+    """
     start, stop = 0, block.n_rows
     while start < stop:
         indptr = block.indptr[start : stop + 1]
