@@ -182,7 +182,7 @@ def whole_process(folder: Path, ks: list[int], threads: int, rounds: int, minute
 
 def growth(rounds: int) -> None:
     """Print how time grows with k, and with non-zeros."""
-    from train import training
+    from train import training  # one benchmark beside the other
 
     X, y = ctr()
     n, d = 100_000, X.shape[1]
