@@ -240,6 +240,8 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]], files: list[Path], sk
                 skipped.append((path, "not a file"))
             elif entry.name == "_SUCCESS" or entry.name.endswith(".manifest"):
                 skipped.append((path, "a marker"))
+            elif entry.name.endswith("schema.json"):  # `fm convert` writes one beside its records
+                skipped.append((path, "a schema"))
             elif entry.stat().st_size == 0:
                 skipped.append((path, "empty"))
             else:

@@ -68,6 +68,7 @@ def test_what_holds_no_records_is_skipped_with_one_line(folder, caplog):
     for name in (".hidden", ".amazon.manifest", "_SUCCESS", "x.manifest", ".dots/inside", "deep/_SUCCESS", "deep/x"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"x")
+    (folder / "schema.json").write_bytes(b"{}")
     (folder / "empty").touch()
     os.mkfifo(folder / "pipe")
     (folder / "dangling").symlink_to("nowhere")
@@ -75,12 +76,12 @@ def test_what_holds_no_records_is_skipped_with_one_line(folder, caplog):
     assert content(reader(folder)) == [("train/deep/x", b"x")]
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(
-        "Channel train: 9 of 10 files hold no records and are skipped: .amazon.manifest (hidden), .dots (hidden)"
+        "Channel train: 10 of 11 files hold no records and are skipped: .amazon.manifest (hidden), .dots (hidden)"
     )
-    assert caplog.messages[0].endswith("and 4 more")
+    assert caplog.messages[0].endswith("and 5 more")
     assert {path.name: why for path, why in data_files(folder)[1]} == {
         ".amazon.manifest": "hidden", ".dots": "hidden", ".hidden": "hidden", "_SUCCESS": "a marker",
-        "dangling": "not a file", "empty": "empty", "pipe": "not a file", "x.manifest": "a marker",
+        "dangling": "not a file", "empty": "empty", "pipe": "not a file", "schema.json": "a schema", "x.manifest": "a marker",
     }  # fmt: skip
 
 
