@@ -81,7 +81,8 @@ def test_what_holds_no_records_is_skipped_with_one_line(folder, caplog):
     assert caplog.messages[0].endswith("and 5 more")
     assert {path.name: why for path, why in data_files(folder)[1]} == {
         ".amazon.manifest": "hidden", ".dots": "hidden", ".hidden": "hidden", "_SUCCESS": "a marker",
-        "dangling": "not a file", "empty": "empty", "pipe": "not a file", "schema.json": "a schema", "x.manifest": "a marker",
+        "dangling": "not a file", "empty": "empty", "pipe": "not a file", "x.manifest": "a marker",
+        "schema.json": "a schema",
     }  # fmt: skip
 
 
