@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from fm_core.errors import ArtifactError, ConfigError, DataError, DivergenceError, FMError, ResourceError
     from fm_core.estimators import FMClassifier, FMRegressor
     from fm_core.explanation import Explanation, explain
-    from fm_core.formats import write_records
+    from fm_core.formats import read_records, write_records
+    from fm_core.formats.serializer import RecordSerializer
+    from fm_core.formats.tables import TableSchema
     from fm_core.hyperparameters import Hyperparameters
     from fm_core.model import Model
     from fm_core.ranking import rank
@@ -37,8 +39,11 @@ __all__ = [
     "Model",
     "rank",
     "read_meta",
+    "read_records",
+    "RecordSerializer",
     "ResourceError",
     "save_model",
+    "TableSchema",
     "write_records",
 ]
 
@@ -50,7 +55,9 @@ _MODULES = {
     ),
     "fm_core.estimators": ("FMClassifier", "FMRegressor"),
     "fm_core.explanation": ("Explanation", "explain"),
-    "fm_core.formats": ("write_records",),
+    "fm_core.formats": ("read_records", "write_records"),
+    "fm_core.formats.serializer": ("RecordSerializer",),
+    "fm_core.formats.tables": ("TableSchema",),
     "fm_core.hyperparameters": ("Hyperparameters",),
     "fm_core.model": ("Model",),
     "fm_core.ranking": ("rank",),

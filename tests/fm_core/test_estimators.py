@@ -53,13 +53,13 @@ def of_kind(kind, y):
 
 
 @BOTH
-@pytest.mark.parametrize("form", ["csr_array", "csr_matrix", "coo", "dense", "DataFrame", "int64 indices"])
+@pytest.mark.parametrize("form", ["csr_array", "csr_matrix", "coo_array", "dense", "DataFrame", "int64 indices"])
 def test_interactions_are_learned_from_any_form_of_rows(kind, form):
     rows, y = ratings()
     y = of_kind(kind, y)
     if form == "csr_matrix":
         rows = scipy.sparse.csr_matrix(rows)
-    elif form == "coo":
+    elif form == "coo_array":
         rows = rows.tocoo()
     elif form == "int64 indices":
         rows.indices, rows.indptr = rows.indices.astype(np.int64), rows.indptr.astype(np.int64)
