@@ -1,11 +1,11 @@
-"""What checkpoints cost: training the `ctr` set with and without them, and how long training is held up.
+"""What checkpoints cost: training the `ctr` set without them, with them, and with all but the writing.
 
-    python benchmarks/checkpoint.py [--k 16 64] [--epochs 6] [--rounds 5] [--interval 60]
+    python benchmarks/checkpoint.py [--k 64] [--epochs 8] [--rounds 5] [--interval 10]
 
-Each round trains afresh, once without and once with a checkpoint folder, in turn; the epochs' seconds are
-added up, so that neither pays for drawing the initial parameters, and those of the first copy. Epochs take
-seconds here, so checkpoints are those at their ends, as often as the checkpointer thinks fit, and those of
-`--interval`. What `close` writes when training is over is told apart: only the job's end waits for it.
+Each round trains afresh in each way, in turn. Told are seconds, and seconds of processor time, which other
+work on the machine disturbs less; both are of the epochs only, so that drawing the initial parameters and
+the first copy of them, told apart, are left out. `--interval` is short, so that there are several
+checkpoints in a short training; the last table says what that comes to at the default of 60 seconds.
 """
 
 import argparse
@@ -17,52 +17,59 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import batches, ctr, describe, in_turn, ratios, table, use_cores
+from common import batches, ctr, describe, in_turn, ratios, table, times, use_cores
 
 from fm_core.batch import Batch
 from fm_core.checkpoint import Checkpoint, Position, size_on_disk
 from fm_core.checkpointing import Checkpointer
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.solver import EpochReport, Silent, fit, memory_needed
+from fm_core.solver import BatchReport, EpochReport, Silent, fit, memory_needed
 
 
-class Sum(Silent):
-    """The callback that adds up the seconds of the epochs, what lies between them included."""
+class Epochs(Silent):
+    """The callback that takes the time from the first batch to the end of the last epoch."""
+
+    def started(self, is_dense: bool) -> None:
+        """Forget what was before; the solver's arrays are made after this, and their time taken off."""
+        self.begun: tuple[float, float] | None = None
+
+    def batch(self, report: BatchReport) -> None:
+        """Begin with the first batch."""
+        self.begun = self.begun or (time.perf_counter(), time.process_time())
 
     def epoch(self, report: EpochReport) -> None:
-        """Remember when the first began and the last ended."""
-        self.started = min(getattr(self, "started", report.started), report.started)
-        self.seconds = time.time() - self.started
+        """Take the time."""
+        assert self.begun
+        self.seconds = time.perf_counter() - self.begun[0], time.process_time() - self.begun[1]
 
 
-class Written:
-    """What the checkpointers of all rounds did."""
+class Case:
+    """One way of training, and what it took in each round."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: list[Batch], hp: Hyperparameters, folder: Path, interval: float | None) -> None:
+        self.rows, self.hp, self.folder, self.interval = rows, hp, folder, interval
+        self.processor: list[float] = []
         self.copying: list[float] = []
         self.pauses: list[float] = []
-        self.closing: list[float] = []
+        self.n: list[int] = []
         self.size = 0
 
-
-def training(rows: list[Batch], hp: Hyperparameters, folder: Path | None, interval: float, into: Written) -> float:
-    """Train once, and give the seconds."""
-    told = Sum()
-    checkpointer = None
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-        checkpointer = Checkpointer(folder, "algo-1", hp, interval=interval)
-    fit(lambda epoch: rows, hp, num_threads=2, callback=told, checkpointer=checkpointer)
-    seconds = told.seconds
-    if checkpointer is not None:
-        seconds += checkpointer.pauses[0]
-        started = time.perf_counter()
-        checkpointer.close()
-        into.closing.append(time.perf_counter() - started)
-        into.pauses += checkpointer.pauses[1:]
-        into.copying.append(checkpointer.pauses[0])
-        into.size = checkpointer.paths()[0].stat().st_size
-    return seconds
+    def __call__(self) -> float:
+        """Train once, and give the seconds."""
+        told = Epochs()
+        checkpointer = None
+        if self.interval is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            checkpointer = Checkpointer(self.folder, "algo-1", self.hp, interval=self.interval)
+        fit(lambda epoch: self.rows, self.hp, num_threads=2, callback=told, checkpointer=checkpointer)
+        if checkpointer is not None:
+            checkpointer.close()
+            self.copying.append(checkpointer.pauses[0])
+            self.pauses += checkpointer.pauses[1:]
+            self.n.append(len(checkpointer.pauses) - 1)
+            self.size = checkpointer.paths()[0].stat().st_size
+        self.processor.append(told.seconds[1])
+        return told.seconds[0]
 
 
 def sizes() -> None:
@@ -86,47 +93,55 @@ def sizes() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--k", type=int, nargs="+", default=[16, 64])
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--k", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=6, help="no round starts that would end later")
-    parser.add_argument("--interval", type=float, default=60.0)
+    parser.add_argument("--interval", type=float, default=10.0)
     options = parser.parse_args()
     use_cores(2)
     describe("Checkpoints")
     rows = batches(*ctr())
-    for k in options.k:
-        hp = Hyperparameters(
-            feature_dim=rows[0].feature_dim, num_factors=k, predictor_type="binary_classifier", epochs=options.epochs
-        )
-        written = Written()
-        with tempfile.TemporaryDirectory() as folder:
-            found = in_turn(
-                {
-                    "without": lambda hp=hp, to=written: training(rows, hp, None, 0, to),  # type: ignore[misc]
-                    "with": lambda hp=hp, to=written, at=Path(folder) / "c": training(  # type: ignore[misc]
-                        rows, hp, at, options.interval, to
-                    ),
-                },
-                options.rounds,
-                options.minutes / len(options.k),
-            )
-        ratio, least, most = ratios(found["with"], found["without"])
-        print(f"## ctr, k {k}, {options.epochs} epochs, two threads, {len(found['with'])} rounds in turn\n")
-        table(
-            ["", ""],
+    hp = Hyperparameters(
+        feature_dim=rows[0].feature_dim, num_factors=options.k, predictor_type="binary_classifier",
+        epochs=options.epochs, batch_metrics_publish_interval=10**6,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        without = Case(rows, hp, Path(folder), None)
+        noting = Case(rows, hp, Path(folder) / "noting", 1e9)
+        writing = Case(rows, hp, Path(folder) / "writing", options.interval)
+        cases = {"without": without, "changes are noted": noting, "and written": writing}
+        found = in_turn(cases, options.rounds, options.minutes)
+    base = statistics.median(without.processor)
+    print(f"## ctr, k {options.k}, {options.epochs} epochs, two threads, {len(found['without'])} rounds in turn\n")
+    table(
+        ["", "seconds, median", "/ without", "processor s, median", "/ without"],
+        [
             [
-                ["seconds without, median", f"{statistics.median(found['without']):.2f}"],
-                ["seconds with, median", f"{statistics.median(found['with']):.2f}"],
-                ["with / without, median (least - most)", f"{ratio:.3f} ({least:.3f} - {most:.3f})"],
-                ["checkpoints in a training, besides the last", f"{len(written.pauses) / len(found['with']):.1f}"],
-                ["training held up by one, median (most)",
-                 f"{statistics.median(written.pauses or [0]):.3f} s ({max(written.pauses or [0]):.3f} s)"],
-                ["the first copy, before training, median", f"{statistics.median(written.copying):.3f} s"],
-                ["writing the last one, median", f"{statistics.median(written.closing):.2f} s"],
-                ["size of a checkpoint", f"{written.size / 2**20:.0f} MiB"],
-            ],
-        )  # fmt: skip
+                name,
+                f"{statistics.median(found[name]):.2f}",
+                times(ratios(found[name], found["without"])),
+                f"{statistics.median(case.processor):.2f}",
+                times(ratios(case.processor, without.processor)),
+            ]
+            for name, case in cases.items()
+        ],
+    )
+    n = statistics.mean(writing.n)
+    each = (statistics.median(writing.processor) - statistics.median(noting.processor)) / max(n, 1)
+    steady = statistics.median(noting.processor) / base - 1
+    table(
+        ["", ""],
+        [
+            ["checkpoints while training, mean", f"{n:.1f}"],
+            ["training held up by one, median (most)",
+             f"{statistics.median(writing.pauses or [0]):.3f} s ({max(writing.pauses or [0]):.3f} s)"],
+            ["processor time of one, its pause included", f"{each:.2f} s"],
+            ["size of one", f"{writing.size / 2**20:.0f} MiB"],
+            ["the first copy, before training, median", f"{statistics.median(writing.copying):.2f} s"],
+            ["noting changes, and one checkpoint in 60 s of two cores", f"{steady + each / 120:.1%} more processor time"],
+        ],
+    )  # fmt: skip
     sizes()
 
 

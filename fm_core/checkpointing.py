@@ -27,7 +27,7 @@ from fm_core import checkpoint
 from fm_core.checkpoint import Abandoned, Checkpoint, Position
 from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.kernels._changes import mark, refresh
+from fm_core.kernels._changes import collect, mark, refresh
 
 __all__ = ["Checkpointer"]
 
@@ -107,7 +107,8 @@ class Checkpointer:
         self._suffix = temporary_suffix
         self._name = re.compile(rf"checkpoint_{re.escape(host)}_(\d{{12,}})\.fm")
         self._copy: _Copy | None = None
-        self._marks = np.zeros(0, np.uint8)
+        self._changed = np.zeros(0, np.uint64)
+        self._changed_ever = np.zeros(0, np.uint8)
         self._all_changed = self._all_changed_ever = False
         self._thread: threading.Thread | None = None
         self._failure: DivergenceError | None = None
@@ -178,11 +179,11 @@ class Checkpointer:
 
     def start(self, solver: Trained, resumed: Checkpoint | None) -> None:
         """Get ready, once the solver's arrays are there."""
-        self._marks = np.zeros(len(solver.params), np.uint8)
-        if resumed is not None and resumed.changed is None:
-            self._all_changed = self._all_changed_ever = True
-        elif resumed is not None:
-            self._marks[resumed.changed] = 3  # the copy's state does not have these rows yet
+        self._changed = np.zeros(-(-len(solver.params) // 64), np.uint64)
+        self._changed_ever = np.zeros(len(solver.params), np.uint8)
+        if resumed is not None:  # the copy's state does not have these rows yet
+            rows = resumed.changed
+            self.mark(None if rows is None else np.flatnonzero(rows).astype(np.int32))
         self._seconds = (solver.params.nbytes + solver.state.nbytes) / _BYTES_A_SECOND
         started = time.monotonic()
         if self._has_copy:
@@ -195,7 +196,7 @@ class Checkpointer:
         if features is None:
             self._all_changed = self._all_changed_ever = True
         else:
-            mark(features, self._marks)
+            mark(features, self._changed)
 
     def offer(self, position: Callable[[], Position], solver: Trained, best: Floats | None, epoch_end: bool) -> None:
         """Write a checkpoint if one is due. To be called between two batches.
@@ -228,8 +229,7 @@ class Checkpointer:
 
     def final(self, position: Position, solver: Trained, best: Floats | None) -> None:
         """Note where training ended; the solver's arrays do not change any more. `close` writes it."""
-        changed = None if self._all_changed_ever else self._marks != 0
-        self._final = Checkpoint(position, solver.bias, solver.params, solver.state, changed, best)
+        self._final = Checkpoint(position, solver.bias, solver.params, solver.state, self._take_changes(), best)
 
     def close(self, give_up: Callable[[], bool] = lambda: False) -> None:
         """Finish what is being written, then write where training ended.
@@ -258,12 +258,16 @@ class Checkpointer:
         params, state = solver.params, solver.state
         if self._copy is not None:
             if self._all_changed:
-                self._marks.fill(3)
+                self._changed.fill(~np.uint64(0))
                 self._all_changed = False
             params, state = self._copy.params, self._copy.state
-            refresh(solver.params, params, solver.state, state, self._marks)
-        changed = None if self._all_changed_ever else self._marks != 0
-        return Checkpoint(position, solver.bias.copy(), params, state, changed, best)
+            refresh(solver.params, params, solver.state, state, self._changed)
+        return Checkpoint(position, solver.bias.copy(), params, state, self._take_changes(), best)
+
+    def _take_changes(self) -> NDArray[np.bool_] | None:
+        """Give the rows that changed ever, and forget which of them are new."""
+        collect(self._changed, self._changed_ever)
+        return None if self._all_changed_ever else self._changed_ever.astype(bool)
 
     def _write(self, taken: Checkpoint) -> None:
         started = time.monotonic()
