@@ -226,7 +226,7 @@ def _test(
     reporter: Reporter,
     stop: StopRequest,
     num_threads: int,
-    report: TrainingReport | None,
+    report: TrainingReport | None = None,
 ) -> None:
     """Score the test channel, unless the job has to stop: the model has been saved by then."""
     batches = itertools.takewhile(lambda _: not stop(), channel(0))
