@@ -12,7 +12,7 @@ behind it. `faulty`: a number of `TextFault`, or 0; `fault_line`: that line, cou
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.math cimport isfinite
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp
 
 import numpy as np
@@ -503,6 +503,49 @@ cdef class Cells:
                 previous = known.setdefault(key, code)
             view[row] = previous
         return out, list(known)
+
+    def hashes(self, int64_t column):
+        """Give the CRC-32 of each cell of a column, as zlib computes it, -1 for an empty one.
+
+        Returns
+        -------
+        hashes : ndarray of int64, shape (n_rows,)
+        """
+        cdef int64_t row, cell
+        cdef const char* data = PyByteArray_AS_STRING(self._data)
+        out = np.empty(self.n_rows, np.int64)
+        cdef int64_t[::1] view = out
+        with nogil:
+            for row in range(self.n_rows):
+                cell = row * self.n_columns + column
+                view[row] = crc32(data + self._starts[cell], data + self._ends[cell])
+        return out
+
+
+cdef uint32_t[256] CRC_TABLE
+
+
+cdef void fill_crc_table() noexcept nogil:
+    cdef uint32_t byte, value
+    cdef int _bit
+    for byte in range(256):
+        value = byte
+        for _bit in range(8):
+            value = (value >> 1) ^ (0xEDB88320u if value & 1 else 0)
+        CRC_TABLE[byte] = value
+
+
+fill_crc_table()
+
+
+cdef int64_t crc32(const char* at, const char* end) noexcept nogil:
+    cdef uint32_t value = 0xFFFFFFFFu
+    if at == end:
+        return -1
+    while at < end:
+        value = (value >> 8) ^ CRC_TABLE[(value ^ <uint8_t>at[0]) & 0xFF]
+        at += 1
+    return value ^ 0xFFFFFFFFu
 
 
 cdef float NAN = float("nan")

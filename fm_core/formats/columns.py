@@ -5,6 +5,7 @@ of fm_core/formats/tables.py; here a column gives its numbers, or the texts of i
 """
 
 import itertools
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,6 +41,9 @@ class Table(Protocol):
 
     def codes(self, column: int) -> "tuple[NDArray[np.int64], list[str]]":
         """Give a column as texts, each once in order of appearance, and the number of each cell's; -1: empty."""
+
+    def hashes(self, column: int) -> "NDArray[np.int64]":
+        """Give the CRC-32 of each cell's text, in UTF-8; -1: empty."""
 
     def is_empty(self, row: int, column: int) -> bool:
         """Whether a cell holds nothing."""
@@ -83,6 +87,10 @@ class CellTable:
             ) from None
         return _without_empty(codes, decoded)
 
+    def hashes(self, column: int) -> "NDArray[np.int64]":  # noqa: D102
+        found: NDArray[np.int64] = self._block.hashes(column)
+        return found
+
     def is_empty(self, row: int, column: int) -> bool:  # noqa: D102
         return not self._block.text(row, column).strip()
 
@@ -124,6 +132,10 @@ class ArrayTable:
     def codes(self, column: int) -> "tuple[NDArray[np.int64], list[str]]":  # noqa: D102
         codes, values = self._columns[column].codes()
         return _without_empty(codes, [_text_of(value) for value in values])
+
+    def hashes(self, column: int) -> "NDArray[np.int64]":  # noqa: D102
+        codes, texts = self.codes(column)
+        return np.array([*(zlib.crc32(text.encode()) for text in texts), -1], np.int64)[codes]
 
     def is_empty(self, row: int, column: int) -> bool:  # noqa: D102
         value = self._columns[column][row]
@@ -195,6 +207,10 @@ class _Rest:
         if not (codes[1:] == 0).any():  # the header's own text is no cell's
             return codes[1:] - 1, texts[1:]
         return codes[1:], texts
+
+    def hashes(self, column: int) -> "NDArray[np.int64]":
+        hashes: NDArray[np.int64] = self._block.hashes(column)
+        return hashes[1:]
 
 
 class _Series:

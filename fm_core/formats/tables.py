@@ -425,6 +425,9 @@ class Encoder:
             numbers = self._numbers(table, [place])[:, 0]
             present = numbers != 0
             return present.astype(np.int64), np.zeros(int(present.sum()), np.int64), numbers[present]
+        if column.kind == "hashed" and column.separator is None:
+            hashes = table.hashes(place)
+            return (hashes >= 0).astype(np.int64), hashes[hashes >= 0] % column.buckets, 1.0
         codes, texts = table.codes(place)
         if column.separator is None:
             lists = None
