@@ -298,5 +298,15 @@ def test_one_row_is_explained_in_words(model, path, rows, records, names):
     assert ("logarithm of the odds" in text) == model.is_classifier
 
 
+def test_a_row_far_down_a_file_is_found(model, path, tmp_path):
+    rows = scipy.sparse.csr_array(np.eye(20, dtype=np.float32)[np.arange(9000) % 20])
+    with (tmp_path / "long.pbr").open("wb") as file:
+        write_records(file, rows)
+    (line,) = fm("explain", path, tmp_path / "long.pbr", "--row", 8999, "--json").splitlines()
+    explained = json.loads(line)
+    assert (explained["row"], explained["features"][0]["feature"]) == (8999, 19)
+    assert len(fm("explain", path, tmp_path / "long.pbr", "--json").splitlines()) == 9000
+
+
 def test_a_row_that_is_not_there_is_said(path, records):
     assert "rows.pbr has no row 25: rows are counted from 0" in fm("explain", path, records, "--row", 25, status=1)
