@@ -7,8 +7,10 @@ An `FMError` or an `OSError` that `run` raises is said in one line, with exit st
 """
 
 import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -33,7 +35,11 @@ COMMANDS: dict[str, Command] = {
     "predict": Command("fm_core.cli.predict", "score the rows of a file"),
 }
 
-_INTERRUPTED = 130  # as a shell says of a process that SIGINT ended
+_BY_SIGNAL = 128  # and the signal's number: as a shell says of a process that it ended
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: what was begun is cleared away, as for SIGINT."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0, or 1 after an error that was said, or 130 when interrupted. Bad arguments exit with 2, as argparse does.
+        0, or 1 after an error that was said, or 130 or 143 when interrupted or terminated. Bad arguments
+        exit with 2, as argparse does.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="fm", description="Factorization Machines: data in, pictures and answers out")
@@ -61,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(given)
     if chosen is None:
         parser.error("a command is needed")
+    terminate_before = None
+    with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
+        terminate_before = signal.signal(signal.SIGTERM, _terminate)
     try:
         chosen.run(parsed)
     except FMError as error:
@@ -75,5 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fm {given[0]}: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return _BY_SIGNAL + signal.SIGINT
+    except _Terminated:
+        return _BY_SIGNAL + signal.SIGTERM
+    finally:
+        if terminate_before is not None:
+            signal.signal(signal.SIGTERM, terminate_before)
     return 0
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise _Terminated
