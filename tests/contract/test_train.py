@@ -362,4 +362,6 @@ def test_a_model_folder_that_cannot_be_written_is_said(good_job):
     (good_job.root / "model").chmod(0o500)
     done = good_job.run()
     assert done.code == 1
-    assert re.search(r"^AlgorithmError: the model folder .*/model cannot be written to: .*nothing was trained", done.failure)
+    assert re.search(
+        r"^AlgorithmError: the model folder .*/model cannot be written to: .*nothing was trained", done.failure
+    )
