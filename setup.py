@@ -6,6 +6,7 @@ used: -ffast-math would also make the whole process flush subnormals when it rea
 the linker, and would drop the NaN checks.
 """
 
+import os
 import platform
 
 from Cython.Build import cythonize
@@ -38,6 +39,7 @@ if X86:
     }
 
 setup(
+    options={"build_ext": {"parallel": len(os.sched_getaffinity(0))}},
     ext_modules=cythonize(
         [
             Extension(name, [name.replace(".", "/") + ".pyx"], extra_compile_args=compile_args, extra_link_args=link)
