@@ -112,7 +112,6 @@ def main() -> None:
         writing = Case(rows, hp, Path(folder) / "writing", options.interval)
         cases = {"without": without, "changes are noted": noting, "and written": writing}
         found = in_turn(cases, options.rounds, options.minutes)
-    base = statistics.median(without.processor)
     print(f"## ctr, k {options.k}, {options.epochs} epochs, two threads, {len(found['without'])} rounds in turn\n")
     table(
         ["", "seconds, median", "/ without", "processor s, median", "/ without"],
@@ -129,7 +128,7 @@ def main() -> None:
     )
     n = statistics.mean(writing.n)
     each = (statistics.median(writing.processor) - statistics.median(noting.processor)) / max(n, 1)
-    steady = statistics.median(noting.processor) / base - 1
+    share = ratios(noting.processor, without.processor)[0] - 1 + each / (60 * 2)
     table(
         ["", ""],
         [
@@ -139,7 +138,7 @@ def main() -> None:
             ["processor time of one, its pause included", f"{each:.2f} s"],
             ["size of one", f"{writing.size / 2**20:.0f} MiB"],
             ["the first copy, before training, median", f"{statistics.median(writing.copying):.2f} s"],
-            ["noting changes, and one checkpoint in 60 s of two cores", f"{steady + each / 120:.1%} more processor time"],
+            ["noting changes, and one checkpoint in 60 s of two cores", f"{share:.1%} of the processor time"],
         ],
     )  # fmt: skip
     sizes()
