@@ -181,9 +181,14 @@ def main() -> None:
     parser.add_argument("--peer-rows", type=int, default=100_000, help="rows the peers train on; 0: all")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--no-dense", action="store_true")
+    parser.add_argument("--loop", type=int, default=0, help="only train ours so many times: for a profiler")
     options = parser.parse_args()
     started = time.perf_counter()
     use_cores(max(2, *options.threads))
+    if options.loop:
+        case = training(batches(*ctr()), options.k[0], options.threads[0])
+        in_turn({"ours": case}, options.loop)
+        return
     describe("Training in memory")
     ours: dict[Case, Callable[[], float]] = {}
     others: dict[Case, Callable[[], tuple[float, float]]] = {}
