@@ -43,7 +43,7 @@ cdef extern from "lanes.h" nogil:
 
 cdef enum:
     PADDING = 16         # rows of `sums` are padded to a multiple of this: protocol.LANES
-    AHEAD = 16           # rows of `params` prefetched ahead of use in step 1
+    AHEAD = 48           # rows of `params` prefetched ahead of use in step 1
     AHEAD_FEATURES = 6   # features prefetched ahead of use in step 2
     ROWS_A_TASK = 32     # rows a thread takes at a time
     FEATURES_A_TASK = 64
