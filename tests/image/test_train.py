@@ -54,7 +54,6 @@ def test_a_failing_job_says_why(image, job):
     assert list((root / "model").iterdir()) == []
 
 
-@pytest.mark.xfail(reason="train does not yet compare what a job needs with what the container may use")
 def test_a_job_that_does_not_fit_says_so_before_it_starts(image, job):
     root = job(feature_dim="5000000", num_factors="64")
     for channel in ("train", "test"):
