@@ -53,5 +53,5 @@ setup(
             "initializedcheck": False,
             "binding": True,
         },
-    )
+    ),
 )
