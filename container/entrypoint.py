@@ -4,8 +4,10 @@ SageMaker runs the image with one of the two words; the SDK's version 3 local mo
 it with none to train.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 __all__ = ["main"]
 
@@ -36,17 +38,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb in ("-h", "--help"):
         print(_USAGE, end="")
         return 0
-    # Each verb imports its own half only: training needs no web server.
+    # Each verb imports its own half only: training needs no web server. A signal that comes meanwhile has to be
+    # heard: to the first process of a container, one without a handler is none.
     if verb == "train":
+        from container.stopping import StopRequest
+
+        stop = StopRequest()
+        stop.install()
         from container.train import main as train
 
-        return train(rest)
+        return train(rest, stop)
     if verb == "serve":
+        signal.signal(signal.SIGTERM, _leave)  # until the server has its own
         from container.serve import main as serve
 
         return serve(rest)
     print(f"unknown argument {verb!r}, expected train or serve\n\n{_USAGE}", end="", file=sys.stderr)
     return 2
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """main() of ``train``: contract -> channels -> fit -> save -> exit code.
 
 The one place that knows how a job ends: 0 with a model, also when it was asked to stop;
-1 with the reason in output/failure, and no model. Asked to stop, the job saves its model first, and
-then a checkpoint if there is time. The catch-all stands here, once.
+1 with the reason in output/failure, and no model. Asked to stop, the job saves its model first, be it the
+one that training would have begun with, and then a checkpoint if there is time. The catch-all stands here, once.
 """
 
 import contextlib
@@ -27,10 +27,11 @@ from container.settings import TrainingSettings, opt_ml
 from container.stopping import StopRequest
 from container.training_report import TrainingReport
 from fm_core.artifact import load_model, save_model
+from fm_core.checkpoint import Checkpoint
 from fm_core.errors import ArtifactError, CheckpointError, ConfigError, FMError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.solver import evaluate, fit
+from fm_core.solver import FitResult, evaluate, fit
 
 __all__ = ["main"]
 
@@ -54,13 +55,15 @@ _NOT_THE_MODELS = {"num_threads", "checkpoint_interval_s"}
 _log = logging.getLogger(__name__)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, stop: StopRequest | None = None) -> int:
     """Train a model as SageMaker asks for it.
 
     Parameters
     ----------
     arguments : sequence of str, optional
         By default those of the process: none, ``train`` once more, or ``--help``.
+    stop : StopRequest, optional
+        One that hears signals already; by default one that does from now on.
 
     Returns
     -------
@@ -72,8 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from container.reference import argument_parser  # not needed to train
 
         argument_parser().parse_args(arguments)
-    stop = StopRequest()
-    stop.install()
+    if stop is None:
+        stop = StopRequest()
+        stop.install()
     progress = Progress(sys.stdout)
     set_up_logging(sys.stdout, progress)
     emit([lines.start_line()])
@@ -105,7 +109,8 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
     learned_from = {name: channels[name] for name in (TRAIN, VALIDATION) if name in channels}
     model_folder = job.channels[MODEL].folder if MODEL in job.channels else None
     checkpointer = open_checkpoints(job, hyperparameters, learned_from, model_folder)
-    resume = checkpointer.latest() if checkpointer else None
+    found = checkpointer.latest(stop) if checkpointer else None
+    resume = found if isinstance(found, Checkpoint) else None
     for channel in learned_from.values():
         channel.begin_with(resume.position.epoch if resume else 0)
     reporter = Reporter(
@@ -119,24 +124,28 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
     n_threads = _num_threads(hyperparameters, settings)
     report = TrainingReport(paths.output_data) if settings.report else None
     try:
-        result = fit(
-            channels[TRAIN],
-            hyperparameters,
-            num_threads=n_threads,
-            model=None if model_folder is None or resume else _starting_model(model_folder),
-            validation=channels.get(VALIDATION),
-            callback=reporter if report is None else report.beside(reporter),
-            should_stop=stop,
-            resume=resume,
-            checkpointer=checkpointer,
-        )
+        if isinstance(found, Model):
+            result = FitResult(found, {}, 0, stopped=True)
+        else:
+            result = fit(
+                channels[TRAIN],
+                hyperparameters,
+                num_threads=n_threads,
+                model=None if model_folder is None or resume else _starting_model(model_folder),
+                validation=channels.get(VALIDATION),
+                callback=reporter if report is None else report.beside(reporter),
+                should_stop=stop,
+                resume=resume,
+                checkpointer=checkpointer,
+            )
         if stop() and not reporter.has_started:
-            _log.warning("Asked to stop (%s) before the first batch: there is no model to save.", stop.signal_name)
-            return
-        reporter.finished()
-        if stop():
-            _log.warning("Asked to stop (%s): %d of %d epochs are done.", stop.signal_name, result.epochs_done,
-                         hyperparameters.epochs)  # fmt: skip
+            _log.warning("Asked to stop (%s) before the first batch: the model is saved as training would have begun "
+                         "with it.", stop.signal_name)  # fmt: skip
+        else:
+            reporter.finished()
+            if stop():
+                _log.warning("Asked to stop (%s): %d of %d epochs are done.", stop.signal_name, result.epochs_done,
+                             hyperparameters.epochs)  # fmt: skip
         with _removed_on_failure(paths.model_file(job.current_host)) as model_file:
             started = time.time()
             settings_of_model = {name: text for name, text in final.items() if name not in _NOT_THE_MODELS}
@@ -149,7 +158,7 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
     finally:
         if checkpointer:
             checkpointer.close(lambda: stop.seconds() > LAST_CHECKPOINT_SECONDS)
-    if report is not None:
+    if report is not None and reporter.has_started:
         report.write(result.model, hyperparameters)
     reporter.ended()
 

@@ -16,7 +16,7 @@ best       float32, like `params`: the model of the best epoch; there only with 
 
 Whatever is read is checked before memory is taken for it: the header against its checksum, the
 declared sizes against the file and against the hyperparameters; then each array against its
-checksum. When such a file is written, and of what copy, is checkpointing.py's business.
+checksum. A reader who has to stop gets the model alone, as most of the bytes are the optimizer's. When such a file is written, and of what copy, is checkpointing.py's business.
 """
 
 import contextlib
@@ -37,6 +37,7 @@ from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceEr
 from fm_core.files import replacing
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.kernels import OPTIMIZERS
+from fm_core.model import Model
 
 __all__ = ["Abandoned", "Checkpoint", "Position", "deciding", "read", "size_on_disk", "write"]
 
@@ -66,7 +67,7 @@ _NOT_DECIDING = {
 
 
 class Abandoned(Exception):
-    """Writing a checkpoint was given up, as the caller asked."""
+    """Writing a checkpoint, or reading a part of it, was given up, as the caller asked."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +280,12 @@ def _send_to_disk(file: BinaryIO) -> None:
 # --- reading ---------------------------------------------------------------------------------
 
 
-def read(path: Path, hyperparameters: Hyperparameters, fingerprint: Mapping[str, str]) -> Checkpoint:
+def read(
+    path: Path,
+    hyperparameters: Hyperparameters,
+    fingerprint: Mapping[str, str],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Checkpoint | Model:
     """Read a checkpoint.
 
     Parameters
@@ -289,11 +295,14 @@ def read(path: Path, hyperparameters: Hyperparameters, fingerprint: Mapping[str,
         Of the job that goes on: those that decide the model have to be the same.
     fingerprint : mapping of str to str
         Has to be the same too.
+    should_stop : callable
+        Polled every few megabytes; once true, no training goes on from this, so that the
+        optimizer's state is passed over.
 
     Returns
     -------
-    checkpoint : Checkpoint
-        With arrays of its own.
+    found : Checkpoint or Model
+        With arrays of its own. The model that the job would have kept if `should_stop` became true.
 
     Raises
     ------
@@ -306,7 +315,7 @@ def read(path: Path, hyperparameters: Hyperparameters, fingerprint: Mapping[str,
         with path.open("rb") as file:
             header = _read_header(file, path)
             _compare(header, path, hyperparameters, fingerprint)
-            return _read_arrays(file, header, path, hyperparameters)
+            return _read_arrays(file, header, path, hyperparameters, should_stop)
     except OSError as error:
         raise DamagedCheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -368,7 +377,13 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     return ", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else "")
 
 
-def _read_arrays(file: BinaryIO, header: dict[str, Any], path: Path, hyperparameters: Hyperparameters) -> Checkpoint:
+def _read_arrays(
+    file: BinaryIO,
+    header: dict[str, Any],
+    path: Path,
+    hyperparameters: Hyperparameters,
+    should_stop: Callable[[], bool],
+) -> Checkpoint | Model:
     d, width = hyperparameters.feature_dim, hyperparameters.num_factors + 1
     state_width = OPTIMIZERS[hyperparameters._optimizer][1] * width
     declared = {array["name"]: array for array in header["arrays"]}
@@ -384,44 +399,61 @@ def _read_arrays(file: BinaryIO, header: dict[str, Any], path: Path, hyperparame
 
     found: dict[str, NDArray[Any]] = {}
     for name, array in declared.items():
+        following = file.tell() + array["bytes"]
+        skip = should_stop if name in ("changed", "state") else _never
+        if skip():
+            file.seek(following)
+            continue
         into = np.empty(array["shape"], np.uint8 if name == "changed" else np.float32)
-        if name == "state" and "changed" in declared:
-            changed = np.unpackbits(found["changed"], count=d).astype(bool)
-            if np.count_nonzero(changed) != array["shape"][0]:
-                raise DamagedCheckpointError(f"{path}: state does not have the rows that have changed")
-            found["changed"] = changed
-            into = np.zeros((d, state_width), np.float32)
-            crc = _fill_rows(file, into, changed)
-        else:
-            crc = _fill(file, into)
+        try:
+            if name == "state" and "changed" in declared:
+                changed = np.unpackbits(found["changed"], count=d).astype(bool)
+                if np.count_nonzero(changed) != array["shape"][0]:
+                    raise DamagedCheckpointError(f"{path}: state does not have the rows that have changed")
+                found["changed"] = changed
+                into = np.zeros((d, state_width), np.float32)
+                crc = _fill_rows(file, into, changed, skip)
+            else:
+                crc = _fill(file, into, skip)
+        except Abandoned:
+            file.seek(following)
+            continue
         if f"{crc:08x}" != array["crc32"]:
             raise DamagedCheckpointError(
                 f"{name} of {path} is damaged: its checksum is {crc:08x}, expected {array['crc32']}"
             )
         found[name] = into
-    return Checkpoint(
-        Position(**header["position"]),
-        found["bias"],
-        found["params"],
-        found["state"],
-        found.get("changed"),
-        found.get("best"),
-    )
+    position = Position(**header["position"])
+    if "state" in found:
+        return Checkpoint(
+            position, found["bias"], found["params"], found["state"], found.get("changed"), found.get("best")
+        )
+    is_best = "best" in found
+    w0 = position.best_bias if is_best else float(found["bias"][0])
+    return Model.of_params(hyperparameters.predictor_type, w0, found["best" if is_best else "params"])
 
 
-def _fill(file: BinaryIO, into: NDArray[Any]) -> int:
+def _never() -> bool:
+    return False
+
+
+def _fill(file: BinaryIO, into: NDArray[Any], skip: Callable[[], bool]) -> int:
     crc = 0
     data = into.reshape(-1).view(np.uint8).data
     for start in range(0, len(data), _BLOCK_BYTES):
+        if skip():
+            raise Abandoned
         piece = data[start : start + _BLOCK_BYTES]
         file.readinto(piece)  # type: ignore[attr-defined]
         crc = zlib.crc32(piece, crc)
     return crc
 
 
-def _fill_rows(file: BinaryIO, into: Floats, changed: NDArray[np.bool_]) -> int:
+def _fill_rows(file: BinaryIO, into: Floats, changed: NDArray[np.bool_], skip: Callable[[], bool]) -> int:
     crc = 0
     for rows in _row_blocks(into):
+        if skip():
+            raise Abandoned
         n = int(np.count_nonzero(changed[rows]))
         data = file.read(n * into.shape[1] * into.itemsize)
         crc = zlib.crc32(data, crc)

@@ -28,6 +28,7 @@ from fm_core.checkpoint import Abandoned, Checkpoint, Position
 from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels._changes import collect, mark, refresh
+from fm_core.model import Model
 
 __all__ = ["Checkpointer"]
 
@@ -136,13 +137,18 @@ class Checkpointer:
 
     # --- before training ---
 
-    def latest(self) -> Checkpoint | None:
+    def latest(self, should_stop: Callable[[], bool] = lambda: False) -> Checkpoint | Model | None:
         """Read the newest checkpoint that is whole.
+
+        Parameters
+        ----------
+        should_stop : callable
+            See `checkpoint.read`.
 
         Returns
         -------
-        checkpoint : Checkpoint or None
-            None: there is no checkpoint of this host.
+        found : Checkpoint, Model or None
+            Its model alone if `should_stop` became true. None: there is no checkpoint of this host.
 
         Raises
         ------
@@ -152,13 +158,16 @@ class Checkpointer:
         damaged = []
         for path in self.paths():
             try:
-                found = checkpoint.read(path, self._hyperparameters, self._fingerprint)
+                found = checkpoint.read(path, self._hyperparameters, self._fingerprint, should_stop)
             except DamagedCheckpointError as error:
                 _log.warning("%s; the checkpoint before it is used", error)
                 damaged.append((path, str(error)))  # the error itself would keep the arrays that were read
                 continue
             for old, _ in damaged:  # kept to be looked at, and out of the way of those to come
                 old.replace(old.with_name(f"{old.name}.damaged"))
+            if isinstance(found, Model):
+                _log.info("Of checkpoint %s only the model was read, as there is no time to go on from it.", path)
+                return found
             _log.info(
                 "Going on from checkpoint %s: epoch %d, after %d of its batches.",
                 path, found.position.epoch, found.position.n_batches,

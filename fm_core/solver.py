@@ -476,6 +476,8 @@ class _Training:
                 if self._solver is None:
                     self._start(batch.is_dense)
                     started = time.time()
+                    if self._should_stop():  # drawing the initial parameters of a large model takes seconds
+                        break
                 self._learn(batch, groups)
                 if self._n_batches % self._hp.batch_metrics_publish_interval == 0:
                     rate = (self._totals.n - n_before) / max(time.time() - started, 1e-9)
@@ -530,6 +532,8 @@ class _Training:
         self._callback.started(is_dense)
         self._solver = Solver(self._hp, self._num_threads, self._model, checkpoint)
         self._model = None
+        if self._should_stop():
+            self._checkpointer = None  # nothing will be learned that is not in a checkpoint already
         if self._checkpointer is not None:
             self._checkpointer.start(self._solver, checkpoint)
 

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from container import hyperparameters as translation
+from fm_core import checkpoint
 from fm_core.artifact import load_model
 from fm_core.formats import write_records
 from tests.contract.test_pipe import fed, pipe_job
-from tests.contract.training import Job, read_until, records, stop
+from tests.contract.training import Job, is_untrained, read_until, records, stop
 from tests.fm_core.test_checkpoint import newer
 
 DATA = records(600)
@@ -187,6 +189,101 @@ def test_a_stop_while_skipping_what_was_done_loses_nothing(tmp_path, expected):
         fifo.unlink()
     with fed(job, "train", file, epochs=6):
         assert job.run().model == expected.model
+
+
+# --- stopped before anything is learned ---
+
+
+def stopped_in(job, module, function):
+    """Run a job that gets SIGTERM when a function is called."""
+    code = (
+        "import os, signal, sys; from container.train import main\n"
+        f"import {module} as module\n"
+        "*path, name = sys.argv[1].split('.')\n"
+        "owner = getattr(module, path[0]) if path else module\n"
+        "called = getattr(owner, name)\n"
+        "def stopped(*arguments, **named):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return called(*arguments, **named)\n"
+        "setattr(owner, name, stopped)\n"
+        "sys.exit(main([]))"
+    )
+    return job.run("-c", code, function)
+
+
+def test_a_stop_while_the_initial_parameters_are_drawn_saves_them_and_learns_nothing(job):
+    done = stopped_in(job, "fm_core.model", "Model.initialise")
+    assert done.succeeded, done.log
+    assert "Asked to stop (SIGTERM): 0 of 6 epochs are done." in done.log
+    assert is_untrained(job)
+    assert names(job) == []
+
+
+@pytest.mark.parametrize("options", [{}, {"early_stopping_patience": "5"}])
+@pytest.mark.parametrize("function", ["_read_header", "_fill", "_fill_rows"])
+def test_a_stop_while_a_checkpoint_is_read_saves_its_model_and_keeps_it(job, options, function):
+    job.hyperparameters |= options
+    job.put("0.pbr", DATA, "validation")
+    assert interrupted(slowed(job), after="epoch=3, train").code == -9
+    before = {name: (job.root / "checkpoints" / name).read_bytes() for name in names(job)}
+    stopped = stopped_in(job, "fm_core.checkpoint", function)
+    assert stopped.succeeded, stopped.log
+    assert f"Of checkpoint {job.root}/checkpoints/{names(job)[-1]} only the model was read" in stopped.log
+    assert {name: (job.root / "checkpoints" / name).read_bytes() for name in names(job)} == before
+
+    hp = translation.parse(job.hyperparameters)
+    with (job.root / "checkpoints" / names(job)[-1]).open("rb") as file:
+        header = checkpoint._read_header(file, file.name)
+    held = checkpoint.read(job.root / "checkpoints" / names(job)[-1], hp, header["fingerprint"])
+    is_best = held.best is not None
+    assert is_best == bool(options)
+    saved = load_model(job.root / "model/model_algo-1")
+    assert np.array_equal(saved.V, (held.best if is_best else held.params)[:, :-1])
+    assert np.array_equal(saved.w, (held.best if is_best else held.params)[:, -1])
+    assert saved.w0 == np.float32(held.position.best_bias if is_best else held.bias[0])
+
+    whole = job_of(job.root.with_name("whole"), **options)
+    whole.put("0.pbr", DATA, "validation")
+    again = job.run("-m", "container.train")
+    assert again.succeeded, again.log
+    assert again.model == whole.run().model
+
+
+def test_a_stop_before_the_first_batch_of_a_warm_start_saves_the_model_it_started_from(job, expected):
+    job.put("model_algo-1", expected.model["model_algo-1"], "model")
+    done = stopped_in(job, "container.channels", "ChannelReader.sources")
+    assert done.succeeded, done.log
+    assert "Asked to stop (SIGTERM) before the first batch" in done.log
+    old, new = load_model_bytes(job.root, expected.model["model_algo-1"]), load_model(job.root / "model/model_algo-1")
+    assert np.array_equal(new.V, old.V)
+    assert np.array_equal(new.w, old.w)
+    assert new.w0 == old.w0
+
+
+# A finder of modules that is asked for one sends the signal, once.
+STOPPED_AT_AN_IMPORT = """
+import os, signal, sys
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == sys.argv[2]:
+            sys.meta_path.remove(Finder)
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Finder)
+from container.entrypoint import main
+sys.exit(main(sys.argv[1:2]))
+"""
+
+
+def test_a_stop_while_train_is_imported_is_heard(job):
+    done = job.run("-c", STOPPED_AT_AN_IMPORT, "train", "numpy")
+    assert done.succeeded, done.log
+    assert is_untrained(job)
+
+
+def test_a_stop_while_serve_is_imported_ends_it(job):
+    done = job.run("-c", STOPPED_AT_AN_IMPORT, "serve", "flask")
+    assert (done.code, done.log) == (0, "")
 
 
 # --- checkpoints that are refused ---

@@ -14,8 +14,11 @@ import unittest.mock
 import numpy as np
 import scipy.sparse
 
+from container import hyperparameters as translation
 from container import train
+from fm_core.artifact import load_model
 from fm_core.formats import write_records
+from fm_core.model import Model
 from tests.conftest import ROOT
 
 FEATURE_DIM = 40
@@ -122,6 +125,13 @@ class Finished:
     @property
     def succeeded(self):
         return self.code == 0 and self.failure is None and list(self.model) == ["model_algo-1"]
+
+
+def is_untrained(job):
+    """Whether the model that a job left is the one that its training would have begun with."""
+    expected = Model.initialise(translation.parse(job.hyperparameters))
+    found = load_model(job.root / "model/model_algo-1")
+    return np.array_equal(found.V, expected.V) and np.array_equal(found.w, expected.w) and found.w0 == expected.w0
 
 
 def records(n_rows=230, seed=0, dense=False, real_labels=False):
