@@ -17,6 +17,8 @@ __all__ = ["CHUNK_BYTES", "decompressed", "open_chunks"]
 CHUNK_BYTES = 1 << 20
 
 _GZIP_MAGIC = b"\x1f\x8b"
+#: Bytes handed to zlib at the beginning of a gzip member.
+_FIRST_PIECE = 512
 
 
 def open_chunks(path: str | os.PathLike[str], chunk_size: int = CHUNK_BYTES) -> Iterator[bytes]:
@@ -72,25 +74,32 @@ def _gunzip(chunks: Iterable[bytes], name: str, chunk_size: int) -> Iterator[byt
     """Decompress the members of a gzip stream, which may be several, zero-padded at the end."""
     member = None
     n_read = 0
-    for data in chunks:
-        n_read += len(data)
-        while data:
+    for chunk in chunks:
+        data, at = memoryview(chunk), 0
+        # zlib copies what a member leaves of a piece. So a member begins with a small one, and pieces grow
+        # with it: what is copied stays in proportion to what is read, also of members of a few bytes.
+        size = _FIRST_PIECE
+        while at < len(data):
             if member is None:
                 # The first byte of a member is not zero, so nothing but padding is lost here.
-                data = data.lstrip(b"\0")
-                if not data:
-                    break
-                member = zlib.decompressobj(wbits=31)
+                piece = bytes(data[at : at + size])
+                at += len(piece) - len(piece.lstrip(b"\0"))
+                if not piece.strip(b"\0"):
+                    size *= 2
+                    continue
+                member, size = zlib.decompressobj(wbits=31), _FIRST_PIECE
+            piece = data[at : at + size]
             try:
-                out = member.decompress(data, chunk_size)
+                out = member.decompress(piece, chunk_size)
             except zlib.error as error:
-                at = n_read - len(data)
-                raise DataError(f"{_place(name)}the gzip data is damaged behind byte {at}: {error}") from error
+                raise DataError(f"{_place(name)}the gzip data is damaged behind byte {n_read + at}: {error}") from error
             if out:
                 yield out
-            data = member.unused_data if member.eof else member.unconsumed_tail
+            at += len(piece) - len(member.unused_data if member.eof else member.unconsumed_tail)
+            size *= 2
             if member.eof:
-                member = None
+                member, size = None, _FIRST_PIECE
+        n_read += len(data)
     if member is not None:
         raise DataError(f"{_place(name)}the gzip data ends at byte {n_read}, before its end mark; the file is cut")
 

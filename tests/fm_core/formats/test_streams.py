@@ -3,6 +3,7 @@
 import gzip
 import os
 import threading
+import zlib
 
 import pytest
 from hypothesis import given
@@ -68,6 +69,38 @@ def test_a_damaged_gzip_file_is_refused(tmp_path):
 def test_a_bomb_comes_out_in_chunks():
     stream = gzip.compress(bytes(50_000_000))
     assert max(len(chunk) for chunk in decompressed([stream], chunk_size=1 << 16)) <= 1 << 16
+
+
+class Counted:
+    """A decompressor that counts the bytes handed to it."""
+
+    n_bytes = 0
+
+    def __init__(self, **options):
+        self._object = decompressobj(**options)
+
+    def decompress(self, data, *arguments):
+        Counted.n_bytes += len(data)
+        return self._object.decompress(data, *arguments)
+
+    def __getattr__(self, name):
+        return getattr(self._object, name)
+
+
+decompressobj = zlib.decompressobj
+
+
+@pytest.mark.parametrize(("members", "size"), [(3000, 0), (3000, 20), (20, 50_000), (1, 3_000_000)])
+def test_work_stays_in_proportion_to_the_bytes_whatever_the_members_size(monkeypatch, members, size):
+    stream = gzip.compress(os.urandom(size)) * members
+    Counted.n_bytes = 0
+    monkeypatch.setattr(zlib, "decompressobj", Counted)
+    assert sum(map(len, decompressed([stream]))) == members * size
+    assert Counted.n_bytes <= 3 * len(stream) + 600 * members
+
+
+def test_padding_of_megabytes_is_passed_over():
+    assert b"".join(decompressed([gzip.compress(DATA) + bytes(3_000_001), bytes(10)])) == DATA
 
 
 def test_a_fifo_is_read_once_from_start_to_end(tmp_path):
