@@ -43,6 +43,10 @@ FM_INLINE __m256i lanes_mask(int n) {
 FM_INLINE lanes lanes_load(const float *p, int n) {
     if (n == LANES) return *(const lanes_unaligned *)p;
 #if LANES == 16
+    /* A masked 512-bit access counts as 64 bytes, so that a load behind a store to the neighbouring row waits
+       for it: up to eight floats go as 256 bits, .64 of the time at k 8, .82 at k 4, .85 at k 20. */
+    if (n == 8) return (lanes)_mm512_zextps256_ps512(_mm256_loadu_ps(p));
+    if (n < 8) return (lanes)_mm512_zextps256_ps512(_mm256_maskz_loadu_ps((__mmask8)((1u << n) - 1u), p));
     return (lanes)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
 #elif LANES == 8
     return (lanes)_mm256_maskload_ps(p, lanes_mask(n));
@@ -57,7 +61,12 @@ FM_INLINE void lanes_store(float *p, lanes a, int n) {
         return;
     }
 #if LANES == 16
-    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)a);
+    if (n == 8)
+        _mm256_storeu_ps(p, _mm512_castps512_ps256((__m512)a));
+    else if (n < 8)
+        _mm256_mask_storeu_ps(p, (__mmask8)((1u << n) - 1u), _mm512_castps512_ps256((__m512)a));
+    else
+        _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)a);
 #elif LANES == 8
     _mm256_maskstore_ps(p, lanes_mask(n), (__m256)a);
 #else
