@@ -1,12 +1,15 @@
 """Group the entries of a sparse batch by feature.
 
 The kernels sum each feature's gradient at once, so they need, for each distinct feature,
-the rows it occurs in. A stable radix sort of (feature, entry) pairs gives that without
-hashing and without a table of feature_dim entries: features come out in rising order
-(memory is then walked in one direction), rows within a feature in rising order (sums are
-always made in one order). At most eleven bits a pass, so that the counters and the ends of
-the buckets stay in the nearest caches: feature_dim of a million takes two passes of ten bits,
-any int32 at most three.
+the rows it occurs in. A stable radix sort by feature gives that without hashing and without
+a table of feature_dim entries: features come out in rising order (memory is then walked in
+one direction), rows within a feature in rising order (sums are always made in one order).
+At most eleven bits a pass, so that the counters and the ends of the buckets stay in the
+nearest caches: feature_dim of a million takes two passes of ten bits, any int32 at most three.
+
+What is sorted is a word of 64 bits an entry: feature, row and value, where feature and row
+take 32 bits together, as in a million features and a batch of four thousand; else feature
+and number of the entry, and rows and values are fetched at the end (a sixth more time).
 
 Grouping depends on the data only, so a reading thread can do it ahead of the solver; it
 holds no GIL.
@@ -14,7 +17,7 @@ holds no GIL.
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -22,50 +25,104 @@ cdef enum:
     MOST_BITS = 11
 
 
-cdef Py_ssize_t _sort(
-    const int64_t* indptr, Py_ssize_t n_rows, const int32_t* indices, const float* values, Py_ssize_t n,
-    int passes, int bits, uint64_t* pairs, uint64_t* spare, uint32_t* row_of, int32_t* features, int64_t* starts,
-    int32_t* rows, float* row_values,
+cdef struct Entries:
+    const int64_t* indptr
+    Py_ssize_t n_rows
+    const int32_t* indices
+    const float* values
+    Py_ssize_t n
+
+
+cdef struct Groups:
+    int32_t* features
+    int64_t* starts
+    int32_t* rows
+    float* values
+
+
+cdef inline uint32_t _bits_of(float value) noexcept nogil:
+    cdef uint32_t bits
+    memcpy(&bits, &value, sizeof(bits))
+    return bits
+
+
+cdef inline float _of_bits(uint32_t bits) noexcept nogil:
+    cdef float value
+    memcpy(&value, &bits, sizeof(value))
+    return value
+
+
+cdef uint64_t* _sort(
+    const Entries* a, int passes, int bits, int row_bits, uint64_t* words, uint64_t* spare, uint32_t* row_of
 ) noexcept nogil:
-    # returns the number of distinct features
-    cdef Py_ssize_t[3][2048] counts
-    cdef Py_ssize_t j, r, total, count, n_features = 0
-    cdef int p
-    cdef uint32_t key, mask = (<uint32_t> 1 << bits) - 1
+    # Gives the sorted words, in one of the two buffers: with row_bits `feature, row | value`, else
+    # `feature | entry`, and row_of[entry]. The upper 32 bits start with the feature.
+    cdef uint32_t[3][2048] counts
+    cdef Py_ssize_t j, r
+    cdef int p, shift
+    cdef uint32_t key, total, count, mask = (<uint32_t> 1 << bits) - 1
+    cdef uint64_t word
     cdef uint64_t* other
     memset(counts, 0, sizeof(counts))
-    for r in range(n_rows):
-        for j in range(indptr[r], indptr[r + 1]):
-            key = <uint32_t> indices[j]
-            pairs[j] = (<uint64_t> key << 32) | <uint64_t> j
-            row_of[j] = <uint32_t> r
-            counts[0][key & mask] += 1
-            if passes > 1:
-                counts[1][(key >> bits) & mask] += 1
-            if passes > 2:
-                counts[2][key >> (2 * bits)] += 1
+    for j in range(a.n):
+        key = <uint32_t> a.indices[j]
+        counts[0][key & mask] += 1
+        if passes > 1:
+            counts[1][(key >> bits) & mask] += 1
+        if passes > 2:
+            counts[2][key >> (2 * bits)] += 1
     for p in range(passes):
         total = 0
         for j in range(mask + 1):
             count = counts[p][j]
             counts[p][j] = total
             total += count
-        for j in range(n):
-            key = (<uint32_t> (pairs[j] >> 32) >> (p * bits)) & mask
-            spare[counts[p][key]] = pairs[j]
+    for r in range(a.n_rows):
+        for j in range(a.indptr[r], a.indptr[r + 1]):
+            key = <uint32_t> a.indices[j]
+            if row_bits >= 0:
+                word = (<uint64_t> ((key << row_bits) | <uint32_t> r) << 32) | _bits_of(a.values[j])
+            else:
+                word = (<uint64_t> key << 32) | <uint64_t> j
+                row_of[j] = <uint32_t> r
+            words[counts[0][key & mask]] = word
+            counts[0][key & mask] += 1
+    for p in range(1, passes):
+        shift = 32 + max(row_bits, 0) + p * bits
+        for j in range(a.n):
+            key = <uint32_t> (words[j] >> shift) & mask
+            spare[counts[p][key]] = words[j]
             counts[p][key] += 1
-        other = pairs
-        pairs = spare
+        other = words
+        words = spare
         spare = other
-    for j in range(n):
-        key = <uint32_t> (pairs[j] >> 32)
-        if n_features == 0 or <uint32_t> features[n_features - 1] != key:
-            features[n_features] = <int32_t> key
-            starts[n_features] = j
-            n_features += 1
-        rows[j] = <int32_t> row_of[<uint32_t> pairs[j]]
-        row_values[j] = values[<uint32_t> pairs[j]]
-    starts[n_features] = n
+    return words
+
+
+cdef Py_ssize_t _split(
+    const Entries* a, const uint64_t* words, int row_bits, const uint32_t* row_of, const Groups* out
+) noexcept nogil:
+    # Takes the sorted words apart; the number of distinct features. The current feature is written again at
+    # each entry: a branch would be mispredicted at most features.
+    cdef Py_ssize_t j, n_features = 0
+    cdef int shift = max(row_bits, 0)
+    cdef uint32_t key, upper, lower, last = ~(<uint32_t> (words[0] >> 32) >> shift)
+    cdef uint32_t row_mask = (<uint32_t> 1 << shift) - 1
+    out.starts[0] = 0
+    for j in range(a.n):
+        upper = <uint32_t> (words[j] >> 32)
+        lower = <uint32_t> words[j]
+        key = upper >> shift
+        n_features += key != last
+        last = key
+        out.features[n_features - 1] = <int32_t> key
+        out.starts[n_features] = j + 1
+        if row_bits >= 0:
+            out.rows[j] = <int32_t> (upper & row_mask)
+            out.values[j] = _of_bits(lower)
+        else:
+            out.rows[j] = <int32_t> row_of[lower]
+            out.values[j] = a.values[lower]
     return n_features
 
 
@@ -92,11 +149,12 @@ def group(const int64_t[::1] indptr, const int32_t[::1] indices, const float[::1
         The value of each entry.
     """
     cdef Py_ssize_t n = indices.shape[0], n_rows = indptr.shape[0] - 1, n_features = 0
-    cdef int passes, bits = 1
+    cdef int passes, bits, row_bits
     if n_rows < 0:
         raise ValueError("indptr is empty, expected n_rows + 1 entries")
-    while feature_dim > <int64_t> 1 << bits:
-        bits += 1
+    bits, row_bits = _bits_below(feature_dim), _bits_below(n_rows)
+    if bits + row_bits > 32:
+        row_bits = -1
     passes = (bits + MOST_BITS - 1) // MOST_BITS
     bits = (bits + passes - 1) // passes
     features_out = np.empty(n, np.int32)
@@ -109,13 +167,23 @@ def group(const int64_t[::1] indptr, const int32_t[::1] indices, const float[::1
     if n == 0:
         starts[0] = 0
         return features_out, starts_out, rows_out, row_values_out
-    cdef uint64_t* pairs = <uint64_t*> malloc(n * (2 * sizeof(uint64_t) + sizeof(uint32_t)))
-    if pairs == NULL:
+    cdef Entries entries = Entries(&indptr[0], n_rows, &indices[0], &values[0], n)
+    cdef Groups groups = Groups(&features[0], &starts[0], &rows[0], &row_values[0])
+    cdef uint64_t* words = <uint64_t*> malloc(n * (2 * sizeof(uint64_t) + sizeof(uint32_t)))
+    cdef uint64_t* sorted_words
+    cdef uint32_t* row_of = <uint32_t*> (words + 2 * n)
+    if words == NULL:
         raise MemoryError()
     with nogil:
-        n_features = _sort(
-            &indptr[0], n_rows, &indices[0], &values[0], n, passes, bits, pairs, pairs + n, <uint32_t*> (pairs + 2 * n),
-            &features[0], &starts[0], &rows[0], &row_values[0],
-        )
-        free(pairs)
+        sorted_words = _sort(&entries, passes, bits, row_bits, words, words + n, row_of)
+        n_features = _split(&entries, sorted_words, row_bits, row_of, &groups)
+        free(words)
     return features_out[:n_features], starts_out[: n_features + 1], rows_out, row_values_out
+
+
+cdef int _bits_below(int64_t n) noexcept nogil:
+    # bits of the numbers below n, at least one
+    cdef int bits = 1
+    while n > <int64_t> 1 << bits:
+        bits += 1
+    return bits
