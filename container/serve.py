@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from gunicorn.app.base import BaseApplication
@@ -26,12 +26,9 @@ from container.resources import usable_cores, usable_memory
 from container.serving.app import ERROR, ROWS, create_app
 from container.serving.metrics import SCRAPE, Metrics
 from container.serving.models import ModelRegistry
+from container.serving.schemas import ServedModel, open_with_schema
 from container.settings import ServingSettings
-from fm_core.artifact import load_model
 from fm_core.errors import FMError
-
-if TYPE_CHECKING:
-    from fm_core.model import Model
 
 __all__ = ["Server", "main"]
 
@@ -142,10 +139,11 @@ class Server(BaseApplication):  # type: ignore[misc]
         return self._app
 
 
-def _models(settings: ServingSettings, scratch: Path) -> "Model | ModelRegistry":
+def _models(settings: ServingSettings, scratch: Path) -> ServedModel | ModelRegistry[ServedModel]:
+    open_model = open_with_schema(settings.schema, settings.unseen)
     if settings.multi_model:
-        return ModelRegistry(settings.root / "models", settings.model_memory, scratch, load_model)
-    return load_model(settings.root / "model")
+        return ModelRegistry(settings.root / "models", settings.model_memory, scratch, open_model)
+    return open_model(settings.root / "model")
 
 
 def _quieten_collector() -> None:

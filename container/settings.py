@@ -103,6 +103,11 @@ class ServingSettings:
     model_memory : int
         ``FM_MODEL_MEMORY_MB``, in bytes here: what the models of a multi-model endpoint may
         take together; by default 70 % of the memory.
+    schema : str or None
+        ``FM_SCHEMA``: the file in the model's folder by which named columns become features;
+        None: schema.json, if it is there.
+    unseen : {"error", "ignore"}
+        ``FM_UNSEEN``: what a category is that the schema does not have.
     """
 
     root: Path = Path("/opt/ml")
@@ -120,6 +125,8 @@ class ServingSettings:
     batch_strategy: str = "MULTI_RECORD"
     multi_model: bool = False
     model_memory: int = 2**30
+    schema: str | None = None
+    unseen: str = "error"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], *, cores: int, memory: int) -> "ServingSettings":
@@ -151,6 +158,9 @@ class ServingSettings:
             raise ConfigError(
                 f"environment variable SAGEMAKER_BATCH_STRATEGY is {strategy!r}, expected MULTI_RECORD or SINGLE_RECORD"
             )
+        unseen = environ.get("FM_UNSEEN") or cls.unseen
+        if unseen not in ("error", "ignore"):
+            raise ConfigError(f"environment variable FM_UNSEEN is {unseen[:80]!r}, expected error or ignore")
         port = _integer(environ, "SAGEMAKER_BIND_TO_PORT", cls.port, 1, 65535)
         return cls(
             root=opt_ml(environ),
@@ -170,6 +180,8 @@ class ServingSettings:
             batch_strategy=strategy,
             multi_model=_boolean(environ, "SAGEMAKER_MULTI_MODEL"),
             model_memory=_integer(environ, "FM_MODEL_MEMORY_MB", max(1, memory * 7 // 10 // 2**20), 1, 2**30) * 2**20,
+            schema=environ.get("FM_SCHEMA") or None,
+            unseen=unseen,
         )
 
 

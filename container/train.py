@@ -23,6 +23,7 @@ from container.checkpoints import check_memory, open_checkpoints
 from container.contract import MODEL, Paths, TrainingJob, read_job, read_object
 from container.reporting import Progress, Reporter, emit, set_up_logging, write_failure
 from container.resources import usable_cores
+from container.schema import carry_schema
 from container.settings import TrainingSettings, opt_ml
 from container.stopping import StopRequest
 from container.training_report import TrainingReport
@@ -151,6 +152,7 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
             settings_of_model = {name: text for name, text in final.items() if name not in _NOT_THE_MODELS}
             save_model(model_file, result.model, settings_of_model)
             reporter.saved(model_file, started)
+            carry_schema(job.channels[TRAIN], paths.model, hyperparameters.feature_dim)
             if TEST in channels:
                 _test(result.model, channels[TEST], job, reporter, stop, n_threads, report)
             else:

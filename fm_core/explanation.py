@@ -6,7 +6,7 @@ added up. A row of n features has n (n - 1) / 2 pairs, so rows of very many are 
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,13 +54,15 @@ class Explanation:
         """All of it added up: the score, for a classifier before the logistic function."""
         return self.bias + float(self.linear.sum()) + float(self.interactions.sum())
 
-    def as_document(self, top: int) -> dict[str, Any]:
+    def as_document(self, top: int, name: Callable[[int], str] | None = None) -> dict[str, Any]:
         """Give the largest shares as JSON would have them.
 
         Parameters
         ----------
         top : int
             At most so many features, and so many pairs.
+        name : callable, optional
+            Names a feature; then there are ``name`` and ``names`` beside the ids.
 
         Returns
         -------
@@ -69,7 +71,7 @@ class Explanation:
             shares that are not listed. Bias, listed shares and rest add up to the total.
         """
         n_left_out = max(len(self.features) - top, 0) + max(len(self.pairs) - top, 0)
-        return {
+        document: dict[str, Any] = {
             "total": self.total,
             "bias": self.bias,
             "features": [
@@ -83,6 +85,12 @@ class Explanation:
             "rest": float(self.linear[top:].sum()) + float(self.interactions[top:].sum()),
             "n_left_out": n_left_out,
         }
+        if name is not None:
+            for share in document["features"]:
+                share["name"] = name(share["feature"])
+            for share in document["pairs"]:
+                share["names"] = [name(feature) for feature in share["features"]]
+        return document
 
 
 def explain(model: "Model", batch: Batch, rows: Iterable[int] | None = None) -> list[Explanation]:

@@ -14,6 +14,7 @@ from flask import Flask, Response, request
 from container.serving.codecs import Encoder, Predictions, RankedPredictions, Ranking, Rows, decoder_of, encoder_of
 from container.serving.errors import NotAcceptableError, PayloadTooLargeError, answer_to
 from container.serving.models import ModelRegistry
+from container.serving.schemas import ServedModel
 from container.settings import ServingSettings
 from fm_core.errors import DataError
 from fm_core.explanation import explain
@@ -42,13 +43,14 @@ _MOST_PAIRS = 2_000_000
 _WORTH_THREADS = 4_000_000
 
 
-def create_app(models: "Model | ModelRegistry", settings: ServingSettings) -> Flask:
+def create_app(models: "Model | ServedModel | ModelRegistry[Any]", settings: ServingSettings) -> Flask:
     """Make the app.
 
     Parameters
     ----------
-    models : Model or ModelRegistry
-        The one model that is served; or the registry of a multi-model endpoint.
+    models : Model, ServedModel or ModelRegistry
+        The one model that is served, with its schema or without; or the registry of a
+        multi-model endpoint.
     settings : ServingSettings
 
     Returns
@@ -72,9 +74,11 @@ def create_app(models: "Model | ModelRegistry", settings: ServingSettings) -> Fl
         _add_models_api(app, models, settings)
         return app
 
+    served = _served(models)
+
     @app.post("/invocations")
     def invocations() -> Response:
-        return _invoke(models, settings)
+        return _invoke(served, settings)
 
     @app.get("/execution-parameters")
     def execution_parameters() -> Response:
@@ -89,7 +93,11 @@ def create_app(models: "Model | ModelRegistry", settings: ServingSettings) -> Fl
     return app
 
 
-def _add_models_api(app: Flask, registry: ModelRegistry, settings: ServingSettings) -> None:
+def _served(model: "Model | ServedModel") -> ServedModel:
+    return model if isinstance(model, ServedModel) else ServedModel(model)
+
+
+def _add_models_api(app: Flask, registry: ModelRegistry[Any], settings: ServingSettings) -> None:
     @app.get("/models")
     def list_models() -> Response:
         page, next_token = registry.page(request.args.get("next_page_token", ""))
@@ -113,29 +121,30 @@ def _add_models_api(app: Flask, registry: ModelRegistry, settings: ServingSettin
 
     @app.post("/models/<path:name>/invoke")
     def invoke_model(name: str) -> Response:
-        return _invoke(registry.get(name), settings)
+        return _invoke(_served(registry.get(name)), settings)
 
 
-def _invoke(model: "Model", settings: ServingSettings) -> Response:
+def _invoke(served: ServedModel, settings: ServingSettings) -> Response:
     # Looked up once: behind `request` and its attributes is some of the work of a small request.
     environ = request.environ
     encoder = encoder_of(environ.get("HTTP_ACCEPT", ""), settings.default_accept)
     decode = decoder_of(environ.get("CONTENT_TYPE", ""))
-    rows = decode(_body(environ, settings.max_content_length), model.feature_dim)
-    answer = _answer(model, rows, encoder, settings.predict_threads, environ)
+    rows = decode(_body(environ, settings.max_content_length), served.model.feature_dim, served.encoder)
+    answer = _answer(served, rows, encoder, settings.predict_threads, environ)
     return _respond(answer, 200, encoder.media_type, environ)
 
 
 def _answer(
-    model: "Model", rows: Rows | list[Ranking], encoder: Encoder, num_threads: int, environ: dict[str, Any]
+    served: ServedModel, rows: Rows | list[Ranking], encoder: Encoder, num_threads: int, environ: dict[str, Any]
 ) -> bytes:
+    model = served.model
     if isinstance(rows, Rows):
         environ[ROWS] = rows.batch.n_rows
         work = rows.batch.values.size * model.num_factors
         scores = model.predict(rows.batch, num_threads=num_threads if work > _WORTH_THREADS else 1)
         predictions = _predictions(model, scores, rows)
         if rows.explained:
-            predictions = dataclasses.replace(predictions, explanations=_explanations(model, rows, encoder))
+            predictions = dataclasses.replace(predictions, explanations=_explanations(served, rows, encoder))
         return encoder.predictions(predictions)
     if encoder.rankings is None:
         raise NotAcceptableError(
@@ -149,7 +158,7 @@ def _answer(
     return encoder.rankings(answers)
 
 
-def _explanations(model: "Model", rows: Rows, encoder: Encoder) -> dict[int, Any]:
+def _explanations(served: ServedModel, rows: Rows, encoder: Encoder) -> dict[int, Any]:
     if encoder.rankings is None:
         raise NotAcceptableError(
             f"explanations cannot be written as {encoder.media_type}, expected Accept: application/json"
@@ -162,8 +171,9 @@ def _explanations(model: "Model", rows: Rows, encoder: Encoder) -> dict[int, Any
             f"explanations were asked for of rows with {n_pairs} pairs of features in all, more than {_MOST_PAIRS}: "
             "send fewer of them at once"
         )
-    found = zip(rows.explained.items(), explain(model, rows.batch, rows.explained), strict=True)
-    return {row: explanation.as_document(top) for (row, top), explanation in found}
+    found = zip(rows.explained.items(), explain(served.model, rows.batch, rows.explained), strict=True)
+    name = None if served.encoder is None else served.encoder.schema.feature_name
+    return {row: explanation.as_document(top, name) for (row, top), explanation in found}
 
 
 def _predictions(model: "Model", scores: "NDArray[np.float32]", rows: Rows | None = None) -> Predictions:

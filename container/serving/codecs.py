@@ -1,7 +1,8 @@
 """Media types: one table from type to decoder, one from type to encoder.
 
-A decoder makes `Rows` (or a `Ranking`) of a body, an encoder makes a body of `Predictions`
-(or of rankings). Media types are matched without case, and their parameters are ignored.
+A decoder makes `Rows` (or a `Ranking`) of a body, by the model's schema where it names columns; an encoder makes
+a body of `Predictions` (or of rankings). Media types are matched without case, and of their
+parameters only the header of text/csv counts.
 """
 
 import dataclasses
@@ -17,6 +18,8 @@ from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats import decode_rows, encode_predictions
 from fm_core.formats.instances import decode_instances
+from fm_core.formats.named import decode_named, decode_named_csv
+from fm_core.formats.tables import Encoder as ColumnEncoder
 from fm_core.formats.text import decode_csv, decode_libsvm
 
 if TYPE_CHECKING:
@@ -113,7 +116,8 @@ class RankedPredictions:
 #: How many features, and pairs, an explanation lists if the request does not say.
 _SHARES = 10
 
-Decoder = Callable[[bytes, int], Rows | list[Ranking]]
+#: Of a body, the model's feature_dim, and what encodes columns where the model has a schema.
+Decoder = Callable[[bytes, int, ColumnEncoder | None], Rows | list[Ranking]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -149,28 +153,46 @@ def _parse(text: bytes, where: str) -> Any:
         raise DataError(f"{where} is not valid JSON: {error}{hint}") from None
 
 
-def _decode_json(body: bytes, feature_dim: int) -> Rows | list[Ranking]:
+def _decode_json(body: bytes, feature_dim: int, columns: ColumnEncoder | None = None) -> Rows | list[Ranking]:
     document = _parse(body, "the body")
     instances = document.get("instances") if isinstance(document, dict) else None
     if not isinstance(instances, list):
         raise DataError('the body is JSON, but not an object with a list of "instances": {"instances": [...]}')
-    return _decode_instances(instances, feature_dim, body)
+    return _decode_instances(instances, feature_dim, body, columns)
 
 
-def _decode_jsonlines(body: bytes, feature_dim: int) -> Rows | list[Ranking]:
+def _decode_jsonlines(body: bytes, feature_dim: int, columns: ColumnEncoder | None = None) -> Rows | list[Ranking]:
     lines = [line for line in body.split(b"\n") if line and not line.isspace()]
     return _decode_instances(
         [_parse(line, f"instance {row}") for row, line in enumerate(lines)], feature_dim,
-        body,
+        body, columns,
     )  # fmt: skip
 
 
-def _decode_instances(instances: list[Any], feature_dim: int, body: bytes) -> Rows | list[Ranking]:
+def _decode_instances(
+    instances: list[Any], feature_dim: int, body: bytes, columns: ColumnEncoder | None
+) -> Rows | list[Ranking]:
     # An instance with candidates asks for a ranking, and then every one does.
     if instances and isinstance(instances[0], dict) and "candidates" in instances[0]:
-        return [_decode_ranking(instance, f"instance {row}", feature_dim) for row, instance in enumerate(instances)]
-    batch = decode_instances(instances, feature_dim=feature_dim)
+        return [
+            _decode_ranking(instance, f"instance {row}", feature_dim, columns) for row, instance in enumerate(instances)
+        ]
+    batch = _decode_rows(instances, feature_dim, columns, "instance")
     return Rows(batch, explained=_explained(instances)) if _may_ask_why(body) else Rows(batch)
+
+
+def _decode_rows(
+    instances: list[Any], feature_dim: int, columns: ColumnEncoder | None, what: str, *, partial: bool = False
+) -> Batch:
+    # An instance with named columns has every other one have them.
+    if not (instances and isinstance(instances[0], dict) and "columns" in instances[0]):
+        return decode_instances(instances, feature_dim=feature_dim, what=what)
+    if columns is None:
+        raise DataError(
+            f'{what} 0 has "columns", but the model has no schema: put the schema.json that `fm convert` wrote '
+            "beside it, or send feature ids"
+        )
+    return decode_named(instances, columns, what=what, partial=partial)
 
 
 def _may_ask_why(body: bytes) -> bool:
@@ -194,7 +216,7 @@ def _explained(instances: list[Any]) -> dict[int, int]:
     return found
 
 
-def _decode_ranking(instance: Any, where: str, feature_dim: int) -> Ranking:
+def _decode_ranking(instance: Any, where: str, feature_dim: int, columns: ColumnEncoder | None) -> Ranking:
     if not isinstance(instance, dict) or not {"context", "candidates"} <= instance.keys():
         raise DataError(f'{where} lacks "context" or "candidates", expected both in every instance if in any')
     candidates, top_k = instance["candidates"], instance.get("top_k")
@@ -203,21 +225,28 @@ def _decode_ranking(instance: Any, where: str, feature_dim: int) -> Ranking:
     if top_k is not None and (type(top_k) is not int or top_k < 1):
         raise DataError(f'{where}: "top_k" is {str(top_k)[:40]}, expected an integer of at least 1')
     return Ranking(
-        decode_instances([instance["context"]], feature_dim=feature_dim, what=f"{where}, context"),
-        decode_instances(candidates, feature_dim=feature_dim, what=f"{where}, candidate"),
+        _decode_rows([instance["context"]], feature_dim, columns, f"{where}, context", partial=True),
+        _decode_rows(candidates, feature_dim, columns, f"{where}, candidate", partial=True),
         top_k,
     )
 
 
-def _decode_recordio(body: bytes, feature_dim: int) -> Rows:
+def _decode_recordio(body: bytes, feature_dim: int, columns: ColumnEncoder | None = None) -> Rows:
     return Rows(*decode_rows(body, feature_dim=feature_dim))
 
 
-def _decode_csv(body: bytes, feature_dim: int) -> Rows:
-    return Rows(decode_csv(body, feature_dim=feature_dim))
+def _decode_csv(
+    body: bytes, feature_dim: int, columns: ColumnEncoder | None = None, header: bool | None = None
+) -> Rows:
+    batch = None if columns is None else decode_named_csv(body, columns, header=header)
+    return Rows(decode_csv(body, feature_dim=feature_dim) if batch is None else batch)
 
 
-def _decode_libsvm(body: bytes, feature_dim: int) -> Rows:
+#: RFC 4180 has this parameter of the media type text/csv.
+_HEADERS = {"present": True, "absent": False}
+
+
+def _decode_libsvm(body: bytes, feature_dim: int, columns: ColumnEncoder | None = None) -> Rows:
     return Rows(decode_libsvm(body, feature_dim=feature_dim))
 
 
@@ -306,6 +335,11 @@ def _essence(media_type: str) -> str:
     return ALIASES.get(essence, essence)
 
 
+def _parameters(media_type: str) -> dict[str, str]:
+    pairs = (item.partition("=") for item in media_type.split(";")[1:])
+    return {name.strip().lower(): value.strip().strip('"').lower() for name, _, value in pairs}
+
+
 @functools.lru_cache(maxsize=256)
 def decoder_of(content_type: str) -> Decoder:
     """The decoder of a body with this Content-Type header.
@@ -315,14 +349,22 @@ def decoder_of(content_type: str) -> Decoder:
     UnsupportedMediaTypeError
         There is none; the message lists those there are.
     """
-    found = DECODERS.get(_essence(content_type))
+    essence = _essence(content_type)
+    found = DECODERS.get(essence)
     if found is None:
         what = f"Content-Type is {content_type[:80]!r}" if content_type else "the request has no Content-Type"
         raise UnsupportedMediaTypeError(
             f"{what}, which is not supported: set it to one of {', '.join(DECODERS)}, whichever the body is "
             "(in the SageMaker Python SDK, give the Predictor a serializer)"
         )
-    return found
+    header = _parameters(content_type).get("header") if essence == "text/csv" else None
+    if header is None:
+        return found
+    if header not in _HEADERS:
+        raise UnsupportedMediaTypeError(
+            f"Content-Type is {content_type[:80]!r}, expected header=present or header=absent in it, or no header="
+        )
+    return functools.partial(_decode_csv, header=_HEADERS[header])
 
 
 @functools.lru_cache(maxsize=256)

@@ -20,17 +20,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 import orjson
 
 from container.serving.errors import ModelExistsError, ModelNotLoadedError
 from fm_core.errors import ArtifactError, DataError, ResourceError
 
-if TYPE_CHECKING:
-    from fm_core.model import Model
-
 __all__ = ["ModelRegistry"]
+
+#: What is made of a model's folder.
+Opened = TypeVar("Opened")
 
 _PAGE_SIZE = 100
 _MAX_MODELS = 16384
@@ -71,7 +71,7 @@ class _State:
         return _State(entries, self.next_serial if next_serial is None else next_serial, self.version + 1)
 
 
-class ModelRegistry:
+class ModelRegistry(Generic[Opened]):
     """Models by name: loaded, found, listed and dropped, from any worker and any thread.
 
     Made before the workers are forked.
@@ -85,11 +85,11 @@ class ModelRegistry:
     state_folder : Path
         An empty folder of our own.
     open_model : callable
-        Path to Model: `fm_core.artifact.load_model`.
+        From a path to what is served, such as `fm_core.artifact.load_model`.
     """
 
     def __init__(
-        self, models_root: Path, memory: int, state_folder: Path, open_model: "Callable[[Path], Model]"
+        self, models_root: Path, memory: int, state_folder: Path, open_model: Callable[[Path], Opened]
     ) -> None:
         self._root = models_root
         self._memory = memory
@@ -98,12 +98,12 @@ class ModelRegistry:
         self._open_model = open_model
         # Shared with the workers forked later: seconds of last use, by slot.
         self._used = memoryview(mmap.mmap(-1, 8 * _MAX_MODELS)).cast("d")
-        self._opened: dict[int, Model] = {}
+        self._opened: dict[int, Opened] = {}
         self._opening = threading.Lock()
         self._seen: _State | None = None
         self._write(_State({}))
 
-    def get(self, name: str) -> "Model":
+    def get(self, name: str) -> Opened:
         """The model of a name, marked as just used.
 
         Raises
@@ -215,7 +215,7 @@ class ModelRegistry:
             del kept[name]
         return kept
 
-    def _open(self, name: str, entry: _Entry) -> "Model":
+    def _open(self, name: str, entry: _Entry) -> Opened:
         try:
             return self._open_model(Path(entry.path))
         except ArtifactError:

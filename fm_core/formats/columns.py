@@ -17,7 +17,7 @@ from fm_core.formats.lines import cell_blocks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ArrayTable", "CellTable", "Table", "cell_tables", "frame_table"]
+__all__ = ["ArrayTable", "CellTable", "Table", "cell_tables", "frame_table", "rest_of", "text_of", "where"]
 
 
 class Table(Protocol):
@@ -55,6 +55,12 @@ class Table(Protocol):
         """Say where a row is."""
 
 
+def where(table: Table, row: int, column: int) -> str:
+    """Say where a cell is."""
+    place = f"{table.place(row)}, column {table.names[column]!r}"
+    return f"{table.source}: {place}" if table.source else place
+
+
 class CellTable:
     """Rows of delimited text.
 
@@ -82,7 +88,7 @@ class CellTable:
         except UnicodeDecodeError as error:
             row = int(np.argmax(codes == texts.index(error.object)))
             raise DataError(
-                f"{self.source}: {self.place(row)}, column {self.names[column]!r}: byte {error.start} of the cell is "
+                f"{where(self, row, column)}: byte {error.start} of the cell is "
                 f"{error.object[error.start]:#04x}, expected UTF-8 text"
             ) from None
         return _without_empty(codes, decoded)
@@ -131,7 +137,7 @@ class ArrayTable:
 
     def codes(self, column: int) -> "tuple[NDArray[np.int64], list[str]]":  # noqa: D102
         codes, values = self._columns[column].codes()
-        return _without_empty(codes, [_text_of(value) for value in values])
+        return _without_empty(codes, [text_of(value) for value in values])
 
     def hashes(self, column: int) -> "NDArray[np.int64]":  # noqa: D102
         codes, texts = self.codes(column)
@@ -180,10 +186,15 @@ def cell_tables(
         for name in names:
             if names.count(name) > 1:
                 raise DataError(f"{source}: line {first.lines[0]}: two columns are named {name!r}, expected one")
-        first = _Rest(first)
+        first = rest_of(first)
     for block in itertools.chain([first], blocks):
         if block.n_rows:
             yield CellTable(source, names, block)
+
+
+def rest_of(block: Any) -> Any:
+    """Give a block without its first row."""
+    return _Rest(block)
 
 
 class _Rest:
@@ -248,7 +259,7 @@ def _without_empty(codes: "NDArray[np.int64]", texts: list[str]) -> "tuple[NDArr
     return codes, texts[:empty] + texts[empty + 1 :]
 
 
-def _text_of(value: Any) -> str:
+def text_of(value: Any) -> str:
     """Give a value as a category: the text that CSV would have for it; 3.0 is 3, as pandas makes integers floats."""
     if isinstance(value, (bool, np.bool_)):
         return "true" if value else "false"

@@ -23,7 +23,7 @@ import orjson
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.files import replacing
-from fm_core.formats.columns import Table, frame_table
+from fm_core.formats.columns import Table, frame_table, where
 from fm_core.formats.rows import sparse_batch
 
 if TYPE_CHECKING:
@@ -183,6 +183,8 @@ class TableSchema:
                 raise ConfigError(f"{source}: version is {document['version']!r}, expected {_VERSION}")
             columns = tuple(_read_column(described) for described in document["columns"])
             schema = cls(columns, document["label"], document["dense"], document["missing"])
+            if not isinstance(schema.label, str | None) or schema.missing not in ("error", "zero"):
+                raise ValueError(f"label is {schema.label!r} and missing {schema.missing!r}")
             if not columns or document["feature_dim"] != schema.feature_dim:
                 raise ConfigError(
                     f"{source}: feature_dim is {document['feature_dim']}, expected {schema.feature_dim}, "
@@ -221,7 +223,13 @@ def _read_column(described: Mapping[str, Any]) -> Column:
         buckets=described.get("buckets", 0),
         separator=described.get("separator"),
     )
-    if column.n_features < 0 or not all(isinstance(text, str) for text in (column.name, *column.categories)):
+    texts = [column.name, *column.categories, *([] if column.separator is None else [column.separator])]
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or type(column.buckets) is not int
+        or column.buckets < int(column.kind == "hashed")
+        or column.separator == ""
+    ):
         raise ValueError(f"column {column.name!r} is not as written")
     return column
 
@@ -317,7 +325,8 @@ def find_column(table: Table, name: str) -> tuple[int, str]:
 
 def _no_column(table: Table, name: str) -> DataError:
     shown = ", ".join(table.names[:20]) + (", ..." if len(table.names) > 20 else "")
-    return DataError(f"{table.source}: there is no column {name!r}, expected one of: {shown}")
+    found = f"there is no column {name!r}, expected one of: {shown}"
+    return DataError(f"{table.source}: {found}" if table.source else found)
 
 
 def _ids(texts: Iterable[str], separator: str) -> Iterator[str]:
@@ -334,16 +343,30 @@ class Encoder:
         What to do with a category that the schema does not have; ignored, it is no feature.
     labels : {"real", "optional", "none"}
         Whether the label's column has to be there; "optional": it may be.
+    way_out : str
+        What lets categories be unseen, for the message.
     """
 
-    def __init__(self, schema: TableSchema, *, unseen: str = "error", labels: str = "real") -> None:
+    def __init__(
+        self, schema: TableSchema, *, unseen: str = "error", labels: str = "real", way_out: str = "--unseen ignore"
+    ) -> None:
         self.schema = schema
         self._unseen = unseen
+        self._way_out = way_out
+        self._feature_dim, self._offsets = schema.feature_dim, schema.offsets
         self._labels = labels if schema.label is not None else "none"
         self._known = [dict(zip(column.categories, itertools.count(), strict=False)) for column in schema.columns]
 
-    def encode(self, table: Table) -> Batch:
+    def encode(self, table: Table, *, sparse: bool = False, partial: bool = False) -> Batch:
         """Encode a table.
+
+        Parameters
+        ----------
+        table : Table
+        sparse : bool
+            Sparse rows even if every column is numeric.
+        partial : bool
+            Whether columns may be missing, which are no features then; rows are sparse.
 
         Raises
         ------
@@ -352,11 +375,11 @@ class Encoder:
             that the schema does not have; the message names file, line and column.
         """
         labels = self._read_labels(table)
-        places = [self._place(table, column.name) for column in self.schema.columns]
-        if self.schema.is_dense:
-            batch = Batch.trusted(self.schema.feature_dim, self._numbers(table, places))
+        if self.schema.is_dense and not (sparse or partial):
+            places = [self._place(table, column.name) for column in self.schema.columns]
+            batch = Batch.trusted(self._feature_dim, self._numbers(table, places))
         else:
-            batch = self._encode_sparse(table, places)
+            batch = self._encode_sparse(table, partial)
         return Batch.trusted(batch.feature_dim, batch.values, batch.indptr, batch.indices, labels)
 
     def _place(self, table: Table, name: str) -> int:
@@ -372,7 +395,7 @@ class Encoder:
         numbers, n_wrong = table.numbers([column])
         if n_wrong:
             row = int(np.argmax(np.isnan(numbers[:, 0])))
-            raise DataError(f"{_where(table, row, column)}: the label is {table.shown(row, column)}, expected a number")
+            raise DataError(f"{where(table, row, column)}: the label is {table.shown(row, column)}, expected a number")
         return np.ascontiguousarray(numbers[:, 0])
 
     def _numbers(self, table: Table, columns: list[int]) -> "NDArray[np.float32]":
@@ -383,39 +406,40 @@ class Encoder:
                 if table.is_empty(row, column):
                     if self.schema.missing != "zero":
                         raise DataError(
-                            f"{_where(table, row, column)}: the cell is empty, expected a number "
+                            f"{where(table, row, column)}: the cell is empty, expected a number "
                             "(a schema made with --missing zero takes it as 0)"
                         )
                     numbers[row, i] = 0
                 else:
                     raise DataError(
-                        f"{_where(table, row, column)}: found {table.shown(row, column)}, expected a number that is "
+                        f"{where(table, row, column)}: found {table.shown(row, column)}, expected a number that is "
                         "finite as float32 (texts need --categorical or --hashed)"
                     )
         return numbers
 
-    def _encode_sparse(self, table: Table, places: list[int]) -> Batch:
+    def _encode_sparse(self, table: Table, partial: bool) -> Batch:
         n_rows = table.n_rows
-        columns = self.schema.columns
+        used = [i for i, column in enumerate(self.schema.columns) if not partial or column.name in table.names]
+        columns = [self.schema.columns[i] for i in used]
         parts = [
-            self._features(table, place, column, known)
-            for place, column, known in zip(places, columns, self._known, strict=True)
+            self._features(table, self._place(table, column.name), column, self._known[i])
+            for i, column in zip(used, columns, strict=True)
         ]
-        counts = np.stack([count for count, _, _ in parts])
+        counts = np.stack([np.zeros(n_rows, np.int64), *(count for count, _, _ in parts)])[1:]
         indptr = np.zeros(n_rows + 1, np.int64)
         np.cumsum(counts.sum(axis=0), out=indptr[1:])
         # Where the entries of each column begin in each row.
         starts = indptr[:-1] + np.cumsum(counts, axis=0) - counts
         indices = np.empty(indptr[-1], np.int32)
         values = np.empty(indptr[-1], np.float32)
-        for (count, features, numbers), start, offset in zip(parts, starts, self.schema.offsets, strict=True):
+        for (count, features, numbers), start, i in zip(parts, starts, used, strict=True):
             # The k-th entry of a row stands k behind the column's start in it.
             before = np.cumsum(count) - count
             at = np.repeat(start - before, count) + np.arange(len(features))
-            indices[at] = features + offset
+            indices[at] = features + self._offsets[i]
             values[at] = numbers
         ascending = all(column.separator is None for column in columns)
-        return sparse_batch(self.schema.feature_dim, indptr, indices, values, ascending=ascending)
+        return sparse_batch(self._feature_dim, indptr, indices, values, ascending=ascending)
 
     def _features(
         self, table: Table, place: int, column: Column, known: dict[str, int]
@@ -472,13 +496,9 @@ class Encoder:
                 if item not in known:
                     row = int(np.argmax(codes == code))
                     raise DataError(
-                        f"{_where(table, row, place)}: {item[:40]!r} was not seen when the schema was made, expected "
-                        f"one of its {len(known)} categories (--unseen ignore leaves such an id out)"
+                        f"{where(table, row, place)}: {item[:40]!r} was not seen when the schema was made, expected "
+                        f"one of its {len(known)} categories ({self._way_out} leaves such an id out)"
                     )
-
-
-def _where(table: Table, row: int, column: int) -> str:
-    return f"{table.source}: {table.place(row)}, column {table.names[column]!r}"
 
 
 def encode_table(

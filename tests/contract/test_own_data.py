@@ -41,7 +41,8 @@ def test_a_table_becomes_a_model_that_scores_new_rows(tmp_path):
     shutil.move(job.root / "input/data/train/x.test.recordio.gz", job.root / "input/data/test")
     job.channels["test"] = {}
     done = job.run()
-    assert done.succeeded, done.log
+    assert done.code == 0, done.log
+    assert sorted(done.model) == ["model_algo-1", "schema.json"]
     assert "Channel train: 1 of 2 files hold no records and are skipped: schema.json (a schema)" in done.log
 
     best, worst = (pick(random, users, items, likes, wanted) for wanted in (True, False))
