@@ -278,82 +278,96 @@ cdef struct Learning:
     const float* residuals
 
 
-cdef inline void _factors4(
-    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n, float squares
+# The gradient and update of one feature i that occurs in n rows with the values x, a block or more of
+# factors at a time: sum_r e_r (x_r s_rf - x_r^2 v_if). Each also gives sum_r e_r x_r, the gradient of w_i:
+# summed in the same loop, as most features occur once or twice in a batch and leaving a loop is what
+# costs then.
+
+cdef inline double _factors4(
+    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n
 ) noexcept nogil:
-    # sum_r e_r (x_r s_rf - x_r^2 v_if) over the four blocks of factors from `at`, and their update
     cdef lanes g0 = lanes_zero(), g1 = lanes_zero(), g2 = lanes_zero(), g3 = lanes_zero()
     cdef const float* s
-    cdef float e
+    cdef double linear = 0, squares = 0
+    cdef float e, q
     cdef Py_ssize_t j, width = a.k + 1
     for j in range(n):
         s = a.sums + rows[j] * a.sums_stride + at
         e = a.residuals[rows[j]] * x[j]
+        linear += e
+        squares += <double> e * x[j]
         g0 = g0 + e * lanes_load(s, FULL)
         g1 = g1 + e * lanes_load(s + FULL, FULL)
         g2 = g2 + e * lanes_load(s + 2 * FULL, FULL)
         g3 = g3 + e * lanes_load(s + 3 * FULL, FULL)
+    q = <float> squares
     cdef float* p = a.params + i * width + at
     cdef float* state = a.state + i * a.n_states * width + at
-    _update_lanes(p, state, width, g0 - squares * lanes_load(p, FULL), FULL, a.rule)
-    _update_lanes(p + FULL, state + FULL, width, g1 - squares * lanes_load(p + FULL, FULL), FULL, a.rule)
-    _update_lanes(p + 2 * FULL, state + 2 * FULL, width, g2 - squares * lanes_load(p + 2 * FULL, FULL), FULL, a.rule)
-    _update_lanes(p + 3 * FULL, state + 3 * FULL, width, g3 - squares * lanes_load(p + 3 * FULL, FULL), FULL, a.rule)
+    _update_lanes(p, state, width, g0 - q * lanes_load(p, FULL), FULL, a.rule)
+    _update_lanes(p + FULL, state + FULL, width, g1 - q * lanes_load(p + FULL, FULL), FULL, a.rule)
+    _update_lanes(p + 2 * FULL, state + 2 * FULL, width, g2 - q * lanes_load(p + 2 * FULL, FULL), FULL, a.rule)
+    _update_lanes(p + 3 * FULL, state + 3 * FULL, width, g3 - q * lanes_load(p + 3 * FULL, FULL), FULL, a.rule)
+    return linear
 
 
-cdef inline void _factors2(
-    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n, float squares
+cdef inline double _factors2(
+    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n
 ) noexcept nogil:
     cdef lanes g0 = lanes_zero(), g1 = lanes_zero()
     cdef const float* s
-    cdef float e
+    cdef double linear = 0, squares = 0
+    cdef float e, q
     cdef Py_ssize_t j, width = a.k + 1
     for j in range(n):
         s = a.sums + rows[j] * a.sums_stride + at
         e = a.residuals[rows[j]] * x[j]
+        linear += e
+        squares += <double> e * x[j]
         g0 = g0 + e * lanes_load(s, FULL)
         g1 = g1 + e * lanes_load(s + FULL, FULL)
+    q = <float> squares
     cdef float* p = a.params + i * width + at
     cdef float* state = a.state + i * a.n_states * width + at
-    _update_lanes(p, state, width, g0 - squares * lanes_load(p, FULL), FULL, a.rule)
-    _update_lanes(p + FULL, state + FULL, width, g1 - squares * lanes_load(p + FULL, FULL), FULL, a.rule)
+    _update_lanes(p, state, width, g0 - q * lanes_load(p, FULL), FULL, a.rule)
+    _update_lanes(p + FULL, state + FULL, width, g1 - q * lanes_load(p + FULL, FULL), FULL, a.rule)
+    return linear
 
 
-cdef inline void _factors1(
-    const Learning* a, Py_ssize_t i, Py_ssize_t at, int block, const int32_t* rows, const float* x, Py_ssize_t n,
-    float squares,
+cdef inline double _factors1(
+    const Learning* a, Py_ssize_t i, Py_ssize_t at, int block, const int32_t* rows, const float* x, Py_ssize_t n
 ) noexcept nogil:
     cdef lanes g = lanes_zero()
+    cdef double linear = 0, squares = 0
+    cdef float e
     cdef Py_ssize_t j, width = a.k + 1
     for j in range(n):
-        g = g + a.residuals[rows[j]] * x[j] * lanes_load(a.sums + rows[j] * a.sums_stride + at, FULL)
+        e = a.residuals[rows[j]] * x[j]
+        linear += e
+        squares += <double> e * x[j]
+        g = g + e * lanes_load(a.sums + rows[j] * a.sums_stride + at, FULL)
     cdef float* p = a.params + i * width + at
-    _update_lanes(
-        p, a.state + i * a.n_states * width + at, width, g - squares * lanes_load(p, block), block, a.rule
-    )
+    cdef float* state = a.state + i * a.n_states * width + at
+    _update_lanes(p, state, width, g - <float> squares * lanes_load(p, block), block, a.rule)
+    return linear
 
 
 cdef inline void _learn(
     const Learning* a, Py_ssize_t i, const int32_t* rows, const float* x, Py_ssize_t n
 ) noexcept nogil:
     # feature i occurs in n rows, with the values x
-    cdef Py_ssize_t at = 0, j, width = a.k + 1
-    cdef double linear = 0, squares = 0, e
-    for j in range(n):
-        e = a.residuals[rows[j]] * x[j]
-        linear += e
-        squares += e * x[j]
+    cdef Py_ssize_t at = 0, width = a.k + 1
+    cdef double linear = 0
     while a.k - at >= 4 * FULL:
-        _factors4(a, i, at, rows, x, n, <float> squares)
+        linear = _factors4(a, i, at, rows, x, n)
         at += 4 * FULL
     if a.k - at >= 2 * FULL:
-        _factors2(a, i, at, rows, x, n, <float> squares)
+        linear = _factors2(a, i, at, rows, x, n)
         at += 2 * FULL
     if a.k - at >= FULL:
-        _factors1(a, i, at, FULL, rows, x, n, <float> squares)
+        linear = _factors1(a, i, at, FULL, rows, x, n)
         at += FULL
     if a.k - at > 0:
-        _factors1(a, i, at, <int> (a.k - at), rows, x, n, <float> squares)
+        linear = _factors1(a, i, at, <int> (a.k - at), rows, x, n)
     if a.rule.use_linear:
         _update_one(
             a.params + i * width + a.k, a.state + i * a.n_states * width + a.k, width,
