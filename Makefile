@@ -129,6 +129,10 @@ test-mxnet: $(VENV)/.built .venvs/mxnet/.installed  ## compare with MXNet, the b
 test-sdk: $(VENV)/.built .venvs/sdk/.installed  ## train on and answer what the SageMaker SDK (version 2) writes
 	FM_SDK_PYTHON=$(CURDIR)/.venvs/sdk/bin/python $(BIN)/python -m pytest tests/sdk tests/contract/test_serve_sdk.py $(PYTEST_ARGS)
 
+.PHONY: test-torch
+test-torch: $(VENV)/.built .venvs/torch/.installed  ## run the tests of what needs PyTorch, without a GPU
+	.venvs/torch/bin/python -m pytest tests/torch $(PYTEST_ARGS)
+
 # --- use -------------------------------------------------------------------------------------
 
 .PHONY: demo

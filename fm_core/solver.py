@@ -1,9 +1,10 @@
 """fit: epochs of mini-batch updates, from batches to a model.
 
 Plan of an epoch: a reading thread pulls batches (files are read and records decoded inside
-that iterator) and groups each by feature, a few batches ahead; this thread takes one after
-the other, scores it with the parameters as they are, updates them (kernels), and adds the
-scores to the epoch's metrics. What is learned never depends on threads or timing.
+that iterator) and groups each by feature, or begins to move it to a device, a few batches ahead;
+this thread takes one after the other, scores it with the parameters as they are, updates them
+(kernels), and adds the scores to the epoch's metrics. What is learned never depends on threads
+or timing.
 
 The solver knows data only as ``batches(epoch) -> iterable of Batch``; files and pipes are the
 caller's. `should_stop` is polled while waiting and between batches.
@@ -36,6 +37,7 @@ from fm_core.shuffle import shuffled
 __all__ = [
     "BatchReport",
     "Callback",
+    "Device",
     "EpochReport",
     "FitResult",
     "ResumeReport",
@@ -230,15 +232,20 @@ class Solver:
         """The parameters as they are now, not a copy."""
         return Model.of_params(self.hyperparameters.predictor_type, float(self.bias[0]), self.params)
 
-    def step(self, batch: Batch, groups: Groups | None = None) -> NDArray[np.float32]:
+    def predict(self, batch: Batch) -> NDArray[np.float32]:
+        """Score a batch with the parameters as they are now."""
+        return self.model.predict(batch, self.num_threads)
+
+    def step(self, batch: Batch, prepared: Any = None) -> NDArray[np.float32]:
         """Score a batch, then update the parameters from it.
 
         Parameters
         ----------
         batch : Batch
             With labels and the hyperparameters' feature_dim.
-        groups : optional
-            What `kernels.group` gave for this batch, if it has been called already.
+        prepared : optional
+            What `kernels.group` gave for this batch, if it has been called already; of a device,
+            what its `stage` gave.
 
         Returns
         -------
@@ -256,9 +263,19 @@ class Solver:
         labels = batch.known_labels
         if batch.feature_dim != hp.feature_dim:
             raise DataError(f"a batch has feature_dim={batch.feature_dim}, expected {hp.feature_dim}")
+        self.n_steps += 1
+        scores, residuals = self._update(batch, labels, prepared)
+        if not np.isfinite(residuals).all():
+            raise DivergenceError(f"scores are no longer finite at update {self.n_steps}{_cause(hp)}")
+        return scores
+
+    def _update(
+        self, batch: Batch, labels: NDArray[np.float32], prepared: Any
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Give the scores, and what is finite only if all of them are."""
+        hp = self.hyperparameters
         n = batch.n_rows
         self._make_scratch(n)
-        self.n_steps += 1
         sums, residuals, scores = self._sums[:n], self._residuals[:n], self._scores[:n]
         classify = hp.predictor_type == "binary_classifier"
         if batch.indptr is None or batch.indices is None:
@@ -268,17 +285,14 @@ class Solver:
                 w, squares, gradients, classify, self._step(), self.num_threads,
             )  # fmt: skip
         else:
-            features, starts, rows, row_values = groups or group(
-                batch.indptr, batch.indices, batch.values, hp.feature_dim
-            )
+            groups: Groups = prepared or group(batch.indptr, batch.indices, batch.values, hp.feature_dim)
+            features, starts, rows, row_values = groups
             self._kernels.train_sparse(
                 batch.indptr, batch.indices, batch.values, labels, features, starts, rows, row_values,
                 self.params, self.state, self.bias, sums, residuals, scores,
                 classify, hp.lazy_update, self._step(), self.num_threads,
             )  # fmt: skip
-        if not np.isfinite(residuals).all():
-            raise DivergenceError(f"scores are no longer finite at update {self.n_steps}{_cause(hp)}")
-        return scores
+        return scores, residuals
 
     def _make_scratch(self, n_rows: int) -> None:
         if n_rows > self._scratch_rows:
@@ -319,6 +333,18 @@ class Solver:
         )
 
 
+class Device(Protocol):
+    """Where dense batches are learned from, if not by the kernels: `on_device.DenseDevice` is one."""
+
+    def stage(self, batch: Batch) -> Any:
+        """Begin to move a batch there; called ahead, from another thread. `Solver.step` gets what this gives."""
+
+    def solver(
+        self, hyperparameters: Hyperparameters, num_threads: int, model: Model | None, checkpoint: Checkpoint | None
+    ) -> Solver:
+        """Make the solver that learns there."""
+
+
 def memory_needed(hyperparameters: Hyperparameters) -> int:
     """The bytes that training's arrays take, once every feature has occurred."""
     hp = hyperparameters
@@ -337,6 +363,7 @@ def fit(
     should_stop: Callable[[], bool] = lambda: False,
     resume: Checkpoint | None = None,
     checkpointer: Checkpointer | None = None,
+    device: Callable[[], Device | None] | None = None,
 ) -> FitResult:
     """Train a model.
 
@@ -361,6 +388,9 @@ def fit(
     checkpointer : Checkpointer, optional
         Is offered the state between batches. Its `close` is the caller's to call, also after an
         exception.
+    device : callable, optional
+        Called once, and only if the data is dense, perhaps from another thread: gives where dense
+        batches are learned from, or None if that is here.
 
     Returns
     -------
@@ -380,7 +410,7 @@ def fit(
         raise ConfigError(
             f"early_stopping_patience is {hp.early_stopping_patience}, which needs validation data, and there is none"
         )
-    training = _Training(hp, num_threads, model, callback or Silent(), should_stop, checkpointer)
+    training = _Training(hp, num_threads, model, callback or Silent(), should_stop, checkpointer, device)
     del model  # it may be large, and is not needed once training has started
     if resume is not None:
         training.go_on_from(resume)
@@ -402,6 +432,7 @@ class _Training:
         callback: Callback,
         should_stop: Callable[[], bool],
         checkpointer: Checkpointer | None,
+        device: Callable[[], Device | None] | None,
     ) -> None:
         self._hp = hyperparameters
         self._num_threads = num_threads
@@ -409,6 +440,7 @@ class _Training:
         self._callback = callback
         self._should_stop = should_stop
         self._checkpointer = checkpointer
+        self._device = functools.cache(device or (lambda: None))
         self._solver: Solver | None = None
         self._keeper = _BestKeeper(hyperparameters)
         self._totals = metrics_for(hyperparameters.predictor_type)
@@ -469,16 +501,23 @@ class _Training:
         """Learn from those batches of the epoch that are not done; False: training has to stop."""
         started, n_before = time.time(), self._totals.n
         prepared = functools.partial(
-            _prepared, batches, self._hp, self._epoch, self._n_batches, self._labels_crc, self._should_stop
+            _prepared,
+            batches,
+            self._hp,
+            self._epoch,
+            self._n_batches,
+            self._labels_crc,
+            self._should_stop,
+            self._prepare,
         )
         with read_ahead(prepared, _AHEAD, self._should_stop) as ready:
-            for batch, groups in ready:
+            for batch, prepared in ready:
                 if self._solver is None:
                     self._start(batch.is_dense)
                     started = time.time()
                     if self._should_stop():  # drawing the initial parameters of a large model takes seconds
                         break
-                self._learn(batch, groups)
+                self._learn(batch, prepared)
                 if self._n_batches % self._hp.batch_metrics_publish_interval == 0:
                     rate = (self._totals.n - n_before) / max(time.time() - started, 1e-9)
                     self._callback.batch(BatchReport(self._epoch, self._n_batches, self._totals.values(), rate))
@@ -505,7 +544,7 @@ class _Training:
             return True
         assert self._solver is not None
         scored = itertools.takewhile(lambda _: not self._should_stop(), validation(self._epoch))
-        values, n = evaluate(self._solver.model, scored, self._num_threads)
+        values, n = _evaluate(self._hp.predictor_type, self._solver.predict, scored)
         if self._should_stop():
             return False
         if self._checkpointer is not None and self._keeper.params is not None:
@@ -529,24 +568,33 @@ class _Training:
 
     def _start(self, is_dense: bool, checkpoint: Checkpoint | None = None) -> None:
         self._is_dense = is_dense
+        device = self._device() if is_dense else None
         self._callback.started(is_dense)
-        self._solver = Solver(self._hp, self._num_threads, self._model, checkpoint)
+        make = Solver if device is None else device.solver
+        self._solver = make(self._hp, self._num_threads, self._model, checkpoint)
         self._model = None
         if self._should_stop():
             self._checkpointer = None  # nothing will be learned that is not in a checkpoint already
         if self._checkpointer is not None:
             self._checkpointer.start(self._solver, checkpoint)
 
-    def _learn(self, batch: Batch, groups: Groups | None) -> None:
+    def _prepare(self, batch: Batch) -> Any:
+        """Do, in the reading thread, what can be done of a step before its turn."""
+        if batch.indptr is not None and batch.indices is not None:
+            return group(batch.indptr, batch.indices, batch.values, batch.feature_dim)
+        device = self._device()
+        return None if device is None else device.stage(batch)
+
+    def _learn(self, batch: Batch, prepared: Any) -> None:
         assert self._solver is not None
         try:
-            scores = self._solver.step(batch, groups)
+            scores = self._solver.step(batch, prepared)
         except DivergenceError as error:
             raise self._diverged(f"epoch {self._epoch}, batch {self._n_batches}: {error}") from None
         self._totals.update(scores, batch.known_labels)
         if self._checkpointer is not None:
             self._labels_crc = _labels_crc(batch, self._labels_crc)
-            self._checkpointer.mark(groups[0] if groups is not None and self._hp.lazy_update else None)
+            self._checkpointer.mark(None if batch.is_dense or not self._hp.lazy_update else prepared[0])
 
     # --- the end ---
 
@@ -581,24 +629,33 @@ def evaluate(model: Model, batches: Iterable[Batch], num_threads: int = 1) -> tu
         As `fit` reports them.
     n_records : int
     """
-    totals = metrics_for(model.predictor_type)
+    return _evaluate(model.predictor_type, functools.partial(model.predict, num_threads=num_threads), batches)
+
+
+def _evaluate(
+    predictor_type: str, predict: Callable[[Batch], NDArray[np.float32]], batches: Iterable[Batch]
+) -> tuple[dict[str, float], int]:
+    totals = metrics_for(predictor_type)
     for batch in batches:
-        totals.update(model.predict(batch, num_threads), batch.known_labels)
+        totals.update(predict(batch), batch.known_labels)
     return totals.values(), totals.n
 
 
 def _prepared(
-    batches: Batches, hp: Hyperparameters, epoch: int, n_done: int, labels_crc: int, should_stop: Callable[[], bool]
-) -> Iterable[tuple[Batch, Groups | None]]:
+    batches: Batches,
+    hp: Hyperparameters,
+    epoch: int,
+    n_done: int,
+    labels_crc: int,
+    should_stop: Callable[[], bool],
+    prepare: Callable[[Batch], Any],
+) -> Iterable[tuple[Batch, Any]]:
     stream = iter(batches(epoch))
     if hp.shuffle:
         stream = shuffled(stream, hp.shuffle_buffer_size, hp.mini_batch_size, (hp.seed, epoch))
     _skip(stream, epoch, n_done, labels_crc, should_stop)
     for batch in stream:
-        if batch.indptr is None or batch.indices is None:
-            yield batch, None
-        else:
-            yield batch, group(batch.indptr, batch.indices, batch.values, batch.feature_dim)
+        yield batch, prepare(batch)
 
 
 def _skip(stream: Iterator[Batch], epoch: int, n_done: int, labels_crc: int, should_stop: Callable[[], bool]) -> None:
