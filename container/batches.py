@@ -2,6 +2,7 @@
 
 What passes by is counted for the log, and what the solver must not be bothered with is
 taken care of: a pass cut short by SIGTERM ends, and one without a record is refused.
+A damaged record that may be skipped is named in the first pass, and counted in every one.
 """
 
 import logging
@@ -42,7 +43,7 @@ class ChannelBatches:
         self._progress = progress
         self._is_dense: bool | None = None
         self._started = time.time()
-        self._n_batches = 0
+        self._n_batches = self._n_passes = 0
 
     def __call__(self, epoch: int) -> Iterator[Batch]:
         """The batches of one pass.
@@ -72,12 +73,14 @@ class ChannelBatches:
     def _batches(self, epoch: int) -> Iterator[Batch]:
         self._started = time.time()
         self._n_batches = 0
+        self._n_passes += 1
         n_skipped = 0
 
         def skipped(sentence: str) -> None:
             nonlocal n_skipped
             n_skipped += 1
-            _log.warning("Skipped a damaged record, %d of at most %d: %s", n_skipped, limit, sentence)
+            if self._n_passes == 1:
+                _log.warning("Skipped a damaged record, %d of at most %d: %s", n_skipped, limit, sentence)
 
         limit = self._hyperparameters.max_bad_records
         batches = self._reader.read_batches(
@@ -96,5 +99,8 @@ class ChannelBatches:
                 yield batch
         except Interrupted:
             return  # the solver asks should_stop next
+        if n_skipped:
+            _log.warning("Channel %s, pass %d: skipped %d damaged records of at most %d.",
+                         self._reader.name, self._n_passes, n_skipped, limit)  # fmt: skip
         if self._n_batches == 0:
             self._reader.refuse_empty(epoch)

@@ -54,6 +54,8 @@ class ChannelReader:
 
     Attributes
     ----------
+    name : str
+        The channel's.
     n_bytes : int
         Bytes of the latest pass so far, after decompression.
     first_epoch : int
@@ -73,6 +75,7 @@ class ChannelReader:
         self.read_batches = READERS[channel.content_type]
         self.n_bytes = 0
         self.first_epoch = 0
+        self.name = channel.name
         self._channel = channel
         self._stop = stop
         self._wait_seconds = wait_seconds

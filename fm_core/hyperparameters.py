@@ -210,7 +210,7 @@ class Hyperparameters:
         None, group="extension",
     )  # fmt: skip
     max_bad_records: int = _integer(
-        "Damaged records that are skipped, each with a log line, before the job fails.",
+        "Damaged records that are skipped in each pass, each named in the log, before the job fails.",
         0, minimum=0, group="extension",
     )  # fmt: skip
     checkpoint_interval_s: float = _number(

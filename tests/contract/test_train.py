@@ -146,6 +146,7 @@ def test_damaged_records_are_skipped_when_asked_for_and_counted(good_job):
     done = good_job.run()
     assert done.succeeded, done.log
     assert "Skipped a damaged record, 1 of at most 2: train/part-1.pbr: record 0" in done.log
+    assert "Channel train, pass 1: skipped 1 damaged records of at most 2." in done.log
     assert '"Total Records Seen": {"sum": 240.0' in done.log
 
 
