@@ -29,6 +29,7 @@ EXTENSIONS = {
     "fm_core.kernels._changes": (["-O3"], []),
     "fm_core.kernels._group": (["-O3"], []),
     "fm_core.kernels._pairs": (["-O3", *MATH], []),
+    "fm_core.kernels._shards": (KERNEL, OPENMP),
     "fm_core.kernels._generic": (KERNEL, OPENMP),
 }
 if X86:

@@ -7,6 +7,7 @@
     ├── DataError          a record, row or batch is not what was declared
     ├── DivergenceError    parameters are no longer finite
     ├── ResourceError      memory or disk does not suffice
+    ├── TeamError          another host that trains the same model was lost, or gave up
     └── ArtifactError      a model file is damaged, foreign, or of the wrong shape
         └── CheckpointError    a checkpoint belongs to another job or version, or none can be written
             └── DamagedCheckpointError    its bytes are not those that were written
@@ -23,6 +24,7 @@ __all__ = [
     "DivergenceError",
     "FMError",
     "ResourceError",
+    "TeamError",
 ]
 
 
@@ -44,6 +46,14 @@ class DivergenceError(FMError):
 
 class ResourceError(FMError):
     """Memory or disk does not suffice."""
+
+
+class TeamError(FMError):
+    """Another host that trains the same model was lost, or gave up; `blame` is what that host was told to say."""
+
+    def __init__(self, sentence: str, blame: str | None = None) -> None:
+        super().__init__(sentence)
+        self.blame = blame
 
 
 class ArtifactError(FMError):

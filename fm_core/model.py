@@ -59,7 +59,9 @@ class Model:
         return cls(predictor_type, w0, params[:, -1], params[:, :-1])
 
     @classmethod
-    def initialise(cls, hyperparameters: Hyperparameters, num_threads: int = 1) -> "Model":
+    def initialise(
+        cls, hyperparameters: Hyperparameters, num_threads: int = 1, part: tuple[int, int] = (0, 1)
+    ) -> "Model":
         """Draw the initial parameters that the ``*_init_*`` hyperparameters ask for.
 
         Parameters
@@ -68,6 +70,8 @@ class Model:
             ``seed`` decides every value, whatever `num_threads` is.
         num_threads : int
             Threads that draw.
+        part : (int, int)
+            ``(r, n)``: only the features r, r + n, r + 2 n and so on, with the values that they have in the whole.
 
         Returns
         -------
@@ -75,13 +79,18 @@ class Model:
             Its w and V are views of one array, each page of which was touched once.
         """
         hp = hyperparameters
-        params = np.empty((hp.feature_dim, hp.num_factors + 1), np.float32)
+        first, every = part
+        params = np.empty((len(range(first, hp.feature_dim, every)), hp.num_factors + 1), np.float32)
 
         def draw(stream: int) -> None:
-            rows = params[stream * _ROWS_A_STREAM : (stream + 1) * _ROWS_A_STREAM]
+            start = stream * _ROWS_A_STREAM
+            n = min(_ROWS_A_STREAM, hp.feature_dim - start)
+            skipped = (first - start) % every
             random = _stream(hp.seed, stream)
-            rows[:, :-1] = _draw(hp, "factors", random, rows[:, :-1].shape)
-            rows[:, -1] = _draw(hp, "linear", random, rows[:, -1].shape) if hp.use_linear else 0
+            factors = _draw(hp, "factors", random, (n, hp.num_factors))[skipped::every]
+            rows = params[(start + skipped) // every :][: len(factors)]
+            rows[:, :-1] = factors
+            rows[:, -1] = _draw(hp, "linear", random, (n,))[skipped::every] if hp.use_linear else 0
 
         n_streams = math.ceil(hp.feature_dim / _ROWS_A_STREAM)
         if min(num_threads, n_streams) == 1:

@@ -1,0 +1,664 @@
+"""fit, with the model's rows spread over the members of a team: exactly the model of one host.
+
+Feature f is the row ``f // n`` of member ``f % n``, who keeps its optimizer's state too: memory falls as
+members are added. A step learns from one mini batch of each member at once:
+
+1. keys    each member asks the owners for the rows that its batch touches. That depends on data only and is
+           done in the reading thread, some steps ahead, while earlier steps are computed.
+2. rows    the owners send them; each member scores its batch and has the gradient of each of those rows.
+3. update  gradients go back to the owners, who add them in the members' order and update each row once.
+
+So n members with mini batches of m are one host with mini batches of n * m, made of the members' in their
+order; sums differ in the last bits, and are the same from run to run. w0 is on every member, and updated from
+the same sum. A member without more data goes on serving rows until all are done. Whether to stop, and when to
+write a checkpoint, travels with the keys, so that all do it after the same step.
+
+What passes between members is `team.Team`'s business; only it knows PyTorch.
+"""
+
+import dataclasses
+import functools
+import itertools
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fm_core.kernels._shards as _shards
+from fm_core.ahead import read_ahead
+from fm_core.batch import Batch
+from fm_core.checkpoint import Checkpoint
+from fm_core.checkpointing import Checkpointer
+from fm_core.errors import ConfigError, DataError, DivergenceError, TeamError
+from fm_core.hyperparameters import MAX_FEATURE_DIM, Hyperparameters
+from fm_core.kernels import (
+    OPTIMIZERS,
+    _shards,  # type: ignore[attr-defined]
+    group,
+)
+from fm_core.metrics import Metrics, metrics_for
+from fm_core.model import Model
+from fm_core.shuffle import shuffled
+from fm_core.solver import (
+    Batches,
+    BatchReport,
+    Callback,
+    EpochReport,
+    FitResult,
+    Silent,
+    Solver,
+    ValidationReport,
+    _cause,
+    _labels_crc,
+    _Training,
+)
+
+__all__ = ["Members", "Rows", "ShardedModel", "evaluate_together", "fit_together", "n_rows_of"]
+
+Floats = NDArray[np.float32]
+
+#: Steps whose keys are exchanged ahead.
+_AHEAD = 4
+#: What each member says of a step, before how many keys it asks of each.
+_ROWS, _DENSE, _STOPS, _CHECKPOINT, _FACTS = range(5)
+
+_log = logging.getLogger(__name__)
+
+
+class Way(Protocol):
+    """See `team.Lane`."""
+
+    def gather(self, row: NDArray[Any]) -> NDArray[Any]:
+        """Give the rows of all members."""
+
+    def exchange(self, sent: NDArray[Any], to: Any, by: Any) -> NDArray[Any]:
+        """Send each member its rows, and give those that came from each."""
+
+
+class Members(Protocol):
+    """What is asked of a team; see `team.Team`."""
+
+    rank: int
+    size: int
+    keys: Any
+    rows: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The data of a member.
+
+    Attributes
+    ----------
+    batches : callable
+        As that of `solver.fit`.
+    is_replicated : bool
+        Whether all members read the same, and each learns from its share of the mini batches: of every n in a
+        row the one of its rank. Otherwise the data is this member's own.
+    """
+
+    batches: Batches
+    is_replicated: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Turn:
+    """A step, as far as it depends on the data.
+
+    Attributes
+    ----------
+    batch : Batch
+        This member's rows, perhaps none. Its columns are numbered as the rows that come from the owners.
+    original : Batch
+        The same rows as they were read.
+    starts, rows, row_values
+        As `kernels.group` gives them, feature by feature.
+    wanted, asked : list of int
+        How many rows this member wants of each, and is asked for by each.
+    keys : ndarray of int32
+        The rows that it is asked for, by one member after the other.
+    touched, touched_starts, places
+        The distinct rows among them, and where in `keys` each of them stands.
+    is_dense : bool
+    writes_checkpoint : bool
+    """
+
+    batch: Batch
+    original: Batch
+    starts: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    row_values: Floats
+    wanted: list[int]
+    asked: list[int]
+    keys: NDArray[np.int32]
+    touched: NDArray[np.int32]
+    touched_starts: NDArray[np.int64]
+    places: NDArray[np.int64]
+    is_dense: bool
+    writes_checkpoint: bool
+
+
+def n_rows_of(feature_dim: int, rank: int, size: int) -> int:
+    """How many features a member owns."""
+    return len(range(rank, feature_dim, size))
+
+
+# ---------------------------------------------------------------- keys
+
+
+class _Turns:
+    """The steps of one pass, agreed on with the other members.
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether the pass ended early, because a member was asked to stop.
+    """
+
+    def __init__(
+        self,
+        team: Members,
+        hp: Hyperparameters,
+        should_stop: Callable[[], bool],
+        wants_checkpoint: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.stopped = False
+        self._team = team
+        self._hp = hp
+        self._n_local = math.ceil(hp.feature_dim / team.size)
+        self._should_stop = should_stop
+        self._wants_checkpoint = wants_checkpoint
+        if self._n_local * team.size > MAX_FEATURE_DIM:
+            raise ConfigError(f"feature_dim is {hp.feature_dim}, expected at most {MAX_FEATURE_DIM - team.size} here")
+
+    def __call__(self, stream: Iterable[Batch]) -> Iterator[_Turn]:
+        """Give the steps of a pass, whose batches here are `stream`; until no member has any left."""
+        rows = iter(stream)
+        while True:
+            batch = None if self._should_stop() else next(rows, None)
+            stops = self._should_stop()  # the stream may have ended because of that
+            turn = self._agree(batch, stops)
+            if turn is None:
+                return
+            yield turn
+
+    def _agree(self, batch: Batch | None, stops: bool) -> _Turn | None:
+        team, hp = self._team, self._hp
+        original = batch or _no_rows(hp.feature_dim)
+        rows = _as_sparse(original) if original.is_dense else original
+        if rows.feature_dim != hp.feature_dim:
+            raise DataError(f"a batch has feature_dim={rows.feature_dim}, expected {hp.feature_dim}")
+        assert rows.indptr is not None
+        assert rows.indices is not None
+        ordered = np.empty_like(rows.indices)
+        _shards.order(rows.indices, team.size, self._n_local, ordered)
+        features, starts, row_of, row_values = group(rows.indptr, ordered, rows.values, self._n_local * team.size)
+        bounds = np.searchsorted(features, np.arange(team.size + 1, dtype=np.int64) * self._n_local)
+        facts = np.zeros(_FACTS + team.size, np.int64)
+        facts[_ROWS] = -1 if batch is None else batch.n_rows
+        facts[_DENSE] = -1 if batch is None else batch.is_dense
+        facts[_STOPS] = stops
+        facts[_CHECKPOINT] = self._wants_checkpoint()
+        facts[_FACTS:] = wanted = np.diff(bounds)
+        table = team.keys.gather(facts)
+        if table[:, _STOPS].any():
+            self.stopped = True
+            return None
+        if (table[:, _ROWS] < 0).all():
+            return None
+        kinds = set(table[:, _DENSE].tolist()) - {-1}
+        if len(kinds) > 1:
+            dense = ", ".join(str(rank) for rank in np.flatnonzero(table[:, _DENSE] == 1))
+            raise DataError(f"some hosts read dense rows (of all, counted from 0: {dense}) and others sparse ones")
+        asked = table[:, _FACTS + team.rank]
+        local = features % np.int32(self._n_local)
+        keys = team.keys.exchange(local, wanted, asked)
+        begins = np.zeros(team.size + 1, np.int64)
+        np.cumsum(asked, out=begins[1:])
+        touched, touched_starts, ranks, _ = group(begins, keys, np.zeros(len(keys), np.float32), self._n_local)
+        places = np.empty(len(keys), np.int64)
+        _shards.places(ranks, begins[:-1].copy(), places)
+        return _Turn(
+            batch=self._renumbered(rows, starts, row_of, row_values),
+            original=original,
+            starts=starts,
+            rows=row_of,
+            row_values=row_values,
+            wanted=wanted.tolist(),
+            asked=asked.tolist(),
+            keys=keys,
+            touched=touched,
+            touched_starts=touched_starts,
+            places=places,
+            is_dense=kinds == {1},
+            writes_checkpoint=bool(table[0, _CHECKPOINT]),
+        )
+
+    @staticmethod
+    def _renumbered(rows: Batch, starts: Any, row_of: Any, row_values: Any) -> Batch:
+        assert rows.indptr is not None
+        indices, values = np.empty(len(row_of), np.int32), np.empty(len(row_of), np.float32)
+        _shards.columns(starts, row_of, row_values, rows.indptr[:-1].copy(), indices, values)
+        return Batch.trusted(len(starts) - 1, values, rows.indptr, indices, rows.known_labels)
+
+
+def _no_rows(feature_dim: int) -> Batch:
+    return Batch.trusted(
+        feature_dim, np.zeros(0, np.float32), np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
+    )
+
+
+def _as_sparse(batch: Batch) -> Batch:
+    """Dense rows with every feature stored: of those, a lazy update is that of every feature."""
+    n, d = batch.values.shape
+    indices = np.tile(np.arange(d, dtype=np.int32), n)
+    return Batch.trusted(d, batch.values.reshape(-1), np.arange(n + 1, dtype=np.int64) * d, indices, batch.labels)
+
+
+def _share(data: Rows, epoch: int, team: Members, hp: Hyperparameters, is_trained: bool) -> Iterator[Batch]:
+    """The batches of this member."""
+    stream = iter(data.batches(epoch))
+    m = hp.mini_batch_size
+    if hp.shuffle and is_trained:
+        if not data.is_replicated:
+            yield from shuffled(stream, hp.shuffle_buffer_size, m, (hp.seed, epoch, team.rank))
+            return
+        # as one host with the larger mini batch would
+        for batch in shuffled(stream, hp.shuffle_buffer_size, m * team.size, (hp.seed, epoch)):
+            if batch.n_rows > team.rank * m:
+                yield _slice(batch, team.rank * m, min((team.rank + 1) * m, batch.n_rows))
+        return
+    yield from itertools.islice(stream, team.rank, None, team.size) if data.is_replicated else stream
+
+
+def _slice(batch: Batch, start: int, stop: int) -> Batch:
+    labels = batch.known_labels[start:stop]
+    if batch.indptr is None or batch.indices is None:
+        return Batch.trusted(batch.feature_dim, batch.values[start:stop], labels=labels)
+    indptr = batch.indptr[start : stop + 1]
+    entries = slice(int(indptr[0]), int(indptr[-1]))
+    return Batch.trusted(batch.feature_dim, batch.values[entries], indptr - indptr[0], batch.indices[entries], labels)
+
+
+# ---------------------------------------------------------------- rows and updates
+
+
+class ShardedSolver(Solver):
+    """The rows of this member, and their update from one step of all.
+
+    As `Solver`, whose arrays have the member's rows only.
+    """
+
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        team: Members,
+        num_threads: int = 1,
+        model: Model | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        whole = hyperparameters
+        # One step is one mini batch of each member, and divided by all their rows.
+        self.hyperparameters = hp = dataclasses.replace(
+            whole,
+            feature_dim=max(1, n_rows_of(whole.feature_dim, team.rank, team.size)),
+            mini_batch_size=min(whole.mini_batch_size * team.size, MAX_FEATURE_DIM),
+        )
+        self.num_threads = num_threads
+        self.n_steps = 0
+        self._team = team
+        self._optimizer, n_states = OPTIMIZERS[hp._optimizer]
+        self.params: Floats
+        if checkpoint is not None:
+            self.params, self.state, self.bias = checkpoint.params, checkpoint.state, checkpoint.bias
+            self.n_steps = checkpoint.position.n_steps
+            return
+        initial = Model.initialise(whole, num_threads, (team.rank, team.size))
+        assert initial.V.base is not None
+        self.params = initial.V.base
+        self.bias = np.array([initial.w0, 0, 0], np.float32)
+        if model is not None:
+            part = Model(
+                model.predictor_type, model.w0, model.w[team.rank :: team.size], model.V[team.rank :: team.size]
+            )
+            if model.feature_dim > whole.feature_dim:
+                part = model  # is refused, with its whole dimension
+            self._start_from(part)
+        self.state = np.zeros((len(self.params), n_states * (hp.num_factors + 1)), np.float32)
+
+    def step(self, turn: _Turn, prepared: Any = None) -> Floats:  # type: ignore[override]
+        """Score this member's rows of a step, then update its parameters from everybody's.
+
+        Raises
+        ------
+        DivergenceError
+            A score, on any member, is not finite.
+        """
+        hp, team, threads = self.hyperparameters, self._team, self.num_threads
+        self.n_steps += 1
+        params, sums, residuals, scores = _scored(turn, self.params, float(self.bias[0]), hp, team, threads)
+        total = team.rows.gather(np.array([residuals.sum(dtype=np.float64)]))
+        gradients = np.empty_like(params)
+        _shards.gradients(turn.starts, turn.rows, turn.row_values, params, sums, residuals, gradients, threads)
+        received = team.rows.exchange(gradients, turn.wanted, turn.asked)
+        bias_gradient = functools.reduce(lambda a, b: a + b, total[:, 0].tolist())  # in the members' order
+        if not math.isfinite(bias_gradient):
+            raise DivergenceError(f"scores are no longer finite at update {self.n_steps}{_cause(hp)}")
+        step = self._step()
+        _shards.update(
+            turn.touched, turn.touched_starts, turn.places, received,
+            np.empty((len(turn.touched) + 1, params.shape[1]), np.float32), self.params, self.state, step,
+            hp.lazy_update or turn.is_dense, threads,
+        )  # fmt: skip
+        _shards.update_bias(self.bias, bias_gradient, step)
+        return scores
+
+
+def _scored(
+    turn: _Turn, params: Floats, w0: float, hp: Hyperparameters, team: Members, num_threads: int
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Fetch the rows that a step touches; give them, and the sums, residuals and scores of this member's batch."""
+    batch = turn.batch
+    wanted = np.empty((len(turn.keys), params.shape[1]), np.float32)
+    _shards.gather(params, turn.keys, wanted, num_threads)
+    fetched = team.rows.exchange(wanted, turn.asked, turn.wanted)
+    n = batch.n_rows
+    sums = np.empty((n, params.shape[1] - 1), np.float32)
+    residuals, scores = np.empty(n, np.float32), np.empty(n, np.float32)
+    _shards.score(
+        batch.indptr, batch.indices, batch.values, batch.labels, fetched, w0, sums, residuals, scores,
+        hp.predictor_type == "binary_classifier", num_threads,
+    )  # fmt: skip
+    return fetched, sums, residuals, scores
+
+
+def evaluate_together(
+    model: Model,
+    data: Rows,
+    hyperparameters: Hyperparameters,
+    team: Members,
+    *,
+    epoch: int = 0,
+    num_threads: int = 1,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[dict[str, float], int] | None:
+    """Score data once over all members.
+
+    Parameters
+    ----------
+    model : Model
+        This member's rows.
+    data : Rows
+    hyperparameters : Hyperparameters
+        Those of the whole model.
+    team : Team
+    epoch : int
+    num_threads : int
+    should_stop : callable
+
+    Returns
+    -------
+    metrics : dict of float
+    n_records : int
+        Of all members. None in place of both if a member was asked to stop.
+    """
+    assert model.V.base is not None
+    totals = metrics_for(model.predictor_type)
+    turns = _Turns(team, hyperparameters, should_stop)
+    stream = functools.partial(_share, data, epoch, team, hyperparameters, False)
+    with read_ahead(lambda: turns(stream()), _AHEAD) as ready:
+        for turn in ready:
+            scores = _scored(turn, model.V.base, model.w0, hyperparameters, team, num_threads)[-1]
+            totals.update(scores, turn.original.known_labels)
+    if turns.stopped:
+        return None
+    totals = _reduced(totals, team, model.predictor_type)
+    return totals.values(), totals.n
+
+
+def _reduced(totals: Metrics, team: Members, predictor_type: str) -> Metrics:
+    """Add up the metrics' sums of all members, in their order."""
+    sums = totals.sums()
+    table = team.rows.gather(np.array(list(sums.values()), np.float64)).tolist()
+    added = [functools.reduce(lambda a, b: a + b, column) for column in zip(*table, strict=True)]
+    reduced = metrics_for(predictor_type)
+    reduced.go_on_from({name: type(was)(value) for (name, was), value in zip(sums.items(), added, strict=True)})
+    return reduced
+
+
+# ---------------------------------------------------------------- training
+
+
+def fit_together(
+    data: Rows,
+    hyperparameters: Hyperparameters,
+    team: Members,
+    *,
+    num_threads: int = 1,
+    model: Model | None = None,
+    validation: Rows | None = None,
+    callback: Callback | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    resume: Checkpoint | None = None,
+    checkpointer: Checkpointer | None = None,
+) -> FitResult:
+    """Train a model with the other members of a team, each of which calls this.
+
+    Parameters
+    ----------
+    data : Rows
+    hyperparameters : Hyperparameters
+        The same on every member. `mini_batch_size` is each member's.
+    team : Team
+    num_threads, model, callback, should_stop
+        As for `solver.fit`; one member that has to stop stops all.
+    validation : Rows, optional
+    resume : Checkpoint, optional
+        Of this member's rows.
+    checkpointer : SharedCheckpointer, optional
+
+    Returns
+    -------
+    result : FitResult
+        Its model has this member's rows only; `ShardedModel` makes one of all of them. Metrics are those of all.
+
+    Raises
+    ------
+    TeamError
+        A member was lost, or gave up.
+    """
+    hp = hyperparameters
+    if hp.early_stopping_patience is not None and validation is None:
+        raise ConfigError(
+            f"early_stopping_patience is {hp.early_stopping_patience}, which needs validation data, and there is none"
+        )
+    training = _TrainingTogether(hp, team, num_threads, model, callback or Silent(), should_stop, checkpointer)
+    del model
+    try:
+        if resume is not None:
+            training.go_on_from(resume)
+        while not training.is_over:
+            if not (training.learn(data) and training.score(validation)):
+                break
+            training.begin_next_epoch()
+        return training.result(stopped=training.stopped)
+    except TeamError as error:
+        raise TeamError(f"{error}; this host was at {training.moment}", error.blame) from error
+
+
+class _TrainingTogether(_Training):
+    """What is different of `_Training` among several: every decision is everybody's."""
+
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        team: Members,
+        num_threads: int,
+        model: Model | None,
+        callback: Callback,
+        should_stop: Callable[[], bool],
+        checkpointer: Checkpointer | None,
+    ) -> None:
+        super().__init__(hyperparameters, num_threads, model, callback, lambda: self.stopped, checkpointer, None)
+        self.stopped = False
+        self._team = team
+        self._asked_to_stop = should_stop
+
+    @property
+    def moment(self) -> str:
+        """Where training is, in words."""
+        return f"epoch {self._epoch}, batch {self._n_batches}"
+
+    def learn(self, data: Rows) -> bool:
+        """Learn from those steps of the epoch that are not done; False: training has to stop."""
+        started, n_before = time.time(), self._totals.n
+        turns = _Turns(self._team, self._hp, self._asked_to_stop)
+
+        def prepared() -> Iterator[_Turn]:
+            stream = _share(data, self._epoch, self._team, self._hp, True)
+            self._leave_out(stream, self._n_batches, self._labels_crc)
+            return turns(stream)
+
+        with read_ahead(prepared, _AHEAD) as ready:
+            for turn in ready:
+                if self._solver is None:
+                    self._start(turn.is_dense)
+                    started = time.time()
+                self._learn_turn(turn)
+                if self._n_batches % self._hp.batch_metrics_publish_interval == 0:
+                    rate = (self._totals.n - n_before) / max(time.time() - started, 1e-9)
+                    metrics = _reduced(self._totals, self._team, self._hp.predictor_type).values()
+                    self._callback.batch(BatchReport(self._epoch, self._n_batches, metrics, rate))
+                self._n_batches += 1
+        if turns.stopped:
+            self.stopped = True
+            return False
+        if self._solver is None:
+            raise DataError("the training data has no records on any host, expected at least one")
+        self._local_totals, self._totals = self._totals, _reduced(self._totals, self._team, self._hp.predictor_type)
+        self._metrics = self._totals.values()
+        self._epochs_done = self._epoch + 1
+        self._callback.epoch(
+            EpochReport(
+                self._epoch, self._hp.epochs, self._metrics, self._totals.n, self._n_batches, started, time.time()
+            )
+        )
+        return True
+
+    def score(self, validation: Rows | None) -> bool:
+        """Score the validation data, if there is some; False: training has to stop, and it was not scored."""
+        if validation is None:
+            return True
+        assert self._solver is not None
+        found = evaluate_together(
+            self._solver.model, validation, self._hp, self._team,
+            epoch=self._epoch, num_threads=self._num_threads, should_stop=self._asked_to_stop,
+        )  # fmt: skip
+        if found is None:
+            self.stopped = True
+            return False
+        values, n = found
+        is_best = self._keeper.is_best(values, self._solver, self._epoch)
+        if is_best or self._hp.early_stopping_patience is None:
+            self._validation = values
+        self._callback.validated(ValidationReport(self._epoch, values, n, is_best))
+        return True
+
+    def _leave_out(self, stream: Iterator[Batch], n_done: int, labels_crc: int) -> None:
+        crc = 0
+        for batch in itertools.islice(stream, n_done):  # a member that had run out has fewer
+            crc = _labels_crc(batch, crc)
+        if crc != labels_crc and not self._asked_to_stop():
+            _log.warning(
+                "The records of epoch %d that the checkpoint has seen are others now, or in another order: the model "
+                "will not be that of a training without interruption.", self._epoch,
+            )  # fmt: skip
+
+    def _start(self, is_dense: bool, checkpoint: Checkpoint | None = None) -> None:
+        self._is_dense = is_dense
+        self._callback.started(is_dense)
+        self._solver = ShardedSolver(self._hp, self._team, self._num_threads, self._model, checkpoint)
+        self._model = None
+        if self._checkpointer is not None:
+            self._checkpointer.start(self._solver, checkpoint)
+
+    def _learn_turn(self, turn: _Turn) -> None:
+        assert self._solver is not None
+        try:
+            scores = cast("ShardedSolver", self._solver).step(turn)
+        except DivergenceError as error:
+            raise self._diverged(f"{self.moment}: {error}") from None
+        if turn.original.n_rows:
+            self._totals.update(scores, turn.original.known_labels)
+        if self._checkpointer is not None:
+            if turn.original.n_rows:
+                self._labels_crc = _labels_crc(turn.original, self._labels_crc)
+            self._checkpointer.mark(turn.touched if self._hp.lazy_update and not turn.is_dense else None)
+
+    def result(self, stopped: bool) -> FitResult:
+        """End training where it is."""
+        if self._solver is None:
+            solver = ShardedSolver(self._hp, self._team, self._num_threads, self._model)
+            return FitResult(solver.model, {}, 0, stopped)
+        return super().result(stopped)
+
+
+# ---------------------------------------------------------------- the whole model
+
+
+class _Column:
+    """An array of the whole model, whose blocks are fetched from the members when they are asked for.
+
+    Every member has to ask for the same blocks in the same order; the first one gets them, the others get zeros.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, local: Floats, feature_dim: int, team: Members) -> None:
+        self._local = local
+        self._team = team
+        self.shape = (feature_dim, *local.shape[1:])
+        self.ndim = local.ndim
+        self.nbytes = 4 * math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return len(range(self.shape[0]))
+
+    def __getitem__(self, rows: slice) -> Floats:
+        team = self._team
+        start, stop, _ = rows.indices(self.shape[0])
+        mine = self._rows_of(team.rank, start, stop)
+        sent = np.ascontiguousarray(self._local[mine])
+        to = [len(sent), *[0] * (team.size - 1)]
+        counts = [len(range(*self._rows_of(rank, start, stop).indices(self.shape[0]))) for rank in range(team.size)]
+        received = team.rows.exchange(sent, to, counts if team.rank == 0 else [0] * team.size)
+        out = np.zeros((stop - start, *self.shape[1:]), np.float32)
+        if team.rank == 0:
+            at = 0
+            for rank, n in enumerate(counts):
+                out[(rank - start) % team.size :: team.size] = received[at : at + n]
+                at += n
+        return out
+
+    def _rows_of(self, rank: int, start: int, stop: int) -> slice:
+        size = self._team.size
+        return slice(max(0, -(-(start - rank) // size)), max(0, -(-(stop - rank) // size)))
+
+
+class ShardedModel:
+    """A whole model, the rows of which are with the members: to be saved, and for nothing else.
+
+    Its `w` and `V` are read in blocks, by all members alike.
+    """
+
+    def __init__(self, local: Model, feature_dim: int, team: Members) -> None:
+        self.predictor_type = local.predictor_type
+        self.w0 = local.w0
+        self.feature_dim = feature_dim
+        self.num_factors = local.num_factors
+        self.w = _Column(local.w[:, np.newaxis], feature_dim, team)
+        self.V = _Column(local.V, feature_dim, team)

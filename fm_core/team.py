@@ -1,0 +1,406 @@
+"""Team: the processes that train one model together, and how arrays pass between them.
+
+The engine is PyTorch's torch.distributed with gloo, imported here and nowhere else. A team has two
+lanes, each a process group with a thread of its own, the only one that calls it: the reading thread
+exchanges the keys of batches to come on one, while the solver exchanges rows on the other. Whoever
+waits for a lane is woken when a member is lost.
+
+Members are watched through the store of the rendezvous: each counts on, once a second, in the entry
+of its own, and reads those of the others. One that falls silent for `SILENCE` seconds is lost: killed,
+hung, or cut off. One that leaves for a reason says it there. So every other member ends with the
+same sentence, whatever error the broken connection has shown it.
+"""
+
+import contextlib
+import datetime
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore
+from torch.distributed.distributed_c10d import AllgatherOptions, AllToAllOptions
+
+from fm_core.errors import ConfigError, TeamError
+
+__all__ = ["SILENCE", "Lane", "Team"]
+
+#: Seconds between two signs of life.
+_BEAT = 1.0
+#: Seconds without a sign of life after which a member is lost.
+SILENCE = 20.0
+#: Seconds that the first member, who has the store, waits for the others to have read what it says.
+_FAREWELL = 10.0
+#: Seconds between two log lines about members that are not there yet.
+_REPORT = 30.0
+
+_FAILED = object()
+
+
+class Lane:
+    """One way between the members: whole arrays, one exchange after the other, in the same order on every member.
+
+    Attributes
+    ----------
+    n_bytes, n_messages : int
+        Sent to other members so far.
+    """
+
+    def __init__(self, team: "Team", group: ProcessGroupGloo) -> None:
+        self.n_bytes = self.n_messages = 0
+        self._team = team
+        self._group = group
+        self._tasks: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="lane", daemon=True).start()
+
+    def gather(self, row: NDArray[Any]) -> NDArray[Any]:
+        """Give the rows of all members.
+
+        Parameters
+        ----------
+        row : ndarray, shape (n,)
+            Of the same type and length on every member.
+
+        Returns
+        -------
+        rows : ndarray, shape (n_members, n)
+        """
+        rows = np.empty((self._team.size, len(row)), row.dtype)
+        outputs = [[torch.from_numpy(each) for each in rows]]
+        self._run(lambda: self._group.allgather(outputs, [torch.from_numpy(row)], AllgatherOptions()).wait())
+        self._count((self._team.size - 1) * row.nbytes, self._team.size - 1)
+        return rows
+
+    def exchange(
+        self, sent: NDArray[Any], to: Sequence[int], by: Sequence[int], out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """Send each member its rows, and give those that came from each, one member after the other.
+
+        Parameters
+        ----------
+        sent : ndarray, shape (sum(to), ...)
+            C-contiguous.
+        to, by : sequence of int, length n_members
+            How many of the rows go to each, and how many come from each.
+        out : ndarray, shape (sum(by), ...), optional
+
+        Returns
+        -------
+        received : ndarray, shape (sum(by), ...)
+        """
+        to, by = list(map(int, to)), list(map(int, by))
+        out = np.empty((sum(by), *sent.shape[1:]), sent.dtype) if out is None else out
+        received, outgoing = torch.from_numpy(out), torch.from_numpy(sent)
+        self._run(lambda: self._group.alltoall_base(received, outgoing, by, to, AllToAllOptions()).wait())
+        others = [n for rank, n in enumerate(to) if rank != self._team.rank]
+        self._count(sum(others) * sent.itemsize * int(np.prod(sent.shape[1:])), sum(n > 0 for n in others))
+        return out
+
+    def fail(self) -> None:
+        """Wake up who waits."""
+        self._results.put(_FAILED)
+
+    def _count(self, n_bytes: int, n_messages: int) -> None:
+        self.n_bytes += n_bytes
+        self.n_messages += n_messages
+
+    def _run(self, task: Callable[[], Any]) -> None:
+        self._team.check()
+        self._tasks.put(task)
+        result = self._results.get()
+        if result is not None:
+            raise self._team.explained(result)
+
+    def _work(self) -> None:
+        while True:
+            task = self._tasks.get()
+            try:
+                task()
+            except Exception as error:
+                self._results.put(error)
+            else:
+                self._results.put(None)
+
+
+class Team:
+    """The members, in an order that all agree on.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of all members; the first one has the store.
+    rank : int
+        Which of them this process is.
+    address : str
+        Where the first member is reached.
+    port : int
+        Of the store. The connections between members take ports that the system chooses.
+    facts : dict
+        What has to be the same on every member, by name.
+    interface : str, optional
+        Network interface for the connections between members; by default that of this machine's name.
+    wait : float
+        Seconds to wait for members that are not there yet.
+    silence : float
+        See `SILENCE`.
+    patience : float
+        Seconds that one exchange may take: a member may have to wait for its data.
+    should_stop : callable
+        Polled while members are waited for.
+    tell : callable
+        Gets a sentence, every while, about who is waited for.
+
+    Attributes
+    ----------
+    rank, size : int
+    keys, rows : Lane
+
+    Raises
+    ------
+    TeamError
+        A member did not come, or was lost.
+    ConfigError
+        A member has other facts.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        rank: int,
+        *,
+        address: str,
+        port: int,
+        facts: dict[str, Any],
+        interface: str | None = None,
+        wait: float = 600.0,
+        silence: float = SILENCE,
+        patience: float = 86400.0,
+        should_stop: Callable[[], bool] = lambda: False,
+        tell: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self.names = tuple(names)
+        self.rank = rank
+        self.size = len(names)
+        self._address, self._port = address, port
+        self._silence = silence
+        self._lanes: list[Lane] = []
+        self._failure: TeamError | None = None
+        self._failed = threading.Event()
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._said = False
+        self._store = self._meet(wait, should_stop, tell)
+        self._greet(facts, wait, should_stop, tell)
+        self._watch = threading.Thread(target=self._watch_others, name="watch", daemon=True)
+        self._watch.start()
+        self.keys, self.rows = (self._lane(name, interface, patience) for name in ("keys", "rows"))
+
+    # --- the beginning ---
+
+    def _meet(self, wait: float, should_stop: Callable[[], bool], tell: Callable[[str], None]) -> TCPStore:
+        """Reach the first member's store, which may not be there, or known by name, yet."""
+        started = time.monotonic()
+        while True:
+            try:
+                return self._connect(is_first=self.rank == 0)
+            except RuntimeError as error:
+                waited = time.monotonic() - started
+                if self.rank == 0:
+                    raise ConfigError(
+                        f"port {self._port}, where the other hosts would find this one, cannot be used "
+                        f"({_first_line(error)}): set another one on every host"
+                    ) from None
+                if should_stop() or waited >= wait:
+                    raise TeamError(
+                        f"host {self.names[0]} did not answer on port {self._port} within {waited:.0f} s; "
+                        "this host waited for it to begin training"
+                    ) from None
+                tell(f"Waiting for host {self.names[0]}: {waited:.0f} s so far, {wait:g} s at most")
+                self._failed.wait(0.2)
+
+    def _connect(self, is_first: bool = False) -> TCPStore:
+        return TCPStore(
+            self._address, self._port, None, is_first, datetime.timedelta(seconds=5), wait_for_workers=False
+        )
+
+    def _greet(
+        self, facts: dict[str, Any], wait: float, should_stop: Callable[[], bool], tell: Callable[[str], None]
+    ) -> None:
+        """Wait for everybody, and see that all are of one mind."""
+        store = self._store
+        store.set(f"said/{self.rank}", "")
+        store.set(f"beat/{self.rank}", "0")
+        store.set(f"facts/{self.rank}", json.dumps(facts))
+        started = last = time.monotonic()
+        while True:
+            missing = [name for rank, name in enumerate(self.names) if not store.check([f"facts/{rank}"])]
+            waited = time.monotonic() - started
+            if not missing:
+                break
+            if waited >= wait or should_stop():
+                # The others wait as long as this one, and find the same.
+                raise TeamError(f"host {', '.join(missing)} did not come within {waited:.0f} s; training has not begun")
+            if time.monotonic() - last > _REPORT:
+                last = time.monotonic()
+                tell(f"Waiting for host {', '.join(missing)}: {waited:.0f} s so far, {wait:g} s at most")
+            self._failed.wait(0.05)
+        of_first = json.loads(store.get("facts/0"))
+        for rank, name in enumerate(self.names):
+            theirs = json.loads(store.get(f"facts/{rank}"))
+            other = [key for key in of_first | theirs if of_first.get(key) != theirs.get(key)]
+            if other:
+                told = ", ".join(f"{key} is {theirs.get(key)} there and {of_first.get(key)} here" for key in other[:5])
+                self._leave({"sentence": ""})
+                raise ConfigError(
+                    f"host {name} is not of one mind with host {self.names[0]}: {told.replace(' here', '')}; "
+                    "all hosts of a job need the same version and hyperparameters"
+                )
+
+    def _lane(self, name: str, interface: str | None, patience: float) -> Lane:
+        options = ProcessGroupGloo._Options()
+        device = ProcessGroupGloo.create_device(interface=interface) if interface else None
+        options._devices = [device or ProcessGroupGloo.create_default_device()]
+        options._timeout = datetime.timedelta(seconds=patience)
+        made: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def make() -> None:  # in a thread, as a lost member would be waited for
+            try:
+                made.put(ProcessGroupGloo(PrefixStore(name, self._store), self.rank, self.size, options))
+            except Exception as error:
+                made.put(error)
+
+        threading.Thread(target=make, name=f"connect {name}", daemon=True).start()
+        while True:
+            self.check()
+            with contextlib.suppress(queue.Empty):
+                group = made.get(timeout=0.2)
+                break
+        if isinstance(group, Exception):
+            raise self.explained(group)
+        lane = Lane(self, group)
+        with self._lock:
+            self._lanes.append(lane)
+        return lane
+
+    # --- who is there ---
+
+    def check(self) -> None:
+        """Raise TeamError if a member is known to be lost."""
+        if self._failure is not None:
+            raise self._failure
+
+    def explained(self, error: Any) -> TeamError:
+        """The reason of an exchange that failed: which member was lost, as soon as it is known."""
+        if error is not _FAILED:
+            self._failed.wait(self._silence + 10)
+        if self._failure is not None:
+            return self._failure
+        return TeamError(f"the exchange between hosts failed, and none of them is silent: {_first_line(error)}")
+
+    def _watch_others(self) -> None:
+        changed = dict.fromkeys(range(self.size), time.monotonic())
+        seen: dict[int, bytes] = {}
+        ticked = [time.monotonic()]
+        if self.rank != 0:  # a store that hangs would hold up this thread for good
+            threading.Thread(target=self._watch_store, args=(ticked,), name="watch store", daemon=True).start()
+        beats = [f"beat/{rank}" for rank in range(self.size)]
+        words = [f"said/{rank}" for rank in range(self.size)]
+        n = 0
+        try:
+            store = self._connect()
+            while not self._ended.wait(_BEAT):
+                n += 1
+                store.set(beats[self.rank], str(n))
+                found = store.multi_get(beats + words)
+                ticked[0] = now = time.monotonic()
+                for rank in range(self.size):
+                    beat, said = found[rank], found[self.size + rank]
+                    if beat != seen.get(rank):
+                        seen[rank], changed[rank] = beat, now
+                    if rank == self.rank:
+                        continue
+                    if said:
+                        self._hear(rank, json.loads(said))
+                    elif now - changed[rank] > self._silence:
+                        self._lose(rank, now - changed[rank])
+        except RuntimeError:  # the connection to the store broke
+            if not self._ended.is_set():
+                self._lose(0, time.monotonic() - ticked[0])
+
+    def _watch_store(self, ticked: list[float]) -> None:
+        while not self._ended.wait(_BEAT):
+            silent = time.monotonic() - ticked[0]
+            if silent > self._silence:
+                self._lose(0, silent)
+                return
+
+    def _lose(self, rank: int, silent: float) -> None:
+        moment = datetime.datetime.fromtimestamp(time.time() - silent, datetime.UTC)
+        self._fail({
+            "sentence": f"host {self.names[rank]} was lost: no sign of life since {moment:%Y-%m-%d %H:%M:%S} UTC",
+        })  # fmt: skip
+
+    def _hear(self, rank: int, said: dict[str, str]) -> None:
+        if said.get("sentence"):
+            self._fail(said)
+
+    def _fail(self, said: dict[str, str]) -> None:
+        with self._lock:
+            if self._failure is None and not self._ended.is_set():
+                self._failure = TeamError(said["sentence"], said.get("blame"))
+                self._failed.set()
+                for lane in self._lanes:
+                    lane.fail()
+
+    # --- the end ---
+
+    def leave(self, sentence: str = "", blame: str | None = None) -> None:
+        """Tell the others that this member goes, and wait a while until they have heard it.
+
+        Parameters
+        ----------
+        sentence : str
+            Why, where it was not to be expected: every other member fails with it.
+        blame : str, optional
+            Handed on with the sentence.
+        """
+        if self._failure is not None:  # the first reason is everybody's
+            sentence, blame = str(self._failure), self._failure.blame
+        elif sentence:
+            sentence = f"host {self.names[self.rank]} failed: {sentence}"
+        said = {"sentence": sentence} | ({"blame": blame} if blame else {})
+        self._ended.set()
+        done = threading.Event()
+
+        def say() -> None:  # in a thread: the store may hang
+            with contextlib.suppress(RuntimeError):
+                self._leave(said)
+            done.set()
+
+        threading.Thread(target=say, name="farewell", daemon=True).start()
+        done.wait(_FAREWELL + 5)
+
+    def _leave(self, said: dict[str, str]) -> None:
+        """Say it; the first member, whose process has the store, stays until all have spoken, or time is up."""
+        if self._said:
+            return
+        self._said = True
+        self._store.set(f"said/{self.rank}", json.dumps(said))
+        if self.rank == 0:
+            deadline = time.monotonic() + _FAREWELL
+            words = [f"said/{rank}" for rank in range(self.size)]
+            while time.monotonic() < deadline:
+                present = [word for word in words if self._store.check([word])]
+                if all(self._store.multi_get(present)):
+                    return
+                self._failed.wait(0.05) if not self._failed.is_set() else time.sleep(0.05)
+
+
+def _first_line(error: Any) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
