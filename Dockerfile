@@ -1,6 +1,9 @@
 # The image that SageMaker, local mode and `docker run` meet: `train` and `serve` of this project.
 # A user builds it unchanged with `docker build .` (BuildKit, the default since Docker 23) or `make image`.
 
+# PyTorch's build for processors is what several hosts talk through: `--build-arg TORCH=false` leaves it out.
+ARG TORCH=true
+
 FROM python:3.11-slim-bookworm AS build
 
 # hadolint ignore=DL3008
@@ -14,6 +17,37 @@ COPY . ./
 RUN pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheels .
 
 
+# Takes the place of an index that cannot be reached: `--build-context wheels=FOLDER`, with PyTorch's wheel in it.
+FROM scratch AS wheels
+
+
+FROM python:3.11-slim-bookworm AS torch-false
+
+RUN mkdir -p /torch
+
+
+FROM python:3.11-slim-bookworm AS torch-true
+
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# The headers, the programs that test PyTorch and the packages' own tests are a fifth of what is installed.
+RUN --mount=type=bind,from=wheels,target=/wheels \
+    --mount=type=bind,source=constraints.txt,target=/constraints.txt \
+    if ls /wheels/torch-*.whl; then set -- --no-index --find-links /wheels; else set -- --index-url "$TORCH_INDEX"; fi \
+ && torch=$(sed -n 's/^\(torch==.*\)/\1+cpu/p' /constraints.txt) \
+ && pip download --no-cache-dir --no-deps --dest /tmp/torch "$@" "$torch" \
+ && pip install --no-cache-dir --root-user-action=ignore --no-compile --prefix /torch \
+      --constraint /constraints.txt /tmp/torch/*.whl \
+ && rm -r /tmp/torch \
+ && site=/torch/lib/python3.11/site-packages \
+ && rm -r "$site/torch/include" "$site/torch/test" \
+ && find "$site/torch/bin" -mindepth 1 -not -name torch_shm_manager -delete \
+ && find "$site" -depth -type d -name tests -exec rm -rf {} +
+
+
+# hadolint ignore=DL3006
+FROM torch-${TORCH} AS torch
+
+
 FROM python:3.11-slim-bookworm
 
 ARG VERSION=unknown
@@ -23,6 +57,8 @@ LABEL org.opencontainers.image.title="factorization-machines" \
       org.opencontainers.image.version="${VERSION}" \
       com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
       com.amazonaws.sagemaker.capabilities.multi-models="true"
+
+COPY --link --from=torch /torch/ /usr/local/
 
 # libgomp1 is what the kernels' threads run on. The packages' own tests are a sixth of what is installed.
 # hadolint ignore=DL3008

@@ -8,6 +8,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 IMAGE ?= factorization-machines
+TORCH ?= true
+WHEELS ?=
 PYTEST_ARGS ?=
 SOAK_SECONDS ?= 600
 CRASH_RUNS ?= 200
@@ -181,8 +183,14 @@ wheel: $(VENV)/.installed  ## build the wheel in dist/
 	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir dist .
 
 .PHONY: image
-image:  ## build the image with Docker (IMAGE names it)
-	docker build --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+image:  ## build the image with Docker (IMAGE names it; TORCH=false leaves PyTorch out; WHEELS is a folder with its wheel)
+	docker build --build-arg VERSION=$(VERSION) --build-arg TORCH=$(TORCH) \
+	    $(if $(WHEELS),--build-context wheels=$(WHEELS)) --tag $(IMAGE) .
+
+# For a machine whose builds cannot reach PyTorch's own index, but whose pip is told of another place.
+.PHONY: image-wheels
+image-wheels: $(VENV)/.created  ## fetch PyTorch's wheel to build/wheels, with the pip of this machine, for WHEELS=build/wheels
+	$(PIP) download --no-deps --dest build/wheels torch==$$(sed -n 's/^torch==//p' constraints.txt)+cpu
 
 .PHONY: test-image
 test-image: $(VENV)/.built  ## build the image and try it on a real engine

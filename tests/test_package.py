@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 
 # `build` holds what has been compiled for the checkout: what is newer than its source is not compiled again.
 SOURCE = ("build", "container", "fm_core", "pyproject.toml", "setup.py", "LICENSE", "README.md")
-LEFT_OUT = {"build": ["*.py"], "container": ["__pycache__"], "fm_core": ["__pycache__", "*.so"]}
+LEFT_OUT = {"build": ["*.py", "wheels"], "container": ["__pycache__"], "fm_core": ["__pycache__", "*.so"]}
 
 
 def run(*command, **options):
