@@ -139,7 +139,7 @@ def read_csv_batches(
                     bad(f"{name}: line {block.lines[row]}: the label is {text!r}, expected 0 or 1")
 
                 numbers, n_wrong = block.numbers(range(feature_dim + n_labels))
-                yield _dense_batch(numbers, n_wrong > 0, labels, refuse, refuse_label)
+                yield from _dense_batches(numbers, n_wrong > 0, labels, refuse, refuse_label)
 
     return rebatched(batches(), batch_size)
 
@@ -183,37 +183,47 @@ def read_parquet_batches(
 
                 numbers, n_wrong = table.numbers(range(feature_dim + n_labels))
                 n_before += table.n_rows
-                yield _dense_batch(numbers, n_wrong > 0, labels, refuse, refuse_label)
+                yield from _dense_batches(numbers, n_wrong > 0, labels, refuse, refuse_label)
 
     return rebatched(batches(), batch_size)
 
 
-def _dense_batch(
+def _dense_batches(
     numbers: "NDArray[np.float32]",
     has_wrong: bool,
     labels: str,
     refuse: Callable[[int, int], None],
     refuse_label: Callable[[int], None],
-) -> Batch:
-    """Make a batch of rows whose first column is the label, without those that are refused but may be skipped."""
+) -> Iterator[Batch]:
+    """Make a batch of rows whose first column is the label, without those that are refused but may be skipped.
+
+    The rows before one that ends the reading come first, so that it makes no difference where chunks end.
+    """
     wrong = np.isnan(numbers) if has_wrong else np.zeros((len(numbers), 1), bool)
     bad = np.asarray(wrong.any(axis=1))
     other = np.zeros(len(numbers), bool)
     if labels == "binary":
         other = (numbers[:, 0] != 0) & (numbers[:, 0] != 1) & ~bad
     refused = np.flatnonzero(bad | other)
-    for row in refused.tolist():
-        if bad[row]:
-            refuse(row, int(np.argmax(wrong[row])))
-        else:
-            refuse_label(row)
+    failure = None
+    for n_before, row in enumerate(refused.tolist()):
+        try:
+            if bad[row]:
+                refuse(row, int(np.argmax(wrong[row])))
+            else:
+                refuse_label(row)
+        except DataError as error:
+            failure, numbers, refused = error, numbers[:row], refused[:n_before]
+            break
     if len(refused):
         numbers = np.delete(numbers, refused, axis=0)
     if labels == "none":
-        return Batch.trusted(numbers.shape[1], np.ascontiguousarray(numbers))
-    return Batch.trusted(
-        numbers.shape[1] - 1, np.ascontiguousarray(numbers[:, 1:]), labels=np.ascontiguousarray(numbers[:, 0])
-    )
+        yield Batch.trusted(numbers.shape[1], np.ascontiguousarray(numbers))
+    else:
+        features, first = np.ascontiguousarray(numbers[:, 1:]), np.ascontiguousarray(numbers[:, 0])
+        yield Batch.trusted(features.shape[1], features, labels=first)
+    if failure is not None:
+        raise failure
 
 
 def _wanted(feature_dim: int, n_labels: int) -> str:
