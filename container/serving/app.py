@@ -5,7 +5,9 @@ made with its model, so tests hand it one of three features.
 """
 
 import dataclasses
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -43,6 +45,24 @@ _MOST_PAIRS = 2_000_000
 _WORTH_THREADS = 4_000_000
 
 
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class Answer(NamedTuple):
+    """What is answered to a request.
+
+    Attributes
+    ----------
+    body : bytes
+    status : int
+    content_type : str
+    """
+
+    body: bytes
+    status: int
+    content_type: str
+
+
 def create_app(models: "Model | ServedModel | ModelRegistry[Any]", settings: ServingSettings) -> Flask:
     """Make the app.
 
@@ -64,7 +84,9 @@ def create_app(models: "Model | ServedModel | ModelRegistry[Any]", settings: Ser
     """
     encoder_of("", settings.default_accept)
     app = Flask(__name__, static_folder=None)
-    app.register_error_handler(Exception, lambda error: _refuse(app, error))
+    app.register_error_handler(
+        Exception, lambda error: _respond(_refusal(app, error, request.environ), request.environ)
+    )
 
     @app.get("/ping")
     def ping() -> Response:
@@ -76,9 +98,14 @@ def create_app(models: "Model | ServedModel | ModelRegistry[Any]", settings: Ser
 
     served = _served(models)
 
+    def invoke(environ: dict[str, Any]) -> Answer:
+        return _invoke(served, settings, environ)
+
     @app.post("/invocations")
     def invocations() -> Response:
-        return _invoke(served, settings)
+        return _respond(invoke(request.environ), request.environ)
+
+    app.wsgi_app = _short_way(app, "/invocations", invoke)  # type: ignore[method-assign]
 
     @app.get("/execution-parameters")
     def execution_parameters() -> Response:
@@ -91,6 +118,26 @@ def create_app(models: "Model | ServedModel | ModelRegistry[Any]", settings: Ser
         )
 
     return app
+
+
+def _short_way(app: Flask, path: str, view: Callable[[dict[str, Any]], Answer]) -> Callable[..., Iterable[bytes]]:
+    """Answer POST to a path without Flask, whose routing, contexts and signals take longer than one row.
+
+    The same view under Flask's roof stays the one that decides what else there is at that path.
+    """
+    by_flask = app.wsgi_app
+
+    def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != path or environ["REQUEST_METHOD"] != "POST":
+            return by_flask(environ, start_response)
+        try:
+            answer = view(environ)
+        except Exception as error:
+            answer = _refusal(app, error, environ)
+        start_response(_STATUS_LINES[answer.status], _headers(answer, environ))
+        return [answer.body]
+
+    return wsgi_app
 
 
 def _served(model: "Model | ServedModel") -> ServedModel:
@@ -121,20 +168,18 @@ def _add_models_api(app: Flask, registry: ModelRegistry[Any], settings: ServingS
 
     @app.post("/models/<path:name>/invoke")
     def invoke_model(name: str) -> Response:
-        return _invoke(_served(registry.get(name)), settings)
+        return _respond(_invoke(_served(registry.get(name)), settings, request.environ), request.environ)
 
 
-def _invoke(served: ServedModel, settings: ServingSettings) -> Response:
-    # Looked up once: behind `request` and its attributes is some of the work of a small request.
-    environ = request.environ
+def _invoke(served: ServedModel, settings: ServingSettings, environ: dict[str, Any]) -> Answer:
     encoder = encoder_of(environ.get("HTTP_ACCEPT", ""), settings.default_accept)
     decode = decoder_of(environ.get("CONTENT_TYPE", ""))
     rows = decode(_body(environ, settings.max_content_length), served.model.feature_dim, served.encoder)
-    answer = _answer(served, rows, encoder, settings.predict_threads, environ)
-    return _respond(answer, 200, encoder.media_type, environ)
+    body = _scored(served, rows, encoder, settings.predict_threads, environ)
+    return Answer(body, 200, encoder.media_type)
 
 
-def _answer(
+def _scored(
     served: ServedModel, rows: Rows | list[Ranking], encoder: Encoder, num_threads: int, environ: dict[str, Any]
 ) -> bytes:
     model = served.model
@@ -229,23 +274,27 @@ def _name_and_url(body: bytes) -> tuple[str, str]:
     return name, url
 
 
-def _refuse(app: Flask, error: Exception) -> Response:
+def _refusal(app: Flask, error: Exception, environ: dict[str, Any]) -> Answer:
     answer = answer_to(error)
     if answer is None:
         app.logger.error("a request failed by an error of ours", exc_info=error)
         answer = 500, "internal error; the container's log has the traceback"
     status, sentence = answer
-    request.environ[ERROR] = sentence
-    return _respond(sentence.encode(errors="replace"), status, "text/plain; charset=utf-8", request.environ)
+    environ[ERROR] = sentence
+    return Answer(sentence.encode(errors="replace"), status, "text/plain; charset=utf-8")
 
 
 def _json(document: object) -> Response:
-    return _respond(orjson.dumps(document), 200, "application/json", request.environ)
+    return _respond(Answer(orjson.dumps(document), 200, "application/json"), request.environ)
 
 
-def _respond(body: bytes, status: int, content_type: str, environ: dict[str, Any]) -> Response:
-    response = Response(body, status, content_type=content_type)
+def _respond(answer: Answer, environ: dict[str, Any]) -> Response:
+    return Response(answer.body, answer.status, _headers(answer, environ))
+
+
+def _headers(answer: Answer, environ: dict[str, Any]) -> list[tuple[str, str]]:
+    headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
     attributes = environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES")
     if attributes and attributes.isascii() and attributes.isprintable():
-        response.headers[_CUSTOM_ATTRIBUTES] = attributes
-    return response
+        headers.append((_CUSTOM_ATTRIBUTES, attributes))
+    return headers

@@ -54,6 +54,21 @@ def test_a_classifier_gives_a_label_of_0_or_1_and_a_regressor_none(client, class
     assert {p["predicted_label"] for p in predictions} == {0.0, 1.0}, "both labels should occur in this test"
 
 
+@pytest.mark.parametrize("body", [{"instances": [sparse(ROWS[0])]}, {"instances": [{"features": [1]}]}, b"", b"{"])
+@pytest.mark.parametrize("headers", [{}, {"Accept": "text/csv"}, {"Accept": "image/png"},
+                                     {"X-Amzn-SageMaker-Custom-Attributes": "trace=1"}])  # fmt: skip
+def test_the_way_around_flask_gives_the_answer_of_the_view(client, body, headers):
+    answer = post(client, body, **headers)
+    data = json.dumps(body).encode() if isinstance(body, dict) else body
+    with client.application.test_request_context(
+        "/invocations", method="POST", data=data, content_type=JSON, headers=headers
+    ):
+        by_flask = client.application.full_dispatch_request()
+    assert (answer.status_code, answer.data, list(answer.headers)) == (
+        by_flask.status_code, by_flask.data, list(by_flask.headers),
+    )  # fmt: skip
+
+
 def test_half_is_labelled_1():
     model = Model("binary_classifier", 0.0, np.zeros(5, np.float32), np.zeros((5, 1), np.float32))
     answer = post(create_app(model, ServingSettings()).test_client(), {"instances": [{"features": [0] * 5}]})
