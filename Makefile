@@ -60,7 +60,7 @@ lint: $(VENV)/.installed  ## ruff, mypy, cython-lint, codespell, import-linter, 
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint $$(find fm_core -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd')
 	$(BIN)/codespell
 	$(BIN)/lint-imports
-	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; else echo "hadolint has no build for this machine"; fi
+	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile Dockerfile.gpu; else echo "hadolint has no build for this machine"; fi
 
 .PHONY: format
 format: $(VENV)/.installed  ## let ruff put the code in order
@@ -133,7 +133,7 @@ test-sdk: $(VENV)/.built .venvs/sdk/.installed  ## train on and answer what the 
 
 .PHONY: test-torch
 test-torch: $(VENV)/.built .venvs/torch/.installed  ## run the tests of what needs PyTorch, without a GPU
-	.venvs/torch/bin/python -m pytest tests/torch $(PYTEST_ARGS)
+	.venvs/torch/bin/python -m pytest tests/torch tests/container/test_gpus.py $(PYTEST_ARGS)
 
 # --- use -------------------------------------------------------------------------------------
 
@@ -191,6 +191,10 @@ image:  ## build the image with Docker (IMAGE names it; TORCH=false leaves PyTor
 .PHONY: image-wheels
 image-wheels: $(VENV)/.created  ## fetch PyTorch's wheel to build/wheels, with the pip of this machine, for WHEELS=build/wheels
 	$(PIP) download --no-deps --dest build/wheels torch==$$(sed -n 's/^torch==//p' constraints.txt)+cpu
+
+.PHONY: image-gpu
+image-gpu:  ## build the image for GPU instances, with PyTorch for CUDA (IMAGE names it, with -gpu after that)
+	docker build --build-arg VERSION=$(VERSION) --file Dockerfile.gpu --tag $(IMAGE)-gpu .
 
 .PHONY: test-image
 test-image: $(VENV)/.built  ## build the image and try it on a real engine

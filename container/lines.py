@@ -88,14 +88,14 @@ def pipe_line(channel: str, folder: Path) -> Line:
     return Line(f"The channel '{channel}' is in pipe input mode under {folder}.")
 
 
-def network_lines(is_dense: bool) -> list[Line]:
+def network_lines(is_dense: bool, n_gpus: int = 0, store: str = "local") -> list[Line]:
     """The kind of input, learned from the first record, and what computes."""
     network = (
         "[Fully symbolic network] Building a fully symbolic network."
         if is_dense
         else "[Sparse network] Building a sparse network."
     )
-    return [Line("Number of GPUs being used: 0"), Line(network), Line("Create Store: local")]
+    return [Line(f"Number of GPUs being used: {n_gpus}"), Line(network), Line(f"Create Store: {store}")]
 
 
 def quality_lines(host: str, where: str, metrics: Mapping[str, float]) -> list[Line]:

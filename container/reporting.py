@@ -149,6 +149,10 @@ class Reporter:
     should_stop : callable
         Once it is true, passes end early, and their scores are not those of the channel.
     progress : Progress
+    n_gpus : callable
+        Given whether the data is dense, how many GPUs learn from it.
+    store : str
+        The built-in's name for the way hosts work together.
 
     Attributes
     ----------
@@ -165,6 +169,8 @@ class Reporter:
         n_bytes: Callable[[], int],
         should_stop: Callable[[], bool],
         progress: Progress,
+        n_gpus: Callable[[bool], int] = lambda is_dense: 0,
+        store: str = "local",
     ) -> None:
         self.has_started = False
         self._host = host
@@ -175,6 +181,8 @@ class Reporter:
         self._n_bytes = n_bytes
         self._should_stop = should_stop
         self._progress = progress
+        self._n_gpus = n_gpus
+        self._store = store
         self._created = time.time()
         self._set_up = self._created
         self._is_dense = False
@@ -198,7 +206,7 @@ class Reporter:
         self.has_started = True
         self._is_dense = is_dense
         self._set_up = time.time()
-        emit(lines.network_lines(is_dense))
+        emit(lines.network_lines(is_dense, self._n_gpus(is_dense), self._store))
         milliseconds = {"initialize.time": (self._set_up - self._created) * 1000}
         emit([self._metrics(self._created, milliseconds), self._data_line(self._set_up, Meta="init_train_data_iter")])
 

@@ -1,4 +1,4 @@
-"""What this process may use of its machine: cores and memory, control groups included.
+"""What this process may use of its machine: cores and memory, control groups included, and GPUs.
 
 A container with `--cpus 2` on a machine of 64 cores sees 64 of them. Threads beyond the
 quota are throttled together, so the quota is what counts; with memory it is the same.
@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["available_memory", "usable_cores", "usable_memory"]
+__all__ = ["available_memory", "usable_cores", "usable_memory", "visible_gpus"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
@@ -62,6 +62,15 @@ def available_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP, m
     found = re.search(r"^MemAvailable: *(\d+) kB", _read(meminfo), re.MULTILINE)
     machine = int(found[1]) * 1024 if found else usable_memory(cgroups, membership)
     return max(0, int(min([machine, *limits])))
+
+
+def visible_gpus(devices: Path = Path("/dev")) -> int:
+    """Count the NVIDIA GPUs that this container is given: ``nvidia0`` and on; under WSL one, whatever it has."""
+    try:
+        names = [entry.name for entry in devices.iterdir()]
+    except OSError:
+        return 0
+    return sum(re.fullmatch(r"nvidia\d+|dxg", name) is not None for name in names)
 
 
 def _limits(

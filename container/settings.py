@@ -32,11 +32,14 @@ class TrainingSettings:
         ``OMP_NUM_THREADS``: an upper bound of what ``num_threads`` auto may come to.
     report : bool
         ``FM_REPORT``: whether output/data gets a report.html and a metrics.json.
+    torch_devices : tuple of str
+        ``FM_TORCH_DEVICES``: PyTorch's devices for dense data, in place of the GPUs that are found.
     """
 
     pipe_wait_seconds: float = 1800.0
     omp_num_threads: int | None = None
     report: bool = False
+    torch_devices: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "TrainingSettings":
@@ -51,6 +54,7 @@ class TrainingSettings:
             pipe_wait_seconds=_seconds(environ, "FM_PIPE_WAIT_SECONDS", cls.pipe_wait_seconds),
             omp_num_threads=_omp_num_threads(environ),
             report=_boolean(environ, "FM_REPORT"),
+            torch_devices=_torch_devices(environ),
         )
 
 
@@ -237,6 +241,19 @@ def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
             f"environment variable {name} is {text!r}, expected a number of seconds above 0, such as 1800"
         )
     return float(text)
+
+
+def _torch_devices(environ: Mapping[str, str]) -> tuple[str, ...]:
+    text = environ.get("FM_TORCH_DEVICES")
+    if not text:
+        return ()
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(re.fullmatch(r"cpu|cuda:[0-9]{1,3}", name) for name in names):
+        raise ConfigError(
+            f"environment variable FM_TORCH_DEVICES is {text[:80]!r}, expected devices of PyTorch such as cuda:0 or "
+            "cuda:0,cuda:1"
+        )
+    return names
 
 
 def _omp_num_threads(environ: Mapping[str, str]) -> int | None:

@@ -21,6 +21,7 @@ from container.batches import ChannelBatches
 from container.channels import ChannelReader
 from container.checkpoints import check_memory, open_checkpoints
 from container.contract import MODEL, Paths, TrainingJob, read_job, read_object
+from container.gpus import Gpus
 from container.reporting import Progress, Reporter, emit, set_up_logging, write_failure
 from container.resources import usable_cores
 from container.schema import carry_schema
@@ -103,7 +104,8 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
     logging.getLogger().setLevel(hyperparameters._log_level.upper())
     job = read_job(paths)
     emit(lines.worker_lines(os.getpid(), job.checkpoint_folder))
-    _remark(provided, hyperparameters, job)
+    gpus = Gpus(hyperparameters._num_gpus, settings.torch_devices)
+    _remark(provided, job, gpus)
     check_memory(hyperparameters)
     _check_writable(job)
     channels = _open_channels(job, hyperparameters, settings, stop, progress)
@@ -121,6 +123,7 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
         n_bytes=lambda: channels[TRAIN].statistics.n_bytes,
         should_stop=stop,
         progress=progress,
+        n_gpus=gpus.used,
     )
     n_threads = _num_threads(hyperparameters, settings)
     report = TrainingReport(paths.output_data) if settings.report else None
@@ -138,6 +141,7 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
                 should_stop=stop,
                 resume=resume,
                 checkpointer=checkpointer,
+                device=gpus.open,
             )
         if stop() and not reporter.has_started:
             _log.warning("Asked to stop (%s) before the first batch: the model is saved as training would have begun "
@@ -190,12 +194,11 @@ def _starting_model(folder: Path) -> Model:
     return model
 
 
-def _remark(provided: dict[str, object], hyperparameters: Hyperparameters, job: TrainingJob) -> None:
+def _remark(provided: dict[str, object], job: TrainingJob, gpus: Gpus) -> None:
     """Say what of the configuration is not acted on, and refuse what must not be ignored."""
     for remark in translation.remarks(provided):
         _log.info(remark)
-    if hyperparameters._num_gpus not in ("auto", 0):
-        _log.warning("_num_gpus is %s: this version trains on the CPU.", hyperparameters._num_gpus)
+    gpus.remark()
     for name in sorted(job.channels.keys() - {*CHANNELS, MODEL}):
         _log.warning("Channel %s is not used, only %s are.", name, ", ".join((*CHANNELS, MODEL)))
     emit(lines.pipe_line(channel.name, channel.folder) for channel in job.channels.values() if channel.mode == "Pipe")

@@ -28,17 +28,17 @@ __all__ = ["DenseDevice", "usable_gpus"]
 Floats = NDArray[np.float32]
 
 
-def usable_gpus() -> int:
-    """Count the GPUs that PyTorch can use.
+def usable_gpus() -> list[str]:
+    """Name the GPUs that PyTorch can compute on, as `DenseDevice` takes them.
 
     Raises
     ------
     ImportError
         PyTorch is not installed.
     """
-    from fm_core.kernels.torch_dense import count_gpus
+    from fm_core.kernels import torch_dense
 
-    return count_gpus()
+    return torch_dense.usable_gpus()
 
 
 class DenseDevice:
@@ -58,6 +58,14 @@ class DenseDevice:
     ------
     ImportError
         PyTorch is not installed.
+    RuntimeError
+        PyTorch knows no such device, or cannot use it.
+
+    Attributes
+    ----------
+    devices : tuple of str
+    description : str
+        The devices as a reader of a log would have them.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class DenseDevice:
 
         self.devices = tuple(devices)
         self._tensors = TorchDense(devices, reduce)
+        self.description = self._tensors.description
         self._n_members = n_members
 
     def stage(self, batch: Batch) -> "Staged":

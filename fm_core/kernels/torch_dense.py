@@ -37,7 +37,7 @@ from torch import Tensor
 from fm_core.errors import ResourceError
 from fm_core.kernels.protocol import OPTIMIZERS, Step
 
-__all__ = ["Staged", "TorchDense", "count_gpus"]
+__all__ = ["Staged", "TorchDense", "usable_gpus"]
 
 Floats = NDArray[np.float32]
 
@@ -49,9 +49,18 @@ _BETA1, _BETA2 = np.float32(0.9), np.float32(0.999)
 _REST1, _REST2 = float(np.float32(1) - _BETA1), float(np.float32(1) - _BETA2)
 
 
-def count_gpus() -> int:
-    """How many GPUs PyTorch can use, 0 where it is a build for CPUs or there is no driver."""
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+def usable_gpus() -> list[str]:
+    """Name the GPUs that PyTorch can compute on: none where it is a build for CPUs, or there is no driver."""
+    names = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return [name for name in names if _computes(name)]
+
+
+def _computes(name: str) -> bool:
+    # A GPU that is older than those PyTorch was built for is listed, and fails at the first kernel.
+    try:
+        return bool(torch.ones(2, device=name).sum().item() == 2)
+    except RuntimeError:
+        return False
 
 
 class Staged(NamedTuple):
@@ -139,6 +148,11 @@ class TorchDense:
             self._replicas = [_Replica(name) for name in devices]
         self._reduce = reduce
         self._state = torch.empty(0)
+
+    @property
+    def description(self) -> str:
+        """The devices, and what computes on them."""
+        return f"{', '.join(_described(replica.device) for replica in self._replicas)} by PyTorch {torch.__version__}"
 
     @property
     def _leader(self) -> _Replica:

@@ -14,9 +14,16 @@ def test_everything_has_a_default():
 
 def test_everything_is_read():
     environ = {"FM_PIPE_WAIT_SECONDS": "1.5", "OMP_NUM_THREADS": "3", "FM_REPORT": "true"}
+    environ["FM_TORCH_DEVICES"] = "cuda:0, cuda:1"
     assert TrainingSettings.from_environment(environ) == TrainingSettings(
-        pipe_wait_seconds=1.5, omp_num_threads=3, report=True
+        pipe_wait_seconds=1.5, omp_num_threads=3, report=True, torch_devices=("cuda:0", "cuda:1")
     )
+
+
+@pytest.mark.parametrize("text", ["gpu", "0", "cuda", "cuda:", "cuda:0,", "cuda:0;cuda:1", "cpu:0"])
+def test_a_device_that_is_none_is_refused_by_name(text):
+    with pytest.raises(ConfigError, match=r"environment variable FM_TORCH_DEVICES is .*, expected devices of PyTorch"):
+        TrainingSettings.from_environment({"FM_TORCH_DEVICES": text})
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "0.0", "-1", "nan", "1e3", " 5", "5\n"])

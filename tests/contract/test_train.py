@@ -128,7 +128,7 @@ def test_what_is_tolerated_is_said(good_job):
     assert done.succeeded
     assert "Hyperparameters of the SDK's script mode are ignored: sagemaker_program" in done.log
     assert "Hyperparameter _use_full_symbolic is 'false'; it is accepted and has no effect here" in done.log
-    assert "_num_gpus is 2: this version trains on the CPU." in done.log
+    assert "_num_gpus is 2, and this machine has no GPU: training runs on the CPU." in done.log
     assert "Channel extra is not used" in done.log
 
 

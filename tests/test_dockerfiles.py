@@ -1,0 +1,77 @@
+"""Dockerfile.gpu is Dockerfile but for PyTorch: no machine without a GPU and CUDA's wheels builds it in tests."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+NAMES = ["Dockerfile", "Dockerfile.gpu"]
+
+#: Stages by which PyTorch comes into an image; what they are is not compared.
+OF_TORCH = re.compile(r"torch|wheels")
+
+
+def instructions(name):
+    """The instructions of each stage, by the stage's name ("" is the image), comments and line breaks left out."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / name).read_text(), flags=re.MULTILINE)
+    text = re.sub(r"\s*\\\n\s*", " ", text)
+    stages, current = {}, None
+    for line in filter(None, map(str.strip, text.splitlines())):
+        begun = re.fullmatch(r"FROM (\S+)(?: AS (\S+))?", line)
+        if begun:
+            current = stages.setdefault(begun[2] or "", [])
+        if current is not None:  # before the first stage there are only arguments
+            current.append(line)
+    return stages
+
+
+@pytest.fixture(params=NAMES)
+def stages(request):
+    return instructions(request.param)
+
+
+def test_stages_but_those_of_pytorch_are_the_same():
+    plain, gpu = (
+        {stage: lines for stage, lines in instructions(name).items() if not OF_TORCH.match(stage)} for name in NAMES
+    )
+    assert list(plain) == list(gpu) == ["build", ""]
+    assert plain["build"] == gpu["build"]
+    of_gpu = [line for line in gpu[""] if line not in plain[""]]
+    assert [line for line in gpu[""] if line in plain[""]] == plain[""]
+    assert of_gpu == ["ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility"]
+
+
+def test_the_image_is_the_last_stage_and_says_what_sagemaker_asks(stages):
+    assert list(stages)[-1] == ""
+    (labels,) = [line for line in stages[""] if line.startswith("LABEL ")]
+    assert 'com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true"' in labels
+    assert 'com.amazonaws.sagemaker.capabilities.multi-models="true"' in labels
+    words = {line.split()[0]: line.partition(" ")[2] for line in stages[""]}
+    assert json.loads(words["ENTRYPOINT"]) == ["factorization-machines"]
+    assert json.loads(words["CMD"]) == ["train"]
+    assert words["EXPOSE"] == "8080"
+
+
+def test_pytorch_for_gpus_is_the_version_that_is_pinned():
+    (install,) = [line for line in instructions("Dockerfile.gpu")["torch"] if line.startswith("RUN")]
+    script = re.search(r"torch=\$\(sed -n \"(.*?)\" /constraints.txt\)", install)[1]
+    found = subprocess.run(
+        ["sed", "-n", script.replace("$CUDA", "cu126"), ROOT / "constraints.txt"], capture_output=True, text=True
+    )
+    assert re.fullmatch(r"torch==\d+\.\d+\.\d+\+cu126\n", found.stdout)
+    assert '"$torch"' in install
+
+
+def test_no_syntax_line_and_nothing_that_hadolint_finds():
+    hadolint = shutil.which("hadolint", path=Path(sys.executable).parent)
+    for name in NAMES:
+        assert "# syntax" not in (ROOT / name).read_text()
+        if hadolint:
+            done = subprocess.run([hadolint, ROOT / name], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout
