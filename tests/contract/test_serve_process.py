@@ -95,6 +95,8 @@ def test_metrics_of_all_workers_stand_on_a_second_port(root, tmp_path):
             server.invoke(BODY)
         server.invoke(b"{")
         server.ask("GET", "/whatever")
+        last = b'fm_requests_total{path="other",status="404"} 1.0'  # a request is counted when its answer is out
+        server.wait_for(lambda: last in server.ask("GET", "/metrics", port=port)[2])
         status, headers, body = server.ask("GET", "/metrics", port=port)
         assert status == 200
         assert headers["Content-Type"].startswith("text/plain")
