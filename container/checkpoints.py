@@ -5,7 +5,7 @@ hyperparameters, what there is from the machine and its control groups.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from container.batches import ChannelBatches
@@ -28,14 +28,17 @@ _OTHER_BYTES = 128 << 20
 _log = logging.getLogger(__name__)
 
 
-def check_memory(hyperparameters: Hyperparameters, available: int | None = None) -> None:
+def check_memory(hyperparameters: Hyperparameters, available: int | None = None, n_hosts: int = 1) -> None:
     """Refuse a job whose arrays cannot fit, before they are made.
 
     Parameters
     ----------
     hyperparameters : fm_core.Hyperparameters
+        Of several hosts, those for the rows that this one keeps.
     available : int, optional
         Bytes; by default those that this process may still use.
+    n_hosts : int
+        Over which the model is spread.
 
     Raises
     ------
@@ -46,10 +49,12 @@ def check_memory(hyperparameters: Hyperparameters, available: int | None = None)
     needed = memory_needed(hp) + _OTHER_BYTES
     available = available_memory() if available is None else available
     if needed > available:
+        share = "" if n_hosts == 1 else f" (the share of one host of {n_hosts})"
         raise ResourceError(
-            f"training takes {_mebibytes(needed)} of memory with feature_dim={hp.feature_dim}, "
+            f"training takes {_mebibytes(needed)} of memory with feature_dim={hp.feature_dim}{share}, "
             f"num_factors={hp.num_factors} and _optimizer={hp._optimizer}, and {_mebibytes(available)} are available: "
-            "lower num_factors or feature_dim, or use an instance with more memory"
+            f"lower num_factors or feature_dim, or use {'an instance' if n_hosts == 1 else 'more hosts, or some'} "
+            "with more memory"
         )
 
 
@@ -59,6 +64,7 @@ def open_checkpoints(
     channels: Mapping[str, ChannelBatches],
     model_folder: Path | None,
     available: int | None = None,
+    make: Callable[..., Checkpointer] = Checkpointer,
 ) -> Checkpointer | None:
     """Open the job's checkpoint folder, if it has one.
 
@@ -72,6 +78,8 @@ def open_checkpoints(
         Where the model that training starts from lies; part of what decides.
     available : int, optional
         As for `check_memory`.
+    make : callable
+        Makes the checkpointer.
 
     Raises
     ------
@@ -91,7 +99,7 @@ def open_checkpoints(
     data = {name: batches.fingerprint for name, batches in channels.items()}
     if model_folder is not None:
         data["model"] = fingerprint(model_folder, data_files(model_folder)[0])
-    return Checkpointer(
+    return make(
         folder,
         job.current_host,
         hyperparameters,

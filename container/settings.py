@@ -32,6 +32,10 @@ class TrainingSettings:
         ``OMP_NUM_THREADS``: an upper bound of what ``num_threads`` auto may come to.
     report : bool
         ``FM_REPORT``: whether output/data gets a report.html and a metrics.json.
+    port : int
+        ``FM_CLUSTER_PORT``: where the hosts of a job meet, on the first of them.
+    hosts_wait_seconds : float
+        ``FM_CLUSTER_WAIT_SECONDS``: how long a host waits for the others before training.
     torch_devices : tuple of str
         ``FM_TORCH_DEVICES``: PyTorch's devices for dense data, in place of the GPUs that are found.
     """
@@ -39,6 +43,8 @@ class TrainingSettings:
     pipe_wait_seconds: float = 1800.0
     omp_num_threads: int | None = None
     report: bool = False
+    port: int = 29400
+    hosts_wait_seconds: float = 600.0
     torch_devices: tuple[str, ...] = ()
 
     @classmethod
@@ -54,6 +60,8 @@ class TrainingSettings:
             pipe_wait_seconds=_seconds(environ, "FM_PIPE_WAIT_SECONDS", cls.pipe_wait_seconds),
             omp_num_threads=_omp_num_threads(environ),
             report=_boolean(environ, "FM_REPORT"),
+            port=_integer(environ, "FM_CLUSTER_PORT", cls.port, 1, 65535),
+            hosts_wait_seconds=_seconds(environ, "FM_CLUSTER_WAIT_SECONDS", cls.hosts_wait_seconds),
             torch_devices=_torch_devices(environ),
         )
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fm_core.hyperparameters
 from container import hyperparameters as translation
@@ -30,10 +31,14 @@ from container.stopping import StopRequest
 from container.training_report import TrainingReport
 from fm_core.artifact import load_model, save_model
 from fm_core.checkpoint import Checkpoint
-from fm_core.errors import ArtifactError, CheckpointError, ConfigError, FMError
+from fm_core.checkpointing import Checkpointer
+from fm_core.errors import ArtifactError, CheckpointError, ConfigError, FMError, TeamError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.solver import FitResult, evaluate, fit
+
+if TYPE_CHECKING:
+    from container.cluster import Cluster
 
 __all__ = ["main"]
 
@@ -47,6 +52,7 @@ BLAME = {
     ArtifactError: "AlgorithmError",
     CheckpointError: "ClientError",
     FMError: "ClientError",
+    TeamError: "AlgorithmError",  # a machine or the network, unless another host said something else
     MemoryError: "ClientError",
     OSError: "AlgorithmError",  # a disk or a mount, not the user and not us
 }
@@ -106,12 +112,30 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
     emit(lines.worker_lines(os.getpid(), job.checkpoint_folder))
     gpus = Gpus(hyperparameters._num_gpus, settings.torch_devices)
     _remark(provided, job, gpus)
-    check_memory(hyperparameters)
+    with _hosts(job, hyperparameters, settings, stop) as hosts:
+        _train(job, hyperparameters, final, settings, stop, progress, gpus, hosts)
+
+
+def _train(
+    job: TrainingJob,
+    hyperparameters: Hyperparameters,
+    final: dict[str, str],
+    settings: TrainingSettings,
+    stop: StopRequest,
+    progress: Progress,
+    gpus: Gpus,
+    hosts: "_Alone | Cluster",
+) -> None:
+    """Do what has to be done once it is known what, and by whom."""
+    paths = job.paths
+    check_memory(hosts.part_of(hyperparameters), n_hosts=len(job.hosts))
     _check_writable(job)
     channels = _open_channels(job, hyperparameters, settings, stop, progress)
     learned_from = {name: channels[name] for name in (TRAIN, VALIDATION) if name in channels}
     model_folder = job.channels[MODEL].folder if MODEL in job.channels else None
-    checkpointer = open_checkpoints(job, hyperparameters, learned_from, model_folder)
+    checkpointer = open_checkpoints(
+        job, hosts.part_of(hyperparameters), learned_from, model_folder, make=hosts.checkpointer
+    )
     found = checkpointer.latest(stop) if checkpointer else None
     resume = found if isinstance(found, Checkpoint) else None
     for channel in learned_from.values():
@@ -124,14 +148,15 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
         should_stop=stop,
         progress=progress,
         n_gpus=gpus.used,
+        store=hosts.store,
     )
     n_threads = _num_threads(hyperparameters, settings)
-    report = TrainingReport(paths.output_data) if settings.report else None
+    report = TrainingReport(paths.output_data) if settings.report and len(job.hosts) == 1 else None
     try:
         if isinstance(found, Model):
             result = FitResult(found, {}, 0, stopped=True)
         else:
-            result = fit(
+            result = hosts.fit(
                 channels[TRAIN],
                 hyperparameters,
                 num_threads=n_threads,
@@ -154,11 +179,12 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
         with _removed_on_failure(paths.model_file(job.current_host)) as model_file:
             started = time.time()
             settings_of_model = {name: text for name, text in final.items() if name not in _NOT_THE_MODELS}
-            save_model(model_file, result.model, settings_of_model)
-            reporter.saved(model_file, started)
-            carry_schema(job.channels[TRAIN], paths.model, hyperparameters.feature_dim)
+            hosts.save(model_file, result.model, settings_of_model)
+            if hosts.is_leading:
+                reporter.saved(model_file, started)
+                carry_schema(job.channels[TRAIN], paths.model, hyperparameters.feature_dim)
             if TEST in channels:
-                _test(result.model, channels[TEST], job, reporter, stop, n_threads, report)
+                _test(result.model, channels[TEST], job, reporter, stop, n_threads, hosts, report)
             else:
                 emit([lines.no_test_line()])
     finally:
@@ -202,11 +228,39 @@ def _remark(provided: dict[str, object], job: TrainingJob, gpus: Gpus) -> None:
     for name in sorted(job.channels.keys() - {*CHANNELS, MODEL}):
         _log.warning("Channel %s is not used, only %s are.", name, ", ".join((*CHANNELS, MODEL)))
     emit(lines.pipe_line(channel.name, channel.folder) for channel in job.channels.values() if channel.mode == "Pipe")
-    if len(job.hosts) > 1:
+
+
+class _Alone:
+    """What is done by one host without any other; `cluster.Cluster` is the same with several."""
+
+    is_leading = True
+    store = "local"
+    checkpointer = Checkpointer
+    fit = staticmethod(fit)
+    save = staticmethod(save_model)
+    evaluate = staticmethod(evaluate)
+
+    @staticmethod
+    def part_of(hyperparameters: Hyperparameters) -> Hyperparameters:
+        """The hyperparameters as they are for the rows of the model that this host keeps: all of them."""
+        return hyperparameters
+
+
+def _hosts(
+    job: TrainingJob, hyperparameters: Hyperparameters, settings: TrainingSettings, stop: StopRequest
+) -> "contextlib.AbstractContextManager[_Alone | Cluster]":
+    if len(job.hosts) == 1:
+        return contextlib.nullcontext(_Alone())
+    if settings.report:
+        _log.warning("FM_REPORT is true, and there are %d hosts: no report is written.", len(job.hosts))
+    try:
+        from container.cluster import Cluster  # brings PyTorch along, which one host does not need
+    except ImportError as error:
         raise ConfigError(
-            f"{job.paths.resource_config} names {len(job.hosts)} hosts, expected one: "
-            f"this version trains on a single host, set the instance count to 1"
-        )
+            f"{job.paths.resource_config} names {len(job.hosts)} hosts, which needs PyTorch, and it cannot be imported "
+            f"({error}): use an image that has it, or set the instance count to 1"
+        ) from error
+    return Cluster(job, hyperparameters, settings, stop, _described)
 
 
 def _open_channels(
@@ -240,11 +294,13 @@ def _test(
     reporter: Reporter,
     stop: StopRequest,
     num_threads: int,
+    hosts: "_Alone | Cluster",
     report: TrainingReport | None = None,
 ) -> None:
     """Score the test channel, unless the job has to stop: the model has been saved by then."""
+    watched = model if report is None else report.watched(model)
     batches = itertools.takewhile(lambda _: not stop(), channel(0))
-    metrics, n_records = evaluate(model if report is None else report.watched(model), batches, num_threads)
+    metrics, n_records = hosts.evaluate(watched, batches, num_threads)
     if stop():
         _log.warning("Asked to stop (%s): the test channel is not scored.", stop.signal_name)
     else:
@@ -263,15 +319,21 @@ def _removed_on_failure(model_file: Path) -> Iterator[Path]:
         raise
 
 
+def _described(error: BaseException) -> tuple[str, str]:
+    """Who has to act on an error, and a sentence about it."""
+    blame = next((BLAME[kind] for kind in type(error).__mro__ if kind in BLAME), None)
+    if isinstance(error, TeamError) and error.blame:
+        blame = error.blame
+    if blame:
+        return blame, str(error) or "there is not enough memory"
+    return "AlgorithmError", f"{type(error).__name__}: {error}; this is a bug, its traceback is in the log"
+
+
 def _fail(paths: Paths, error: Exception) -> None:
     """Say why the job failed, in the log and in output/failure."""
-    blame = next((BLAME[kind] for kind in type(error).__mro__ if kind in BLAME), None)
-    if blame:
-        text = f"{blame}: {str(error) or 'there is not enough memory'}"
-        _log.error("%s", text)
-    else:
-        text = f"AlgorithmError: {type(error).__name__}: {error}; this is a bug, its traceback is in the log"
-        _log.error("%s", text, exc_info=error)
+    text = ": ".join(_described(error))
+    is_known = any(kind in BLAME for kind in type(error).__mro__)
+    _log.error("%s", text, exc_info=None if is_known else error)
     try:
         write_failure(paths.failure, text)
     except OSError as unwritten:

@@ -34,7 +34,7 @@ from fm_core.model import Model
 from fm_core.mxnet_params import Array, StoredArray
 from fm_core.mxnet_symbol import symbol_json
 
-__all__ = ["MODEL_FILE", "load_model", "read_meta", "save_model"]
+__all__ = ["MODEL_FILE", "load_model", "model_arrays", "read_meta", "save_model"]
 
 _BLOCK_BYTES = 4 << 20
 
@@ -75,13 +75,7 @@ def save_model(path: str | os.PathLike[str], model: Model, hyperparameter_string
     }
     meta = {"version": 1, "epoch_number": 1, "training_parameters": settings, "label_names": ["out_label"]}
     symbol = symbol_json(model.predictor_type, model.feature_dim, model.num_factors, settings)
-    # The built-in's order. A model without a bias or linear term has zeros here, so that
-    # every reader finds the three names that it looks for.
-    arrays = [
-        Array("arg:w1_weight", model.w[:, np.newaxis], row_sparse=True),
-        Array("arg:w0_weight", np.array([model.w0], np.float32), row_sparse=False),
-        Array("arg:v", model.V, row_sparse=True),
-    ]
+    arrays = model_arrays(model)
     try:
         with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(_member("meta.json"), json.dumps(meta))
@@ -94,6 +88,17 @@ def save_model(path: str | os.PathLike[str], model: Model, hyperparameter_string
         )
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise (ResourceError if is_full else ArtifactError)(reason) from error
+
+
+def model_arrays(model: Model) -> list[Array]:
+    """The arrays of a model's `params`, in the built-in's order."""
+    # A model without a bias or linear term has zeros here, so that every reader finds the
+    # three names that it looks for.
+    return [
+        Array("arg:w1_weight", model.w[:, np.newaxis], row_sparse=True),
+        Array("arg:w0_weight", np.array([model.w0], np.float32), row_sparse=False),
+        Array("arg:v", model.V, row_sparse=True),
+    ]
 
 
 def _member(name: str) -> zipfile.ZipInfo:

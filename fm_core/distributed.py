@@ -22,7 +22,8 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -30,19 +31,27 @@ from numpy.typing import NDArray
 
 import fm_core.kernels._shards as _shards
 from fm_core.ahead import read_ahead
+from fm_core.artifact import model_arrays
 from fm_core.batch import Batch
-from fm_core.checkpoint import Checkpoint
+from fm_core.checkpoint import Checkpoint, Position, read
 from fm_core.checkpointing import Checkpointer
-from fm_core.errors import ConfigError, DataError, DivergenceError, TeamError
+from fm_core.errors import (
+    CheckpointError,
+    ConfigError,
+    DamagedCheckpointError,
+    DataError,
+    DivergenceError,
+    TeamError,
+)
 from fm_core.hyperparameters import MAX_FEATURE_DIM, Hyperparameters
 from fm_core.kernels import (
     OPTIMIZERS,
-    _shards,  # type: ignore[attr-defined]
     group,
 )
 from fm_core.metrics import Metrics, metrics_for
 from fm_core.model import Model
-from fm_core.shuffle import shuffled
+from fm_core.mxnet_params import encode
+from fm_core.shuffle import joined, shuffled
 from fm_core.solver import (
     Batches,
     BatchReport,
@@ -57,12 +66,23 @@ from fm_core.solver import (
     _Training,
 )
 
-__all__ = ["Members", "Rows", "ShardedModel", "evaluate_together", "fit_together", "n_rows_of"]
+__all__ = [
+    "SharedCheckpointer",
+    "Members",
+    "Rows",
+    "ShardedModel",
+    "evaluate_together",
+    "fit_together",
+    "part_of",
+    "send_model",
+]
 
 Floats = NDArray[np.float32]
 
 #: Steps whose keys are exchanged ahead.
 _AHEAD = 4
+#: Checkpoints that a member keeps, as many as `Checkpointer` does.
+_SEEN = 2
 #: What each member says of a step, before how many keys it asks of each.
 _ROWS, _DENSE, _STOPS, _CHECKPOINT, _FACTS = range(5)
 
@@ -142,9 +162,16 @@ class _Turn:
     writes_checkpoint: bool
 
 
-def n_rows_of(feature_dim: int, rank: int, size: int) -> int:
-    """How many features a member owns."""
-    return len(range(rank, feature_dim, size))
+def part_of(hyperparameters: Hyperparameters, team: Members) -> Hyperparameters:
+    """The hyperparameters as they are for the rows of the model that a member has, and for the steps of all.
+
+    A step is one mini batch of each member, and its gradient is divided by the rows of all of them.
+    """
+    return dataclasses.replace(
+        hyperparameters,
+        feature_dim=max(1, len(range(team.rank, hyperparameters.feature_dim, team.size))),
+        mini_batch_size=min(hyperparameters.mini_batch_size * team.size, MAX_FEATURE_DIM),
+    )
 
 
 # ---------------------------------------------------------------- keys
@@ -267,8 +294,9 @@ def _share(data: Rows, epoch: int, team: Members, hp: Hyperparameters, is_traine
         if not data.is_replicated:
             yield from shuffled(stream, hp.shuffle_buffer_size, m, (hp.seed, epoch, team.rank))
             return
-        # as one host with the larger mini batch would
-        for batch in shuffled(stream, hp.shuffle_buffer_size, m * team.size, (hp.seed, epoch)):
+        # as one host with the larger mini batch would, whose buffer is filled by those
+        larger = iter(lambda: list(itertools.islice(stream, team.size)), [])
+        for batch in shuffled(map(joined, larger), hp.shuffle_buffer_size, m * team.size, (hp.seed, epoch)):
             if batch.n_rows > team.rank * m:
                 yield _slice(batch, team.rank * m, min((team.rank + 1) * m, batch.n_rows))
         return
@@ -302,12 +330,7 @@ class ShardedSolver(Solver):
         checkpoint: Checkpoint | None = None,
     ) -> None:
         whole = hyperparameters
-        # One step is one mini batch of each member, and divided by all their rows.
-        self.hyperparameters = hp = dataclasses.replace(
-            whole,
-            feature_dim=max(1, n_rows_of(whole.feature_dim, team.rank, team.size)),
-            mini_batch_size=min(whole.mini_batch_size * team.size, MAX_FEATURE_DIM),
-        )
+        self.hyperparameters = hp = part_of(whole, team)
         self.num_threads = num_threads
         self.n_steps = 0
         self._team = team
@@ -430,6 +453,100 @@ def _reduced(totals: Metrics, team: Members, predictor_type: str) -> Metrics:
     return reduced
 
 
+# ---------------------------------------------------------------- checkpoints
+
+
+class SharedCheckpointer(Checkpointer):
+    """The checkpoints of one member: of its rows, after the same steps as everybody's.
+
+    The first member decides when one is due. Before any is written, all have the one before it on disk, so that
+    there is always one that all have.
+
+    Parameters
+    ----------
+    team : Team
+    folder, host, hyperparameters, fingerprint, **further
+        As for `Checkpointer`, with the hyperparameters that `part_of` gives.
+    """
+
+    def __init__(
+        self,
+        team: Members,
+        folder: Path,
+        host: str,
+        hyperparameters: Hyperparameters,
+        *,
+        fingerprint: Mapping[str, str] | None = None,
+        **further: Any,
+    ) -> None:
+        mine = {**(fingerprint or {}), "hosts": f"{team.rank + 1} of {team.size}"}
+        super().__init__(folder, host, hyperparameters, fingerprint=mine, **further)
+        self._team = team
+        self._agreed = False
+
+    def latest(self, should_stop: Callable[[], bool] = lambda: False) -> Checkpoint | None:
+        """Read the newest checkpoint that every member has whole.
+
+        Raises
+        ------
+        CheckpointError
+            It belongs to another job or a newer version, or there are checkpoints but none that all have.
+        """
+        found = np.full(2 * _SEEN, -1, np.int64)
+        steps = {int(match[1]): path for path in self.paths() if (match := self._name.fullmatch(path.name))}
+        found[: min(len(steps), len(found))] = list(steps)[: len(found)]
+        table = self._team.rows.gather(found)
+        if (table < 0).all():
+            return None
+        common = set(table[0].tolist()).intersection(*map(set, table[1:].tolist())) - {-1}
+        reasons = []
+        for step in sorted(common, reverse=True):
+            checkpoint = None
+            try:
+                checkpoint = read(steps[step], self._hyperparameters, self._fingerprint)
+            except DamagedCheckpointError as error:
+                _log.warning("%s; the checkpoint before it is used", error)
+                reasons.append(str(error))
+            if self._team.rows.gather(np.array([isinstance(checkpoint, Checkpoint)], np.int64)).all():
+                assert isinstance(checkpoint, Checkpoint)
+                _log.info(
+                    "Going on from checkpoint %s: epoch %d, after %d of its batches.",
+                    steps[step], checkpoint.position.epoch, checkpoint.position.n_batches,
+                )  # fmt: skip
+                return checkpoint
+        why = f" ({reasons[0]})" if reasons else ""
+        raise CheckpointError(
+            f"there is no checkpoint in {self.folder} that all {self._team.size} hosts have whole{why}; "
+            "use another checkpoint folder to train from the start"
+        )
+
+    def is_due(self, epoch_end: bool = False) -> bool:
+        """Whether this member would write one now; the first member's answer counts."""
+        return super()._is_due(epoch_end)
+
+    def offer_agreed(self, position: Callable[[], Position], solver: Any, best: Floats | None) -> None:
+        """Write a checkpoint, as all members do now."""
+        self.settle()
+        self._team.rows.gather(np.zeros(1, np.int64))
+        self._agreed = True
+        self.offer(position, solver, best, False)
+        self._agreed = False
+
+    def _is_due(self, epoch_end: bool) -> bool:
+        return self._agreed
+
+    def close(self, give_up: Callable[[], bool] = lambda: False) -> None:
+        """As `Checkpointer.close`; where training ended is written if all members have come so far."""
+        self.settle()
+        if self._final is not None:
+            try:
+                self._team.rows.gather(np.zeros(1, np.int64))
+            except TeamError as error:
+                _log.warning("Where training ended is not kept as a checkpoint: %s", error)
+                self._final = None
+        super().close(give_up)
+
+
 # ---------------------------------------------------------------- training
 
 
@@ -444,7 +561,7 @@ def fit_together(
     callback: Callback | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     resume: Checkpoint | None = None,
-    checkpointer: Checkpointer | None = None,
+    checkpointer: SharedCheckpointer | None = None,
 ) -> FitResult:
     """Train a model with the other members of a team, each of which calls this.
 
@@ -501,10 +618,13 @@ class _TrainingTogether(_Training):
         model: Model | None,
         callback: Callback,
         should_stop: Callable[[], bool],
-        checkpointer: Checkpointer | None,
+        checkpointer: SharedCheckpointer | None,
     ) -> None:
         super().__init__(hyperparameters, num_threads, model, callback, lambda: self.stopped, checkpointer, None)
         self.stopped = False
+        self._checkpoints = checkpointer
+        self._is_asked_for = False
+        self._local_totals = self._totals
         self._team = team
         self._asked_to_stop = should_stop
 
@@ -516,7 +636,7 @@ class _TrainingTogether(_Training):
     def learn(self, data: Rows) -> bool:
         """Learn from those steps of the epoch that are not done; False: training has to stop."""
         started, n_before = time.time(), self._totals.n
-        turns = _Turns(self._team, self._hp, self._asked_to_stop)
+        turns = _Turns(self._team, self._hp, self._asked_to_stop, self._asks_for_checkpoint)
 
         def prepared() -> Iterator[_Turn]:
             stream = _share(data, self._epoch, self._team, self._hp, True)
@@ -534,6 +654,9 @@ class _TrainingTogether(_Training):
                     metrics = _reduced(self._totals, self._team, self._hp.predictor_type).values()
                     self._callback.batch(BatchReport(self._epoch, self._n_batches, metrics, rate))
                 self._n_batches += 1
+                if turn.writes_checkpoint:
+                    self._write_checkpoint()
+                    self._is_asked_for = False
         if turns.stopped:
             self.stopped = True
             return False
@@ -560,13 +683,36 @@ class _TrainingTogether(_Training):
         )  # fmt: skip
         if found is None:
             self.stopped = True
+            self._totals = self._local_totals  # where training goes on from
             return False
         values, n = found
+        if self._checkpoints is not None and self._keeper.params is not None:
+            self._checkpoints.settle()  # a checkpoint may be being written from the best parameters so far
         is_best = self._keeper.is_best(values, self._solver, self._epoch)
         if is_best or self._hp.early_stopping_patience is None:
             self._validation = values
         self._callback.validated(ValidationReport(self._epoch, values, n, is_best))
         return True
+
+    def _asks_for_checkpoint(self) -> bool:
+        # in the reading thread, some steps ahead: one that was asked for is not asked for again until it is written
+        if self._checkpoints is None or self._solver is None or self._is_asked_for:
+            return False
+        self._is_asked_for = self._checkpoints.is_due()
+        return self._is_asked_for
+
+    def _offer_checkpoint(self, epoch_end: bool = False) -> None:
+        if self._checkpoints is not None:
+            due = self._team.rows.gather(np.array([self._checkpoints.is_due(epoch_end)], np.int64))
+            if due[0, 0]:
+                self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
+        if self._checkpoints is not None:
+            try:
+                self._checkpoints.offer_agreed(self._position, self._solver, self._keeper.params)
+            except DivergenceError as error:
+                raise self._diverged(f"{error}{_cause(self._hp)}") from None
 
     def _leave_out(self, stream: Iterator[Batch], n_done: int, labels_crc: int) -> None:
         crc = 0
@@ -628,7 +774,9 @@ class _Column:
     def __len__(self) -> int:
         return len(range(self.shape[0]))
 
-    def __getitem__(self, rows: slice) -> Floats:
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, tuple):  # w as a column, which is how it is saved
+            return _Column(self._local[rows], self.shape[0], self._team)
         team = self._team
         start, stop, _ = rows.indices(self.shape[0])
         mine = self._rows_of(team.rank, start, stop)
@@ -660,5 +808,11 @@ class ShardedModel:
         self.w0 = local.w0
         self.feature_dim = feature_dim
         self.num_factors = local.num_factors
-        self.w = _Column(local.w[:, np.newaxis], feature_dim, team)
+        self.w = _Column(local.w, feature_dim, team)
         self.V = _Column(local.V, feature_dim, team)
+
+
+def send_model(model: ShardedModel) -> None:
+    """Send the first member what it asks for while it saves the model."""
+    for _ in encode(model_arrays(cast("Model", model))):
+        pass

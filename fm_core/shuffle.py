@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fm_core.batch import Batch
 
-__all__ = ["shuffled"]
+__all__ = ["joined", "shuffled"]
 
 
 def shuffled(batches: Iterable[Batch], buffer_size: int, batch_size: int, seed: int | Sequence[int]) -> Iterator[Batch]:
@@ -39,7 +39,7 @@ def shuffled(batches: Iterable[Batch], buffer_size: int, batch_size: int, seed: 
         held.append(batch)
         n_held += batch.n_rows
         if n_held >= max(buffer_size, batch_size):
-            rows = _joined(held)
+            rows = joined(held)
             order = random.permutation(n_held)
             whole = n_held - n_held % batch_size
             for start in range(0, whole, batch_size):
@@ -47,13 +47,14 @@ def shuffled(batches: Iterable[Batch], buffer_size: int, batch_size: int, seed: 
             held = [_taken(rows, order[whole:])] if whole < n_held else []
             n_held -= whole
     if n_held:
-        rows = _joined(held)
+        rows = joined(held)
         order = random.permutation(n_held)
         for start in range(0, n_held, batch_size):
             yield _taken(rows, order[start : start + batch_size])
 
 
-def _joined(batches: list[Batch]) -> Batch:
+def joined(batches: list[Batch]) -> Batch:
+    """Give the rows of several batches as one; all dense or all sparse."""
     if len(batches) == 1:
         return batches[0]
     labels = np.concatenate([b.known_labels for b in batches])

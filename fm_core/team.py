@@ -14,11 +14,16 @@ same sentence, whatever error the broken connection has shown it.
 import contextlib
 import datetime
 import json
+import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+
+# Before PyTorch is loaded: while a name is not known yet, its sockets would say so in lines of their own.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import numpy as np
 import torch
@@ -144,7 +149,7 @@ class Team:
     facts : dict
         What has to be the same on every member, by name.
     interface : str, optional
-        Network interface for the connections between members; by default that of this machine's name.
+        Network interface for the connections between members; by default the one on the way to the first member.
     wait : float
         Seconds to wait for members that are not there yet.
     silence : float
@@ -264,8 +269,11 @@ class Team:
 
     def _lane(self, name: str, interface: str | None, patience: float) -> Lane:
         options = ProcessGroupGloo._Options()
-        device = ProcessGroupGloo.create_device(interface=interface) if interface else None
-        options._devices = [device or ProcessGroupGloo.create_default_device()]
+        options._devices = [
+            ProcessGroupGloo.create_device(interface=interface)
+            if interface
+            else ProcessGroupGloo.create_device(hostname=self._own_address())
+        ]
         options._timeout = datetime.timedelta(seconds=patience)
         made: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -287,6 +295,12 @@ class Team:
         with self._lock:
             self._lanes.append(lane)
         return lane
+
+    def _own_address(self) -> str:
+        """The address of this machine that is on the way to the first member."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # connecting it sends nothing
+            probe.connect((self.names[0] if self.rank == 0 else self._address, self._port))
+            return str(probe.getsockname()[0])
 
     # --- who is there ---
 

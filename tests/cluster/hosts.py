@@ -1,0 +1,57 @@
+"""A job of several hosts: a process and a tree for each, on the addresses of the loopback interface."""
+
+import contextlib
+import socket
+import time
+
+from tests.contract.training import Job
+
+
+class Hosts:
+    """The trees of a job's hosts, to be changed before it is run. Files go to all of them, or to one."""
+
+    def __init__(self, root, size, **hyperparameters):
+        self.names = [f"127.0.0.{rank + 1}" for rank in range(size)]
+        self.jobs = [Job(root / name) for name in self.names]
+        port = free_port()
+        for name, job in zip(self.names, self.jobs, strict=True):
+            # in an order of its own, as no order is promised
+            job.resources = {"current_host": name, "hosts": self.names[::-1], "network_interface_name": "lo"}
+            job.hyperparameters |= {"num_threads": "1"} | hyperparameters
+            job.environment = {"FM_CLUSTER_PORT": str(port), "FM_CLUSTER_WAIT_SECONDS": "30"}
+
+    def put(self, name, data, channel="train"):
+        for job in self.jobs:
+            job.put(name, data, channel)
+
+    def configure(self, channel, **keys):
+        for job in self.jobs:
+            job.channels.setdefault(channel, {}).update(keys)
+
+    @contextlib.contextmanager
+    def started(self, ranks=None):
+        """Start the hosts; at the end of the block those that are left are killed."""
+        with contextlib.ExitStack() as stack:
+            yield [
+                stack.enter_context(job.started())
+                for rank, job in enumerate(self.jobs)
+                if ranks is None or rank in ranks
+            ]
+
+    def run(self, timeout=90):
+        with self.started() as processes:
+            return self.ended(processes, timeout)
+
+    def ended(self, processes, timeout=90):
+        """Wait for the processes of all hosts, and give what is left of each."""
+        deadline = time.monotonic() + timeout
+        logs = [process.communicate(timeout=max(1, deadline - time.monotonic()))[0] for process in processes]
+        return [
+            job.finished(process.returncode, log) for job, process, log in zip(self.jobs, processes, logs, strict=False)
+        ]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
