@@ -605,6 +605,8 @@ cdef class Decoder:
     with_texts : bool
         Whether `advance` stops after each row whose record has a uid or metadata.
     max_record_bytes : int
+    first_room : int
+        Values that the first batch's arrays have room for at first; they grow as is needed.
 
     Attributes
     ----------
@@ -648,7 +650,7 @@ cdef class Decoder:
 
     def __cinit__(
         self, *, feature_dim, batch_size, labels, is_dense=None, dense_as_sparse=False, with_texts=False,
-        max_record_bytes=(1 << 31) - 1,
+        max_record_bytes=(1 << 31) - 1, first_room=1024,
     ):
         if not 0 < feature_dim <= 1 << 31:
             raise ValueError(f"feature_dim is {feature_dim}, expected 1 to 2**31, since keys are stored as int32")
@@ -667,7 +669,7 @@ cdef class Decoder:
         self._label.values = &self._label_room
         self._label.values_room = 1
         self._label.keys_room = 0
-        self._values_needed = self._keys_needed = 1024
+        self._values_needed = self._keys_needed = max(first_room, 1024)
         self._new_batch()
 
     def __dealloc__(self):

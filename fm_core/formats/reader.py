@@ -126,7 +126,11 @@ _Rows = tuple[Batch, list[bytes | None], list[bytes | None]]
 
 def _decode_all(data: Any, feature_dim: int, **kinds: bool | None) -> _Rows | None:
     """Decode all records into one batch; None if dense and sparse ones are mixed."""
-    decoder = Decoder(feature_dim=feature_dim, batch_size=_NO_BOUND, labels="none", with_texts=True, **kinds)
+    # A value seldom has less than four bytes. Pages of the room that are not written to cost nothing.
+    room = len(memoryview(data).cast("B")) // 4
+    decoder = Decoder(
+        feature_dim=feature_dim, batch_size=_NO_BOUND, labels="none", with_texts=True, first_room=room, **kinds
+    )
     texts: tuple[list[bytes | None], list[bytes | None]] = ([], [])
     decoder.begin()
     decoder.feed(data)
