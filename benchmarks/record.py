@@ -30,6 +30,8 @@ def main() -> None:
             parser.error(f"no page of docs/ has a place marked <!-- {name} -->")
         done = subprocess.run([sys.executable, script, *words[1:]], stdout=subprocess.PIPE, text=True)
         print(done.stdout)
+        if done.returncode:
+            parser.error(f"{name} ended with status {done.returncode}: {page.name} is left as it was")
         command = shlex.join(["python", f"benchmarks/{name}.py", *words[1:]])
         # headings of the output go below those of the page
         output = re.sub(r"^#(#?) ", r"###\1 ", done.stdout, flags=re.MULTILINE).strip()
