@@ -22,6 +22,7 @@ X86 = platform.machine() in ("x86_64", "AMD64")
 
 # name: (compile flags, link flags)
 EXTENSIONS = {
+    "fm_core.formats._columns": (["-O3"], []),
     "fm_core.formats._decode": (["-O3"], []),
     "fm_core.formats._encode": (["-O3"], []),
     "fm_core.formats._instances": (["-O3"], []),

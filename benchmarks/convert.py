@@ -107,7 +107,7 @@ def compare(title: str, n_rows: int, fields: int, dim: int, sdk: Path | None, ro
             "fm convert, libsvm, feature_dim given": fm("x.libsvm", Options(feature_dim=dim)),
             "fm convert, libsvm, read twice": fm("x.libsvm", Options()),
             "fm convert, CSV, hashed": fm("x.csv", hashed),
-            "fm convert, CSV, one-hot, read twice": fm("x.csv", one_hot),
+            "fm convert, CSV, one-hot": fm("x.csv", one_hot),
         }
         if sdk:
             cases[BY_SDK] = stack.enter_context(written_by_sdk(sdk, folder, matrix, labels))

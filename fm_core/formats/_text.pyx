@@ -37,6 +37,7 @@ cdef enum Fault:
 # Every smaller integer is exact as double; a key that is not is beyond any feature_dim.
 cdef uint64_t EXACT = <uint64_t>1 << 53
 cdef int64_t MOST = <int64_t>1 << 40
+cdef int64_t MOST_BYTES = (<int64_t>1 << 31) - 1
 
 cdef double[23] POWERS
 POWERS[:] = [
@@ -318,7 +319,8 @@ cdef class Cells:
     cdef readonly int64_t fault_line, fault_number
     cdef readonly object fault_at
     cdef bytearray _data
-    cdef int64_t[::1] _starts, _ends
+    # Where each cell begins and ends: side by side, and short, as columns are read with a long stride.
+    cdef int32_t[:, ::1] _bounds
 
     def __init__(self, bytes data, *, bint final, int64_t first_line, bytes delimiter, int64_t n_columns=0):
         cdef int64_t most_rows = data.count(b"\n") + 1
@@ -327,8 +329,9 @@ cdef class Cells:
         # A copy, because quotes that stand for themselves are taken out in place.
         self._data = bytearray(data)
         cells = data.count(delimiter) + most_rows
-        self._starts = np.empty(cells, np.int64)
-        self._ends = np.empty(cells, np.int64)
+        if len(data) > MOST_BYTES:
+            raise OverflowError(f"{len(data)} bytes at once, expected at most {MOST_BYTES}")
+        self._bounds = np.empty((cells, 2), np.int32)
         self.lines = np.empty(most_rows, np.int64)
         lines = self.lines
         self.next_line = first_line
@@ -433,14 +436,18 @@ cdef class Cells:
 
     cdef void add(self, int64_t cell, int64_t first, int64_t start, int64_t end) noexcept nogil:
         # A row that is too long is only counted, but for the first one.
-        if cell < self._starts.shape[0]:
-            self._starts[cell] = start
-            self._ends[cell] = end
+        if cell < self._bounds.shape[0]:
+            self._bounds[cell, 0] = <int32_t>start
+            self._bounds[cell, 1] = <int32_t>end
+
+    def places(self, int64_t column):
+        """Give the data, and where each cell of a column begins and ends in it: int32, shape (n_rows, 2)."""
+        return self._data, np.asarray(self._bounds)[column:self.n_rows * self.n_columns:self.n_columns]
 
     def text(self, int64_t row, int64_t column):
         """Give a cell as it stands, without its quotes."""
         cdef int64_t cell = row * self.n_columns + column
-        return bytes(memoryview(self._data)[self._starts[cell]:self._ends[cell]])
+        return bytes(memoryview(self._data)[self._bounds[cell, 0]:self._bounds[cell, 1]])
 
     def numbers(self, columns):
         """Read columns of numbers.
@@ -466,7 +473,7 @@ cdef class Cells:
             for row in range(self.n_rows):
                 for i in range(n_wanted):
                     cell = row * self.n_columns + wanted[i]
-                    start, end = self._starts[cell], self._ends[cell]
+                    start, end = self._bounds[cell, 0], self._bounds[cell, 1]
                     while start < end and is_space(data[start]):
                         start += 1
                     while start < end and is_space(data[end - 1]):
@@ -485,7 +492,7 @@ cdef class Cells:
         texts : list of bytes
             Each once.
         """
-        cdef int64_t row, cell, code, previous = -1, length = 0
+        cdef int64_t row, cell, code, size, previous = -1, length = 0
         cdef const char* data = PyByteArray_AS_STRING(self._data)
         cdef const char* text
         cdef const char* before = NULL
@@ -494,9 +501,10 @@ cdef class Cells:
         cdef int64_t[::1] view = out
         for row in range(self.n_rows):
             cell = row * self.n_columns + column
-            text = data + self._starts[cell]
-            if not (row and length == self._ends[cell] - self._starts[cell] and memcmp(text, before, length) == 0):
-                length = self._ends[cell] - self._starts[cell]
+            text = data + self._bounds[cell, 0]
+            size = self._bounds[cell, 1] - self._bounds[cell, 0]
+            if not (row and length == size and memcmp(text, before, length) == 0):
+                length = size
                 before = text
                 key = PyBytes_FromStringAndSize(text, length)
                 code = len(known)
@@ -518,7 +526,7 @@ cdef class Cells:
         with nogil:
             for row in range(self.n_rows):
                 cell = row * self.n_columns + column
-                view[row] = crc32(data + self._starts[cell], data + self._ends[cell])
+                view[row] = crc32(data + self._bounds[cell, 0], data + self._bounds[cell, 1])
         return out
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fm_core.errors import DataError
+from fm_core.formats._columns import Vocabulary
 from fm_core.formats.lines import cell_blocks
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class Table(Protocol):
 
     def codes(self, column: int) -> "tuple[NDArray[np.int64], list[str]]":
         """Give a column as texts, each once in order of appearance, and the number of each cell's; -1: empty."""
+
+    def find(self, column: int, vocabulary: Vocabulary, *, learn: bool = False) -> "NDArray[np.int64]":
+        """Give the id of each cell's text; -1: empty, -2: not known, and not to be learned."""
 
     def hashes(self, column: int) -> "NDArray[np.int64]":
         """Give the CRC-32 of each cell's text, in UTF-8; -1: empty."""
@@ -93,6 +97,13 @@ class CellTable:
             ) from None
         return _without_empty(codes, decoded)
 
+    def find(self, column: int, vocabulary: Vocabulary, *, learn: bool = False) -> "NDArray[np.int64]":  # noqa: D102
+        n_known = len(vocabulary)
+        ids: NDArray[np.int64] = vocabulary.find_cells(*self._block.places(column), learn)
+        if not vocabulary.is_utf8(n_known):
+            self.codes(column)  # says where
+        return ids
+
     def hashes(self, column: int) -> "NDArray[np.int64]":  # noqa: D102
         found: NDArray[np.int64] = self._block.hashes(column)
         return found
@@ -138,6 +149,11 @@ class ArrayTable:
     def codes(self, column: int) -> "tuple[NDArray[np.int64], list[str]]":  # noqa: D102
         codes, values = self._columns[column].codes()
         return _without_empty(codes, [text_of(value) for value in values])
+
+    def find(self, column: int, vocabulary: Vocabulary, *, learn: bool = False) -> "NDArray[np.int64]":  # noqa: D102
+        codes, texts = self.codes(column)
+        ids: NDArray[np.int64] = np.append(vocabulary.find(texts, learn), -1)[codes]
+        return ids
 
     def hashes(self, column: int) -> "NDArray[np.int64]":  # noqa: D102
         codes, texts = self.codes(column)
@@ -218,6 +234,10 @@ class _Rest:
         if not (codes[1:] == 0).any():  # the header's own text is no cell's
             return codes[1:] - 1, texts[1:]
         return codes[1:], texts
+
+    def places(self, column: int) -> "tuple[bytearray, NDArray[np.int32]]":
+        data, bounds = self._block.places(column)
+        return data, bounds[1:]
 
     def hashes(self, column: int) -> "NDArray[np.int64]":
         hashes: NDArray[np.int64] = self._block.hashes(column)

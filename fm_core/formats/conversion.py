@@ -115,6 +115,8 @@ def convert(
         raise ConfigError(f"{output}: {to} can only be read, expected one of {', '.join(WRITERS)}")
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: there is no folder {output.parent}, make it first")
+    if options.scratch is None:
+        options = dataclasses.replace(options, scratch=output.parent)  # where there has to be room anyway
     opened = open_rows(inputs, format_name, options)
     schema = opened.schema if options.schema is None else None
     with contextlib.ExitStack() as stack:

@@ -6,6 +6,10 @@ rows. What is read is read in order, in bounded memory; only npz is held as a wh
 
 import contextlib
 import dataclasses
+import itertools
+import pickle
+import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,12 +22,15 @@ from fm_core.formats.lines import libsvm_blocks
 from fm_core.formats.matrices import MOST_FEATURES, peek_records, read_npz
 from fm_core.formats.reader import Source, read_batches
 from fm_core.formats.streams import CHUNK_BYTES, decompressed
-from fm_core.formats.tables import Encoder, TablePlan, TableSchema, make_schema
+from fm_core.formats.tables import Encoder, Learner, TablePlan, TableSchema
 from fm_core.formats.text_batches import summed_batches
 
 __all__ = ["FORMATS", "Options", "RowInput", "format_of", "open_rows", "read_tables"]
 
 _BATCH_ROWS = 1 << 13
+
+#: Bytes of encoded columns that wait in memory; more of them wait in a file.
+_MOST_WAITING = 1 << 24
 
 
 class Format(NamedTuple):
@@ -107,6 +114,9 @@ class Options:
         Of CSV and TSV; None: found out.
     delimiter : str or None
         None: a comma, or a tab for TSV.
+    scratch : Path or None
+        A folder for a temporary file, which takes 4 bytes or so for each cell of tables with
+        categories; None: the system's.
     progress : callable
     """
 
@@ -118,6 +128,7 @@ class Options:
     unseen: str = "error"
     header: bool | None = None
     delimiter: str | None = None
+    scratch: Path | None = None
     progress: Progress = _no_progress
 
 
@@ -189,7 +200,14 @@ def _open_tables(paths: Sequence[Path], format_name: str, options: Options) -> R
     schema = options.schema
     if schema is None:
         with options.progress("Looking at columns", _size(paths)) as bar:
-            schema = make_schema(read_tables(paths, format_name, options, bar.update), options.plan)
+            tables = read_tables(paths, format_name, options, bar.update)
+            first = next(tables, None)
+            if first is None:
+                raise DataError(f"{paths[0]}: found no rows, expected at least one")
+            learner = Learner(first, options.plan, labels=options.labels)
+            if learner.has_categories:
+                return _learned_tables(learner, itertools.chain([first], tables), options)
+            schema = learner.learned()
     encoder = Encoder(schema, unseen=options.unseen, labels=options.labels)
 
     def batches() -> Iterator[Batch]:
@@ -198,6 +216,35 @@ def _open_tables(paths: Sequence[Path], format_name: str, options: Options) -> R
                 yield encoder.encode(table)
 
     return RowInput(schema.feature_dim, schema, batches)
+
+
+def _learned_tables(learner: Learner, tables: Iterable[Table], options: Options) -> RowInput:
+    """Read tables once: what their columns give waits in a file without a name until all categories are known."""
+    folder = None if options.scratch is None else str(options.scratch)
+    waiting = tempfile.SpooledTemporaryFile(_MOST_WAITING, dir=folder)  # noqa: SIM115
+    n_tables = 0
+    try:
+        for table in tables:
+            found = (table.n_rows, learner.labels(table), learner.entries(table))
+            pickle.dump(found, waiting, pickle.HIGHEST_PROTOCOL)
+            n_tables += 1
+        encoder = Encoder(learner.learned())
+    except BaseException:
+        waiting.close()
+        raise
+    n_bytes = waiting.tell()
+    weakref.finalize(encoder, waiting.close)  # when nobody can ask for the rows any more
+
+    def batches() -> Iterator[Batch]:
+        with options.progress("Encoding", n_bytes) as bar:
+            waiting.seek(0)
+            for _ in range(n_tables):
+                before = waiting.tell()
+                n_rows, labels, entries = pickle.load(waiting)  # which nobody else can have written
+                bar.update(waiting.tell() - before)
+                yield encoder.join(n_rows, entries, labels)
+
+    return RowInput(encoder.schema.feature_dim, encoder.schema, batches)
 
 
 def _open_libsvm(paths: Sequence[Path], format_name: str, options: Options) -> RowInput:

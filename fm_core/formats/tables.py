@@ -10,6 +10,7 @@ If every column is numeric, rows are dense; else they are sparse and zeros are l
 
 import bisect
 import dataclasses
+import functools
 import itertools
 import json
 import zlib
@@ -23,13 +24,14 @@ import orjson
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.files import replacing
+from fm_core.formats._columns import Vocabulary, put_entries
 from fm_core.formats.columns import Table, frame_table, where
 from fm_core.formats.rows import sparse_batch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Column", "Encoder", "TablePlan", "TableSchema", "encode_table", "make_schema"]
+__all__ = ["Column", "Encoder", "Entries", "Learner", "TablePlan", "TableSchema", "encode_table", "make_schema"]
 
 _VERSION = 1
 #: Feature ids are int32.
@@ -229,6 +231,7 @@ def _read_column(described: Mapping[str, Any]) -> Column:
         or type(column.buckets) is not int
         or column.buckets < int(column.kind == "hashed")
         or column.separator == ""
+        or len({"", *column.categories}) <= len(column.categories)
     ):
         raise ValueError(f"column {column.name!r} is not as written")
     return column
@@ -254,31 +257,11 @@ def make_schema(tables: Iterable[Table], plan: TablePlan) -> TableSchema:
     first = next(tables, None)
     if first is None:
         raise DataError("the input holds no rows, expected at least one")
-    kinds = _kinds(first, plan)
-    found: dict[str, dict[str, None]] = {name: {} for name, kind in kinds.items() if kind == "categorical"}
-    separators = {find_column(first, name)[1]: separator for name, separator in plan.several.items()}
-    if found:
+    learner = Learner(first, plan)
+    if learner.has_categories:
         for table in itertools.chain([first], tables):
-            for name, categories in found.items():
-                _, texts = table.codes(find_column(table, name)[0])
-                separator = separators.get(name)
-                categories.update(dict.fromkeys(texts if separator is None else _ids(texts, separator)))
-    buckets = {find_column(first, name)[1]: n for name, n in plan.hashed.items()}
-    columns = tuple(
-        Column(name, kind, tuple(found.get(name, ())), buckets.get(name, 0), separators.get(name))
-        for name, kind in kinds.items()
-    )
-    schema = TableSchema(
-        columns=columns,
-        label=None if plan.label is None else find_column(first, plan.label)[1],
-        is_dense=not plan.sparse and all(kind == "numeric" for kind in kinds.values()),
-        missing=plan.missing,
-    )
-    if not 0 < schema.feature_dim <= _MOST_FEATURES:
-        raise DataError(
-            f"{first.source}: the columns make {schema.feature_dim} features, expected 1 to {_MOST_FEATURES}"
-        )
-    return schema
+            learner.learn(table)
+    return learner.learned()
 
 
 def _kinds(table: Table, plan: TablePlan) -> dict[str, str]:
@@ -333,6 +316,25 @@ def _ids(texts: Iterable[str], separator: str) -> Iterator[str]:
     return (item for text in texts for part in text.split(separator) if (item := part.strip()))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entries:
+    """What one column gives to the rows of a table.
+
+    Attributes
+    ----------
+    features : ndarray of int32
+        Of the entries, counted within the column.
+    count : ndarray of int32, shape (n_rows,), or None
+        How many entries each row has. None: there is one feature for each row, -1 for no entry.
+    values : ndarray of float32, or None
+        As many as features; None: 1 each.
+    """
+
+    features: "NDArray[np.int32]"
+    count: "NDArray[np.int32] | None" = None
+    values: "NDArray[np.float32] | None" = None
+
+
 class Encoder:
     """Encodes tables by a schema.
 
@@ -347,6 +349,9 @@ class Encoder:
         What lets categories be unseen, for the message.
     """
 
+    #: Whether categories that are not known are learned.
+    _learns = False
+
     def __init__(
         self, schema: TableSchema, *, unseen: str = "error", labels: str = "real", way_out: str = "--unseen ignore"
     ) -> None:
@@ -355,7 +360,10 @@ class Encoder:
         self._way_out = way_out
         self._feature_dim, self._offsets = schema.feature_dim, schema.offsets
         self._labels = labels if schema.label is not None else "none"
-        self._known = [dict(zip(column.categories, itertools.count(), strict=False)) for column in schema.columns]
+
+    @functools.cached_property
+    def _known(self) -> list[Vocabulary]:
+        return [Vocabulary(column.categories) for column in self.schema.columns]
 
     def encode(self, table: Table, *, sparse: bool = False, partial: bool = False) -> Batch:
         """Encode a table.
@@ -377,9 +385,30 @@ class Encoder:
         labels = self._read_labels(table)
         if self.schema.is_dense and not (sparse or partial):
             places = [self._place(table, column.name) for column in self.schema.columns]
-            batch = Batch.trusted(self._feature_dim, self._numbers(table, places))
-        else:
-            batch = self._encode_sparse(table, partial)
+            return Batch.trusted(self._feature_dim, self._numbers(table, places), labels=labels)
+        return self.join(table.n_rows, self.entries(table, partial=partial), labels)
+
+    def entries(self, table: Table, *, partial: bool = False) -> dict[int, Entries]:
+        """Give what each column of the schema gives to the rows, by its number."""
+        return {
+            i: self._entries(table, self._place(table, column.name), column, self._known[i])
+            for i, column in enumerate(self.schema.columns)
+            if not partial or column.name in table.names
+        }
+
+    def join(self, n_rows: int, entries: Mapping[int, Entries], labels: "NDArray[np.float32] | None") -> Batch:
+        """Make sparse rows of what the columns give."""
+        indptr = np.zeros(n_rows + 1, np.int64)
+        for of_column in entries.values():
+            indptr[1:] += of_column.features >= 0 if of_column.count is None else of_column.count
+        np.cumsum(indptr, out=indptr)
+        indices = np.empty(indptr[-1], np.int32)
+        values = np.empty(indptr[-1], np.float32)
+        ends = indptr[:-1].copy()
+        for i, of_column in entries.items():
+            put_entries(of_column.count, of_column.features, of_column.values, self._offsets[i], ends, indices, values)
+        ascending = all(of_column.count is None for of_column in entries.values())
+        batch = sparse_batch(self._feature_dim, indptr, indices, values, ascending=ascending)
         return Batch.trusted(batch.feature_dim, batch.values, batch.indptr, batch.indices, labels)
 
     def _place(self, table: Table, name: str) -> int:
@@ -417,60 +446,34 @@ class Encoder:
                     )
         return numbers
 
-    def _encode_sparse(self, table: Table, partial: bool) -> Batch:
-        n_rows = table.n_rows
-        used = [i for i, column in enumerate(self.schema.columns) if not partial or column.name in table.names]
-        columns = [self.schema.columns[i] for i in used]
-        parts = [
-            self._features(table, self._place(table, column.name), column, self._known[i])
-            for i, column in zip(used, columns, strict=True)
-        ]
-        counts = np.stack([np.zeros(n_rows, np.int64), *(count for count, _, _ in parts)])[1:]
-        indptr = np.zeros(n_rows + 1, np.int64)
-        np.cumsum(counts.sum(axis=0), out=indptr[1:])
-        # Where the entries of each column begin in each row.
-        starts = indptr[:-1] + np.cumsum(counts, axis=0) - counts
-        indices = np.empty(indptr[-1], np.int32)
-        values = np.empty(indptr[-1], np.float32)
-        for (count, features, numbers), start, i in zip(parts, starts, used, strict=True):
-            # The k-th entry of a row stands k behind the column's start in it.
-            before = np.cumsum(count) - count
-            at = np.repeat(start - before, count) + np.arange(len(features))
-            indices[at] = features + self._offsets[i]
-            values[at] = numbers
-        ascending = all(column.separator is None for column in columns)
-        return sparse_batch(self._feature_dim, indptr, indices, values, ascending=ascending)
-
-    def _features(
-        self, table: Table, place: int, column: Column, known: dict[str, int]
-    ) -> "tuple[NDArray[np.int64], NDArray[np.int64], Any]":
-        """Give a column's entries: how many each row has, their features within the column, their values."""
+    def _entries(self, table: Table, place: int, column: Column, known: Vocabulary) -> Entries:
         if column.kind == "numeric":
-            numbers = self._numbers(table, [place])[:, 0]
-            present = numbers != 0
-            return present.astype(np.int64), np.zeros(int(present.sum()), np.int64), numbers[present]
-        if column.kind == "hashed" and column.separator is None:
+            numbers = np.ascontiguousarray(self._numbers(table, [place])[:, 0])
+            return Entries(-(numbers == 0).astype(np.int32), values=numbers)
+        if column.separator is not None:
+            return self._several(table, place, column, known)
+        if column.kind == "hashed":
             hashes = table.hashes(place)
-            return (hashes >= 0).astype(np.int64), hashes[hashes >= 0] % column.buckets, 1.0
+            return Entries(np.where(hashes >= 0, hashes % column.buckets, -1).astype(np.int32))
+        ids = table.find(place, known, learn=self._learns)
+        if self._unseen == "error" and (ids < -1).any():
+            self._refuse(table, place, column, known)
+        return Entries(ids.astype(np.int32))
+
+    def _several(self, table: Table, place: int, column: Column, known: Vocabulary) -> Entries:
+        assert column.separator is not None
         codes, texts = table.codes(place)
-        if column.separator is None:
-            lists = None
-            ids: Iterable[str] = texts
-        else:
-            lists = [list(_ids([text], column.separator)) for text in texts]
-            ids = itertools.chain.from_iterable(lists)
+        lists = [list(_ids([text], column.separator)) for text in texts]
+        ids = itertools.chain.from_iterable(lists)
         if column.kind == "hashed":
             features = np.fromiter(map(zlib.crc32, map(str.encode, ids)), np.int64) % column.buckets
         else:
-            features = np.fromiter(map(known.get, ids, itertools.repeat(-1)), np.int64)
-        if lists is None:
-            lists_of = np.arange(len(texts) + 1)
-        else:
-            lists_of = np.zeros(len(texts) + 1, np.int64)
-            np.cumsum([len(items) for items in lists], out=lists_of[1:])
+            features = known.find(ids, self._learns)
+        lists_of = np.zeros(len(texts) + 1, np.int64)
+        np.cumsum([len(items) for items in lists], out=lists_of[1:])
         if (features < 0).any():
             if self._unseen == "error":
-                self._refuse(table, place, codes, texts, column, known)
+                self._refuse(table, place, column, known)
             kept = np.zeros(len(features) + 1, np.int64)
             np.cumsum(features >= 0, out=kept[1:])
             lists_of = kept[lists_of]
@@ -480,25 +483,90 @@ class Encoder:
         count = lengths[codes]
         before = np.cumsum(count) - count
         at = np.repeat(lists_of[codes] - before, count) + np.arange(int(count.sum()))
-        return count, features[at], 1.0
+        return Entries(features[at].astype(np.int32), count.astype(np.int32))
 
-    def _refuse(
-        self,
-        table: Table,
-        place: int,
-        codes: "NDArray[np.int64]",
-        texts: list[str],
-        column: Column,
-        known: dict[str, int],
-    ) -> None:
+    def _refuse(self, table: Table, place: int, column: Column, known: Vocabulary) -> None:
+        codes, texts = table.codes(place)
         for code, text in enumerate(texts):
-            for item in [text] if column.separator is None else _ids([text], column.separator):
-                if item not in known:
+            items = [text] if column.separator is None else list(_ids([text], column.separator))
+            for item, found in zip(items, known.find(items).tolist(), strict=True):
+                if found < 0:
                     row = int(np.argmax(codes == code))
                     raise DataError(
                         f"{where(table, row, place)}: {item[:40]!r} was not seen when the schema was made, expected "
                         f"one of its {len(known)} categories ({self._way_out} leaves such an id out)"
                     )
+
+
+class Learner(Encoder):
+    """Encodes tables while it finds out which features there are.
+
+    Categories get their numbers within a column as they appear, but only at the end is known how
+    many each column has, and with that where the next one's features begin. So `entries` can be
+    had table by table, and `Encoder(learned()).join` makes rows of them afterwards.
+
+    Parameters
+    ----------
+    first : Table
+        The first part of the data, which decides the columns' kinds.
+    plan : TablePlan
+    labels : {"real", "optional", "none"}
+
+    Raises
+    ------
+    ConfigError
+        The plan says two things of one column.
+    DataError
+        A column of the plan is not there.
+    """
+
+    _learns = True
+
+    def __init__(self, first: Table, plan: TablePlan, *, labels: str = "real") -> None:
+        kinds = _kinds(first, plan)
+        separators = {find_column(first, name)[1]: separator for name, separator in plan.several.items()}
+        buckets = {find_column(first, name)[1]: n for name, n in plan.hashed.items()}
+        columns = tuple(
+            Column(name, kind, (), buckets.get(name, 0), separators.get(name)) for name, kind in kinds.items()
+        )
+        label = None if plan.label is None else find_column(first, plan.label)[1]
+        is_dense = not plan.sparse and all(kind == "numeric" for kind in kinds.values())
+        super().__init__(TableSchema(columns, label, is_dense, plan.missing), labels=labels)
+        self._source = first.source
+
+    @property
+    def has_categories(self) -> bool:
+        """Whether all of the data has to be looked at."""
+        return any(column.kind == "categorical" for column in self.schema.columns)
+
+    def learn(self, table: Table) -> None:
+        """Look at the categories of a table."""
+        for column, known in zip(self.schema.columns, self._known, strict=True):
+            if column.kind == "categorical":
+                self._entries(table, self._place(table, column.name), column, known)
+
+    def labels(self, table: Table) -> "NDArray[np.float32] | None":
+        """Give the labels of a table."""
+        return self._read_labels(table)
+
+    def learned(self) -> TableSchema:
+        """Give the schema of all that was looked at.
+
+        Raises
+        ------
+        DataError
+            There is no feature, or there are too many.
+        """
+        columns = tuple(
+            dataclasses.replace(column, categories=tuple(known.texts()))
+            for column, known in zip(self.schema.columns, self._known, strict=True)
+        )
+        schema = dataclasses.replace(self.schema, columns=columns)
+        if not 0 < schema.feature_dim <= _MOST_FEATURES:
+            raise DataError(
+                f"{self._source}: the columns make {schema.feature_dim} features, expected 1 to {_MOST_FEATURES}"
+            )
+        return schema
 
 
 def encode_table(

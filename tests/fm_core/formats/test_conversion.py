@@ -280,8 +280,8 @@ def test_a_failure_on_the_way_leaves_what_was_there(tmp_path):
         ("x.libsvm", "1 0:1 9:1\n", Options(feature_dim=5), DataError, "line 1: key 9 is not a feature, expected 0"),
         ("x.libsvm", "", Options(), DataError, r"x\.libsvm: found no rows, expected at least one"),
         ("x.libsvm", "1 0:1\n\n1 1:3e38 1:3e38\n", Options(), DataError, "line 3: the values of a repeated key"),
-        ("x.csv", "", Options(), DataError, "the input holds no rows"),
-        ("x.csv", "a,b\n", Options(), DataError, "the input holds no rows"),
+        ("x.csv", "", Options(), DataError, r"x\.csv: found no rows, expected at least one"),
+        ("x.csv", "a,b\n", Options(), DataError, r"x\.csv: found no rows, expected at least one"),
         ("x.csv", "1,2\n", Options(feature_dim=3), DataError, r"x\.csv: rows have 2 features, expected 3"),
     ],
 )  # fmt: skip
