@@ -97,7 +97,7 @@ class DenseDevice:
             A GPU has not enough memory.
         """
         hp = hyperparameters
-        self._tensors.check_memory(hp.mini_batch_size, hp.feature_dim, hp.num_factors, hp._optimizer)
+        self._tensors.check_memory(hp.feature_dim, hp.num_factors, hp._optimizer)
         return _DeviceSolver(self, self._tensors, self._n_members, hp, num_threads, model, checkpoint)
 
 

@@ -41,9 +41,6 @@ __all__ = ["Staged", "TorchDense", "usable_gpus"]
 
 Floats = NDArray[np.float32]
 
-#: Batches that are on a device, or on their way, at the same time.
-_BATCHES_AT_ONCE = 6
-
 #: As the compiled kernels have them: rounded to float32, and 1 - beta in float32.
 _BETA1, _BETA2 = np.float32(0.9), np.float32(0.999)
 _REST1, _REST2 = float(np.float32(1) - _BETA1), float(np.float32(1) - _BETA2)
@@ -96,7 +93,7 @@ class _Replica:
         np.copyto(host[n * width :].numpy(), labels)
         with torch.cuda.device(self.device), torch.cuda.stream(self._copying):
             there = host.to(self.device, non_blocking=True)
-            arrived = torch.cuda.Event()
+            arrived = torch.cuda.Event(blocking=True)  # who waits for it sleeps: the core may be needed
             arrived.record()
         self._pinned[self._turn] = (self._pinned[self._turn][0], arrived)
         return there[: n * width].view(n, width), there[n * width :], arrived
@@ -144,10 +141,11 @@ class TorchDense:
             raise ValueError("there are no devices, expected at least one")
         # whatever the surroundings say: TensorFloat-32 has ten bits of mantissa
         torch.backends.cuda.matmul.fp32_precision = "ieee"
-        with _out_of_memory_told():
+        with _failures_told():
             self._replicas = [_Replica(name) for name in devices]
         self._reduce = reduce
         self._state = torch.empty(0)
+        self._most_rows = 0
 
     @property
     def description(self) -> str:
@@ -160,17 +158,17 @@ class TorchDense:
 
     # --- between host and devices ---
 
-    def check_memory(self, n_rows: int, feature_dim: int, num_factors: int, optimizer: str) -> None:
-        """Refuse what cannot fit a GPU, before it is tried: parameters, state and batches of `n_rows`.
+    def check_memory(self, feature_dim: int, num_factors: int, optimizer: str) -> None:
+        """Refuse what cannot fit a GPU, before it is tried: parameters, state and what a step needs.
 
         Raises
         ------
         ResourceError
         """
-        rows = -(-n_rows // len(self._replicas)) * feature_dim
+        rows = -(-self._most_rows // len(self._replicas)) * feature_dim
         parameters = feature_dim * (num_factors + 1)
-        # state; the gradient, and three arrays of its size in a step of the optimizer; X^2 beside the X
-        n_bytes = 4 * (parameters * (1 + OPTIMIZERS[optimizer][1] + 4) + rows * (_BATCHES_AT_ONCE + 1))
+        # state; the gradient, and three arrays of its size in a step of the optimizer; X^2, and one more batch
+        n_bytes = 4 * (parameters * (1 + OPTIMIZERS[optimizer][1] + 4) + 2 * rows)
         for replica in self._replicas:
             free = torch.cuda.mem_get_info(replica.device)[0] if replica.is_cuda else math.inf
             if n_bytes > free:
@@ -182,7 +180,7 @@ class TorchDense:
 
     def load(self, params: Floats, state: Floats, bias: Floats) -> None:
         """Take over a solver's arrays: copies of them, on the devices."""
-        with torch.no_grad(), _out_of_memory_told():
+        with torch.no_grad(), _failures_told():
             for replica in self._replicas:
                 replica.params = torch.from_numpy(params).to(replica.device, copy=True)
                 replica.bias = torch.from_numpy(bias).to(replica.device, copy=True)
@@ -202,8 +200,9 @@ class TorchDense:
         labels : ndarray of float32, shape (n_rows,)
         """
         n = len(values)
+        self._most_rows = max(self._most_rows, n)
         cuts = [n * i // len(self._replicas) for i in range(len(self._replicas) + 1)]
-        with torch.no_grad(), _out_of_memory_told():
+        with torch.no_grad(), _failures_told():
             return Staged(
                 n,
                 [
@@ -216,7 +215,7 @@ class TorchDense:
 
     def predict(self, staged: Staged, classify: bool) -> Floats:
         """Score a batch, shape (n_rows,)."""
-        with torch.no_grad(), _out_of_memory_told():
+        with torch.no_grad(), _failures_told():
             scored = [
                 _forward(replica.params, replica.bias, X, X * X, classify)[0] for replica, X, _ in self._arrived(staged)
             ]
@@ -230,7 +229,7 @@ class TorchDense:
         scores : ndarray of float32, shape (n_rows,)
             Before the update.
         """
-        with torch.no_grad(), _out_of_memory_told():
+        with torch.no_grad(), _failures_told():
             leaving, gradients = [], []
             for replica, X, y in self._arrived(staged):
                 X2 = X * X
@@ -374,7 +373,7 @@ def _described(device: torch.device) -> str:
 
 
 @contextlib.contextmanager
-def _out_of_memory_told() -> Iterator[None]:
+def _failures_told() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -382,3 +381,6 @@ def _out_of_memory_told() -> Iterator[None]:
             "the memory of a GPU is not enough for this training: lower num_factors, feature_dim or mini_batch_size, "
             "use an instance with larger GPUs, or train on the CPU with _num_gpus=0"
         ) from error
+    except torch.AcceleratorError as error:
+        said = str(error).splitlines()[0]
+        raise OSError(f"a GPU failed: {said}; run the job again, or on the CPU with _num_gpus=0") from error

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fm_core.batch import Batch
 from fm_core.checkpointing import Checkpointer
-from fm_core.errors import DivergenceError
+from fm_core.errors import DivergenceError, ResourceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import reference
 from fm_core.model import Model
@@ -222,6 +222,18 @@ def test_divergence_is_told_with_its_place():
     hp = dataclasses.replace(HP, predictor_type="regressor", factors_lr=1e20, _optimizer="sgd")
     with pytest.raises(DivergenceError, match=r"epoch 0, batch [1-6]: scores are no longer finite at update"):
         fit(batches_of(*rows()), hp, device=lambda: DenseDevice(["cpu"]))
+
+
+def test_what_a_gpu_cannot_hold_or_do_is_a_sentence():
+    from fm_core.kernels.torch_dense import _failures_told
+
+    with (
+        pytest.raises(ResourceError, match="the memory of a GPU is not enough for this training: lower"),
+        _failures_told(),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+    with pytest.raises(OSError, match=r"^a GPU failed: CUDA error: unspecified launch failure; run"), _failures_told():
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCompile with")
 
 
 def test_float32_is_not_made_coarser():
