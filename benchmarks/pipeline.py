@@ -136,10 +136,12 @@ def whole_process(folder: Path, ks: list[int], threads: int, rounds: int, minute
     recorded = written(folder, "ctr.rec", X, y)
     cases: dict[str, Callable[[], float]] = {}
     memory: dict[int, list[float]] = {k: [] for k in ks}
+    processor: dict[tuple[int, str], list[float]] = {(k, mode): [] for k in ks for mode in ("File", "Pipe")}
 
     def process(job: Job, k: int, mode: str) -> float:
-        wall, _, peak = job.run(mode)
+        wall, cpu, peak = job.run(mode)
         memory[k].append(peak)
+        processor[k, mode].append(cpu)
         return wall
 
     def alone(hp: Hyperparameters) -> float:
@@ -170,6 +172,15 @@ def whole_process(folder: Path, ks: list[int], threads: int, rounds: int, minute
         return [f"k {k}, {what}", f"{statistics.median(v):.2f}", f"{min(v):.2f}", against, goal]
 
     table(["", "median", "least", "against", "goal"], [of(k, what) for k in ks for what in ways])
+    print(
+        "## Processor time of these processes, seconds: the feeder of the FIFO, which takes cores here, is not in it\n"
+    )
+    rows_of = []
+    for k in ks:
+        file, pipe = processor[k, "File"], processor[k, "Pipe"]
+        both = [f"{statistics.median(file):.2f}", f"{statistics.median(pipe):.2f}"]
+        rows_of.append([f"k {k}", *both, times(ratios(pipe, file)), "<= 1.1 x"])
+    table(["", "File mode", "Pipe mode", "Pipe mode / File mode", "goal"], rows_of)
     print("## Peak memory of these processes\n")
     rows_of = []
     for k in filter(memory.get, ks):
