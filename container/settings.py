@@ -30,8 +30,9 @@ class TrainingSettings:
         writer, or to deliver its next bytes.
     omp_num_threads : int or None
         ``OMP_NUM_THREADS``: an upper bound of what ``num_threads`` auto may come to.
-    report : bool
-        ``FM_REPORT``: whether output/data gets a report.html and a metrics.json.
+    report : bool or None
+        ``FM_REPORT``: whether output/data gets a report.html and a metrics.json; None: where
+        what draws it is installed.
     port : int
         ``FM_CLUSTER_PORT``: where the hosts of a job meet, on the first of them.
     hosts_wait_seconds : float
@@ -42,7 +43,7 @@ class TrainingSettings:
 
     pipe_wait_seconds: float = 1800.0
     omp_num_threads: int | None = None
-    report: bool = False
+    report: bool | None = None
     port: int = 29400
     hosts_wait_seconds: float = 600.0
     torch_devices: tuple[str, ...] = ()
@@ -59,7 +60,7 @@ class TrainingSettings:
         return cls(
             pipe_wait_seconds=_seconds(environ, "FM_PIPE_WAIT_SECONDS", cls.pipe_wait_seconds),
             omp_num_threads=_omp_num_threads(environ),
-            report=_boolean(environ, "FM_REPORT"),
+            report=_boolean(environ, "FM_REPORT") if environ.get("FM_REPORT") else None,
             port=_integer(environ, "FM_CLUSTER_PORT", cls.port, 1, 65535),
             hosts_wait_seconds=_seconds(environ, "FM_CLUSTER_WAIT_SECONDS", cls.hosts_wait_seconds),
             torch_devices=_torch_devices(environ),

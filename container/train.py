@@ -151,7 +151,7 @@ def _train(
         store=hosts.store,
     )
     n_threads = _num_threads(hyperparameters, settings)
-    report = TrainingReport(paths.output_data) if settings.report and len(job.hosts) == 1 else None
+    report = TrainingReport.wanted(paths.output_data, settings.report) if len(job.hosts) == 1 else None
     try:
         if isinstance(found, Model):
             result = FitResult(found, {}, 0, stopped=True)

@@ -1,9 +1,11 @@
 """The report of a job: output/data/report.html, and metrics.json beside it.
 
-They are made where the job asks for them, and a report that cannot be made is said, but is
-no reason to lose a model that is trained.
+They are made unless the job asks for none, or the package that draws is not installed and the
+job asks for nothing. A report that cannot be made is said, but is no reason to lose a model
+that is trained.
 """
 
+import importlib.util
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +35,13 @@ class TrainingReport:
         self._folder = folder
         self._record = TrainingRecord()
 
+    @classmethod
+    def wanted(cls, folder: Path, asked: bool | None) -> "TrainingReport | None":
+        """Give one if the job asks for it, or asks for nothing and there is what draws it."""
+        if asked is None:
+            asked = importlib.util.find_spec("pygal") is not None
+        return cls(folder) if asked else None
+
     def beside(self, callback: Callback) -> Callback:
         """Give a callback that tells `callback`, and takes notes."""
         from fm_core.training_record import Together
@@ -60,4 +69,4 @@ class TrainingReport:
         except (ConfigError, OSError) as error:
             _log.warning("No report was written: %s", error)
             return
-        _log.info("Wrote a report to %s", self._folder / "report.html")
+        _log.debug("Wrote a report to %s", self._folder / "report.html")  # the log is the built-in's, line by line

@@ -1,4 +1,4 @@
-"""FM_REPORT: what a job leaves in output/data, and that a job without it pays nothing."""
+"""The report: what a job leaves in output/data, and that a job that wants none pays nothing."""
 
 import json
 
@@ -18,9 +18,8 @@ def files(job):
     return sorted(file.name for file in (job.root / "output/data").iterdir())
 
 
-def test_a_job_that_asks_for_a_report_leaves_one_and_its_numbers(job):
+def test_a_job_leaves_a_report_and_its_numbers(job):
     pytest.importorskip("pygal")
-    job.environment["FM_REPORT"] = "true"
     job.put("data.pbr", records(seed=1), "validation")
     job.put("data.pbr", records(seed=2), "test")
     done = job.run()
@@ -36,13 +35,32 @@ def test_a_job_that_asks_for_a_report_leaves_one_and_its_numbers(job):
 
 def test_the_model_is_the_same_with_a_report_and_without(job):
     pytest.importorskip("pygal")
+    job.environment["FM_REPORT"] = "false"
     without = job.run_here()
     assert files(job) == []
-    job.environment["FM_REPORT"] = "true"
+    job.environment["FM_REPORT"] = ""
     assert job.run_here().model == without.model
+    assert files(job) == ["metrics.json", "report.html"]
+
+
+@pytest.mark.parametrize("asked", ["", "true"])
+def test_without_what_draws_it_there_is_no_report_and_who_asked_is_told(job, asked):
+    job.environment["FM_REPORT"] = asked
+    hide = "import sys; sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]; "
+    hiding = (
+        "class Hiding:\n"
+        "    def __init__(self, finder): self._finder = finder\n"
+        "    def find_spec(self, name, *more):\n"
+        "        return None if name == 'pygal' else self._finder.find_spec(name, *more)\n"
+    )
+    done = job.run("-c", f"{hiding}{hide}from container.train import main; sys.exit(main([]))")
+    assert done.succeeded, done.log
+    assert "report.html" not in files(job)
+    assert ("No report was written: a report needs pygal" in done.log) == bool(asked)
 
 
 def test_a_job_without_a_report_imports_nothing_for_one(job):
+    job.environment["FM_REPORT"] = "false"
     code = "import sys; from container.train import main; main([]); print(*sorted(sys.modules))"
     done = job.run("-c", code)
     assert "fm_core.solver" in done.lines[-1]
