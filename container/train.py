@@ -90,14 +90,19 @@ def main(arguments: Sequence[str] | None = None, stop: StopRequest | None = None
     set_up_logging(sys.stdout, progress)
     emit([lines.start_line()])
     paths = Paths(opt_ml(os.environ))
+    status = 0
     try:
         _run(paths, TrainingSettings.from_environment(os.environ), stop, progress)
     except Exception as error:
         _fail(paths, error)
-        return 1
+        status = 1
     finally:
         stop.ignore_more()
-    return 0
+    if "fm_core.team" in sys.modules:  # a thread that waits in PyTorch for a lost host would abort the process
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: Progress) -> None:

@@ -200,13 +200,43 @@ class Team:
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._said = False
-        self._store = self._meet(wait, should_stop, tell)
-        self._greet(facts, wait, should_stop, tell)
+        self._store: TCPStore
+        self._in_thread(lambda: self._begin(facts, wait, should_stop, tell), wait + silence)
         self._watch = threading.Thread(target=self._watch_others, name="watch", daemon=True)
         self._watch.start()
         self.keys, self.rows = (self._lane(name, interface, patience) for name in ("keys", "rows"))
 
     # --- the beginning ---
+
+    def _in_thread(self, task: Callable[[], Any], seconds: float = float("inf")) -> Any:
+        """Do what may wait for a lost member for good, as long as none is known to be lost."""
+        made: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                made.put((task(), None))
+            except Exception as error:
+                made.put((None, error))
+
+        threading.Thread(target=work, name="begin", daemon=True).start()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.check()
+            with contextlib.suppress(queue.Empty):
+                result, error = made.get(timeout=0.1)
+                if error is not None:
+                    raise error
+                return result
+        raise TeamError(f"host {self.names[0]} was lost before training: it does not answer on port {self._port}")
+
+    def _begin(
+        self, facts: dict[str, Any], wait: float, should_stop: Callable[[], bool], tell: Callable[[str], None]
+    ) -> None:
+        self._store = self._meet(wait, should_stop, tell)
+        try:
+            self._greet(facts, wait, should_stop, tell)
+        except RuntimeError as error:
+            raise TeamError(f"host {self.names[0]} was lost before training: {_first_line(error)}") from None
 
     def _meet(self, wait: float, should_stop: Callable[[], bool], tell: Callable[[str], None]) -> TCPStore:
         """Reach the first member's store, which may not be there, or known by name, yet."""
@@ -248,9 +278,14 @@ class Team:
             waited = time.monotonic() - started
             if not missing:
                 break
+            for rank, name in enumerate(self.names):
+                if name not in missing and (said := store.get(f"said/{rank}")):
+                    self._leave(json.loads(said))
+                    raise TeamError(json.loads(said)["sentence"])
             if waited >= wait or should_stop():
-                # The others wait as long as this one, and find the same.
-                raise TeamError(f"host {', '.join(missing)} did not come within {waited:.0f} s; training has not begun")
+                sentence = f"host {', '.join(missing)} did not come within {waited:.0f} s; training has not begun"
+                self._leave({"sentence": sentence})
+                raise TeamError(sentence)
             if time.monotonic() - last > _REPORT:
                 last = time.monotonic()
                 tell(f"Waiting for host {', '.join(missing)}: {waited:.0f} s so far, {wait:g} s at most")
@@ -275,22 +310,12 @@ class Team:
             else ProcessGroupGloo.create_device(hostname=self._own_address())
         ]
         options._timeout = datetime.timedelta(seconds=patience)
-        made: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-        def make() -> None:  # in a thread, as a lost member would be waited for
-            try:
-                made.put(ProcessGroupGloo(PrefixStore(name, self._store), self.rank, self.size, options))
-            except Exception as error:
-                made.put(error)
-
-        threading.Thread(target=make, name=f"connect {name}", daemon=True).start()
-        while True:
-            self.check()
-            with contextlib.suppress(queue.Empty):
-                group = made.get(timeout=0.2)
-                break
-        if isinstance(group, Exception):
-            raise self.explained(group)
+        try:
+            group = self._in_thread(
+                lambda: ProcessGroupGloo(PrefixStore(name, self._store), self.rank, self.size, options)
+            )
+        except RuntimeError as error:
+            raise self.explained(error) from None
         lane = Lane(self, group)
         with self._lock:
             self._lanes.append(lane)

@@ -1,0 +1,130 @@
+"""A host that is lost, differs or gives up ends the job of all within a minute, and each says which host it was."""
+
+import re
+import shutil
+import signal
+import time
+
+import pytest
+
+from fm_core.artifact import load_model
+from tests.conftest import ROOT
+from tests.contract.training import read_until, records
+
+#: Seconds within which every other host has to end.
+LIMIT = 60
+
+
+def training(hosts, size=3, **hyperparameters):
+    """Hosts that train until they are stopped."""
+    job = hosts(size, epochs="1000000", **hyperparameters)
+    job.put("part", records(500))
+    return job
+
+
+def assert_failed(finished, *sentences):
+    for host in finished:
+        assert host.code == 1, host.log[-2000:]
+        assert all(re.search(sentence, host.failure) for sentence in sentences), host.failure
+        assert "Traceback" not in host.log
+        assert not host.model
+
+
+@pytest.mark.parametrize(("lost", "number"), [(2, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP),
+                                              (0, signal.SIGSTOP)])  # fmt: skip
+def test_a_lost_host_is_named_by_all_others(hosts, lost, number):
+    job = training(hosts)
+    with job.started() as processes:
+        for process in processes:
+            read_until(process, "epoch=1, train")
+        processes[lost].send_signal(number)
+        started = time.monotonic()
+        others = [rank for rank in range(3) if rank != lost]
+        ended = [(job.jobs[rank], processes[rank]) for rank in others]
+        logs = [process.communicate(timeout=LIMIT)[0] for _, process in ended]
+        assert time.monotonic() - started < LIMIT
+        finished = [one.finished(process.returncode, log) for (one, process), log in zip(ended, logs, strict=True)]
+    assert_failed(
+        finished, rf"^AlgorithmError: host 127\.0\.0\.{lost + 1} was lost: no sign of life since \d{{4}}-.* UTC",
+        r"this host was at epoch \d+, batch \d+",
+    )  # fmt: skip
+
+
+def test_a_host_that_never_comes_is_named(hosts):
+    job = training(hosts)
+    for one in job.jobs:
+        one.environment["FM_CLUSTER_WAIT_SECONDS"] = "3"
+    with job.started(ranks=(0, 1)) as processes:
+        finished = job.ended(processes, timeout=LIMIT)
+    assert_failed(finished, r"^AlgorithmError: host 127\.0\.0\.3 did not come within \d+ s")
+
+
+def test_the_first_host_never_comes(hosts):
+    job = training(hosts, 2)
+    job.jobs[1].environment["FM_CLUSTER_WAIT_SECONDS"] = "3"
+    with job.started(ranks=(1,)) as [process]:
+        log, _ = process.communicate(timeout=LIMIT)
+        finished = job.jobs[1].finished(process.returncode, log)
+    assert_failed([finished], r"host 127\.0\.0\.1 did not answer on port \d+ within")
+
+
+def test_a_host_with_other_hyperparameters_is_named(hosts):
+    job = training(hosts)
+    job.jobs[1].hyperparameters["factors_lr"] = "0.5"
+    assert_failed(
+        job.run(), r"^ClientError: host 127\.0\.0\.2 is not of one mind with host 127\.0\.0\.1: factors_lr is 0\.5"
+    )
+
+
+def test_a_host_with_another_version_is_named(hosts, tmp_path):
+    job = training(hosts, 2)
+    for package in ("fm_core", "container"):
+        shutil.copytree(ROOT / package, tmp_path / "other" / package, ignore=shutil.ignore_patterns("*.c", "*.pyx"))
+    with (tmp_path / "other/fm_core/solver.py").open("a") as file:
+        file.write("# another version\n")
+    # without the working directory, which has the packages too
+    job.jobs[1].environment |= {"PYTHONPATH": str(tmp_path / "other"), "PYTHONSAFEPATH": "1"}
+    assert_failed(
+        job.run(), r"^ClientError: host 127\.0\.0\.2 is not of one mind with host 127\.0\.0\.1: the program is "
+    )
+
+
+def test_damaged_data_on_one_host_fails_all_with_its_sentence(hosts):
+    job = hosts(3)
+    job.configure("train", S3DistributionType="ShardedByS3Key")
+    for one in job.jobs:
+        one.put("part", records(500))
+    job.jobs[1].put("part", records(500)[:-7])
+    finished = job.run(timeout=LIMIT)
+    assert_failed([finished[1]], r"^ClientError: train/part: record ")
+    assert_failed(
+        [finished[0], finished[2]], r"^ClientError: host 127\.0\.0\.2 failed: ClientError: train/part: record "
+    )
+
+
+@pytest.mark.parametrize("asked", [(0, 1, 2), (1,)])
+def test_after_sigterm_one_consistent_model_is_saved(hosts, asked):
+    job = training(hosts)
+    job.put("test", records(100, seed=1), "test")
+    with job.started() as processes:
+        for process in processes:
+            read_until(process, "epoch=1, train")
+        for rank in asked:
+            processes[rank].send_signal(signal.SIGTERM)
+            time.sleep(0.05)  # not all at the same step
+        finished = job.ended(processes, timeout=30)
+    assert [host.code for host in finished] == [0, 0, 0], [host.log[-2000:] for host in finished]
+    assert [list(host.model) for host in finished] == [["model_127.0.0.1"], [], []]
+    load_model(job.jobs[0].root / "model")
+    said = [re.search(r"Asked to stop \(.*\): (\d+) of 1000000 epochs are done", host.log) for host in finished]
+    assert len({match[1] for match in said}) == 1
+
+
+def test_a_taken_port_is_told(hosts):
+    import socket
+
+    job = training(hosts, 2)
+    with socket.create_server(("127.0.0.1", int(job.jobs[0].environment["FM_CLUSTER_PORT"]))):
+        job.jobs[1].environment["FM_CLUSTER_WAIT_SECONDS"] = "3"
+        finished = job.run(timeout=LIMIT)
+    assert_failed(finished[:1], r"^ClientError: port \d+, where the other hosts would find this one, cannot be used")
