@@ -90,8 +90,9 @@ test-asan: $(VENV)/.installed  ## build the extensions with address and undefine
 	    --ignore tests/fm_core/formats/test_tables.py tests/fm_core/kernels tests/fm_core/formats $(PYTEST_ARGS)
 
 .PHONY: crash-test
-crash-test: $(VENV)/.built  ## kill CRASH_RUNS (200) trainings at random moments, resume them, compare their models
+crash-test: $(VENV)/.built  ## kill CRASH_RUNS (200) trainings at random moments, resume them, compare their models; stop one of 2 GB
 	$(BIN)/python -m tests.crash.crash --runs $(CRASH_RUNS)
+	$(BIN)/python -m tests.crash.large
 
 .PHONY: soak
 soak: $(VENV)/.built  ## load a server for SOAK_SECONDS (600) while workers die and models come and go
@@ -159,7 +160,7 @@ docs: $(VENV)/.installed  ## renew the tables of docs/ that are made from declar
 
 .PHONY: bench
 bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what each shows)
-	for benchmark in train pipeline decode predict serving quality; do $(BIN)/python benchmarks/$$benchmark.py; done
+	for benchmark in train pipeline decode predict serving checkpoint quality; do $(BIN)/python benchmarks/$$benchmark.py; done
 
 .venvs/mxnet/.installed: tests/mxnet/requirements.txt
 .venvs/sdk/.installed: tests/sdk/requirements.txt

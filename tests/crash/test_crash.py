@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.crash import large
 from tests.crash.crash import crash
 
 
@@ -12,3 +13,10 @@ def test_twenty_runs_that_are_killed_stopped_or_given_a_fault_lose_nothing():
     assert tally.wrong == []
     assert tally.counts["jobs"] == tally.counts["identical"] >= 1
     assert tally.counts["resumes"] >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_larger_model_is_saved_whatever_the_job_was_doing(capsys):
+    assert large.main(["--feature-dim", "100000"]) == 0
+    assert capsys.readouterr().out.count("\n") == 5
