@@ -1,0 +1,189 @@
+"""Every command and every snippet of README and docs is run by a test, or stands here with the reason why not.
+
+A block of shell or Python is known by its page and its first line. A block that is new belongs
+into one of the tables, or the first test fails.
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+#: Pages whose blocks are run from top to bottom, by which test.
+WHOLE_PAGES = {
+    "docs/convert.md": "tests/fm_core/cli/test_docs_convert.py",
+    "docs/python.md": "tests/test_docs_python.py",
+    "docs/recommender.md": "tests/test_docs_recommender.py",
+    "docs/tutorial.md": "tests/test_docs_commands.py",
+}
+
+#: Blocks that another test runs.
+ELSEWHERE = {
+    (
+        "README.md",
+        "make demo    # train a model of real data, pack it, serve it, ask it, and check what it says",
+    ): "tests/local_test",
+    (
+        "README.md",
+        "make image                                   # or: docker build -t factorization-machines .",
+    ): "tests/image",
+    ("README.md", 'docker run --rm -v "$PWD/local_test/test_dir:/opt/ml" factorization-machines train'): "tests/image",
+    ("README.md", "docker run --rm -d --name fm -p 127.0.0.1:8080:8080 \\"): "tests/image",
+    ("README.md", "curl --silent --show-error --fail-with-body http://127.0.0.1:8080/invocations \\"): "tests/image",
+    ("README.md", "docker stop fm"): "tests/image",
+    ("docs/artifact.md", "import mxnet as mx"): "tests/fm_core/test_artifact.py",
+    ("docs/artifact.md", "import struct"): "tests/fm_core/test_artifact.py",
+    ("docs/gpu.md", "from fm_core.on_device import DenseDevice"): "tests/torch",
+    ("docs/local_mode.md", "make image"): "tests/image",
+    ("docs/local_mode.md", "pip install 'sagemaker[local]<3'"): "tests/local_mode",
+    ("docs/local_mode.md", "pip install 'sagemaker>=3'"): "tests/local_mode",
+}
+
+#: Blocks that cannot be run by a test.
+NOWHERE = {
+    (
+        "docs/image.md",
+        "repository=$ACCOUNT.dkr.ecr.$REGION.amazonaws.com/factorization-machines",
+    ): "pushes to an AWS account",
+    ("docs/image.md", "from sagemaker.estimator import Estimator"): "starts a job in an AWS account",
+    ("docs/migration.md", "from sagemaker.estimator import Estimator"): "starts a job in an AWS account",
+    (
+        "docs/report.md",
+        'estimator = Estimator(image_uri=..., environment={"FM_REPORT": "false"})',
+    ): "is for an AWS account",
+}
+
+DATA = """
+import io
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse
+
+from fm_core.batch import Batch
+from fm_core.formats import write_records
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.solver import fit
+
+matrix = rows = scipy.sparse.random(200, 12, 0.3, "csr", np.float32, rng=np.random.default_rng(0))
+labels = np.arange(200, dtype=np.float32) % 5
+batch = Batch(12, rows.data, rows.indptr.astype(np.int64), rows.indices.astype(np.int32), labels)
+hyperparameters = Hyperparameters(feature_dim=12, num_factors=2, predictor_type="regressor", epochs=2)
+batches = lambda epoch: [batch]
+"""
+
+MODEL = (
+    DATA
+    + """
+import os, tarfile
+
+from fm_core.artifact import save_model
+
+save_model("model_algo-1", fit(batches, hyperparameters).model, {"epochs": "2"})
+with tarfile.open("model.tar.gz", "w:gz") as tar:
+    tar.add("model_algo-1")
+write_records(open("test.recordio", "wb"), rows, labels)
+"""
+)
+
+TABLE = """
+rows = "".join(f"u{i % 9},m{i % 7},{i % 5}\\n" for i in range(100))
+open("ratings.csv", "w").write("user,movie,rating\\n" + rows)
+"""
+
+#: Blocks that are run here, each in a folder of its own: the Python that comes before, and a command that has to
+#: succeed after.
+RUN = {
+    ("README.md", "fm convert ratings.csv ratings.recordio --label rating --categorical user,movie --split 0.8"): (
+        TABLE, "test -s ratings.train.recordio -a -s ratings.test.recordio -a -s schema.json"),
+    ("README.md", "from fm_core import FMRegressor"): (DATA, "fm inspect model_algo-1"),
+    ("docs/artifact.md", "tar xzf model.tar.gz"): (MODEL, "test -s model-symbol.json -a -s model-0000.params"),
+    ("docs/artifact.md", "from fm_core.artifact import load_model, read_meta"): (MODEL, "true"),
+    ("docs/formats.md", "from fm_core.formats import write_records"): (DATA, "fm convert train.rec x.libsvm"),
+    ("docs/migration.md", "fm inspect model.tar.gz"): (MODEL, "test $(wc -l < scores.txt) = 200"),
+    ("docs/report.md", "from fm_core.report import write_report"): (DATA, "grep -q '</html>' report.html"),
+}  # fmt: skip
+
+NEEDS = {("docs/artifact.md", "tar xzf model.tar.gz"): "unzip"}
+
+
+def blocks(page):
+    found = re.findall(r"^```(sh|python)\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    return {(page, text.splitlines()[0]): (kind, text) for kind, text in found}
+
+
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+BLOCKS = {key: block for page in PAGES if page not in WHOLE_PAGES for key, block in blocks(page).items()}
+
+
+def test_every_block_is_run_or_has_a_reason():
+    assert set(BLOCKS) == {*RUN, *ELSEWHERE, *NOWHERE}
+
+
+@pytest.mark.parametrize("place", sorted({*WHOLE_PAGES.values(), *ELSEWHERE.values()}))
+def test_what_runs_them_elsewhere_exists(place):
+    assert (ROOT / place).exists()
+
+
+def run(script, folder, **environment):
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", "set -euo pipefail\n" + script],
+        cwd=folder, env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True, text=True, check=False, timeout=110,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("page", "first_line"), RUN, ids=[f"{page} {line[:40]}" for page, line in RUN])
+def test_a_block_runs(page, first_line, tmp_path):
+    before, after = RUN[page, first_line]
+    kind, text = BLOCKS[page, first_line]
+    needed = NEEDS.get((page, first_line), "bash")
+    if shutil.which(needed) is None:
+        pytest.skip(f"{needed} is absent")
+    if "report" in page:
+        pytest.importorskip("pygal")
+    (tmp_path / "before.py").write_text(before + (text if kind == "python" else ""))
+    done = run(f"python before.py\n{text if kind == 'sh' else ''}{after}", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is absent")
+def test_the_tutorial_runs_from_top_to_bottom_and_ends_with_good_answers(tmp_path):
+    page = (ROOT / "docs/tutorial.md").read_text()
+    found = re.findall(r"^```(sh|python)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # The environment is this one's; all else is as it stands there.
+    installs = "make develop\nsource .venv/bin/activate\n"
+    assert found[0][1].startswith(installs)
+    found[0] = ("sh", found[0][1].removeprefix(installs))
+    script = "trap '[ -z \"${SERVER:-}\" ] || kill $SERVER 2>/dev/null || true' EXIT\n"
+    for kind, text in found:
+        text = text.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+        script += text if kind == "sh" else f"python <<'PYTHON'\n{text}PYTHON\n"
+    started = time.monotonic()
+    done = run(script, tmp_path, SAGEMAKER_BIND_TO_PORT=str(port), SAGEMAKER_MODEL_SERVER_WORKERS="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - started < 100  # of the ten minutes
+    work = tmp_path / "work/tutorial"
+    assert "feature_dim is 508" in done.stdout
+    accuracy = re.search(r"test binary_classification_accuracy <score>=([\d.]+)", done.stdout)
+    assert float(accuracy[1]) > 0.8
+    (answer,) = json.loads((work / "answer.json").read_text())["predictions"]
+    assert answer["score"] > 0.6  # visitor 7 likes gardens, and it is the hour of phones
+    assert "visitor=visitor 7" in json.dumps(answer["explanation"])
+    assert len((work / "scores.csv").read_text().splitlines()) == 99
+    assert pytest.importorskip("pygal")
+    assert (work / "job/output/data/report.html").exists()
