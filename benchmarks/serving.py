@@ -2,19 +2,20 @@
 
 - requests/s of one sparse instance as JSON, against an empty Flask view under the same gunicorn (needs `wrk`);
 - p99 at 70 % of our peak rate, against the empty view's at the same rate (an open-loop generator of its own);
+- from the start of `serve` to the first answer to /ping, with a model of 1 GB;
 - a 6 MB body of RecordIO, against protobuf's parser plus SciPy;
 - a 6 MB body of JSON, against orjson.loads alone;
 - ranking of 100,000 candidates, CPU time.
 
-Loopback only. Rounds are interleaved; medians are printed, with the machine.
+Loopback only. Rounds are taken in turn. Bodies are timed in processor seconds of one process, as is ranking.
 """
 
 import argparse
 import contextlib
+import functools
 import http.client
 import io
 import os
-import platform
 import re
 import shutil
 import socket
@@ -24,11 +25,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import orjson
 import scipy.sparse
+from common import describe, in_turn, ratios, table, times
 from flask import Flask
 
 from container.resources import usable_cores
@@ -46,6 +49,7 @@ FEATURE_DIM = 1_000_000
 NUM_FACTORS = 16
 NNZ = 39
 BODY = 6 * 2**20
+HEADER = ["", "ours", "yardstick", "ratio", "goal"]
 
 
 def main() -> None:
@@ -53,10 +57,12 @@ def main() -> None:
     if sys.argv[1:2] == ["--empty"]:
         serve_empty_view()
         return
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: to see that it runs")
-    quick = parser.parse_args().quick
-    show_machine()
+    parser.add_argument("--p99-seconds", type=int, default=60, help="of each server under 70 %% of the peak rate")
+    options = parser.parse_args()
+    quick = options.quick
+    describe("Serving")
     random = np.random.default_rng(0)
     model = Model(
         "binary_classifier",
@@ -64,19 +70,19 @@ def main() -> None:
         random.standard_normal(FEATURE_DIM, np.float32) / 100,
         random.standard_normal((FEATURE_DIM, NUM_FACTORS), np.float32) / 100,
     )
-    compare_bodies(model, random, rounds=3 if quick else 15)
-    time_ranking(random, rounds=3 if quick else 15)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "model").mkdir()
-        save_model(Path(folder) / "model/model_algo-1", model, {})
-        compare_requests(Path(folder), random, rounds=1 if quick else 5, seconds=2 if quick else 10)
-
-
-def show_machine() -> None:
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    name = re.search(r"model name\s*: (.*)", info)
-    print(f"{name[1] if name else platform.processor()}, {usable_cores()} cores usable, load {os.getloadavg()[0]:.1f}")
-    print(f"Python {platform.python_version()}, numpy {np.__version__}, orjson {orjson.__version__}")
+    print(f"## Large bodies, processor ms; rows of {NNZ} non-zeros, k {NUM_FACTORS}\n")
+    table(HEADER, compare_bodies(model, random, rounds=3 if quick else 9))
+    print("## Ranking 100,000 candidates, k 64\n")
+    table(["", "processor ms, median", "goal"], [time_ranking(random, rounds=3 if quick else 15)])
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "model").mkdir()
+        print("## From the start of `serve` to the first answer to /ping\n")
+        table(["", "seconds, median", "least", "goal"], [time_start(folder, 2**20 if quick else 2**30, rounds=3)])
+        save_model(folder / "model/model_algo-1", model, {})
+        print(f"## Requests of one JSON instance of {NNZ} non-zeros; the yardstick is an empty Flask view\n")
+        rounds, seconds = (1, 2) if quick else (5, 5)
+        table(HEADER, compare_requests(folder, random, rounds, seconds, 2 if quick else options.p99_seconds))
 
 
 def rows_of(random: np.random.Generator, n: int) -> scipy.sparse.csr_matrix:
@@ -104,22 +110,22 @@ def as_recordio(rows: scipy.sparse.csr_matrix) -> bytes:
     return file.getvalue()
 
 
-def interleaved(rounds: int, **runs) -> dict[str, float]:
-    """Median milliseconds of each."""
-    seconds = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(each) * 1000 for name, each in seconds.items()}
+def processor(run: Callable[[], object]) -> Callable[[], float]:
+    """Make what runs it and gives the milliseconds of processor time."""
+
+    def timed() -> float:
+        started = time.process_time()
+        run()
+        return (time.process_time() - started) * 1000
+
+    return timed
 
 
 # --- large bodies, in this process -----------------------------------------------------------
 
 
-def compare_bodies(model: Model, random: np.random.Generator, rounds: int) -> None:
-    client = create_app(model, ServingSettings()).test_client()
+def compare_bodies(model: Model, random: np.random.Generator, rounds: int) -> list[list[str]]:
+    client = create_app(model, ServingSettings(predict_threads=1)).test_client()
 
     def post(body: bytes, content_type: str) -> None:
         answer = client.post("/invocations", data=body, content_type=content_type)
@@ -128,29 +134,34 @@ def compare_bodies(model: Model, random: np.random.Generator, rounds: int) -> No
     size = len(as_json(rows_of(random, 100))) / 100
     rows = rows_of(random, int(BODY / size * 0.99))
     json_body = as_json(rows)
-    took = interleaved(rounds, parse=lambda: orjson.loads(json_body), whole=lambda: post(json_body, "application/json"))
-    print(
-        f"JSON, {len(json_body) / 2**20:.1f} MB, {rows.shape[0]} rows of {NNZ}, k={NUM_FACTORS}: request "
-        f"{took['whole']:.0f} ms, orjson.loads alone {took['parse']:.0f} ms: ratio {took['whole'] / took['parse']:.2f}"
+    many = rows_of(random, 2 * rows.shape[0])
+    record = as_recordio(many[:1])
+    many = many[: min(many.shape[0], BODY // len(record))]
+    body = as_recordio(many)
+    found = in_turn(
+        {
+            "JSON": processor(lambda: post(json_body, "application/json")),
+            "loads": processor(lambda: orjson.loads(json_body)),
+            "decode": processor(lambda: decode_rows(body, feature_dim=FEATURE_DIM)),
+            "decode, peer": processor(lambda: protobuf_parse(body)),
+            "whole": processor(lambda: post(body, "application/x-recordio-protobuf")),
+            "whole, peer": processor(lambda: protobuf_and_scipy(body, model)),
+        },
+        rounds,
     )
 
-    rows = rows_of(random, 2 * rows.shape[0])
-    record = as_recordio(rows[:1])
-    rows = rows[: min(rows.shape[0], BODY // len(record))]
-    body = as_recordio(rows)
-    took = interleaved(
-        max(3, rounds // 3),
-        decode=lambda: decode_rows(body, feature_dim=FEATURE_DIM),
-        whole=lambda: post(body, "application/x-recordio-protobuf"),
-        peer_decode=lambda: protobuf_parse(body),
-        peer_whole=lambda: protobuf_and_scipy(body, model),
-    )
-    print(
-        f"RecordIO, {len(body) / 2**20:.1f} MB, {rows.shape[0]} rows: to CSR {took['decode']:.1f} ms, with protobuf's "
-        f"parser and SciPy {took['peer_decode']:.0f} ms: ratio {took['peer_decode'] / took['decode']:.0f};\n  "
-        f"whole request {took['whole']:.0f} ms, with those {took['peer_whole']:.0f} ms: "
-        f"ratio {took['peer_whole'] / took['whole']:.1f}"
-    )
+    def row(what: str, ours: str, peer: str, yardstick: str, goal: str, inverse: bool = False) -> list[str]:
+        ratio = ratios(found[ours], found[peer]) if inverse else ratios(found[peer], found[ours])
+        medians = [statistics.median(found[name]) for name in (ours, peer)]
+        return [what, f"{medians[0]:.1f}", f"{yardstick} {medians[1]:.1f}", times(ratio), goal]
+
+    return [
+        row(f"JSON, {len(json_body) / 2**20:.1f} MB, {rows.shape[0]:,} rows: request to answer", "JSON", "loads",
+            "orjson.loads alone", "<= 2.5 x", inverse=True),
+        row(f"RecordIO, {len(body) / 2**20:.1f} MB, {many.shape[0]:,} rows: body to CSR", "decode", "decode, peer",
+            "protobuf's parser, SciPy", ">= 40 x"),
+        row("the same: request to answer", "whole", "whole, peer", "those, and SciPy's product", ""),
+    ]  # fmt: skip
 
 
 def protobuf_parse(body: bytes) -> scipy.sparse.csr_matrix:
@@ -173,7 +184,7 @@ def protobuf_and_scipy(body: bytes, model: Model) -> bytes:
     return orjson.dumps({"predictions": [{"score": s, "predicted_label": float(s >= 0.5)} for s in scores.tolist()]})
 
 
-def time_ranking(random: np.random.Generator, rounds: int) -> None:
+def time_ranking(random: np.random.Generator, rounds: int) -> list[str]:
     n, feature_dim, k = 100_000, 200_000, 64
     model = Model(
         "regressor", 0.0, random.standard_normal(feature_dim, np.float32), random.random((feature_dim, k), np.float32)
@@ -181,12 +192,9 @@ def time_ranking(random: np.random.Generator, rounds: int) -> None:
     context = decode_instances([{"keys": [5], "values": [1.0]}], feature_dim=feature_dim)
     items = [{"keys": [key], "values": [1.0]} for key in random.permutation(feature_dim)[:n].tolist()]
     candidates = decode_instances(items, feature_dim=feature_dim)
-    seconds = []
-    for _ in range(rounds):
-        start = time.process_time()
-        rank(model, context, candidates, 10)
-        seconds.append(time.process_time() - start)
-    print(f"ranking, {n} candidates, k={k}: {statistics.median(seconds) * 1000:.0f} ms of CPU")
+    rank_them = processor(lambda: rank(model, context, candidates, 10))
+    return ["context and candidates of one non-zero", f"{statistics.median(rank_them() for _ in range(rounds)):.0f}",
+            "< 50"]  # fmt: skip
 
 
 # --- requests, over sockets ------------------------------------------------------------------
@@ -217,41 +225,60 @@ def served(command: list[str], root: Path):
     with (root / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, *command], env=environ, stdout=log, stderr=log)
     try:
-        for _ in range(500):
+        for _ in range(1000):
             with contextlib.suppress(OSError), contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as c:
                 c.request("GET", "/ping")
                 if c.getresponse().status == 200:
                     break
-            time.sleep(0.05)
+            time.sleep(0.01)
         yield port
     finally:
         process.terminate()
         process.wait()
 
 
-def compare_requests(root: Path, random: np.random.Generator, rounds: int, seconds: int) -> None:
+def time_start(folder: Path, size: int, rounds: int) -> list[str]:
+    """Start a server of a model of so many bytes, just written and so in the page cache."""
+    d = size // 4 // 65
+    V = np.zeros((d, 64), np.float32)
+    V[:] = np.linspace(-1, 1, 64, dtype=np.float32)
+    save_model(folder / "model/model_algo-1", Model("regressor", 0.0, V[:, 0], V), {})
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        with served(["-m", "container.serve"], folder):
+            seconds.append(time.perf_counter() - started)
+    what = f"a model of {size / 2**30:.3g} GiB, in the page cache"
+    return [what, f"{statistics.median(seconds):.2f}", f"{min(seconds):.2f}", "< 2"]
+
+
+def compare_requests(
+    root: Path, random: np.random.Generator, rounds: int, seconds: int, p99_seconds: int
+) -> list[list[str]]:
     body = as_json(rows_of(random, 1))
+    rows = []
     with served(["-m", "container.serve"], root) as ours, served([__file__, "--empty"], root) as empty:
         if shutil.which("wrk"):
-            rates = {ours: [], empty: []}
-            for _ in range(rounds):
-                for port in (empty, ours):
-                    rates[port].append(peak_rate(port, body, root, seconds))
-            peak, peak_empty = statistics.median(rates[ours]), statistics.median(rates[empty])
-            print(
-                f"one JSON instance of {NNZ} (wrk, 8 connections): {peak:.0f} requests/s, empty view {peak_empty:.0f}: "
-                f"ratio {peak / peak_empty:.2f}"
+            rates = in_turn(
+                {port: functools.partial(peak_rate, port, body, root, seconds) for port in (empty, ours)}, rounds
             )
+            peak, peak_empty = statistics.median(rates[ours]), statistics.median(rates[empty])
+            ratio = times(ratios(rates[ours], rates[empty]))
+            rows.append(["requests/s (wrk, 8 connections)", f"{peak:.0f}", f"{peak_empty:.0f}", ratio, ">= 0.7 x"])
         else:
-            peak = 200.0
-            print("wrk is absent (Debian package wrk): peak rates are left out, and 200 requests/s taken for the next")
+            peak = 300.0
+            print("wrk is absent (Debian package wrk): no peak rates, and 300 requests/s are taken for the next\n")
         rate = 0.7 * peak
-        slow = {ours: [], empty: []}
-        for _ in range(rounds):
-            for port in (empty, ours):
-                slow[port].append(p99(port, body, rate, seconds))
-        mine, theirs = statistics.median(slow[ours]), statistics.median(slow[empty])
-        print(f"p99 at {rate:.0f} requests/s: {mine:.1f} ms, empty view {theirs:.1f} ms: ratio {mine / theirs:.2f}")
+        parts = max(1, p99_seconds // 20)
+        waits = in_turn(
+            {port: functools.partial(latencies, port, body, rate, p99_seconds // parts) for port in (empty, ours)},
+            parts,
+        )
+        mine, theirs = ([float(np.percentile(each, 99)) for each in waits[port]] for port in (ours, empty))
+        what = f"p99 in ms at {rate:.0f} requests/s for {parts * (p99_seconds // parts)} s"
+        ms = [f"{statistics.median(each):.1f}" for each in (mine, theirs)]
+        rows.append([what, *ms, times(ratios(mine, theirs)), "<= 2 x"])
+    return rows
 
 
 def peak_rate(port: int, body: bytes, folder: Path, seconds: int) -> float:
@@ -265,37 +292,46 @@ def peak_rate(port: int, body: bytes, folder: Path, seconds: int) -> float:
     return float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
 
 
-def p99(port: int, body: bytes, rate: float, seconds: int, connections: int = 8) -> float:
-    """99th percentile in ms, from the time a request was due: a late one counts its wait (open loop)."""
-    waits, lock, headers = [], threading.Lock(), {"Content-Type": "application/json"}
-    start, count, taken = time.perf_counter() + 0.1, int(rate * seconds), iter(range(int(rate * seconds)))
+def latencies(port: int, body: bytes, rate: float, seconds: int, connections: int = 8) -> list[float]:
+    """Milliseconds of each request from the time it was due: a late one counts its wait (open loop)."""
+    head = "POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    message = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    waits: list[float] = []
+    count = int(rate * seconds)
+    numbers = iter(range(count))
+    start = time.perf_counter() + 0.1
 
     def work() -> None:
         mine = []
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as client:
-            client.connect()
-            client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while True:
-                with lock:
-                    number = next(taken, count)
-                if number == count:
-                    break
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while (number := next(numbers, count)) < count:  # one step of the interpreter: no lock is needed
                 due = start + number / rate
                 time.sleep(max(0, due - time.perf_counter()))
-                client.request("POST", "/invocations", body, headers)
-                answer = client.getresponse()
-                answer.read()
-                assert answer.status == 200
-                mine.append(time.perf_counter() - due)
-        with lock:
-            waits.extend(mine)
+                client.sendall(message)
+                read_answer(client)
+                mine.append((time.perf_counter() - due) * 1000)
+        waits.extend(mine)
 
     threads = [threading.Thread(target=work) for _ in range(connections)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return float(np.percentile(waits, 99) * 1000)
+    assert len(waits) == count
+    return waits
+
+
+def read_answer(client: socket.socket) -> None:
+    answer = client.recv(65536)
+    while b"\r\n\r\n" not in answer:
+        answer += client.recv(65536)
+    headers, _, content = answer.partition(b"\r\n\r\n")
+    assert headers.startswith(b"HTTP/1.1 200"), answer
+    found = re.search(rb"content-length: (\d+)", headers, re.IGNORECASE)
+    assert found, headers
+    while len(content) < int(found[1]):
+        content += client.recv(65536)
 
 
 if __name__ == "__main__":
