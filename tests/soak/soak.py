@@ -216,15 +216,37 @@ def verdict(tally):
     return wrong
 
 
+def figures(tally):
+    """What happened, for docs/reliability.md."""
+    counts = tally.counts
+    warm = tally.memory_kb[len(tally.memory_kb) // 3 :] or [0]
+    return {
+        "valid requests answered": counts["answered"],
+        "refused as they have to be": counts["refused"],
+        "requests to models that come and go": counts["asked"],
+        "models loaded": counts["loads"],
+        "models unloaded": counts["unloads"],
+        "workers killed": len(tally.kills),
+        "requests lost with a killed worker": counts["lost"] - len(tally.unexplained()),
+        "requests lost otherwise": len(tally.unexplained()),
+        "wrong scores, statuses or deaths": len(tally.problems),
+        "memory of the oldest worker, kB, at first": (tally.memory_kb or [0])[0],
+        "  after the first third": warm[0],
+        "  at most from there on": max(warm),
+        "  at last": warm[-1],
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--kill-every", type=float, default=5)
     arguments = parser.parse_args()
+    print(f"{arguments.seconds:g} s, load average before: {os.getloadavg()[0]:.1f}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         tally = soak(Path(folder), arguments.seconds, arguments.kill_every)
-    print(", ".join(f"{name} {count}" for name, count in sorted(tally.counts.items())), f"kills {len(tally.kills)}")
-    print("memory of the oldest worker, kB:", *tally.memory_kb)
+    for name, figure in figures(tally).items():
+        print(f"{name:52} {figure:>12,}")
     wrong = verdict(tally)
     print("\n".join(wrong) or "nothing went wrong")
     return 1 if wrong else 0
