@@ -26,13 +26,18 @@ class Gpus:
         The hyperparameter ``_num_gpus``.
     forced : sequence of str
         PyTorch's names of the devices to use for dense data instead of those that are found.
+    n_hosts : int
+        Of the job; several train on their CPUs.
     devices : Path
         Where the system lists its devices.
     """
 
-    def __init__(self, wanted: int | str, forced: Sequence[str] = (), devices: Path = Path("/dev")) -> None:
+    def __init__(
+        self, wanted: int | str, forced: Sequence[str] = (), n_hosts: int = 1, devices: Path = Path("/dev")
+    ) -> None:
         self._wanted = wanted
         self._forced = forced
+        self._n_hosts = n_hosts
         self._n_visible = visible_gpus(devices)
         self._chosen: DenseDevice | None = None
 
@@ -63,11 +68,17 @@ class Gpus:
 
     def used(self, is_dense: bool) -> int:
         """Count the GPUs in use, once the kind of data is known; say why those of the machine are not."""
-        if not is_dense and self._n_visible and self._wanted != 0:
-            _log.info(
-                "The data is sparse, and trains on the CPU: a GPU is of use for dense data only. This machine has %d.",
-                self._n_visible,
-            )
+        if self._n_visible and self._wanted != 0:
+            if not is_dense:
+                _log.info(
+                    "The data is sparse, and trains on the CPU: a GPU is of use for dense data only. This machine has "
+                    "%d.", self._n_visible,
+                )  # fmt: skip
+            elif self._n_hosts > 1:
+                _log.info(
+                    "There are %d hosts, which train on their CPUs: GPUs are for jobs of one host. This one has %d.",
+                    self._n_hosts, self._n_visible,
+                )  # fmt: skip
         return 0 if self._chosen is None else sum(name.startswith("cuda") for name in self._chosen.devices)
 
     def _found(self) -> list[str]:

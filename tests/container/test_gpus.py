@@ -61,6 +61,13 @@ def test_why_sparse_data_trains_on_the_cpu_is_told(wanted, two_gpus, log):
     ]
 
 
+def test_why_several_hosts_train_on_their_cpus_is_told(two_gpus, log):
+    assert Gpus("auto", n_hosts=3, devices=two_gpus).used(is_dense=True) == 0
+    assert log.messages == [
+        "There are 3 hosts, which train on their CPUs: GPUs are for jobs of one host. This one has 2."
+    ]
+
+
 def test_gpus_that_are_not_wanted_are_left_alone(two_gpus, log):
     gpus = Gpus(0, devices=two_gpus)
     gpus.remark()
@@ -84,4 +91,4 @@ def test_gpus_that_pytorch_cannot_use_are_told(two_gpus, log):
 
 def test_a_named_device_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match=r"^the devices cuda:77 cannot be used: .+; name others in FM_TORCH_DEVICES"):
-        Gpus("auto", ["cuda:77"], tmp_path).open()
+        Gpus("auto", ["cuda:77"], devices=tmp_path).open()
