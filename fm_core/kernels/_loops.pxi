@@ -18,7 +18,7 @@
 # Factors are worked on in blocks, a register each (lanes.h): four, two or one block at a time
 # with all sums in registers, then the remaining num_factors % FULL lanes.
 
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport exp, sqrtf
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
@@ -386,12 +386,14 @@ cdef inline Py_ssize_t _first_not_below(const int32_t* features, Py_ssize_t n, P
     return low
 
 
-cdef void _learn_touched(
+cdef void _learn_task(
     const Learning* a, const int32_t* features, const int64_t* starts, Py_ssize_t n_features,
-    const int32_t* rows, const float* x, int num_threads,
+    const int32_t* rows, const float* x, Py_ssize_t first,
 ) noexcept nogil:
+    # the features at places first:first + FEATURES_A_TASK of what `group` gave
     cdef Py_ssize_t j, next_, width = a.k + 1
-    for j in prange(n_features, num_threads=num_threads, schedule="dynamic", chunksize=FEATURES_A_TASK):
+    cdef Py_ssize_t end = min(first + FEATURES_A_TASK, n_features)
+    for j in range(first, end):
         if j + AHEAD_FEATURES < n_features:
             next_ = features[j + AHEAD_FEATURES]
             lanes_prefetch(a.params + next_ * width, width)
@@ -655,6 +657,16 @@ cdef Py_ssize_t _padded(Py_ssize_t k) noexcept nogil:
     return (k + PADDING - 1) // PADDING * PADDING
 
 
+cdef inline void _train_row(
+    const Factors* f, double w0, const int32_t* keys, const float* x, Py_ssize_t n, Py_ssize_t known,
+    float label, bint classify, float* sums, float* residual, float* score,
+) noexcept nogil:
+    cdef double z = _score(f, w0, keys, x, n, known, sums)
+    z = _sigmoid(z) if classify else z
+    score[0] = <float> z
+    residual[0] = <float> (z - label)
+
+
 def train_sparse(
     const int64_t[::1] indptr,
     const int32_t[::1] indices,
@@ -677,10 +689,10 @@ def train_sparse(
 ):
     """One update from a sparse batch: see protocol.py."""
     cdef Rule rule = _rule(step)
-    cdef Py_ssize_t n_rows = labels.shape[0], n_entries = indices.shape[0], n_features = features.shape[0], r
+    cdef Py_ssize_t n_rows = labels.shape[0], n_entries = indices.shape[0], n_features = features.shape[0], r, task
+    cdef Py_ssize_t n_tasks = (n_features + FEATURES_A_TASK - 1) // FEATURES_A_TASK
     cdef Factors f
     cdef Learning a
-    cdef double z
     f.k = params.shape[1] - 1
     f.V = &params[0, 0]
     f.V_stride = f.k + 1
@@ -701,17 +713,17 @@ def train_sparse(
     cdef const float* x_of = &row_values[0] if n_entries else NULL
     cdef double w0 = bias[0]
     with nogil:
-        for r in prange(n_rows, num_threads=num_threads, schedule="dynamic", chunksize=ROWS_A_TASK):
-            z = _score(
-                &f, w0, keys + indptr[r], x + indptr[r], indptr[r + 1] - indptr[r], n_entries - indptr[r],
-                &sums[0, 0] + r * sums.shape[1],
-            )
-            z = _sigmoid(z) if classify else z
-            scores[r] = <float> z
-            residuals[r] = <float> (z - labels[r])
-        if lazy:
-            _learn_touched(&a, touched, &starts[0], n_features, row_of, x_of, num_threads)
-        else:
+        # one region for both steps: threads are woken once a batch
+        with parallel(num_threads=num_threads):
+            for r in prange(n_rows, schedule="dynamic", chunksize=ROWS_A_TASK):
+                _train_row(
+                    &f, w0, keys + indptr[r], x + indptr[r], indptr[r + 1] - indptr[r], n_entries - indptr[r],
+                    labels[r], classify, &sums[0, 0] + r * sums.shape[1], &residuals[r], &scores[r],
+                )
+            if lazy:
+                for task in prange(n_tasks, schedule="dynamic"):
+                    _learn_task(&a, touched, &starts[0], n_features, row_of, x_of, task * FEATURES_A_TASK)
+        if not lazy:
             _learn_all(&a, params.shape[0], touched, &starts[0], n_features, row_of, x_of, num_threads)
         _learn_bias(&bias[0], &residuals[0], n_rows, &rule)
 
