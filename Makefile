@@ -158,6 +158,11 @@ local-serve: $(VENV)/.built  ## serve the model of local-train on port 8080, wit
 docs: $(VENV)/.installed  ## renew the tables of docs/ that are made from declarations
 	$(BIN)/python docs/make_tables.py
 
+.venvs/notebooks/.installed: examples/requirements.txt
+.PHONY: notebooks
+notebooks: $(VENV)/.built .venvs/notebooks/.installed  ## run the notebooks of examples/, and keep what they show
+	.venvs/notebooks/bin/python examples/run_notebooks.py
+
 .PHONY: bench
 bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what each shows)
 	for benchmark in train pipeline decode predict serving checkpoint quality; do $(BIN)/python benchmarks/$$benchmark.py; done
@@ -165,7 +170,7 @@ bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what ea
 .venvs/mxnet/.installed: tests/mxnet/requirements.txt
 .venvs/sdk/.installed: tests/sdk/requirements.txt
 .venvs/torch/.installed: benchmarks/requirements-torch.txt
-.venvs/mxnet/.installed .venvs/sdk/.installed .venvs/torch/.installed:
+.venvs/mxnet/.installed .venvs/sdk/.installed .venvs/torch/.installed .venvs/notebooks/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@
