@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import ROOT
 
-PAGES = [ROOT / "docs/performance.md", ROOT / "docs/quality.md"]
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("performance", "quality", "checkpoints")]
 
 
 def main() -> None:

@@ -249,6 +249,14 @@ def test_a_stop_while_a_checkpoint_is_read_saves_its_model_and_keeps_it(job, opt
     assert again.model == whole.run().model
 
 
+@pytest.mark.parametrize("place", ["fm_core.artifact _write_params", "fm_core.checkpoint write", "os fsync"])
+def test_signals_while_something_is_written_change_nothing(job, expected, place):
+    done = stopped_in(job, *place.split())  # another signal whenever it is called again
+    assert done.succeeded, done.log
+    assert names(job)
+    assert job.run().model == expected.model
+
+
 def test_a_stop_before_the_first_batch_of_a_warm_start_saves_the_model_it_started_from(job, expected):
     job.put("model_algo-1", expected.model["model_algo-1"], "model")
     done = stopped_in(job, "container.channels", "ChannelReader.sources")
@@ -395,6 +403,17 @@ def test_a_full_disk_of_output_still_ends_with_a_sentence_in_the_log(job):
     assert done.code == 1
     assert "ClientError: hyperparameter epochs is 'none'" in done.log
     assert "The reason could not be written to" in done.log
+
+
+def test_a_full_disk_of_output_costs_the_report_and_not_the_job(job, expected):
+    job.environment["FM_REPORT"] = "true"
+    with mounted(
+        f"mount -t tmpfs -o size=4k none {job.root}/output && head -c 4096 /dev/zero > {job.root}/output/full"
+    ) as command:
+        done = job.run(*command)
+    assert done.succeeded, done.log
+    assert done.model == expected.model
+    assert re.search(r"WARNING .*No report was written: .*No space left on device", done.log)
 
 
 def test_a_limit_on_the_size_of_files_is_like_a_full_disk(job):
