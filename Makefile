@@ -132,6 +132,10 @@ test-mxnet: $(VENV)/.built .venvs/mxnet/.installed  ## compare with MXNet, the b
 test-sdk: $(VENV)/.built .venvs/sdk/.installed  ## train on and answer what the SageMaker SDK (version 2) writes
 	FM_SDK_PYTHON=$(CURDIR)/.venvs/sdk/bin/python $(BIN)/python -m pytest tests/sdk tests/contract/test_serve_sdk.py $(PYTEST_ARGS)
 
+.PHONY: test-local-mode
+test-local-mode: $(VENV)/.built .venvs/sdk/.installed .venvs/sdk3/.installed  ## train and serve in the image through the SageMaker SDKs' local mode
+	$(BIN)/python -m pytest -m image tests/local_mode $(PYTEST_ARGS)
+
 .PHONY: test-torch
 test-torch: $(VENV)/.built .venvs/torch/.installed  ## run the tests of what needs PyTorch, without a GPU
 	.venvs/torch/bin/python -m pytest tests/torch tests/container/test_gpus.py $(PYTEST_ARGS)
@@ -169,8 +173,9 @@ bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what ea
 
 .venvs/mxnet/.installed: tests/mxnet/requirements.txt
 .venvs/sdk/.installed: tests/sdk/requirements.txt
+.venvs/sdk3/.installed: tests/local_mode/requirements-v3.txt
 .venvs/torch/.installed: benchmarks/requirements-torch.txt
-.venvs/mxnet/.installed .venvs/sdk/.installed .venvs/torch/.installed .venvs/notebooks/.installed:
+.venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/torch/.installed .venvs/notebooks/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@
