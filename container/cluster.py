@@ -130,7 +130,11 @@ class Cluster:
         self, folder: Path, host: str, hyperparameters: Hyperparameters, **further: Any
     ) -> SharedCheckpointer:
         """Make what writes this host's checkpoints; see `distributed.SharedCheckpointer`."""
-        return SharedCheckpointer(self._team, folder, host, hyperparameters, **further)
+        return SharedCheckpointer(
+            self._team, folder, host, hyperparameters, whole=self._hyperparameters,
+            is_replicated=all(channel.distribution == "FullyReplicated" for channel in self._job.channels.values()),
+            **further,
+        )  # fmt: skip
 
     def fit(
         self,

@@ -16,7 +16,8 @@ best       float32, like `params`: the model of the best epoch; there only with 
 
 Whatever is read is checked before memory is taken for it: the header against its checksum, the
 declared sizes against the file and against the hyperparameters; then each array against its
-checksum. A reader who has to stop gets the model alone, as most of the bytes are the optimizer's. When such a file is written, and of what copy, is checkpointing.py's business.
+checksum. A reader who has to stop gets the model alone, as most of the bytes are the optimizer's.
+When such a file is written, and of what copy, is checkpointing.py's business.
 """
 
 import contextlib
@@ -39,7 +40,7 @@ from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.kernels import OPTIMIZERS
 from fm_core.model import Model
 
-__all__ = ["Abandoned", "Checkpoint", "Position", "deciding", "read", "size_on_disk", "write"]
+__all__ = ["Abandoned", "Checkpoint", "Position", "deciding", "read", "read_header", "size_on_disk", "write"]
 
 Floats = NDArray[np.float32]
 
@@ -311,11 +312,28 @@ def read(
     CheckpointError
         It was written by a newer version, by a job with other hyperparameters, or of other data.
     """
+    with _named_errors(path), path.open("rb") as file:
+        header = _read_header(file, path)
+        _compare(header, path, hyperparameters, fingerprint)
+        return _read_arrays(file, header, path, hyperparameters, should_stop)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read what a checkpoint says of itself: hyperparameters, fingerprint, position and arrays.
+
+    Raises
+    ------
+    CheckpointError
+        As `read` does for what is not one.
+    """
+    with _named_errors(path), path.open("rb") as file:
+        return _read_header(file, path)
+
+
+@contextlib.contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file:
-            header = _read_header(file, path)
-            _compare(header, path, hyperparameters, fingerprint)
-            return _read_arrays(file, header, path, hyperparameters, should_stop)
+        yield
     except OSError as error:
         raise DamagedCheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:

@@ -29,6 +29,7 @@ from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceEr
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels._changes import collect, mark, refresh
 from fm_core.model import Model
+from fm_core.resharding import newest_of_others, resharded
 
 __all__ = ["Checkpointer"]
 
@@ -156,6 +157,10 @@ class Checkpointer:
             The newest one belongs to another job or a newer version, or none is whole.
         """
         damaged = []
+        newest = max((int(match[1]) for path in self.paths() if (match := self._name.fullmatch(path.name))), default=-1)
+        others = newest_of_others(self.folder, 1, -1)
+        if others is not None and others.n_steps >= newest:
+            return resharded(others, self._hyperparameters, self._fingerprint, 0, 1)
         for path in self.paths():
             try:
                 found = checkpoint.read(path, self._hyperparameters, self._fingerprint, should_stop)

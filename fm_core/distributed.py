@@ -16,6 +16,7 @@ write a checkpoint, travels with the keys, so that all do it after the same step
 What passes between members is `team.Team`'s business; only it knows PyTorch.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -33,7 +34,7 @@ import fm_core.kernels._shards as _shards
 from fm_core.ahead import read_ahead
 from fm_core.artifact import model_arrays
 from fm_core.batch import Batch
-from fm_core.checkpoint import Checkpoint, Position, read
+from fm_core.checkpoint import Checkpoint, Position, read, read_header
 from fm_core.checkpointing import Checkpointer
 from fm_core.errors import (
     CheckpointError,
@@ -51,6 +52,7 @@ from fm_core.kernels import (
 from fm_core.metrics import Metrics, metrics_for
 from fm_core.model import Model
 from fm_core.mxnet_params import encode
+from fm_core.resharding import HOSTS, UNKNOWN_LABELS, n_rows_of, newest_of_others, resharded
 from fm_core.shuffle import joined, shuffled
 from fm_core.solver import (
     Batches,
@@ -169,7 +171,7 @@ def part_of(hyperparameters: Hyperparameters, team: Members) -> Hyperparameters:
     """
     return dataclasses.replace(
         hyperparameters,
-        feature_dim=max(1, len(range(team.rank, hyperparameters.feature_dim, team.size))),
+        feature_dim=n_rows_of(hyperparameters.feature_dim, team.rank, team.size),
         mini_batch_size=min(hyperparameters.mini_batch_size * team.size, MAX_FEATURE_DIM),
     )
 
@@ -467,6 +469,10 @@ class SharedCheckpointer(Checkpointer):
     team : Team
     folder, host, hyperparameters, fingerprint, **further
         As for `Checkpointer`, with the hyperparameters that `part_of` gives.
+    whole : Hyperparameters
+        Those of the whole model.
+    is_replicated : bool
+        Whether all members read the same data.
     """
 
     def __init__(
@@ -476,13 +482,28 @@ class SharedCheckpointer(Checkpointer):
         host: str,
         hyperparameters: Hyperparameters,
         *,
+        whole: Hyperparameters,
+        is_replicated: bool,
         fingerprint: Mapping[str, str] | None = None,
         **further: Any,
     ) -> None:
-        mine = {**(fingerprint or {}), "hosts": f"{team.rank + 1} of {team.size}"}
+        mine = {**(fingerprint or {}), HOSTS: f"{team.rank + 1} of {team.size}"}
         super().__init__(folder, host, hyperparameters, fingerprint=mine, **further)
         self._team = team
         self._agreed = False
+        # part_of's mini batch is that of all members together, which is what `resharded` asks for
+        self._whole = dataclasses.replace(whole, mini_batch_size=hyperparameters.mini_batch_size)
+        self._shared_fingerprint = fingerprint if is_replicated else None
+
+    def _own_steps(self) -> dict[int, Path]:
+        """The checkpoints that this member of so many wrote, newest first."""
+        steps = {}
+        for path in self.paths():
+            match = self._name.fullmatch(path.name)
+            with contextlib.suppress(CheckpointError):  # a header that is damaged is passed over
+                if match and read_header(path)["fingerprint"].get(HOSTS) == self._fingerprint[HOSTS]:
+                    steps[int(match[1])] = path
+        return dict(list(steps.items())[:_SEEN])
 
     def latest(self, should_stop: Callable[[], bool] = lambda: False) -> Checkpoint | None:
         """Read the newest checkpoint that every member has whole.
@@ -492,12 +513,23 @@ class SharedCheckpointer(Checkpointer):
         CheckpointError
             It belongs to another job or a newer version, or there are checkpoints but none that all have.
         """
-        found = np.full(2 * _SEEN, -1, np.int64)
-        steps = {int(match[1]): path for path in self.paths() if (match := self._name.fullmatch(path.name))}
-        found[: min(len(steps), len(found))] = list(steps)[: len(found)]
+        found = np.full(_SEEN + 2, -1, np.int64)
+        steps = self._own_steps()
+        other = newest_of_others(self.folder, self._team.size, max(steps, default=-1))
+        found[: len(steps)] = list(steps)
+        if other is not None:
+            found[_SEEN:] = other.n_steps, other.n_hosts
         table = self._team.rows.gather(found)
         if (table < 0).all():
             return None
+        if (table[:, _SEEN] >= 0).any():
+            if other is None or (table[:, _SEEN:] != found[_SEEN:]).any():
+                raise CheckpointError(
+                    f"a host has checkpoints of {table[:, -1].max()} hosts in {self.folder}, and not all have the "
+                    "same: to go on with another number of hosts, each needs the files of all"
+                )
+            return resharded(other, self._whole, self._shared_fingerprint, self._team.rank, self._team.size)
+        table = table[:, :_SEEN]
         common = set(table[0].tolist()).intersection(*map(set, table[1:].tolist())) - {-1}
         reasons = []
         for step in sorted(common, reverse=True):
@@ -718,7 +750,7 @@ class _TrainingTogether(_Training):
         crc = 0
         for batch in itertools.islice(stream, n_done):  # a member that had run out has fewer
             crc = _labels_crc(batch, crc)
-        if crc != labels_crc and not self._asked_to_stop():
+        if labels_crc not in (crc, UNKNOWN_LABELS) and not self._asked_to_stop():
             _log.warning(
                 "The records of epoch %d that the checkpoint has seen are others now, or in another order: the model "
                 "will not be that of a training without interruption.", self._epoch,

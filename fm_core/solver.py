@@ -32,6 +32,7 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import OPTIMIZERS, PADDING, TILE, Step, group, in_use
 from fm_core.metrics import metrics_for
 from fm_core.model import Model
+from fm_core.resharding import UNKNOWN_LABELS
 from fm_core.shuffle import shuffled
 
 __all__ = [
@@ -671,7 +672,7 @@ def _skip(stream: Iterator[Batch], epoch: int, n_done: int, labels_crc: int, sho
             f"epoch {epoch} has {n} batches, and the checkpoint was written after {n_done} of it: the training data "
             "is not what it was; use another checkpoint folder to train from the start"
         )
-    if crc != labels_crc:
+    if labels_crc not in (crc, UNKNOWN_LABELS):
         _log.warning(
             "The records of epoch %d that the checkpoint has seen are others now, or in another order: the model will "
             "not be that of a training without interruption.", epoch,

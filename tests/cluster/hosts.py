@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.contract.training import Job
 
@@ -44,8 +44,9 @@ class Hosts:
 
     def ended(self, processes, timeout=90):
         """Wait for the processes of all hosts, and give what is left of each."""
-        deadline = time.monotonic() + timeout
-        logs = [process.communicate(timeout=max(1, deadline - time.monotonic()))[0] for process in processes]
+        # all at once: a host whose output nobody reads would hold up the others
+        with ThreadPoolExecutor(len(processes)) as pool:
+            logs = list(pool.map(lambda process: process.communicate(timeout=timeout)[0], processes))
         return [
             job.finished(process.returncode, log) for job, process, log in zip(self.jobs, processes, logs, strict=False)
         ]
