@@ -201,7 +201,8 @@ class Checkpointer:
         self._seconds = (solver.params.nbytes + solver.state.nbytes) / _BYTES_A_SECOND
         started = time.monotonic()
         if self._has_copy:
-            self._copy = _Copy(solver.params.copy(), np.zeros_like(solver.state))
+            # Zeros as untouched pages, as the solver has them: `zeros_like` would write gigabytes of them.
+            self._copy = _Copy(solver.params.copy(), np.zeros(solver.state.shape, np.float32))
         self._last = time.monotonic()
         self.pauses.append(self._last - started)
 
