@@ -2,9 +2,11 @@
 
 import errno
 import logging
+import os
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -338,3 +340,19 @@ def test_checkpoints_are_due_by_the_clock_and_at_ends_of_epochs(tmp_path, monkey
     assert [checkpointer._is_due(end) for end in (False, True)] == [False, False]
     now[0] = 301
     assert [checkpointer._is_due(end) for end in (False, True)] == [True, True]
+
+
+def test_the_copy_takes_no_memory_for_features_that_never_occurred(tmp_path):
+    class Trained:
+        params = np.ones((100_000, 1), np.float32)
+        state = np.zeros((100_000, 500), np.float32)  # 200 MB of pages that nothing has written to
+        bias = np.zeros(3, np.float32)
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    checkpointer = Checkpointer(tmp_path, "algo-1", hyperparameters())
+    before = resident()
+    checkpointer.start(Trained, None)
+    assert resident() - before < 50e6
+    checkpointer.close()
