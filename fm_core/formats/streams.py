@@ -82,9 +82,9 @@ def _gunzip(chunks: Iterable[bytes], name: str, chunk_size: int) -> Iterator[byt
         while at < len(data):
             if member is None:
                 # The first byte of a member is not zero, so nothing but padding is lost here.
-                piece = bytes(data[at : at + size])
-                at += len(piece) - len(piece.lstrip(b"\0"))
-                if not piece.strip(b"\0"):
+                begin = bytes(data[at : at + size])
+                at += len(begin) - len(begin.lstrip(b"\0"))
+                if not begin.strip(b"\0"):
                     size *= 2
                     continue
                 member, size = zlib.decompressobj(wbits=31), _FIRST_PIECE
