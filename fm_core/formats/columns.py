@@ -40,8 +40,14 @@ class Table(Protocol):
     def numbers(self, columns: Sequence[int]) -> "tuple[NDArray[np.float32], int]":
         """Give columns as numbers, shape (n_rows, len(columns)), NaN where there is none, and how many are NaN."""
 
-    def codes(self, column: int) -> "tuple[NDArray[np.int64], list[str]]":
-        """Give a column as texts, each once in order of appearance, and the number of each cell's; -1: empty."""
+    def codes(self, column: int, separator: str | None = None) -> "tuple[NDArray[np.int64], list[str]]":
+        """Give a column as texts, each once in order of appearance, and the number of each cell's; -1: empty.
+
+        Cells that are lists become texts by the separator.
+        """
+
+    def is_list(self, column: int) -> bool:
+        """Whether the cells of a column are lists."""
 
     def find(self, column: int, vocabulary: Vocabulary, *, learn: bool = False) -> "NDArray[np.int64]":
         """Give the id of each cell's text; -1: empty, -2: not known, and not to be learned."""
@@ -85,7 +91,12 @@ class CellTable:
         found: tuple[NDArray[np.float32], int] = self._block.numbers(columns)
         return found
 
-    def codes(self, column: int) -> "tuple[NDArray[np.int64], list[str]]":  # noqa: D102
+    def is_list(self, column: int) -> bool:  # noqa: D102
+        return False
+
+    def codes(  # noqa: D102
+        self, column: int, separator: str | None = None
+    ) -> "tuple[NDArray[np.int64], list[str]]":
         codes, texts = self._block.codes(column)
         try:
             decoded = list(map(bytes.decode, texts))
@@ -126,7 +137,8 @@ class ArrayTable:
     source : str
     names : list of str
     columns : list
-        One for each name, with `numbers()`, `codes()` and ``[row]``.
+        One for each name, with `numbers()`, `codes()` and ``[row]``, and `lists()` where it gives something else
+        than None: how many items each cell has, and the items.
     first_row : int
         The number of the first row, counted from 0.
     """
@@ -146,9 +158,41 @@ class ArrayTable:
         out[~np.isfinite(out)] = np.nan
         return out, int(np.isnan(out).sum())
 
-    def codes(self, column: int) -> "tuple[NDArray[np.int64], list[str]]":  # noqa: D102
-        codes, values = self._columns[column].codes()
-        return _without_empty(codes, [text_of(value) for value in values])
+    def is_list(self, column: int) -> bool:  # noqa: D102
+        return self._lists(column) is not None
+
+    def _lists(self, column: int) -> "tuple[NDArray[np.int64], list[Any]] | None":
+        lists = getattr(self._columns[column], "lists", None)
+        found: tuple[NDArray[np.int64], list[Any]] | None = None if lists is None else lists()
+        return found
+
+    def codes(  # noqa: D102
+        self, column: int, separator: str | None = None
+    ) -> "tuple[NDArray[np.int64], list[str]]":
+        lists = self._lists(column)
+        if lists is None:
+            codes, values = self._columns[column].codes()
+            try:
+                return _without_empty(codes, [text_of(value) for value in values])
+            except UnicodeDecodeError as error:
+                row = next(row for row in range(self.n_rows) if self._columns[column][row] == error.object)
+                raise DataError(f"{where(self, row, column)}: found bytes that are no UTF-8 text") from None
+        if separator is None:
+            raise DataError(f"{self.source}: column {self.names[column]!r} holds lists, expected one value in a cell")
+        counts, items = lists
+        texts = [text_of(item) for item in items]
+        for at, text in enumerate(texts):
+            if separator in text:
+                row = int(np.searchsorted(np.cumsum(counts), at, side="right"))
+                raise DataError(
+                    f"{where(self, row, column)}: the id {text[:40]!r} holds {separator!r}, which stands between ids: "
+                    f"name another separator (--several '{self.names[column]}:SEPARATOR')"
+                )
+        ends = np.cumsum(counts).tolist()
+        known: dict[str, int] = {}
+        joined = (separator.join(texts[end - n : end]) for n, end in zip(counts.tolist(), ends, strict=True))
+        codes = np.array([known.setdefault(text, len(known)) for text in joined], np.int64)
+        return _without_empty(codes, list(known))
 
     def find(self, column: int, vocabulary: Vocabulary, *, learn: bool = False) -> "NDArray[np.int64]":  # noqa: D102
         codes, texts = self.codes(column)
@@ -161,6 +205,8 @@ class ArrayTable:
 
     def is_empty(self, row: int, column: int) -> bool:  # noqa: D102
         value = self._columns[column][row]
+        if isinstance(value, list | tuple | np.ndarray):
+            return False
         return value is None or value == "" or value != value
 
     def shown(self, row: int, column: int) -> str:  # noqa: D102
@@ -253,13 +299,25 @@ class _Series:
     def numbers(self) -> "NDArray[np.float64]":
         import pandas
 
-        numbers = pandas.to_numeric(self._series, errors="coerce")
+        try:
+            numbers = pandas.to_numeric(self._series, errors="coerce")
+        except TypeError:  # cells are lists, or other objects
+            return np.full(len(self._series), np.nan)
         found: NDArray[np.float64] = numbers.to_numpy(np.float64, na_value=np.nan)
         return found
 
     def codes(self) -> "tuple[NDArray[np.int64], list[Any]]":
         codes, values = self._series.factorize()
         return codes.astype(np.int64), list(values)
+
+    def lists(self) -> "tuple[NDArray[np.int64], list[Any]] | None":
+        if self._series.dtype != object:
+            return None
+        cells = [cell if isinstance(cell, list | tuple | np.ndarray) else None for cell in self._series]
+        if all(cell is None for cell in cells):
+            return None
+        found = [[] if cell is None else [item for item in cell if item is not None] for cell in cells]
+        return np.array([len(cell) for cell in found], np.int64), list(itertools.chain.from_iterable(found))
 
     def __getitem__(self, row: int) -> Any:
         return self._series.iloc[row]

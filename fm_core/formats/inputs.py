@@ -30,7 +30,7 @@ __all__ = ["FORMATS", "Options", "RowInput", "format_of", "open_rows", "read_tab
 _BATCH_ROWS = 1 << 13
 
 #: Bytes of encoded columns that wait in memory; more of them wait in a file.
-_MOST_WAITING = 1 << 24
+_MOST_WAITING = 1 << 22
 
 
 class Format(NamedTuple):

@@ -75,8 +75,36 @@ def arrow_tables(source: str) -> Iterator[Table]:
 class _Values:
     """A column of a RecordBatch."""
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: Any, where: str) -> None:
+        import pyarrow
+
         self._array = array
+        kind = pyarrow.types
+        self._is_list = any(test(array.type) for test in (kind.is_list, kind.is_large_list, kind.is_fixed_size_list))
+        self._is_nested = kind.is_nested(array.type.value_type if self._is_list else array.type)
+        self._where = where
+
+    def lists(self) -> "tuple[NDArray[np.int64], list[Any]] | None":
+        import pyarrow
+
+        if not self._is_list:
+            return None
+        self._refuse_nested()
+        counts = self._array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        items = self._array.flatten()
+        if items.null_count:
+            rows = np.repeat(np.arange(len(counts)), counts)
+            kept = items.is_valid().to_numpy(zero_copy_only=False)
+            counts = np.bincount(rows[kept], minlength=len(counts))
+            items = items.drop_null()
+        # Each different item is made a Python object once.
+        encoded = items if pyarrow.types.is_dictionary(items.type) else items.dictionary_encode()
+        values = encoded.dictionary.to_pylist()
+        return counts, [values[code] for code in encoded.indices.to_pylist()]
+
+    def _refuse_nested(self) -> None:
+        if self._is_nested:
+            raise DataError(f"{self._where}: found {self._array.type}, expected numbers, texts, or lists of them")
 
     def numbers(self) -> "NDArray[np.float64]":
         import pyarrow
@@ -96,8 +124,8 @@ class _Values:
     def codes(self) -> "tuple[NDArray[np.int64], list[Any]]":
         import pyarrow
 
-        is_encoded = pyarrow.types.is_dictionary(self._array.type)
-        encoded = self._array if is_encoded else self._array.dictionary_encode()
+        self._refuse_nested()
+        encoded = self._array if pyarrow.types.is_dictionary(self._array.type) else self._array.dictionary_encode()
         codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
         return codes, encoded.dictionary.to_pylist()
 
@@ -107,11 +135,15 @@ class _Values:
 
 def _tables(source: str, batches: Any) -> Iterator[Table]:
     n_rows = 0
-    for batch in batches:
-        if batch.num_rows:
-            columns = [_Values(column) for column in batch.columns]
-            yield ArrayTable(source, list(batch.schema.names), columns, batch.num_rows, n_rows)
-        n_rows += batch.num_rows
+    for whole in batches:
+        for start in range(0, whole.num_rows, _ROWS):  # an Arrow file may be a single batch
+            batch = whole.slice(start, _ROWS)
+            names = list(batch.schema.names)
+            columns = [
+                _Values(column, f"{source}: column {name!r}") for name, column in zip(names, batch.columns, strict=True)
+            ]
+            yield ArrayTable(source, names, columns, batch.num_rows, n_rows)
+            n_rows += batch.num_rows
 
 
 def _opened(pyarrow: Any, source: str, data: bytes | None) -> Any:

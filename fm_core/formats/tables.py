@@ -36,6 +36,8 @@ __all__ = ["Column", "Encoder", "Entries", "Learner", "TablePlan", "TableSchema"
 _VERSION = 1
 #: Feature ids are int32.
 _MOST_FEATURES = 2**31 - 1
+#: Between the ids of a cell that is a list where it comes from, when such a cell is a text.
+_SEPARATOR = "|"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,8 @@ class TablePlan:
     hashed : mapping of str to int
         To the number of features.
     several : mapping of str to str
-        Columns with several ids in a cell, to the separator. Categorical, unless hashed.
+        Columns with several ids in a cell, to the separator. Categorical, unless hashed. Columns of
+        lists (of Parquet, Arrow or pandas) have several without being named, and the separator ``|``.
     numeric : sequence of str
         Columns that must be numbers. What is said of no column is found out: it is numeric
         if all its cells in the first part of the data are numbers or empty, else categorical.
@@ -281,7 +284,9 @@ def _kinds(table: Table, plan: TablePlan) -> dict[str, str]:
     for name in plan.several:
         find_column(table, name)
     for column in range(len(table.names)):
-        if column not in said:
+        if column not in said and table.is_list(column):
+            said[column] = "categorical"
+        elif column not in said:
             wrong = np.flatnonzero(np.isnan(table.numbers([column])[0])).tolist()
             # A column of empty cells alone has categories, none so far.
             numeric = len(wrong) < table.n_rows and all(table.is_empty(row, column) for row in wrong)
@@ -462,7 +467,7 @@ class Encoder:
 
     def _several(self, table: Table, place: int, column: Column, known: Vocabulary) -> Entries:
         assert column.separator is not None
-        codes, texts = table.codes(place)
+        codes, texts = table.codes(place, column.separator)
         lists = [list(_ids([text], column.separator)) for text in texts]
         ids = itertools.chain.from_iterable(lists)
         if column.kind == "hashed":
@@ -486,7 +491,7 @@ class Encoder:
         return Entries(features[at].astype(np.int32), count.astype(np.int32))
 
     def _refuse(self, table: Table, place: int, column: Column, known: Vocabulary) -> None:
-        codes, texts = table.codes(place)
+        codes, texts = table.codes(place, column.separator)
         for code, text in enumerate(texts):
             items = [text] if column.separator is None else list(_ids([text], column.separator))
             for item, found in zip(items, known.find(items).tolist(), strict=True):
@@ -525,6 +530,9 @@ class Learner(Encoder):
     def __init__(self, first: Table, plan: TablePlan, *, labels: str = "real") -> None:
         kinds = _kinds(first, plan)
         separators = {find_column(first, name)[1]: separator for name, separator in plan.several.items()}
+        for place, name in enumerate(first.names):
+            if name in kinds and first.is_list(place):
+                separators.setdefault(name, _SEPARATOR)
         buckets = {find_column(first, name)[1]: n for name, n in plan.hashed.items()}
         columns = tuple(
             Column(name, kind, (), buckets.get(name, 0), separators.get(name)) for name, kind in kinds.items()
