@@ -1,0 +1,159 @@
+"""The members of a team as processes of their own, on the loopback interface; run as a script, it is one of them.
+
+Each member learns from its mini batches (of every H in a row the one of its rank) and says what it sent to
+others, how much memory it had and how long it computed. Without a team it is one host that trains alone.
+"""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # not installed in the environment of PyTorch
+
+import numpy as np
+import scipy.sparse as sp
+
+from fm_core.batch import Batch
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.solver import fit, memory_needed
+
+__all__ = ["Found", "free_port", "run"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a member says.
+
+    Attributes
+    ----------
+    bytes, messages : list of int
+        That it sent on the lane of keys and on that of rows.
+    cpu, wall : float
+        Seconds of training.
+    before, peak : int
+        Bytes of memory when training began, and most of all.
+    state : int
+        Bytes of its rows of the model and of the optimizer's state.
+    """
+
+    bytes: list[int]
+    messages: list[int]
+    cpu: float
+    wall: float
+    before: int
+    peak: int
+    state: int
+
+
+def run(
+    rows: Path, size: int, timeout: float = 300, under: Sequence[Sequence[str]] = (), **hyperparameters: Any
+) -> list[Found]:
+    """Train with several members.
+
+    Parameters
+    ----------
+    rows : Path
+        What `keep` wrote.
+    size : int
+        Members; 0 is one host without any of the machinery.
+    timeout : float
+        Seconds.
+    under : sequence of commands, optional
+        In front of each member's own.
+    **hyperparameters
+
+    Returns
+    -------
+    found : list of Found
+    """
+    task = {"rows": str(rows), "size": size, "port": free_port(), "hyperparameters": hyperparameters}
+    processes = []
+    try:
+        for rank in range(max(1, size)):
+            before = list(under[rank]) if under else []
+            command = [*before, sys.executable, __file__, json.dumps(task | {"rank": rank})]
+            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        deadline = time.monotonic() + timeout
+        said = [process.communicate(timeout=max(1, deadline - time.monotonic()))[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    codes = [process.returncode for process in processes]
+    if any(codes):
+        raise RuntimeError(f"the members ended with status {codes}, expected 0 of each; what they say is above")
+    return [Found(**json.loads(text)) for text in said]
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def keep(folder: Path, X: Any, y: np.ndarray) -> Path:
+    """Write rows where members find them."""
+    path = folder / f"rows{len(y)}.npz"
+    sp.save_npz(path, X, compressed=False)
+    np.save(path.with_suffix(".npy"), y)
+    return path
+
+
+# ---------------------------------------------------------------- one of them
+
+
+def main() -> None:
+    task = json.loads(sys.argv[1])
+    hp = Hyperparameters(**task["hyperparameters"])
+    X, y = sp.load_npz(task["rows"]), np.load(Path(task["rows"]).with_suffix(".npy"))
+    rank, size, m = task["rank"], task["size"], hp.mini_batch_size
+    starts = range(0, len(y), m)[rank :: max(1, size)]
+    mine = [Batch.from_csr(X[i : i + m], y[i : i + m]) for i in starts]
+    del X
+    found = _alone(mine, hp) if size == 0 else _with_others(mine, hp, rank, size, task["port"])
+    print(json.dumps(dataclasses.asdict(found)))
+
+
+def _alone(mine: list[Batch], hp: Hyperparameters) -> Found:
+    before, wall, cpu = _memory("VmRSS"), time.perf_counter(), time.process_time()
+    fit(lambda epoch: mine, hp)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return Found([0, 0], [0, 0], cpu, wall, before, _memory("VmHWM"), memory_needed(hp))
+
+
+def _with_others(mine: list[Batch], hp: Hyperparameters, rank: int, size: int, port: int) -> Found:
+    # not without a team: one host has nothing of this in its memory
+    from fm_core.distributed import Rows, fit_together, part_of
+    from fm_core.team import Team
+
+    names = [f"127.0.0.{i + 1}" for i in range(size)]
+    team = Team(names, rank, address=names[0], port=port, facts={}, interface="lo", wait=120)
+    lanes = [team.keys, team.rows]
+    before, wall, cpu = _memory("VmRSS"), time.perf_counter(), time.process_time()
+    fit_together(Rows(lambda epoch: mine, False), hp, team)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    found = Found(
+        [lane.n_bytes for lane in lanes], [lane.n_messages for lane in lanes],
+        cpu, wall, before, _memory("VmHWM"), memory_needed(part_of(hp, team)),
+    )  # fmt: skip
+    team.leave()
+    return found
+
+
+def _memory(what: str) -> int:
+    """Bytes of this process, as the system counts them."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith(what)))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()

@@ -1,0 +1,152 @@
+"""What passes between the members of a team, counted by formula: bytes and messages of a step, and its time.
+
+A step is one mini batch of m rows on each of H members. Of a batch's D distinct features a member owns
+about one H-th; for each of the others it sends a key, is sent the feature's row of k + 1 numbers, and sends
+back a gradient as long. As an owner it does the opposite. All numbers are of four bytes, except the few of
+eight by which the members agree on the step:
+
+    keys lane   4 D (H - 1) / H                 keys
+                8 (H + 4) (H - 1)               what is agreed on
+    rows lane   2 * 4 (k + 1) D (H - 1) / H     rows, and gradients
+                8 (H - 1)                       sums of residuals, for w0
+
+Each is what a member sends; it receives as much. tests/cluster compares them with what `team.Lane` counts.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Sent", "expected", "of_a_pass", "seconds_of_a_step", "wanted_of"]
+
+#: Numbers of eight bytes by which a member tells of its step, besides one for each member.
+FACTS = 4
+#: Exchanges in a row on the lane of rows: rows, sums of residuals, gradients.
+TURNS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Sent:
+    """What one member sends to others.
+
+    Attributes
+    ----------
+    keys, rows : float
+        Bytes on each lane.
+    key_messages, row_messages : int
+    """
+
+    keys: float = 0
+    rows: float = 0
+    key_messages: int = 0
+    row_messages: int = 0
+
+    def __add__(self, other: "Sent") -> "Sent":
+        return Sent(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+
+    @property
+    def total(self) -> float:
+        """Bytes on both lanes."""
+        return self.keys + self.rows
+
+    @property
+    def messages(self) -> int:
+        """Messages on both lanes."""
+        return self.key_messages + self.row_messages
+
+
+def expected(distinct: float, num_factors: int, size: int) -> Sent:
+    """What a member sends in a step, where features are spread evenly over the owners.
+
+    Parameters
+    ----------
+    distinct : float
+        Distinct features of a member's mini batch.
+    num_factors : int
+    size : int
+        Members.
+    """
+    others = size - 1
+    elsewhere = distinct * others / size
+    return Sent(
+        4 * elsewhere + 8 * (size + FACTS) * others,
+        2 * 4 * (num_factors + 1) * elsewhere + 8 * others,
+        2 * others,
+        TURNS * others,
+    )
+
+
+def wanted_of(batches: Sequence[NDArray[np.int32]], size: int) -> NDArray[np.int64]:
+    """How many rows each member wants of each other in a step, from the features of its batch.
+
+    Parameters
+    ----------
+    batches : sequence of ndarray of int32
+        The features of each member's batch, as often as they occur; empty where a member has no rows left.
+    size : int
+
+    Returns
+    -------
+    wanted : ndarray of int64, shape (size, size)
+        By who wants them, and who owns them.
+    """
+    return np.array([np.bincount(np.unique(features) % size, minlength=size) for features in batches], np.int64)
+
+
+def of_a_pass(steps: Sequence[NDArray[np.int64]], num_factors: int, n_sums: int, interval: int) -> list[Sent]:
+    """What each member sends in an epoch, exactly.
+
+    Parameters
+    ----------
+    steps : sequence of ndarray
+        What `wanted_of` gives for each.
+    num_factors : int
+    n_sums : int
+        Numbers of which metrics are made; they are added up for each line of metrics.
+    interval : int
+        Batches between two of those.
+    """
+    size = len(steps[0])
+    others, width = size - 1, 4 * (num_factors + 1)
+    lines = -(-len(steps) // interval) + 1  # the epoch's own is the last
+    # and once more it is agreed that nobody has rows left
+    once = Sent(8 * (size + FACTS) * others, 8 * n_sums * others * lines, others, others * lines)
+    sent = []
+    for rank in range(size):
+        total = once
+        for wanted in steps:
+            asks, serves = np.delete(wanted[rank], rank), np.delete(wanted[:, rank], rank)
+            total += Sent(
+                int(4 * asks.sum()) + 8 * (size + FACTS) * others,
+                int(width * (asks.sum() + serves.sum())) + 8 * others,
+                others + np.count_nonzero(asks),
+                others + np.count_nonzero(asks) + np.count_nonzero(serves),
+            )
+        sent.append(total)
+    return sent
+
+
+def seconds_of_a_step(compute: float, sent: Sent, size: int, bandwidth: float, latency: float) -> float:
+    """How long a step takes, by a simple model.
+
+    Computing and the exchanges on the lane of rows come one after the other; keys go beside them and share the
+    link, which carries as much in the other direction at the same time.
+
+    Parameters
+    ----------
+    compute : float
+        Seconds that a member computes.
+    sent : Sent
+        By one member in a step.
+    size : int
+    bandwidth : float
+        Bytes a second, in each direction.
+    latency : float
+        Seconds until a message of no length has arrived.
+    """
+    if size == 1:
+        return compute
+    one_by_one = compute + sent.rows / bandwidth + TURNS * latency
+    return max(one_by_one, sent.total / bandwidth)
