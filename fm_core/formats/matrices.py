@@ -128,6 +128,8 @@ def read_npz(path: str) -> Batch:
     """
     from scipy.sparse import load_npz
 
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: the file is no zip archive, expected an npz file, which is one")
     try:
         with np.load(path) as arrays:
             labels = arrays.get("y", None)
