@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import available, group, in_use, reference
+from fm_core.model import Model
 from fm_core.solver import Solver
 from tests.fm_core.strategies import (
     NUM_FACTORS,
@@ -189,6 +190,25 @@ def test_a_large_value_alone_in_its_row_has_no_pair(kernels):
     indptr, indices = np.array([0, 1, 3], np.int64), np.array([0, 0, 1], np.int32)
     kernels.predict_sparse(indptr, indices, np.array([1e5, 1e5, 1e-3], np.float32), 0, w, V, scores, False, 1)
     assert scores == pytest.approx([5e4, 5e4 + 0.25e-3 + 20 * 0.09 * 1e5 * 1e-3], rel=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 20, 64])
+def test_large_values_in_dense_rows_do_not_cancel_either(kernels, k):
+    w, V = np.array([0.5, 0.25, 0.125], np.float32), np.full((3, k), 0.3, np.float32)
+    X = np.array([[1e5, 0, 0], [1e5, 0, 1e-3], [3, 2, 1], [-1e5, 0, 1e-3]], np.float32)
+    expected = [
+        0.7 + 5e4,
+        0.7 + 5e4 + 0.125e-3 + k * 0.09 * 100,
+        0.7 + 2.125 + k * 0.09 * 11,
+        0.7 - 5e4 + 0.125e-3 - k * 0.09 * 100,
+    ]
+    scores = np.empty(4, np.float32)
+    kernels.predict_dense(X, 0.7, w, V, scores, False, 1)
+    assert scores == pytest.approx(expected, rel=1e-6)
+    hp = Hyperparameters(feature_dim=3, num_factors=k, predictor_type="regressor")
+    model = Model("regressor", 0.7, w, V)
+    solver = Solver(hp, model=model)
+    assert trained(solver, kernels, [Batch.from_dense(X, np.zeros(4))])[3] == pytest.approx(expected, rel=1e-6)
 
 
 @given(batch=sparse_batches(max_rows=30), feature_dim=st.sampled_from([40, 2**11, 2**12, 2**22 + 1, 2**31 - 1]))
