@@ -141,6 +141,10 @@ test-local-mode: $(VENV)/.built .venvs/sdk/.installed .venvs/sdk3/.installed  ##
 test-torch: $(VENV)/.built .venvs/torch/.installed  ## run the tests of what needs PyTorch, without a GPU
 	.venvs/torch/bin/python -m pytest tests/torch tests/container/test_gpus.py $(PYTEST_ARGS)
 
+.PHONY: test-cluster
+test-cluster: $(VENV)/.built .venvs/torch/.installed  ## run the tests of several hosts, each a process
+	.venvs/torch/bin/python -m pytest tests/cluster $(PYTEST_ARGS)
+
 # --- use -------------------------------------------------------------------------------------
 
 .PHONY: demo
@@ -177,8 +181,9 @@ bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what ea
 .venvs/mxnet/.installed: tests/mxnet/requirements.txt
 .venvs/sdk/.installed: tests/sdk/requirements.txt
 .venvs/sdk3/.installed: tests/local_mode/requirements-v3.txt
+.venvs/tools/.installed: tools/requirements.txt
 .venvs/torch/.installed: benchmarks/requirements-torch.txt
-.venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/torch/.installed .venvs/notebooks/.installed:
+.venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/notebooks/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@
@@ -197,9 +202,14 @@ wheel: $(VENV)/.installed  ## build the wheel in dist/
 	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir dist .
 
 .PHONY: image
-image:  ## build the image with Docker (IMAGE names it; TORCH=false leaves PyTorch out; WHEELS is a folder with its wheel)
+image: .venvs/tools/.installed  ## build the image with Docker, and its bill of materials (IMAGE, TORCH, WHEELS: docs/image.md)
 	docker build --build-arg VERSION=$(VERSION) --build-arg TORCH=$(TORCH) \
 	    $(if $(WHEELS),--build-context wheels=$(WHEELS)) --tag $(IMAGE) .
+	.venvs/tools/bin/python tools/bill.py $(IMAGE) build/image
+
+.PHONY: audit
+audit: .venvs/tools/.installed  ## ask PyPI for known vulnerabilities of the pinned versions; without a network it says so
+	.venvs/tools/bin/python tools/audit.py constraints.txt
 
 # For a machine whose builds cannot reach PyTorch's own index, but whose pip is told of another place.
 .PHONY: image-wheels

@@ -36,7 +36,7 @@ from fm_core.distributed import (
 from fm_core.errors import ConfigError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.solver import Batches, FitResult
+from fm_core.solver import FitResult
 from fm_core.team import Team
 
 __all__ = ["Cluster"]
@@ -178,7 +178,7 @@ class Cluster:
             return {}, 0
         return found
 
-    def _rows(self, channel: str, batches: Batches) -> Rows:
+    def _rows(self, channel: str, batches: Callable[[int], Iterable[Batch]]) -> Rows:
         return Rows(batches, self._job.channels[channel].distribution == "FullyReplicated")
 
     def _stop_too(self) -> None:

@@ -257,7 +257,7 @@ def _hosts(
     if len(job.hosts) == 1:
         return contextlib.nullcontext(_Alone())
     if settings.report:
-        _log.warning("FM_REPORT is true, and there are %d hosts: no report is written.", len(job.hosts))
+        _log.info("No training report is written of a job of several hosts.")
     try:
         from container.cluster import Cluster  # brings PyTorch along, which one host does not need
     except ImportError as error:

@@ -1,3 +1,5 @@
+import types
+
 import pytest
 
 from container import train
@@ -39,16 +41,16 @@ def test_every_class_of_error_has_its_blame(tmp_path, error, begins):
     assert (tmp_path / "output/failure").read_text().startswith(begins)
 
 
-def test_a_job_that_has_to_stop_reads_no_more_of_its_test_channel(monkeypatch, caplog):
+def test_a_job_that_has_to_stop_reads_no_more_of_its_test_channel(caplog):
     def batches(epoch):
         yield "the batch under way"
         raise AssertionError("another batch was read")
 
     scored = []
-    monkeypatch.setattr(train, "evaluate", lambda model, batches, threads: (scored.extend(batches), 0))
+    hosts = types.SimpleNamespace(evaluate=lambda model, batches, threads: (scored.extend(batches), 0))
     stop = train.StopRequest()
     stop.request("SIGTERM")
-    train._test(None, batches, None, None, stop, 1)
+    train._test(None, batches, None, None, stop, 1, hosts)
     assert scored == []
     assert "Asked to stop (SIGTERM): the test channel is not scored." in caplog.text
 

@@ -249,7 +249,10 @@ BAD_INPUT = {
         lambda job: (job.root / "input/data/train/part-0.pbr").write_bytes(b""),
         r"channel train is empty: no file below .*/input/data/train holds a record"),
     "empty test channel": (lambda job: job.put("_SUCCESS", b"x", "test"), r"channel test is empty"),
-    "several hosts": (lambda job: job.resources.update(hosts=["algo-1", "algo-2"]), r"names 2 hosts, expected one"),
+    "several hosts without PyTorch": (
+        lambda job: (job.resources.update(hosts=["algo-1", "algo-2"]),
+                     job.environment.update(FM_CLUSTER_WAIT_SECONDS="1")),
+        r"names 2 hosts, which needs PyTorch|host algo-2 did not come within"),
     "a host that is not one of the hosts": (
         lambda job: job.resources.update(current_host="algo-9"),
         r"current_host is 'algo-9', expected one of hosts: algo-1"),
