@@ -1,4 +1,6 @@
 import dataclasses
+import mmap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +115,22 @@ def test_a_short_last_batch_is_rescaled_as_a_full_one():
     same = fit(lambda e: batches_of(X, y, 50), dataclasses.replace(hp, rescale_grad=1 / 50)).model
     other = fit(lambda e: batches_of(X, y, 50), dataclasses.replace(hp, rescale_grad=1 / 30)).model
     assert short.w0 == same.w0 != other.w0
+
+
+def test_few_records_of_many_features_take_little_memory():
+    """All there is comes as one short batch: its features are far apart, and each maps a small page."""
+    d, n = 1_000_000, 60
+    keys = np.arange(n, dtype=np.int32) * (d // n)
+    batch = Batch(d, np.ones(n, np.float32), np.array([0, n], np.int64), keys, np.ones(1, np.float32))
+    solver = Solver(Hyperparameters(feature_dim=d, num_factors=16, predictor_type="regressor"))
+    before = resident()
+    solver.step(batch)
+    assert solver.state[keys].any(axis=1).all()
+    assert resident() - before < 20e6  # 2 MB for each of them would be 120
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
 def test_unused_terms_stay_out():
