@@ -24,6 +24,10 @@ Floats = NDArray[np.float32]
 #: the seed alone and not on how many threads draw them.
 _ROWS_A_STREAM = 8192
 
+#: Numbers drawn at a time: they are still in the second-level cache when they are scaled and put in their rows
+#: (at k 64 that takes .75 of the time of a whole stream at once).
+_NUMBERS_A_DRAW = 32768
+
 
 class Model:
     """A second-order factorization machine.
@@ -82,15 +86,22 @@ class Model:
         first, every = part
         params = np.empty((len(range(first, hp.feature_dim, every)), hp.num_factors + 1), np.float32)
 
+        rows_a_draw = max(1, _NUMBERS_A_DRAW // hp.num_factors)
+
         def draw(stream: int) -> None:
-            start = stream * _ROWS_A_STREAM
-            n = min(_ROWS_A_STREAM, hp.feature_dim - start)
-            skipped = (first - start) % every
             random = _stream(hp.seed, stream)
-            factors = _draw(hp, "factors", random, (n, hp.num_factors))[skipped::every]
-            rows = params[(start + skipped) // every :][: len(factors)]
-            rows[:, :-1] = factors
-            rows[:, -1] = _draw(hp, "linear", random, (n,))[skipped::every] if hp.use_linear else 0
+            start = stream * _ROWS_A_STREAM
+            end = min(start + _ROWS_A_STREAM, hp.feature_dim)
+            for at in range(start, end, rows_a_draw):
+                n = min(rows_a_draw, end - at)
+                keep(at, slice(0, -1), _draw(hp, "factors", random, (n, hp.num_factors)))
+            n = end - start
+            keep(start, -1, _draw(hp, "linear", random, (n,)) if hp.use_linear else np.zeros(n, np.float32))
+
+        def keep(start: int, columns: slice | int, drawn: Floats) -> None:
+            skipped = (first - start) % every
+            kept = drawn[skipped::every]
+            params[(start + skipped) // every :][: len(kept), columns] = kept
 
         n_streams = math.ceil(hp.feature_dim / _ROWS_A_STREAM)
         if min(num_threads, n_streams) == 1:
@@ -163,7 +174,9 @@ def _draw(hp: Hyperparameters, what: str, random: np.random.Generator, shape: tu
 
     method = getattr(hp, f"{what}_init_method")
     if method == "normal":
-        return random.standard_normal(shape, np.float32) * of("sigma")
+        drawn = random.standard_normal(shape, np.float32)
+        drawn *= of("sigma")
+        return drawn
     if method == "uniform":
         return (2 * random.random(shape, np.float32) - 1) * of("scale")
     return np.full(shape, of("value"))
