@@ -178,7 +178,9 @@ class Hyperparameters:
         "How several hosts work together.", "auto", "auto", "local", "device", "dist_sync", "dist_async",
         "dist_device_sync", group="hidden",
     )  # fmt: skip
-    _num_gpus: int | str = _integer("GPUs to use.", "auto", minimum=0, choices=("auto",), group="hidden")
+    _num_gpus: int | str = _integer(
+        "GPUs to use for dense data; auto: all there are.", "auto", minimum=0, choices=("auto",), group="hidden"
+    )
     _log_level: str = _choice(
         "Least severe log line that is printed.", "info", "debug", "info", "warning", "error", "critical",
         group="hidden",
@@ -190,6 +192,9 @@ class Hyperparameters:
     _num_kv_servers: str = _ignored("Parameter servers of the built-in's engine.", "auto")
     _use_full_symbolic: str = _ignored("Network variant of the built-in's engine.", "true")
 
+    _sync_interval: int = _integer(
+        "Batches of each host between two averages of their parameters, for _kvstore dist_async.", 20, group="extension"
+    )
     seed: int = _integer("Seed of every random number.", 0, minimum=0, maximum=2**63 - 1, group="extension")
     num_threads: int | str = _integer(
         "Threads of the solver; auto: the cores this process may use.", "auto", choices=("auto",),
