@@ -109,6 +109,14 @@ def logs(name):
     return done.stdout + done.stderr
 
 
+def wait_for(name, words):
+    """Wait until a container's log has the words."""
+    deadline = time.monotonic() + 60
+    while words not in logs(name):
+        assert time.monotonic() < deadline, logs(name)
+        time.sleep(0.2)
+
+
 def address(name, port=8080):
     """Wait until a published port of a container answers /ping, and give its address."""
     host = docker("port", name, f"{port}/tcp").stdout.split()[0]

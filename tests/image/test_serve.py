@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import socket
+import threading
 
 import pytest
 
 from local_test.responses import read_scores
-from tests.image.conftest import address, container, docker, logs, post
+from tests.image.conftest import address, container, docker, logs, post, wait_for
 
 PUBLISHED = ["-p", "127.0.0.1::8080"]
 RECORDIO = "application/x-recordio-protobuf"
@@ -28,6 +30,33 @@ def test_it_answers_in_both_formats_and_stops_when_told(image, model, requests):
         assert len(as_json) == len(as_recordio) == 10
         assert as_json == pytest.approx(as_recordio.tolist(), abs=1e-6)
         docker("stop", "--time", "30", name)
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", name).stdout.strip() == "0", logs(name)
+
+
+def test_a_request_under_way_is_answered_before_it_stops(image, model, requests):
+    """A worker has the request's head when the container is told to stop, and its body only after that."""
+    body = requests["application/json"]
+    with container(*PUBLISHED, "-v", f"{model}:/opt/ml/model:ro", image, "serve") as name:
+        host, port = address(name).removeprefix("http://").split(":")
+        head = [
+            "POST /invocations HTTP/1.1",
+            f"Host: {host}",
+            "Connection: close",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            "Expect: 100-continue",
+        ]
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall("\r\n".join([*head, "", ""]).encode())
+            assert connection.recv(1024).startswith(b"HTTP/1.1 100 ")
+            stopping = threading.Thread(target=docker, args=("stop", "--time", "60", name))
+            stopping.start()
+            wait_for(name, "Handling signal: term")
+            connection.sendall(body)
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        stopping.join(90)
+        assert answer.startswith(b"HTTP/1.1 200 "), answer[:500]
+        assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["predictions"]) == 10
         assert docker("inspect", "--format", "{{.State.ExitCode}}", name).stdout.strip() == "0", logs(name)
 
 

@@ -3,14 +3,13 @@
 import os
 import re
 import threading
-import time
 
 import numpy as np
 import pytest
 import scipy.sparse
 
 from fm_core.formats import write_records
-from tests.image.conftest import container, docker, logs
+from tests.image.conftest import container, docker, logs, wait_for
 
 # What SageMaker does for a job: a read-only image with the mounted tree, and no network if the user wants none.
 NARROW = ["--network", "none", "--read-only", "--tmpfs", "/tmp"]
@@ -63,16 +62,17 @@ def test_a_job_that_does_not_fit_says_so_before_it_starts(image, job):
     done = docker("run", "--rm", "--memory", "512m", "-v", f"{root}:/opt/ml", image, "train", check=False)
     assert done.returncode == 1, f"ended with {done.returncode} (137: killed for its memory)\n{done.stdout[-2000:]}"
     failure = (root / "output/failure").read_text()
-    assert re.match(r"ClientError: .*memory", failure), failure
+    said = re.match(r"ClientError: training takes (\d+) MiB of memory .*, and (\d+) MiB are available", failure)
+    assert said, failure
+    needed, available = map(int, said.groups())
+    assert needed > 3 * 4 * 65 * 5_000_000 / 2**20  # a parameter of Adam is three numbers of four bytes
+    assert 256 < available < 512
 
 
 def test_a_stop_saves_the_model(image, job):
     root = job(epochs="1000000")
     with container("-v", f"{root}:/opt/ml", image, "train") as name:
-        deadline = time.monotonic() + 60
-        while "epoch=5" not in logs(name):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_for(name, "epoch=5")
         docker("stop", "--time", "60", name)
         state = docker("inspect", "--format", "{{.State.ExitCode}}", name).stdout.strip()
         assert state == "0", logs(name)
