@@ -23,7 +23,7 @@ from typing import Any
 import members
 import numpy as np
 from common import ROOT, batches, ctr, describe, in_turn, ratios, table, times
-from traffic import TURNS, expected, of_a_pass, seconds_of_a_step, wanted_of
+from traffic import TURNS, by_averages, expected, of_a_pass, seconds_of_a_step, wanted_of
 
 import opt_ml
 from fm_core.batch import Batch
@@ -44,6 +44,8 @@ HOSTS = [1, 2, 4, 8, 16, 32, 64]
 #: Rows of all mini batches of a step together, where they are kept the same.
 TOGETHER = 16_000
 GIGABITS = [10, 25, 100]
+#: Batches between two meetings of dist_async.
+INTERVALS = [5, 20, 50, 100, 250]
 GIB = 2**30
 #: Seconds of computing of a step, by k, rows of a mini batch, and whether in a team.
 Seconds = dict[tuple[int, int, bool], float]
@@ -72,6 +74,7 @@ def main() -> None:
     )
     same_batch_on_each(options.k, compute, latency)
     same_batch_together(options.k, compute, latency)
+    averages(options.k)
     largest_model(options.k)
 
 
@@ -307,6 +310,24 @@ def last_that_pays(speeds: list[tuple[float, int]]) -> list[str]:
                 break
             last = size
     return [str(first), str(last)]
+
+
+def averages(ks: Sequence[int]) -> None:
+    X, _ = ctr()
+    print(
+        f"## Computed: MB a batch and host by _kvstore, mini_batch_size {M:,}; what dist_async sends by its interval\n"
+    )
+    rows = []
+    for k, size in itertools.product(ks, (2, 4, 8)):
+        row = [f"k {k}, {size} hosts", f"{expected(distinct(M), k, size).total / 1e6:.2f}"]
+        for interval in INTERVALS:
+            if size * interval * M > X.shape[0]:
+                row.append("")  # not as many rows in ctr
+                continue
+            of_one, of_all = distinct(interval * M), distinct(size * interval * M)
+            row.append(f"{by_averages(of_one, of_all, k, size, interval) / 1e6:.2f}")
+        rows.append(row)
+    table(["", "dist_sync", *(f"dist_async, {interval}" for interval in INTERVALS)], rows)
 
 
 def largest_model(ks: Sequence[int]) -> None:

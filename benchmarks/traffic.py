@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sent", "expected", "of_a_pass", "seconds_of_a_step", "wanted_of"]
+__all__ = ["Sent", "by_averages", "expected", "of_a_pass", "seconds_of_a_step", "wanted_of"]
 
 #: Numbers of eight bytes by which a member tells of its step, besides one for each member.
 FACTS = 4
@@ -76,6 +76,21 @@ def expected(distinct: float, num_factors: int, size: int) -> Sent:
         2 * others,
         TURNS * others,
     )
+
+
+def by_averages(of_one: float, of_all: float, num_factors: int, size: int, interval: int, n_states: int = 2) -> float:
+    """Bytes that a member sends for a mini batch under `_kvstore` dist_async, where all meet every `interval` batches.
+
+    For each feature that it has touched since the last meeting a member sends the owner its parameters and their state;
+    for each that anybody has touched the owner sends the means to all others.
+
+    Parameters
+    ----------
+    of_one, of_all : float
+        Distinct features between two meetings: of a member's rows, and of all members'.
+    num_factors, size, interval, n_states : int
+    """
+    return 4 * (1 + (1 + n_states) * (num_factors + 1)) * (of_one + of_all) * (size - 1) / size / interval
 
 
 def wanted_of(batches: Sequence[NDArray[np.int32]], size: int) -> NDArray[np.int64]:

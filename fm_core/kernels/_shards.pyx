@@ -12,11 +12,15 @@ the ones that a single host runs.
 from cython.parallel cimport prange
 from libc.math cimport exp, sqrtf
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
+
+cdef extern from *:
+    void __builtin_prefetch(const void* address) nogil
 
 cdef enum:
     ROWS_A_TASK = 32
     FEATURES_A_TASK = 64
+    AHEAD = 8            # rows, scattered in memory, that are asked for ahead of their use
 
 
 # ---------------------------------------------------------------- numbers
@@ -65,11 +69,20 @@ def places(const int32_t[::1] ranks, int64_t[::1] next_of, int64_t[::1] out):
 
 # ---------------------------------------------------------------- rows
 
+cdef inline void _ask_for(const float* row, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t f
+    for f in range(0, n, 16):
+        __builtin_prefetch(row + f)
+    __builtin_prefetch(row + n - 1)
+
+
 def gather(const float[:, :] params, const int32_t[::1] wanted, float[:, ::1] out, int num_threads):
     """Copy rows of `params`: ``out = params[wanted]``; its rows are contiguous."""
     cdef Py_ssize_t j, c, width = params.shape[1]
     cdef const float* row
     for j in prange(wanted.shape[0], num_threads=num_threads, schedule="static", nogil=True):
+        if j + AHEAD < wanted.shape[0]:
+            _ask_for(&params[wanted[j + AHEAD], 0], width)
         row = &params[wanted[j], 0]
         for c in range(width):
             out[j, c] = row[c]
@@ -172,36 +185,42 @@ cdef Rule _rule(step):
     return rule
 
 
+cdef inline float _clipped(float g, float c) noexcept nogil:
+    if c > 0:
+        g = c if g > c else g
+        g = -c if g < -c else g
+    return g
+
+
 cdef inline void _update(
     float* p, float* state, Py_ssize_t stride, const float* gradient, Py_ssize_t n, const Rule* rule, float lr, float wd
 ) noexcept nogil:
     # n parameters that share their rates; 1 - beta in float32, as in _loops.pxi
+    # in copies, as the compiler cannot know that writing parameters leaves them as they are
     cdef float one = 1, beta1 = 0.9, beta2 = 0.999, rest1 = one - beta1, rest2 = one - beta2, slope, g, a, b, root
-    cdef float c = rule.clip_gradient
+    cdef float rescale = rule.rescale_grad, c = rule.clip_gradient, eps = rule.eps
     cdef Py_ssize_t f
-    if rule.optimizer == 3 and not lr > 0:
-        return
-    for f in range(n):
-        g = gradient[f] * rule.rescale_grad
-        if rule.optimizer != 3:
-            g = g + wd * p[f]
-        if c > 0:
-            g = c if g > c else g
-            g = -c if g < -c else g
-        if rule.optimizer == 0:
+    if rule.optimizer == 0:
+        for f in range(n):
+            g = _clipped(gradient[f] * rescale + wd * p[f], c)
             a = beta1 * state[f] + rest1 * g
             b = beta2 * state[stride + f] + rest2 * g * g
             state[f] = a
             state[stride + f] = b
-            p[f] = p[f] - lr * a / (sqrtf(b) + rule.eps)
-        elif rule.optimizer == 1:
-            p[f] = p[f] - lr * g
-        elif rule.optimizer == 2:
+            p[f] = p[f] - lr * a / (sqrtf(b) + eps)
+    elif rule.optimizer == 1:
+        for f in range(n):
+            p[f] = p[f] - lr * _clipped(gradient[f] * rescale + wd * p[f], c)
+    elif rule.optimizer == 2:
+        for f in range(n):
+            g = _clipped(gradient[f] * rescale + wd * p[f], c)
             a = state[f] + g * g
             state[f] = a
-            p[f] = p[f] - lr * g / (sqrtf(a) + rule.eps)
-        else:
-            slope = one / lr
+            p[f] = p[f] - lr * g / (sqrtf(a) + eps)
+    elif lr > 0:
+        slope = one / lr
+        for f in range(n):
+            g = _clipped(gradient[f] * rescale, c)
             b = state[stride + f]
             a = state[f] if b != 0 else -(slope + wd) * p[f]
             root = sqrtf(b)
@@ -210,6 +229,22 @@ cdef inline void _update(
             state[f] = a
             state[stride + f] = b
             p[f] = -a / ((sqrtf(b) + one) * slope + wd)
+
+
+cdef inline const float* _total(
+    const float* gradients, const int64_t[::1] at, int64_t start, int64_t stop, Py_ssize_t width, float* total
+) noexcept nogil:
+    # the sum of a row's gradients, in the hosts' order; where there is one alone, that one as it lies
+    cdef Py_ssize_t f, e
+    cdef const float* g = gradients + at[start] * width
+    if stop - start == 1:
+        return g
+    memcpy(total, g, width * sizeof(float))
+    for e in range(start + 1, stop):
+        g = gradients + at[e] * width
+        for f in range(width):
+            total[f] = total[f] + g[f]
+    return total
 
 
 def update(
@@ -228,22 +263,25 @@ def update(
     cdef Py_ssize_t j, i, f, e, width = params.shape[1], k = width - 1, stride = state.shape[1]
     cdef Py_ssize_t n = touched.shape[0], n_rows = params.shape[0] if not lazy else n, block, first
     cdef float* states = &state[0, 0] if state.shape[0] and stride else NULL
+    cdef const float* gradients = &received[0, 0] if received.shape[0] else NULL
+    cdef const float* g
     with nogil:
-        for j in prange(n, num_threads=num_threads, schedule="dynamic", chunksize=FEATURES_A_TASK):
-            for f in range(width):
-                totals[j, f] = received[at[starts[j]], f]
-            for e in range(starts[j] + 1, starts[j + 1]):
-                for f in range(width):
-                    totals[j, f] = totals[j, f] + received[at[e], f]
         if lazy:
             for j in prange(n, num_threads=num_threads, schedule="dynamic", chunksize=FEATURES_A_TASK):
+                if j + AHEAD < n:
+                    i = touched[j + AHEAD]
+                    _ask_for(&params[i, 0], width)
+                    _ask_for(states + i * stride, stride)
                 i = touched[j]
-                _update(&params[i, 0], states + i * stride, width, &totals[j, 0], k, &rule, factors_lr, factors_wd)
+                g = _total(gradients, at, starts[j], starts[j + 1], width, &totals[j, 0])
+                _update(&params[i, 0], states + i * stride, width, g, k, &rule, factors_lr, factors_wd)
                 if use_linear:
-                    _update(
-                        &params[i, k], states + i * stride + k, width, &totals[j, k], 1, &rule, linear_lr, linear_wd
-                    )
+                    _update(&params[i, k], states + i * stride + k, width, g + k, 1, &rule, linear_lr, linear_wd)
         else:
+            for j in prange(n, num_threads=num_threads, schedule="dynamic", chunksize=FEATURES_A_TASK):
+                g = _total(gradients, at, starts[j], starts[j + 1], width, &totals[j, 0])
+                if g != &totals[j, 0]:
+                    memcpy(&totals[j, 0], g, width * sizeof(float))
             # those without an occurrence have a gradient of zero: their decay and moments go on
             for f in range(width):
                 totals[n, f] = 0
