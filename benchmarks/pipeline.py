@@ -101,13 +101,13 @@ def written(folder: Path, name: str, X: Any, y: np.ndarray) -> Path:
 
 def start_up(folder: Path, rounds: int) -> None:
     X, y = ctr()
-    job = Job(folder / "small", written(folder, "small.rec", X[:100], y[:100]),
-              feature_dim=X.shape[1], num_factors=8, mini_batch_size=100)  # fmt: skip
+    file = written(folder, "small.rec", X[:100], y[:100])
+    jobs = {k: Job(folder / f"small{k}", file, feature_dim=X.shape[1], num_factors=k) for k in (8, 16, 64)}
     tiny = X[:100]
     names, tiny.indices = np.unique(tiny.indices, return_inverse=True)
     tiny = sp.csr_matrix((tiny.data, tiny.indices.ravel(), tiny.indptr), (100, len(names)))
     least = Job(folder / "tiny", written(folder, "tiny.rec", tiny, y[:100]),
-                feature_dim=len(names), num_factors=8, mini_batch_size=100)  # fmt: skip
+                feature_dim=len(names), num_factors=8)  # fmt: skip
     python = [sys.executable, "-c", "import numpy"]
 
     def import_alone() -> float:
@@ -118,8 +118,11 @@ def start_up(folder: Path, rounds: int) -> None:
 
     found = in_turn(
         {
-            f"`train`, 100 records of {len(names)} features": lambda: least.run()[1],
-            "`train`, 100 records of a million features": lambda: job.run()[1],
+            f"`train`, 100 records of {len(names)} features, k 8": lambda: least.run()[1],
+            **{
+                f"`train`, 100 records of a million features, k {k}": lambda job=job: job.run()[1]
+                for k, job in jobs.items()
+            },
             "`python -c 'import numpy'`": import_alone,
         },
         rounds,
