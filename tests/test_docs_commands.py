@@ -40,6 +40,8 @@ ELSEWHERE = {
     ("README.md", "docker run --rm -d --name fm -p 127.0.0.1:8080:8080 \\"): "tests/image",
     ("README.md", "curl --silent --show-error --fail-with-body http://127.0.0.1:8080/invocations \\"): "tests/image",
     ("README.md", "docker stop fm"): "tests/image",
+    ("README.md", "pip install 'sagemaker[local]<3'"): "tests/local_mode",
+    ("README.md", "estimator = Estimator("): "tests/local_mode",  # from local_test/local_mode.py, which is run there
     ("docs/artifact.md", "import mxnet as mx"): "tests/fm_core/test_artifact.py",
     ("docs/artifact.md", "import struct"): "tests/fm_core/test_artifact.py",
     ("docs/gpu.md", "from fm_core.on_device import DenseDevice"): "tests/torch",
