@@ -65,6 +65,9 @@ FAULTS = {
 # Steps take a while, as with more data, so that every moment of a training can be hit.
 SLOWED = """
 import sys, time
+from container.stopping import StopRequest
+stop = StopRequest()
+stop.install()  # as the entry point does, before anything large is imported
 from container.train import main
 from fm_core import solver
 step = solver.Solver.step
@@ -72,7 +75,7 @@ def slow(*arguments):
     time.sleep(0.006)
     return step(*arguments)
 solver.Solver.step = slow
-sys.exit(main([]))
+sys.exit(main([], stop))
 """
 
 
