@@ -64,7 +64,7 @@ def open_checkpoints(
     channels: Mapping[str, ChannelBatches],
     model_folder: Path | None,
     available: int | None = None,
-    make: Callable[..., Checkpointer] = Checkpointer,
+    make: Callable[..., Checkpointer | None] = Checkpointer,
 ) -> Checkpointer | None:
     """Open the job's checkpoint folder, if it has one.
 

@@ -23,7 +23,10 @@ from container.contract import TrainingJob
 from container.settings import TrainingSettings
 from container.stopping import StopRequest
 from fm_core.artifact import save_model
+from fm_core.averaging import evaluate_shared, fit_by_averages
 from fm_core.batch import Batch
+from fm_core.checkpoint import Checkpoint
+from fm_core.checkpointing import Checkpointer
 from fm_core.distributed import (
     Rows,
     ShardedModel,
@@ -66,7 +69,7 @@ class Cluster:
     is_leading : bool
         Whether this host is the one that writes the model.
     store : str
-        The built-in's name for the way hosts work together.
+        The built-in's name for the way hosts work together; dist_async: by averages (`fm_core.averaging`).
 
     Raises
     ------
@@ -75,8 +78,6 @@ class Cluster:
     TeamError
         A host did not come.
     """
-
-    store = "dist_sync"
 
     def __init__(
         self,
@@ -89,6 +90,8 @@ class Cluster:
         names = sorted(set(job.hosts))
         if len(names) < len(job.hosts):
             raise ConfigError(f"{job.paths.resource_config} names a host twice: {', '.join(job.hosts)}")
+        self.store = "dist_async" if hyperparameters._kvstore == "dist_async" else "dist_sync"
+        self._keeps_all = self.store == "dist_async"
         self._job = job
         self._hyperparameters = hyperparameters
         self._stop = stop
@@ -124,12 +127,17 @@ class Cluster:
 
     def part_of(self, hyperparameters: Hyperparameters) -> Hyperparameters:
         """The hyperparameters as they are for the rows of the model that this host keeps."""
+        if self._keeps_all:
+            return hyperparameters
         return part_of(hyperparameters, self._team)
 
     def checkpointer(
         self, folder: Path, host: str, hyperparameters: Hyperparameters, **further: Any
-    ) -> SharedCheckpointer:
+    ) -> SharedCheckpointer | None:
         """Make what writes this host's checkpoints; see `distributed.SharedCheckpointer`."""
+        if self._keeps_all:
+            _log.warning("No checkpoints are written with _kvstore dist_async.")
+            return None
         return SharedCheckpointer(
             self._team, folder, host, hyperparameters, whole=self._hyperparameters,
             is_replicated=all(channel.distribution == "FullyReplicated" for channel in self._job.channels.values()),
@@ -144,23 +152,31 @@ class Cluster:
         validation: ChannelBatches | None,
         should_stop: StopRequest,
         device: Any,
+        resume: Checkpoint | None,
+        checkpointer: Checkpointer | None,
         **further: Any,
     ) -> FitResult:
         """Train with the other hosts; see `distributed.fit_together`. The result's model has this host's rows."""
-        result = fit_together(
-            self._rows("train", batches),
-            hyperparameters,
-            self._team,
-            validation=None if validation is None else self._rows("validation", validation),
-            should_stop=should_stop,
-            **further,
-        )
+        rows = self._rows("train", batches)
+        further["validation"] = None if validation is None else self._rows("validation", validation)
+        further["should_stop"] = should_stop
+        if self._keeps_all:
+            result = fit_by_averages(rows, hyperparameters, self._team, **further)
+        else:
+            assert checkpointer is None or isinstance(checkpointer, SharedCheckpointer)
+            result = fit_together(
+                rows, hyperparameters, self._team, resume=resume, checkpointer=checkpointer, **further
+            )
         if result.stopped:
             self._stop_too()
         return result
 
     def save(self, path: Path, model: Model, settings: Mapping[str, str]) -> None:
         """Write the whole model on the leading host; the others send it their rows, a few megabytes at a time."""
+        if self._keeps_all:
+            if self.is_leading:
+                save_model(path, model, settings)
+            return
         whole = ShardedModel(model, self._hyperparameters.feature_dim, self._team)
         if self.is_leading:
             save_model(path, cast("Model", whole), settings)
@@ -169,7 +185,8 @@ class Cluster:
 
     def evaluate(self, model: Model, batches: Iterable[Batch], num_threads: int) -> tuple[dict[str, float], int]:
         """Score the test channel once over all hosts."""
-        found = evaluate_together(
+        scored = evaluate_shared if self._keeps_all else evaluate_together
+        found = scored(
             model, self._rows("test", lambda epoch: batches), self._hyperparameters, self._team,
             num_threads=num_threads, should_stop=self._stop,
         )  # fmt: skip

@@ -61,6 +61,7 @@ _NOT_DECIDING = {
     "checkpoint_interval_s",
     "max_bad_records",
     "_kvstore",
+    "_sync_interval",
     "_num_gpus",
     "_log_level",
     "_tuning_objective_metric",

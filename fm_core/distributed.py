@@ -76,7 +76,9 @@ __all__ = [
     "evaluate_together",
     "fit_together",
     "part_of",
+    "reduced",
     "send_model",
+    "share_of",
 ]
 
 Floats = NDArray[np.float32]
@@ -288,7 +290,7 @@ def _as_sparse(batch: Batch) -> Batch:
     return Batch.trusted(d, batch.values.reshape(-1), np.arange(n + 1, dtype=np.int64) * d, indices, batch.labels)
 
 
-def _share(data: Rows, epoch: int, team: Members, hp: Hyperparameters, is_trained: bool) -> Iterator[Batch]:
+def share_of(data: Rows, epoch: int, team: Members, hp: Hyperparameters, is_trained: bool) -> Iterator[Batch]:
     """The batches of this member."""
     stream = iter(data.batches(epoch))
     m = hp.mini_batch_size
@@ -434,18 +436,18 @@ def evaluate_together(
     assert model.V.base is not None
     totals = metrics_for(model.predictor_type)
     turns = _Turns(team, hyperparameters, should_stop)
-    stream = functools.partial(_share, data, epoch, team, hyperparameters, False)
+    stream = functools.partial(share_of, data, epoch, team, hyperparameters, False)
     with read_ahead(lambda: turns(stream()), _AHEAD) as ready:
         for turn in ready:
             scores = _scored(turn, model.V.base, model.w0, hyperparameters, team, num_threads)[-1]
             totals.update(scores, turn.original.known_labels)
     if turns.stopped:
         return None
-    totals = _reduced(totals, team, model.predictor_type)
+    totals = reduced(totals, team, model.predictor_type)
     return totals.values(), totals.n
 
 
-def _reduced(totals: Metrics, team: Members, predictor_type: str) -> Metrics:
+def reduced(totals: Metrics, team: Members, predictor_type: str) -> Metrics:
     """Add up the metrics' sums of all members, in their order."""
     sums = totals.sums()
     table = team.rows.gather(np.array(list(sums.values()), np.float64)).tolist()
@@ -671,7 +673,7 @@ class _TrainingTogether(_Training):
         turns = _Turns(self._team, self._hp, self._asked_to_stop, self._asks_for_checkpoint)
 
         def prepared() -> Iterator[_Turn]:
-            stream = _share(data, self._epoch, self._team, self._hp, True)
+            stream = share_of(data, self._epoch, self._team, self._hp, True)
             self._leave_out(stream, self._n_batches, self._labels_crc)
             return turns(stream)
 
@@ -683,7 +685,7 @@ class _TrainingTogether(_Training):
                 self._learn_turn(turn)
                 if self._n_batches % self._hp.batch_metrics_publish_interval == 0:
                     rate = (self._totals.n - n_before) / max(time.time() - started, 1e-9)
-                    metrics = _reduced(self._totals, self._team, self._hp.predictor_type).values()
+                    metrics = reduced(self._totals, self._team, self._hp.predictor_type).values()
                     self._callback.batch(BatchReport(self._epoch, self._n_batches, metrics, rate))
                 self._n_batches += 1
                 if turn.writes_checkpoint:
@@ -694,7 +696,7 @@ class _TrainingTogether(_Training):
             return False
         if self._solver is None:
             raise DataError("the training data has no records on any host, expected at least one")
-        self._local_totals, self._totals = self._totals, _reduced(self._totals, self._team, self._hp.predictor_type)
+        self._local_totals, self._totals = self._totals, reduced(self._totals, self._team, self._hp.predictor_type)
         self._metrics = self._totals.values()
         self._epochs_done = self._epoch + 1
         self._callback.epoch(

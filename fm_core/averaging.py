@@ -1,0 +1,245 @@
+"""fit, with local steps and periodic averages: for networks too slow for distributed.py.
+
+Each member keeps the whole model and learns from its own mini batches as one host does. After `_sync_interval` of
+them, or as many as it has, all meet: of each feature that any of them has touched since the last time, parameters and
+optimizer's state become the mean of those that touched it, added in the members' order; w0 the mean of those that
+made a step. So all members agree after each meeting, to the bit, and what one of them alone has learned of a rare
+feature is kept whole. It is not the model of one host, but it is the same from run to run.
+
+A feature's mean is made by the member ``feature % n``, which tells all others.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.ahead import read_ahead
+from fm_core.distributed import Members, Rows, reduced, share_of
+from fm_core.errors import ConfigError, DataError, DivergenceError, TeamError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.kernels import group
+from fm_core.metrics import metrics_for
+from fm_core.model import Model
+from fm_core.solver import (
+    BatchReport,
+    Callback,
+    EpochReport,
+    FitResult,
+    Silent,
+    ValidationReport,
+    _Training,
+)
+
+__all__ = ["evaluate_shared", "fit_by_averages"]
+
+Floats = NDArray[np.float32]
+
+#: Batches prepared ahead.
+_AHEAD = 4
+#: What each member says at a meeting, before how many features it has touched of each owner.
+_MORE, _STOPS, _DENSE, _STEPS, _FACTS = range(5)
+
+
+def fit_by_averages(
+    data: Rows,
+    hyperparameters: Hyperparameters,
+    team: Members,
+    *,
+    num_threads: int = 1,
+    model: Model | None = None,
+    validation: Rows | None = None,
+    callback: Callback | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> FitResult:
+    """Train a model with the other members of a team, each of which calls this.
+
+    Parameters and errors are those of `distributed.fit_together`; there are no checkpoints.
+
+    Returns
+    -------
+    result : FitResult
+        Its model is whole, and the same on every member.
+    """
+    hp = hyperparameters
+    if hp.early_stopping_patience is not None and validation is None:
+        raise ConfigError(
+            f"early_stopping_patience is {hp.early_stopping_patience}, which needs validation data, and there is none"
+        )
+    training = _TrainingByAverages(hp, team, num_threads, model, callback or Silent(), should_stop)
+    del model
+    try:
+        while not training.is_over:
+            if not (training.learn(data) and training.score(validation)):
+                break
+            training.begin_next_epoch()
+        return training.result(stopped=training.stopped)
+    except TeamError as error:
+        raise TeamError(f"{error}; this host was at {training.moment}", error.blame) from error
+
+
+def evaluate_shared(
+    model: Model,
+    data: Rows,
+    hyperparameters: Hyperparameters,
+    team: Members,
+    *,
+    epoch: int = 0,
+    num_threads: int = 1,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[dict[str, float], int] | None:
+    """Score data once over all members, each of which has the whole model; see `distributed.evaluate_together`."""
+    totals = metrics_for(model.predictor_type)
+    rows = share_of(data, epoch, team, hyperparameters, is_trained=False)
+    for batch in itertools.takewhile(lambda _: not should_stop(), rows):
+        totals.update(model.predict(batch, num_threads), batch.known_labels)
+    if team.rows.gather(np.array([should_stop()], np.int64)).any():
+        return None
+    totals = reduced(totals, team, model.predictor_type)
+    return totals.values(), totals.n
+
+
+class _TrainingByAverages(_Training):
+    """What is different of `_Training`: steps are a member's own, decisions are made at meetings."""
+
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        team: Members,
+        num_threads: int,
+        model: Model | None,
+        callback: Callback,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        super().__init__(hyperparameters, num_threads, model, callback, lambda: self.stopped, None, None)
+        self.stopped = False
+        self._team = team
+        self._asked_to_stop = should_stop
+        self._touched = np.zeros(hyperparameters.feature_dim, bool)
+
+    @property
+    def moment(self) -> str:
+        """Where training is, in words."""
+        return f"epoch {self._epoch}, batch {self._n_batches}"
+
+    def learn(self, data: Rows) -> bool:
+        """Learn from an epoch; False: training has to stop."""
+        started = time.time()
+
+        def prepared() -> Iterator[tuple[Any, Any]]:
+            for batch in share_of(data, self._epoch, self._team, self._hp, is_trained=True):
+                sparse = batch.indptr is not None and batch.indices is not None
+                yield (
+                    batch,
+                    group(batch.indptr, batch.indices, batch.values, batch.feature_dim) if sparse else None,
+                )
+
+        with read_ahead(prepared, _AHEAD, self._asked_to_stop) as ready:
+            while True:
+                n_done = 0
+                for batch, groups in itertools.islice(ready, self._hp._sync_interval):
+                    if self._solver is None:
+                        self._start(batch.is_dense)
+                    self._touched[slice(None) if groups is None or not self._hp.lazy_update else groups[0]] = True
+                    self._learn(batch, groups)
+                    if self._n_batches % self._hp.batch_metrics_publish_interval == 0:
+                        rate = self._totals.n / max(time.time() - started, 1e-9)
+                        self._callback.batch(BatchReport(self._epoch, self._n_batches, self._totals.values(), rate))
+                    self._n_batches += 1
+                    n_done += 1
+                if not self._meet(n_done):
+                    break
+        if self.stopped:
+            return False
+        if self._solver is None:
+            raise DataError("the training data has no records on any host, expected at least one")
+        self._totals = reduced(self._totals, self._team, self._hp.predictor_type)
+        steps = self._team.rows.gather(np.array([self._n_batches], np.int64))
+        self._n_batches = int(steps.sum())
+        self._metrics = self._totals.values()
+        self._epochs_done = self._epoch + 1
+        self._callback.epoch(
+            EpochReport(
+                self._epoch, self._hp.epochs, self._metrics, self._totals.n, self._n_batches, started, time.time()
+            )
+        )
+        return True
+
+    def score(self, validation: Rows | None) -> bool:
+        """Score the validation data, if there is some; False: training has to stop, and it was not scored."""
+        if validation is None:
+            return True
+        assert self._solver is not None
+        found = evaluate_shared(
+            self._solver.model, validation, self._hp, self._team,
+            epoch=self._epoch, num_threads=self._num_threads, should_stop=self._asked_to_stop,
+        )  # fmt: skip
+        if found is None:
+            self.stopped = True
+            return False
+        values, n = found
+        is_best = self._keeper.is_best(values, self._solver, self._epoch)
+        if is_best or self._hp.early_stopping_patience is None:
+            self._validation = values
+        self._callback.validated(ValidationReport(self._epoch, values, n, is_best))
+        return True
+
+    def _meet(self, n_done: int) -> bool:
+        """Average what was touched since the last meeting; False: the epoch is over, or training has to stop."""
+        team = self._team
+        touched = np.flatnonzero(self._touched)
+        touched = touched[np.argsort(touched % team.size, kind="stable")]
+        facts = np.zeros(_FACTS + team.size, np.int64)
+        facts[_MORE] = n_done == self._hp._sync_interval
+        facts[_STOPS] = self._asked_to_stop()
+        facts[_DENSE] = -1 if self._solver is None else self._is_dense
+        facts[_STEPS] = n_done
+        facts[_FACTS:] = np.bincount(touched % team.size, minlength=team.size)
+        table = team.rows.gather(facts)
+        kinds = set(table[:, _DENSE].tolist()) - {-1}
+        if len(kinds) > 1:
+            raise DataError("some hosts read dense rows and others sparse ones")
+        if kinds and self._solver is None:  # this member has had no row yet
+            self._start(bool(kinds.pop()))
+        if self._solver is not None:
+            self._average(touched, table)
+        self._touched[:] = False
+        self.stopped = bool(table[:, _STOPS].any())
+        return bool(table[:, _MORE].any()) and not self.stopped
+
+    def _average(self, touched: NDArray[np.int64], table: NDArray[np.int64]) -> None:
+        team, solver = self._team, self._solver
+        assert solver is not None
+        width = solver.params.shape[1]
+        to, by = table[team.rank, _FACTS:], table[:, _FACTS + team.rank]
+        keys = team.rows.exchange((touched // team.size).astype(np.int32), to, by)
+        rows = team.rows.exchange(np.hstack([solver.params[touched], solver.state[touched]]), to, by)
+        owned, place = np.unique(keys, return_inverse=True)
+        sums = np.zeros((len(owned), rows.shape[1]), np.float32)
+        counts = np.zeros((len(owned), 1), np.float32)
+        end = 0
+        for n in by.tolist():  # the members' order; a member names a feature once
+            at = place[end : end + n]
+            sums[at] += rows[end : end + n]
+            counts[at] += 1
+            end += n
+        means = sums / np.maximum(counts, 1)
+        sizes = team.rows.gather(np.array([len(owned)], np.int64))[:, 0]
+        for shift in range(team.size):  # to one member after the other: no copy for each at a time
+            receiver, sender = (team.rank + shift) % team.size, (team.rank - shift) % team.size
+            give = [len(owned) if rank == receiver else 0 for rank in range(team.size)]
+            take = [int(sizes[rank]) if rank == sender else 0 for rank in range(team.size)]
+            features = team.rows.exchange(owned, give, take).astype(np.int64) * team.size + sender
+            values = team.rows.exchange(means, give, take)
+            solver.params[features] = values[:, :width]
+            solver.state[features] = values[:, width:]
+        made_steps = table[:, _STEPS] > 0
+        biases = team.rows.gather(solver.bias.astype(np.float64))[made_steps]
+        if len(biases):
+            solver.bias[:] = np.add.reduce(biases, axis=0) / len(biases)
+        solver.n_steps = int(team.rows.gather(np.array([solver.n_steps], np.int64)).max())
+        if not np.isfinite(solver.bias).all():
+            raise DivergenceError(f"{self.moment}: the mean of the hosts' parameters is no longer finite")
