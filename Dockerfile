@@ -58,6 +58,9 @@ LABEL org.opencontainers.image.title="factorization-machines" \
       com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
       com.amazonaws.sagemaker.capabilities.multi-models="true"
 
+# What the base image builds packages with is older than the pins, and not needed.
+RUN pip uninstall --yes --quiet --root-user-action=ignore setuptools wheel
+
 COPY --link --from=torch /torch/ /usr/local/
 
 # libgomp1 is what the kernels' threads run on. The packages' own tests are a sixth of what is installed.

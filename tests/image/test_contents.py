@@ -1,6 +1,7 @@
 """What is in the image, and what is not."""
 
 import json
+import re
 
 from tests.conftest import ROOT
 from tests.image.conftest import docker
@@ -77,5 +78,35 @@ def test_the_packages_are_those_that_are_pinned(image):
     listed = docker("run", "--rm", "--entrypoint", "python", image, "-m", "pip", "list", "--format", "json").stdout
     for package in json.loads(listed):
         name = package["name"].lower().replace("_", "-")
-        if name not in ("factorization-machines", "pip", "setuptools", "wheel"):  # the base image's
+        if name not in ("factorization-machines", "pip"):  # the base image's
             assert pinned.get(name) == package["version"].removesuffix("+cpu")  # of PyTorch
+
+
+def test_its_bill_of_materials_names_what_is_in_it(image):
+    bill = json.loads((ROOT / "build/image/sbom.cdx.json").read_text())
+    assert bill["bomFormat"] == "CycloneDX"
+    named = {(each["name"], each["version"]) for each in bill["components"]}
+    listed = docker("run", "--rm", "--entrypoint", "python", image, "-m", "pip", "list", "--format", "json").stdout
+    assert {(each["name"], each["version"]) for each in json.loads(listed)} <= named
+    debian = inside(image, "dpkg-query --show --showformat '${Package} '")
+    assert set(debian) <= {name for name, _ in named}
+    assert "libgomp1" in debian
+
+
+def test_every_package_has_a_licence(image):
+    rows = [row.split("\t") for row in (ROOT / "build/image/licences.txt").read_text().splitlines()]
+    assert len(rows) > 100
+    assert [name for name, _, licence in rows if licence in ("", "unknown")] == []
+
+
+def test_no_secret_is_in_it(image):
+    environment = json.loads(docker("image", "inspect", "--format", "{{json .Config.Env}}", image).stdout)
+    assert not [each for each in environment if re.search(r"KEY|TOKEN|SECRET|PASSWORD", each.split("=")[0])]
+    history = docker("image", "history", "--no-trunc", "--format", "{{.CreatedBy}}", image).stdout
+    assert not re.search(r"(?i)(token|secret|password)=", history)
+    keys = inside(
+        image, "grep -rlE 'BEGIN ([A-Z]+ )?PRIVATE KEY' /etc /root /home /opt /srv /usr/local/etc 2>/dev/null || true"
+    )
+    assert keys == []
+    names = " -o ".join(f"-name {name}" for name in (".netrc", ".pypirc", ".git", ".aws", "'id_rsa*'", "'.env*'"))
+    assert inside(image, f"find / -xdev \\( {names} \\) -not -path '/proc/*'") == []

@@ -1,0 +1,88 @@
+"""Write what an image is made of: a bill of materials in CycloneDX, and a list of licences.
+
+usage: python tools/bill.py IMAGE FOLDER
+
+FOLDER gets sbom.cdx.json and licences.txt. The image itself is asked, and run without a network: its Python packages by
+their metadata, Debian's by dpkg.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
+
+NAME = "factorization-machines"
+
+#: Runs in the image, whose Python knows nothing but its own library.
+LIST_PACKAGES = """
+import importlib.metadata as metadata, json, platform
+found = [{"name": "python", "version": platform.python_version(), "expression": "PSF-2.0"}]
+for package in metadata.distributions():
+    said = package.metadata
+    found.append({
+        "name": said["Name"], "version": said["Version"], "expression": said["License-Expression"],
+        "text": said["License"], "classifiers": said.get_all("Classifier", []),
+    })
+print(json.dumps(found))
+"""
+PACKAGES = ("python", "-c", LIST_PACKAGES)
+DEBIAN = "${Package}\t${Version}\t${Architecture}\n"
+COPYRIGHT = "/usr/share/doc/{}/copyright in the image"
+
+
+def main() -> None:
+    """Ask the image, and write both files."""
+    image, folder = sys.argv[1], Path(sys.argv[2])
+    python = [(each["name"], each["version"], licence_of(each)) for each in json.loads(ask(image, *PACKAGES))]
+    python.sort(key=lambda package: package[0].lower())
+    debian = [line.split("\t") for line in ask(image, "dpkg-query", "--show", "--showformat", DEBIAN).splitlines()]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sbom.cdx.json").write_text(bill_of(python, debian) + "\n")
+    rows = [*python, *((name, version, COPYRIGHT.format(name)) for name, version, _ in debian)]
+    (folder / "licences.txt").write_text("".join("\t".join(row) + "\n" for row in rows))
+    print(f"{folder}: sbom.cdx.json and licences.txt of {len(python)} Python packages and {len(debian)} of Debian")
+
+
+def bill_of(python: list[tuple[str, str, str]], debian: list[list[str]]) -> str:
+    """Write the bill: Python packages by name, version and licence, Debian's by name, version and architecture."""
+    make = LicenseFactory()
+    bom = Bom()
+    version = next(version for name, version, _ in python if name == NAME)
+    bom.metadata.component = Component(name=NAME, version=version, type=ComponentType.CONTAINER)
+    for name, version, licence in python:
+        address = PackageURL("generic" if name == "python" else "pypi", None, name, version)
+        licences = [make.make_from_string(licence)]
+        bom.components.add(Component(name=name, version=version, licenses=licences, purl=address, bom_ref=str(address)))
+    for name, version, architecture in debian:
+        address = PackageURL("deb", "debian", name, version, {"arch": architecture})
+        bom.components.add(Component(name=name, version=version, purl=address, bom_ref=str(address)))
+    bom.register_dependency(bom.metadata.component, bom.components)
+    return JsonV1Dot6(bom).output_as_string(indent=2)
+
+
+def ask(image: str, program: str, *arguments: str) -> str:
+    """Run a program of the image, and give what it prints."""
+    command = ["docker", "run", "--rm", "--network", "none", "--entrypoint", program, image, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def licence_of(package: dict[str, Any]) -> str:
+    """Name the licence of a Python package: by its expression, or else its classifiers, or else its first words."""
+    if package["expression"]:
+        return str(package["expression"])
+    named = [each.rpartition(" :: ")[2] for each in package["classifiers"] if each.startswith("License ::")]
+    if named:
+        return " and ".join(named)
+    return str(package["text"] or "unknown").strip().splitlines()[0][:80]
+
+
+if __name__ == "__main__":
+    main()
