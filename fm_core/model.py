@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 
 #: Rows drawn from one random stream. Streams are numbered, so that initial values depend on
 #: the seed alone and not on how many threads draw them.
-_ROWS_A_STREAM = 8192
+ROWS_A_STREAM = 8192
 
 #: Numbers drawn at a time: they are still in the second-level cache when they are scaled and put in their rows
 #: (at k 64 that takes .75 of the time of a whole stream at once).
@@ -84,14 +84,16 @@ class Model:
         """
         hp = hyperparameters
         first, every = part
-        params = np.empty((len(range(first, hp.feature_dim, every)), hp.num_factors + 1), np.float32)
+        n_rows = len(range(first, hp.feature_dim, every))
+        params = np.empty((max(1, n_rows), hp.num_factors + 1), np.float32)
+        params[n_rows:] = 0  # a model has a row
 
         rows_a_draw = max(1, _NUMBERS_A_DRAW // hp.num_factors)
 
         def draw(stream: int) -> None:
             random = _stream(hp.seed, stream)
-            start = stream * _ROWS_A_STREAM
-            end = min(start + _ROWS_A_STREAM, hp.feature_dim)
+            start = stream * ROWS_A_STREAM
+            end = min(start + ROWS_A_STREAM, hp.feature_dim)
             for at in range(start, end, rows_a_draw):
                 n = min(rows_a_draw, end - at)
                 keep(at, slice(0, -1), _draw(hp, "factors", random, (n, hp.num_factors)))
@@ -103,7 +105,7 @@ class Model:
             kept = drawn[skipped::every]
             params[(start + skipped) // every :][: len(kept), columns] = kept
 
-        n_streams = math.ceil(hp.feature_dim / _ROWS_A_STREAM)
+        n_streams = math.ceil(hp.feature_dim / ROWS_A_STREAM)
         if min(num_threads, n_streams) == 1:
             for stream in range(n_streams):
                 draw(stream)

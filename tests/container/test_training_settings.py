@@ -15,8 +15,14 @@ def test_everything_has_a_default():
 def test_everything_is_read():
     environ = {"FM_PIPE_WAIT_SECONDS": "1.5", "OMP_NUM_THREADS": "3", "FM_REPORT": "true"}
     environ["FM_TORCH_DEVICES"] = "cuda:0, cuda:1"
+    environ |= {"FM_CLUSTER_PORT": "1234", "FM_CLUSTER_WAIT_SECONDS": "30"}
     assert TrainingSettings.from_environment(environ) == TrainingSettings(
-        pipe_wait_seconds=1.5, omp_num_threads=3, report=True, torch_devices=("cuda:0", "cuda:1")
+        pipe_wait_seconds=1.5,
+        omp_num_threads=3,
+        report=True,
+        torch_devices=("cuda:0", "cuda:1"),
+        port=1234,
+        hosts_wait_seconds=30.0,
     )
 
 
