@@ -16,12 +16,12 @@ from fm_core.errors import DataError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import in_use
 
-__all__ = ["Model"]
+__all__ = ["ROWS_A_STREAM", "Model"]
 
 Floats = NDArray[np.float32]
 
 #: Rows drawn from one random stream. Streams are numbered, so that initial values depend on
-#: the seed alone and not on how many threads draw them.
+#: the seed alone and not on how many threads draw them; nor does a whole stream depend on feature_dim.
 ROWS_A_STREAM = 8192
 
 #: Numbers drawn at a time: they are still in the second-level cache when they are scaled and put in their rows

@@ -5,6 +5,7 @@ page has no script and loads nothing, follows the reader's light or dark scheme,
 column wide on a phone.
 """
 
+import dataclasses
 import html
 import itertools
 import math
@@ -21,17 +22,17 @@ from fm_core.files import replacing
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.inspection import factor_norms
 from fm_core.metrics import metrics_for
-from fm_core.model import Model
+from fm_core.model import ROWS_A_STREAM, Model
 from fm_core.training_record import TrainingRecord
 
 __all__ = ["findings", "page", "write_report"]
 
 
-#: Factors of a model that is compared with its initial values, which takes as much memory again.
-_MOST_COMPARED = 20_000_000
+#: Factors that are compared with their initial values, which have to be drawn once more: some hundredths of a second.
+_MOST_COMPARED = 2_000_000
 
 #: Features whose norms are computed.
-_MOST_NORMS = 1_000_000
+_MOST_NORMS = 100_000
 
 
 class _Plot(NamedTuple):
@@ -123,13 +124,15 @@ def _of_features(model: Model, hyperparameters: Hyperparameters) -> list[str]:
     """Count features whose parameters are still the initial ones: no batch had them."""
     hp = hyperparameters
     learns = hp.lazy_update and hp.linear_lr > 0 and hp.factors_lr > 0
-    if not learns or model.V.size > _MOST_COMPARED:
+    n = _MOST_COMPARED // model.num_factors
+    n = min(model.feature_dim, n - n % ROWS_A_STREAM)  # whole streams are the same in a model of other size
+    if not learns or not n:
         return []
-    initial = Model.initialise(hp)
-    n_unseen = int(np.count_nonzero((initial.V == model.V).all(axis=1) & (initial.w == model.w)))
+    initial = Model.initialise(dataclasses.replace(hp, feature_dim=n))
+    n_unseen = int(np.count_nonzero((model.V[:n] == initial.V).all(axis=1) & (initial.w == model.w[:n])))
     if not n_unseen:
         return []
-    which = f"{n_unseen:,} of {model.feature_dim:,} features"
+    which = f"{n_unseen:,} of {'' if n == model.feature_dim else 'the first '}{n:,} features"
     return [f"{which} never occurred in the training data: what they add to a score is chance."]
 
 
@@ -211,7 +214,7 @@ def _plots_of_regressor(record: TrainingRecord) -> list[_Plot]:
 
 
 def _norms(model: Model) -> _Plot:
-    # A histogram of a million features is as good as one of all.
+    # A histogram of so many features is as good as one of all.
     step = -(-model.feature_dim // _MOST_NORMS)
     norms = factor_norms(Model(model.predictor_type, model.w0, model.w[::step], model.V[::step]))
     which = "each feature's" if step == 1 else f"one in {step} features'"

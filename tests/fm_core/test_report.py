@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
 from fm_core.report import findings, page, write_report
 from fm_core.solver import fit
 from fm_core.training_record import TrainingRecord
@@ -80,6 +81,14 @@ def test_features_that_never_occurred_are_counted():
     batch = Batch.from_csr(csr_array(rows + 1), np.arange(20))
     model = fit(lambda epoch: [batch], settings).model
     assert "never occurred" not in page(record_of(), model, settings)
+
+
+def test_of_a_large_model_the_first_features_are_looked_at():
+    pytest.importorskip("pygal")
+    settings = Hyperparameters(feature_dim=300_000, num_factors=10, predictor_type="regressor")
+    model = Model.initialise(settings)
+    model.w[:1000] += 1
+    assert "195,608 of the first 196,608 features never occurred" in page(record_of(), model, settings)
 
 
 class Tags(html.parser.HTMLParser):
