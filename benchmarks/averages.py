@@ -1,0 +1,81 @@
+"""What `_kvstore` dist_async learns, beside one host: the figures of docs/cluster.md.
+
+    .venvs/torch/bin/python benchmarks/averages.py
+
+Data: ../shared/data, real and not ours to redistribute; without it there is nothing to do. Hosts are processes that
+meet on the loopback interface. Rows are shuffled once; one host, then two and four, make batches of 100 rows each.
+"""
+
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import scipy.sparse
+from common import ROOT
+
+from fm_core.averaging import evaluate_shared, fit_by_averages
+from fm_core.batch import Batch
+from fm_core.distributed import Rows
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.solver import evaluate, fit
+from fm_core.team import Team
+
+#: Data set: its labels, and the epochs that one host needs.
+TASKS = {"ml100k_ua": ("y_bin", 20), "a9a": ("y", 5)}
+BATCH = 100
+FOLDER = ROOT.parent / "shared/data"
+
+
+def load(name: str, part: str) -> list[Batch]:
+    """The batches of a part of a data set; those to learn from in random order."""
+    file = FOLDER / name / f"{part}.npz"
+    X, y = scipy.sparse.load_npz(file).tocsr(), np.load(file)[TASKS[name][0]]
+    if part == "train":
+        order = np.random.default_rng(0).permutation(len(y))
+        X, y = X[order], y[order]
+    return [Batch.from_csr(X[i : i + BATCH].astype(np.float32), y[i : i + BATCH]) for i in range(0, len(y), BATCH)]
+
+
+def main() -> None:
+    if not FOLDER.is_dir():
+        print("nothing to do: ../shared/data, which has the data, is absent")
+        return
+    print("| data | epochs | hosts | test cross entropy | accuracy |\n| --- | --- | --- | --- | --- |")
+    for name, (_, epochs) in TASKS.items():
+        for size in (1, 2, 4):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = str(probe.getsockname()[1])
+            command = [sys.executable, __file__, name, str(size), port]
+            ranks = [subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True) for rank in range(size)]
+            said = {process.communicate()[0] for process in ranks}
+            print(f"| {name} | {epochs} | {size} | {said.pop().strip()} |", flush=True)
+
+
+def of_one(name: str, size: int, port: int, rank: int) -> None:
+    """Be one of the hosts, and print what it finds."""
+    train, test = load(name, "train"), load(name, "test")
+    hp = Hyperparameters(
+        feature_dim=train[0].feature_dim, num_factors=16, predictor_type="binary_classifier", epochs=TASKS[name][1],
+        mini_batch_size=BATCH, factors_lr=0.001, linear_lr=0.01,
+    )  # fmt: skip
+    if size == 1:
+        metrics, _ = evaluate(fit(lambda epoch: train, hp).model, test)
+    else:
+        names = [f"host {i}" for i in range(size)]
+        team = Team(names, rank, address="127.0.0.1", port=port, facts={}, interface="lo")
+        model = fit_by_averages(Rows(lambda epoch: train, is_replicated=True), hp, team).model
+        found = evaluate_shared(model, Rows(lambda epoch: test, is_replicated=True), hp, team)
+        assert found is not None
+        metrics = found[0]
+        team.leave()
+    loss, accuracy = (metrics[f"binary_classification_{which}"] for which in ("cross_entropy", "accuracy"))
+    print(f"{loss:.4f} | {accuracy:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        of_one(sys.argv[1], *map(int, sys.argv[2:]))
+    else:
+        main()
