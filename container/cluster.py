@@ -39,6 +39,7 @@ from fm_core.distributed import (
 from fm_core.errors import ConfigError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
+from fm_core.replicated import Replicas
 from fm_core.solver import FitResult
 from fm_core.team import Team
 
@@ -165,8 +166,9 @@ class Cluster:
         else:
             assert checkpointer is None or isinstance(checkpointer, SharedCheckpointer)
             result = fit_together(
-                rows, hyperparameters, self._team, resume=resume, checkpointer=checkpointer, **further
-            )
+                rows, hyperparameters, self._team, resume=resume, checkpointer=checkpointer,
+                replicas=Replicas(device, self._team), **further,
+            )  # fmt: skip
         if result.stopped:
             self._stop_too()
         return result

@@ -5,8 +5,9 @@ use what is there. The choice is made once, when the first record has said what 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from container.resources import visible_gpus
 from fm_core.errors import ConfigError
@@ -26,18 +27,18 @@ class Gpus:
         The hyperparameter ``_num_gpus``.
     forced : sequence of str
         PyTorch's names of the devices to use for dense data instead of those that are found.
-    n_hosts : int
-        Of the job; several train on their CPUs.
+    by_averages : bool
+        Whether several hosts train in a way that has no use for GPUs.
     devices : Path
         Where the system lists its devices.
     """
 
     def __init__(
-        self, wanted: int | str, forced: Sequence[str] = (), n_hosts: int = 1, devices: Path = Path("/dev")
+        self, wanted: int | str, forced: Sequence[str] = (), by_averages: bool = False, devices: Path = Path("/dev")
     ) -> None:
         self._wanted = wanted
         self._forced = forced
-        self._n_hosts = n_hosts
+        self._by_averages = by_averages
         self._n_visible = visible_gpus(devices)
         self._chosen: DenseDevice | None = None
 
@@ -46,8 +47,13 @@ class Gpus:
         if self._wanted not in ("auto", 0) and not self._n_visible:
             _log.warning("_num_gpus is %s, and this machine has no GPU: training runs on the CPU.", self._wanted)
 
-    def open(self) -> DenseDevice | None:
+    def open(self, reduce: Callable[[list[Any]], None] | None = None) -> DenseDevice | None:
         """Choose where dense batches are learned from; None: on the CPU. It is `fit`'s `device`.
+
+        Parameters
+        ----------
+        reduce : callable, optional
+            With several hosts; see `DenseDevice`.
 
         Raises
         ------
@@ -57,7 +63,7 @@ class Gpus:
         names = self._forced or self._found()
         if names:
             try:
-                self._chosen = DenseDevice(names)
+                self._chosen = DenseDevice(names, reduce)
             except (ImportError, RuntimeError) as error:
                 raise ConfigError(
                     f"the devices {', '.join(names)} cannot be used: {str(error).splitlines()[0]}; "
@@ -74,10 +80,10 @@ class Gpus:
                     "The data is sparse, and trains on the CPU: a GPU is of use for dense data only. This machine has "
                     "%d.", self._n_visible,
                 )  # fmt: skip
-            elif self._n_hosts > 1:
+            elif self._by_averages:
                 _log.info(
-                    "There are %d hosts, which train on their CPUs: GPUs are for jobs of one host. This one has %d.",
-                    self._n_hosts, self._n_visible,
+                    "With _kvstore dist_async hosts train on their CPUs, and GPUs are not used. This one has %d.",
+                    self._n_visible,
                 )  # fmt: skip
         return 0 if self._chosen is None else sum(name.startswith("cuda") for name in self._chosen.devices)
 

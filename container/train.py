@@ -115,7 +115,8 @@ def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: 
     logging.getLogger().setLevel(hyperparameters._log_level.upper())
     job = read_job(paths)
     emit(lines.worker_lines(os.getpid(), job.checkpoint_folder))
-    gpus = Gpus(hyperparameters._num_gpus, settings.torch_devices, len(job.hosts))
+    by_averages = len(job.hosts) > 1 and hyperparameters._kvstore == "dist_async"
+    gpus = Gpus(hyperparameters._num_gpus, settings.torch_devices, by_averages)
     _remark(provided, job, gpus)
     with _hosts(job, hyperparameters, settings, stop) as hosts:
         _train(job, hyperparameters, final, settings, stop, progress, gpus, hosts)

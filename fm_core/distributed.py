@@ -112,6 +112,24 @@ class Members(Protocol):
     rows: Any
 
 
+class Whole(Protocol):
+    """Where every member has the whole model, if the data is dense; see `replicated.Replicas`."""
+
+    def are_used(self, is_dense: bool | None) -> bool:
+        """Agree on whether."""
+
+    def turn(self, batch: Batch | None, feature_dim: int, writes_checkpoint: bool) -> Any:
+        """Prepare this member's rows of a step."""
+
+    def solver(self, hp: Hyperparameters, num_threads: int, model: Model | None, checkpoint: Checkpoint | None) -> Any:
+        """Make what stands in for a `ShardedSolver`."""
+
+    def evaluate(
+        self, solver: Any, data: "Rows", hp: Hyperparameters, epoch: int, should_stop: Callable[[], bool]
+    ) -> tuple[dict[str, float], int] | None:
+        """Do what `evaluate_together` does."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Rows:
     """The data of a member.
@@ -196,8 +214,10 @@ class _Turns:
         hp: Hyperparameters,
         should_stop: Callable[[], bool],
         wants_checkpoint: Callable[[], bool] = lambda: False,
+        replicas: Whole | None = None,
     ) -> None:
         self.stopped = False
+        self._replicas = replicas
         self._team = team
         self._hp = hp
         self._n_local = math.ceil(hp.feature_dim / team.size)
@@ -220,31 +240,22 @@ class _Turns:
     def _agree(self, batch: Batch | None, stops: bool) -> _Turn | None:
         team, hp = self._team, self._hp
         original = batch or _no_rows(hp.feature_dim)
+        if original.feature_dim != hp.feature_dim:
+            raise DataError(f"a batch has feature_dim={original.feature_dim}, expected {hp.feature_dim}")
+        if self._replicas is not None and self._replicas.are_used(None if batch is None else batch.is_dense):
+            told = self._told(batch, stops, 0)
+            return None if told is None else self._replicas.turn(batch, hp.feature_dim, bool(told[0, _CHECKPOINT]))
         rows = _as_sparse(original) if original.is_dense else original
-        if rows.feature_dim != hp.feature_dim:
-            raise DataError(f"a batch has feature_dim={rows.feature_dim}, expected {hp.feature_dim}")
         assert rows.indptr is not None
         assert rows.indices is not None
         ordered = np.empty_like(rows.indices)
         _shards.order(rows.indices, team.size, self._n_local, ordered)
         features, starts, row_of, row_values = group(rows.indptr, ordered, rows.values, self._n_local * team.size)
         bounds = np.searchsorted(features, np.arange(team.size + 1, dtype=np.int64) * self._n_local)
-        facts = np.zeros(_FACTS + team.size, np.int64)
-        facts[_ROWS] = -1 if batch is None else batch.n_rows
-        facts[_DENSE] = -1 if batch is None else batch.is_dense
-        facts[_STOPS] = stops
-        facts[_CHECKPOINT] = self._wants_checkpoint()
-        facts[_FACTS:] = wanted = np.diff(bounds)
-        table = team.keys.gather(facts)
-        if table[:, _STOPS].any():
-            self.stopped = True
+        wanted = np.diff(bounds)
+        table = self._told(batch, stops, wanted)
+        if table is None:
             return None
-        if (table[:, _ROWS] < 0).all():
-            return None
-        kinds = set(table[:, _DENSE].tolist()) - {-1}
-        if len(kinds) > 1:
-            dense = ", ".join(str(rank) for rank in np.flatnonzero(table[:, _DENSE] == 1))
-            raise DataError(f"some hosts read dense rows (of all, counted from 0: {dense}) and others sparse ones")
         asked = table[:, _FACTS + team.rank]
         local = features % np.int32(self._n_local)
         keys = team.keys.exchange(local, wanted, asked)
@@ -265,9 +276,29 @@ class _Turns:
             touched=touched,
             touched_starts=touched_starts,
             places=places,
-            is_dense=kinds == {1},
+            is_dense=bool((table[:, _DENSE] == 1).any()),
             writes_checkpoint=bool(table[0, _CHECKPOINT]),
         )
+
+    def _told(self, batch: Batch | None, stops: bool, wanted: Any) -> NDArray[np.int64] | None:
+        """What the members say of a step, a row of each; None: there is no further one."""
+        team = self._team
+        facts = np.zeros(_FACTS + team.size, np.int64)
+        facts[_ROWS] = -1 if batch is None else batch.n_rows
+        facts[_DENSE] = -1 if batch is None else batch.is_dense
+        facts[_STOPS] = stops
+        facts[_CHECKPOINT] = self._wants_checkpoint()
+        facts[_FACTS:] = wanted
+        table: NDArray[np.int64] = team.keys.gather(facts)
+        if table[:, _STOPS].any():
+            self.stopped = True
+            return None
+        if (table[:, _ROWS] < 0).all():
+            return None
+        if len(set(table[:, _DENSE].tolist()) - {-1}) > 1:
+            dense = ", ".join(str(rank) for rank in np.flatnonzero(table[:, _DENSE] == 1))
+            raise DataError(f"some hosts read dense rows (of all, counted from 0: {dense}) and others sparse ones")
+        return table
 
     @staticmethod
     def _renumbered(rows: Batch, starts: Any, row_of: Any, row_values: Any) -> Batch:
@@ -596,6 +627,7 @@ def fit_together(
     should_stop: Callable[[], bool] = lambda: False,
     resume: Checkpoint | None = None,
     checkpointer: SharedCheckpointer | None = None,
+    replicas: Whole | None = None,
 ) -> FitResult:
     """Train a model with the other members of a team, each of which calls this.
 
@@ -611,6 +643,8 @@ def fit_together(
     resume : Checkpoint, optional
         Of this member's rows.
     checkpointer : SharedCheckpointer, optional
+    replicas : replicated.Replicas, optional
+        Where dense data is learned from, with the whole model on every member.
 
     Returns
     -------
@@ -627,7 +661,9 @@ def fit_together(
         raise ConfigError(
             f"early_stopping_patience is {hp.early_stopping_patience}, which needs validation data, and there is none"
         )
-    training = _TrainingTogether(hp, team, num_threads, model, callback or Silent(), should_stop, checkpointer)
+    training = _TrainingTogether(
+        hp, team, num_threads, model, callback or Silent(), should_stop, checkpointer, replicas
+    )
     del model
     try:
         if resume is not None:
@@ -653,10 +689,13 @@ class _TrainingTogether(_Training):
         callback: Callback,
         should_stop: Callable[[], bool],
         checkpointer: SharedCheckpointer | None,
+        replicas: Whole | None,
     ) -> None:
         super().__init__(hyperparameters, num_threads, model, callback, lambda: self.stopped, checkpointer, None)
         self.stopped = False
         self._checkpoints = checkpointer
+        self._replicas = replicas
+        self._has_whole = False
         self._is_asked_for = False
         self._local_totals = self._totals
         self._team = team
@@ -670,7 +709,7 @@ class _TrainingTogether(_Training):
     def learn(self, data: Rows) -> bool:
         """Learn from those steps of the epoch that are not done; False: training has to stop."""
         started, n_before = time.time(), self._totals.n
-        turns = _Turns(self._team, self._hp, self._asked_to_stop, self._asks_for_checkpoint)
+        turns = _Turns(self._team, self._hp, self._asked_to_stop, self._asks_for_checkpoint, self._replicas)
 
         def prepared() -> Iterator[_Turn]:
             stream = share_of(data, self._epoch, self._team, self._hp, True)
@@ -711,10 +750,13 @@ class _TrainingTogether(_Training):
         if validation is None:
             return True
         assert self._solver is not None
-        found = evaluate_together(
-            self._solver.model, validation, self._hp, self._team,
-            epoch=self._epoch, num_threads=self._num_threads, should_stop=self._asked_to_stop,
-        )  # fmt: skip
+        if self._replicas is not None and self._has_whole:
+            found = self._replicas.evaluate(self._solver, validation, self._hp, self._epoch, self._asked_to_stop)
+        else:
+            found = evaluate_together(
+                self._solver.model, validation, self._hp, self._team,
+                epoch=self._epoch, num_threads=self._num_threads, should_stop=self._asked_to_stop,
+            )  # fmt: skip
         if found is None:
             self.stopped = True
             self._totals = self._local_totals  # where training goes on from
@@ -760,8 +802,13 @@ class _TrainingTogether(_Training):
 
     def _start(self, is_dense: bool, checkpoint: Checkpoint | None = None) -> None:
         self._is_dense = is_dense
+        if self._replicas is not None:
+            self._has_whole = self._replicas.are_used(is_dense)
         self._callback.started(is_dense)
-        self._solver = ShardedSolver(self._hp, self._team, self._num_threads, self._model, checkpoint)
+        if self._replicas is not None and self._has_whole:
+            self._solver = self._replicas.solver(self._hp, self._num_threads, self._model, checkpoint)
+        else:
+            self._solver = ShardedSolver(self._hp, self._team, self._num_threads, self._model, checkpoint)
         self._model = None
         if self._checkpointer is not None:
             self._checkpointer.start(self._solver, checkpoint)

@@ -78,6 +78,10 @@ class DenseDevice:
         self.description = self._tensors.description
         self._n_members = n_members
 
+    def release(self) -> None:
+        """Give the devices up before anything was learned there."""
+        self.devices = ()
+
     def stage(self, batch: Batch) -> "Staged":
         """Begin to copy a batch with labels to the devices."""
         return self._tensors.stage(batch.values, batch.known_labels)

@@ -61,10 +61,10 @@ def test_why_sparse_data_trains_on_the_cpu_is_told(wanted, two_gpus, log):
     ]
 
 
-def test_why_several_hosts_train_on_their_cpus_is_told(two_gpus, log):
-    assert Gpus("auto", n_hosts=3, devices=two_gpus).used(is_dense=True) == 0
+def test_why_hosts_that_average_train_on_their_cpus_is_told(two_gpus, log):
+    assert Gpus("auto", by_averages=True, devices=two_gpus).used(is_dense=True) == 0
     assert log.messages == [
-        "There are 3 hosts, which train on their CPUs: GPUs are for jobs of one host. This one has 2."
+        "With _kvstore dist_async hosts train on their CPUs, and GPUs are not used. This one has 2."
     ]
 
 
