@@ -156,3 +156,16 @@ def stepwise(job, steps, mini_batch_size):
         rows = scipy.sparse.vstack([rows for rows, _ in pieces]).tocsr()
         solver.step(Batch.from_csr(rows, np.concatenate([labels for _, labels in pieces])))
     return solver.model
+
+
+def test_one_host_brings_no_pytorch_along(tmp_path):
+    pytest.importorskip("torch")
+    job = Job(tmp_path / "one")
+    job.put("part", records())
+    look = (
+        "import sys; from container.train import main; main(); "
+        "print('loaded:', {'torch', 'fm_core.team'} & set(sys.modules))"
+    )
+    finished = job.run("-c", look)
+    assert finished.succeeded, finished.log
+    assert "loaded: set()" in finished.log
