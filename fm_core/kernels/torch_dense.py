@@ -45,6 +45,10 @@ Floats = NDArray[np.float32]
 _BETA1, _BETA2 = np.float32(0.9), np.float32(0.999)
 _REST1, _REST2 = float(np.float32(1) - _BETA1), float(np.float32(1) - _BETA2)
 
+# The first square root on a processor settles how all are made. Where several threads made it at once, one
+# had other last bits in about one process in fifty (PyTorch 2.13), and none after this.
+torch.ones(1).sqrt()
+
 
 def usable_gpus() -> list[str]:
     """Name the GPUs that PyTorch can compute on: none where it is a build for CPUs, or there is no driver."""
