@@ -42,8 +42,8 @@ def _python(environment: str) -> Path:
     return ROOT / ".venvs" / environment / "bin/python"
 
 
-def training(peer: tuple[str, str, list[str]], **options: int) -> Callable[[], float]:
-    """Make the case that trains a peer in a process of its own, and gives its examples a second.
+def training(peer: tuple[str, str, list[str]], **options: int) -> Callable[[], list[float]]:
+    """Make the case that trains a peer in a process of its own, and gives the examples a second of each epoch.
 
     Its own timing is taken: training alone, without start-up, loading and scoring.
     """
@@ -54,7 +54,7 @@ def training(peer: tuple[str, str, list[str]], **options: int) -> Callable[[], f
     # ours sets OpenMP's waiting for itself: a peer has its own defaults
     settings = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_"))}
 
-    def run() -> float:
+    def run() -> list[float]:
         with tempfile.TemporaryDirectory() as results:
             process = subprocess.run(
                 command,
@@ -65,7 +65,9 @@ def training(peer: tuple[str, str, list[str]], **options: int) -> Callable[[], f
             )
         for line in process.stdout.splitlines():
             if line.startswith("RESULT "):
-                return float(json.loads(line.removeprefix("RESULT "))["examples_per_s"])
+                result = json.loads(line.removeprefix("RESULT "))
+                n_rows = result["examples_per_s"] * result["seconds_train_only"] / result["epochs"]
+                return [n_rows / seconds for seconds in result["epoch_seconds"]]
         raise RuntimeError(f"{' '.join(command)} gave no result: {process.stderr[-2000:]}")
 
     return run
