@@ -27,7 +27,7 @@ from common import ROOT, batches, ctr, describe, in_turn, ratios, table, times, 
 import opt_ml
 from fm_core.formats import write_records
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.solver import fit
+from fm_core.solver import fit, threads_of
 
 TRAIN = Path(sys.executable).with_name("train")
 
@@ -160,7 +160,7 @@ def whole_process(folder: Path, ks: list[int], threads: int, rounds: int, minute
         cases[f"k {k}, `train`, Pipe mode"] = lambda job=job, k=k: process(job, k, "Pipe")
     found = in_turn(cases, rounds, minutes)
     size = recorded.stat().st_size
-    print(f"## One epoch of ctr, {len(y):,} records, {size / 1e6:.0f} MB, {threads} threads, wall seconds\n")
+    print(f"## One epoch of ctr, {len(y):,} records, {size / 1e6:.0f} MB, solver threads: {threads}, wall seconds\n")
 
     ways = {  # what each is held against, and the goal
         "fit in memory": ("", ""),
@@ -243,7 +243,7 @@ def huge(folder: Path, threads: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--k", type=int, nargs="+", default=[16, 64])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=threads_of(2), help="of the solver, on two cores")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--minutes", type=float, default=4, help="of the rounds of the whole process, at most")
     parser.add_argument("--huge", action="store_true")

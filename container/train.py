@@ -35,7 +35,7 @@ from fm_core.checkpointing import Checkpointer
 from fm_core.errors import ArtifactError, CheckpointError, ConfigError, FMError, TeamError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.solver import FitResult, evaluate, fit
+from fm_core.solver import FitResult, evaluate, fit, threads_of
 
 if TYPE_CHECKING:
     from container.cluster import Cluster
@@ -289,8 +289,8 @@ def _open_channels(
 def _num_threads(hyperparameters: Hyperparameters, settings: TrainingSettings) -> int:
     if isinstance(hyperparameters.num_threads, int):
         return hyperparameters.num_threads
-    cores = usable_cores()
-    return cores if settings.omp_num_threads is None else min(cores, settings.omp_num_threads)
+    threads = threads_of(usable_cores())
+    return threads if settings.omp_num_threads is None else min(threads, settings.omp_num_threads)
 
 
 def _test(

@@ -197,8 +197,8 @@ class Hyperparameters:
     )
     seed: int = _integer("Seed of every random number.", 0, minimum=0, maximum=2**63 - 1, group="extension")
     num_threads: int | str = _integer(
-        "Threads of the solver; auto: the cores this process may use.", "auto", choices=("auto",),
-        maximum=1024, group="extension",
+        "Threads of the solver, beside the one that reads; auto: one less than the cores this process may use, at least 1.",
+        "auto", choices=("auto",), maximum=1024, group="extension",
     )  # fmt: skip
     lazy_update: bool = _declare(
         "boolean",
