@@ -23,7 +23,7 @@ from fm_core.batch import Batch
 from fm_core.checkpoint import Checkpoint, Position, size_on_disk
 from fm_core.checkpointing import Checkpointer
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.solver import BatchReport, EpochReport, Silent, fit, memory_needed
+from fm_core.solver import BatchReport, EpochReport, Silent, fit, memory_needed, threads_of
 
 
 class Epochs(Silent):
@@ -61,7 +61,7 @@ class Case:
         if self.interval is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             checkpointer = Checkpointer(self.folder, "algo-1", self.hp, interval=self.interval)
-        fit(lambda epoch: self.rows, self.hp, num_threads=2, callback=told, checkpointer=checkpointer)
+        fit(lambda epoch: self.rows, self.hp, num_threads=threads_of(2), callback=told, checkpointer=checkpointer)
         if checkpointer is not None:
             checkpointer.close()
             self.copying.append(checkpointer.pauses[0])
@@ -112,7 +112,7 @@ def main() -> None:
         writing = Case(rows, hp, Path(folder) / "writing", options.interval)
         cases = {"without": without, "changes are noted": noting, "and written": writing}
         found = in_turn(cases, options.rounds, options.minutes)
-    print(f"## ctr, k {options.k}, {options.epochs} epochs, two threads, {len(found['without'])} rounds in turn\n")
+    print(f"## ctr, k {options.k}, {options.epochs} epochs, two cores, {len(found['without'])} rounds in turn\n")
     table(
         ["", "seconds, median", "/ without", "processor s, median", "/ without"],
         [
