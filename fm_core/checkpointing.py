@@ -38,6 +38,8 @@ Floats = NDArray[np.float32]
 _KEPT = 2
 #: Ends of epochs are checkpoints as long as writing takes no more than one second in so many.
 _SECONDS_FOR_EACH = 30
+#: Batches whose changes are noted together: between two of them training has the caches, and the bits come from memory.
+_BATCHES_AT_ONCE = 16
 #: What is assumed of the disk until a checkpoint was written.
 _BYTES_A_SECOND = 200e6
 
@@ -110,6 +112,7 @@ class Checkpointer:
         self._name = re.compile(rf"checkpoint_{re.escape(host)}_(\d{{12,}})\.fm")
         self._copy: _Copy | None = None
         self._changed = np.zeros(0, np.uint64)
+        self._unmarked: list[NDArray[np.int32]] = []
         self._changed_ever = np.zeros(0, np.uint8)
         self._all_changed = self._all_changed_ever = False
         self._thread: threading.Thread | None = None
@@ -211,7 +214,14 @@ class Checkpointer:
         if features is None:
             self._all_changed = self._all_changed_ever = True
         else:
+            self._unmarked.append(features)
+            if len(self._unmarked) >= _BATCHES_AT_ONCE:
+                self._mark_all()
+
+    def _mark_all(self) -> None:
+        for features in self._unmarked:
             mark(features, self._changed)
+        self._unmarked.clear()
 
     def offer(self, position: Callable[[], Position], solver: Trained, best: Floats | None, epoch_end: bool) -> None:
         """Write a checkpoint if one is due. To be called between two batches.
@@ -271,6 +281,7 @@ class Checkpointer:
 
     def _snapshot(self, position: Position, solver: Trained, best: Floats | None) -> Checkpoint:
         params, state = solver.params, solver.state
+        self._mark_all()
         if self._copy is not None:
             if self._all_changed:
                 self._changed.fill(~np.uint64(0))
@@ -281,6 +292,7 @@ class Checkpointer:
 
     def _take_changes(self) -> NDArray[np.bool_] | None:
         """Give the rows that changed ever, and forget which of them are new."""
+        self._mark_all()  # at the end no snapshot went before
         collect(self._changed, self._changed_ever)
         return None if self._all_changed_ever else self._changed_ever.astype(bool)
 
