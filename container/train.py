@@ -325,11 +325,16 @@ def _removed_on_failure(model_file: Path) -> Iterator[Path]:
         raise
 
 
+def _blame(error: BaseException) -> str | None:
+    """Who has to act on an error; None: it is a bug of ours."""
+    if isinstance(error, TeamError) and error.blame:
+        return error.blame
+    return next((BLAME[kind] for kind in type(error).__mro__ if kind in BLAME), None)
+
+
 def _described(error: BaseException) -> tuple[str, str]:
     """Who has to act on an error, and a sentence about it."""
-    blame = next((BLAME[kind] for kind in type(error).__mro__ if kind in BLAME), None)
-    if isinstance(error, TeamError) and error.blame:
-        blame = error.blame
+    blame = _blame(error)
     if blame:
         return blame, str(error) or "there is not enough memory"
     return "AlgorithmError", f"{type(error).__name__}: {error}; this is a bug, its traceback is in the log"
@@ -338,8 +343,7 @@ def _described(error: BaseException) -> tuple[str, str]:
 def _fail(paths: Paths, error: Exception) -> None:
     """Say why the job failed, in the log and in output/failure."""
     text = ": ".join(_described(error))
-    is_known = any(kind in BLAME for kind in type(error).__mro__)
-    _log.error("%s", text, exc_info=None if is_known else error)
+    _log.error("%s", text, exc_info=error if _blame(error) is None else None)
     try:
         write_failure(paths.failure, text)
     except OSError as unwritten:

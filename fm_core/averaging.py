@@ -9,6 +9,7 @@ feature is kept whole. It is not the model of one host, but it is the same from 
 A feature's mean is made by the member ``feature % n``, which tells all others.
 """
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -18,21 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.ahead import read_ahead
-from fm_core.distributed import Members, Rows, reduced, share_of
-from fm_core.errors import ConfigError, DataError, DivergenceError, TeamError
+from fm_core.batch import Batch
+from fm_core.distributed import Members, Rows, TrainingOfSeveral, evaluate_shares, given_to_all, reduced, share_of
+from fm_core.errors import DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.kernels import group
-from fm_core.metrics import metrics_for
 from fm_core.model import Model
-from fm_core.solver import (
-    BatchReport,
-    Callback,
-    EpochReport,
-    FitResult,
-    Silent,
-    ValidationReport,
-    _Training,
-)
+from fm_core.solver import Callback, FitResult, Silent
 
 __all__ = ["evaluate_shared", "fit_by_averages"]
 
@@ -64,21 +56,9 @@ def fit_by_averages(
     result : FitResult
         Its model is whole, and the same on every member.
     """
-    hp = hyperparameters
-    if hp.early_stopping_patience is not None and validation is None:
-        raise ConfigError(
-            f"early_stopping_patience is {hp.early_stopping_patience}, which needs validation data, and there is none"
-        )
-    training = _TrainingByAverages(hp, team, num_threads, model, callback or Silent(), should_stop)
+    training = _TrainingByAverages(hyperparameters, team, num_threads, model, callback or Silent(), should_stop)
     del model
-    try:
-        while not training.is_over:
-            if not (training.learn(data) and training.score(validation)):
-                break
-            training.begin_next_epoch()
-        return training.result(stopped=training.stopped)
-    except TeamError as error:
-        raise TeamError(f"{error}; this host was at {training.moment}", error.blame) from error
+    return training.run(data, validation)
 
 
 def evaluate_shared(
@@ -92,50 +72,24 @@ def evaluate_shared(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[dict[str, float], int] | None:
     """Score data once over all members, each of which has the whole model; see `distributed.evaluate_together`."""
-    totals = metrics_for(model.predictor_type)
-    rows = share_of(data, epoch, team, hyperparameters, is_trained=False)
-    for batch in itertools.takewhile(lambda _: not should_stop(), rows):
-        totals.update(model.predict(batch, num_threads), batch.known_labels)
-    if team.rows.gather(np.array([should_stop()], np.int64)).any():
-        return None
-    totals = reduced(totals, team, model.predictor_type)
-    return totals.values(), totals.n
+    predict = functools.partial(model.predict, num_threads=num_threads)
+    return evaluate_shares(predict, data, hyperparameters, team, epoch=epoch, should_stop=should_stop)
 
 
-class _TrainingByAverages(_Training):
+class _TrainingByAverages(TrainingOfSeveral):
     """What is different of `_Training`: steps are a member's own, decisions are made at meetings."""
 
-    def __init__(
-        self,
-        hyperparameters: Hyperparameters,
-        team: Members,
-        num_threads: int,
-        model: Model | None,
-        callback: Callback,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        super().__init__(hyperparameters, num_threads, model, callback, lambda: self.stopped, None, None)
-        self.stopped = False
-        self._team = team
-        self._asked_to_stop = should_stop
+    def __init__(self, hyperparameters: Hyperparameters, *further: Any) -> None:
+        super().__init__(hyperparameters, *further)
         self._touched = np.zeros(hyperparameters.feature_dim, bool)
-
-    @property
-    def moment(self) -> str:
-        """Where training is, in words."""
-        return f"epoch {self._epoch}, batch {self._n_batches}"
 
     def learn(self, data: Rows) -> bool:
         """Learn from an epoch; False: training has to stop."""
         started = time.time()
 
-        def prepared() -> Iterator[tuple[Any, Any]]:
+        def prepared() -> Iterator[tuple[Batch, Any]]:
             for batch in share_of(data, self._epoch, self._team, self._hp, is_trained=True):
-                sparse = batch.indptr is not None and batch.indices is not None
-                yield (
-                    batch,
-                    group(batch.indptr, batch.indices, batch.values, batch.feature_dim) if sparse else None,
-                )
+                yield batch, self._prepare(batch)
 
         with read_ahead(prepared, _AHEAD, self._asked_to_stop) as ready:
             while True:
@@ -145,47 +99,25 @@ class _TrainingByAverages(_Training):
                         self._start(batch.is_dense)
                     self._touched[slice(None) if groups is None or not self._hp.lazy_update else groups[0]] = True
                     self._learn(batch, groups)
-                    if self._n_batches % self._hp.batch_metrics_publish_interval == 0:
-                        rate = self._totals.n / max(time.time() - started, 1e-9)
-                        self._callback.batch(BatchReport(self._epoch, self._n_batches, self._totals.values(), rate))
-                    self._n_batches += 1
+                    self._end_batch(started, 0)
                     n_done += 1
                 if not self._meet(n_done):
                     break
         if self.stopped:
             return False
-        if self._solver is None:
-            raise DataError("the training data has no records on any host, expected at least one")
+        self._check_records()
         self._totals = reduced(self._totals, self._team, self._hp.predictor_type)
         steps = self._team.rows.gather(np.array([self._n_batches], np.int64))
         self._n_batches = int(steps.sum())
-        self._metrics = self._totals.values()
-        self._epochs_done = self._epoch + 1
-        self._callback.epoch(
-            EpochReport(
-                self._epoch, self._hp.epochs, self._metrics, self._totals.n, self._n_batches, started, time.time()
-            )
-        )
+        self._end_epoch(started)
         return True
 
-    def score(self, validation: Rows | None) -> bool:
-        """Score the validation data, if there is some; False: training has to stop, and it was not scored."""
-        if validation is None:
-            return True
+    def _evaluate(self, validation: Rows) -> tuple[dict[str, float], int] | None:
         assert self._solver is not None
-        found = evaluate_shared(
+        return evaluate_shared(
             self._solver.model, validation, self._hp, self._team,
             epoch=self._epoch, num_threads=self._num_threads, should_stop=self._asked_to_stop,
         )  # fmt: skip
-        if found is None:
-            self.stopped = True
-            return False
-        values, n = found
-        is_best = self._keeper.is_best(values, self._solver, self._epoch)
-        if is_best or self._hp.early_stopping_patience is None:
-            self._validation = values
-        self._callback.validated(ValidationReport(self._epoch, values, n, is_best))
-        return True
 
     def _meet(self, n_done: int) -> bool:
         """Average what was touched since the last meeting; False: the epoch is over, or training has to stop."""
@@ -227,13 +159,10 @@ class _TrainingByAverages(_Training):
             counts[at] += 1
             end += n
         means = sums / np.maximum(counts, 1)
-        sizes = team.rows.gather(np.array([len(owned)], np.int64))[:, 0]
-        for shift in range(team.size):  # to one member after the other: no copy for each at a time
-            receiver, sender = (team.rank + shift) % team.size, (team.rank - shift) % team.size
-            give = [len(owned) if rank == receiver else 0 for rank in range(team.size)]
-            take = [int(sizes[rank]) if rank == sender else 0 for rank in range(team.size)]
-            features = team.rows.exchange(owned, give, take).astype(np.int64) * team.size + sender
-            values = team.rows.exchange(means, give, take)
+        sizes = team.rows.gather(np.array([len(owned)], np.int64))[:, 0].tolist()
+        told = zip(given_to_all(owned, sizes, team), given_to_all(means, sizes, team), strict=True)
+        for (owner, rows_of), (_, values) in told:
+            features = rows_of.astype(np.int64) * team.size + owner
             solver.params[features] = values[:, :width]
             solver.state[features] = values[:, width:]
         made_steps = table[:, _STEPS] > 0

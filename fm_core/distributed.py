@@ -23,7 +23,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -45,26 +45,23 @@ from fm_core.errors import (
     TeamError,
 )
 from fm_core.hyperparameters import MAX_FEATURE_DIM, Hyperparameters
-from fm_core.kernels import (
-    OPTIMIZERS,
-    group,
-)
+from fm_core.kernels import group
 from fm_core.metrics import Metrics, metrics_for
 from fm_core.model import Model
 from fm_core.mxnet_params import encode
-from fm_core.resharding import HOSTS, UNKNOWN_LABELS, n_rows_of, newest_of_others, resharded
+from fm_core.resharding import HOSTS, n_rows_of, newest_of_others, resharded
 from fm_core.shuffle import joined, shuffled
 from fm_core.solver import (
     Batches,
-    BatchReport,
     Callback,
-    EpochReport,
     FitResult,
     Silent,
     Solver,
-    ValidationReport,
     _cause,
+    _check_validation,
+    _compare_labels,
     _labels_crc,
+    _passed_over,
     _Training,
 )
 
@@ -73,8 +70,11 @@ __all__ = [
     "Members",
     "Rows",
     "ShardedModel",
+    "TrainingOfSeveral",
+    "evaluate_shares",
     "evaluate_together",
     "fit_together",
+    "given_to_all",
     "part_of",
     "reduced",
     "send_model",
@@ -364,29 +364,18 @@ class ShardedSolver(Solver):
         model: Model | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
-        whole = hyperparameters
-        self.hyperparameters = hp = part_of(whole, team)
-        self.num_threads = num_threads
-        self.n_steps = 0
+        self._whole = hyperparameters
         self._team = team
-        self._optimizer, n_states = OPTIMIZERS[hp._optimizer]
-        self.params: Floats
-        if checkpoint is not None:
-            self.params, self.state, self.bias = checkpoint.params, checkpoint.state, checkpoint.bias
-            self.n_steps = checkpoint.position.n_steps
-            return
-        initial = Model.initialise(whole, num_threads, (team.rank, team.size))
-        assert initial.V.base is not None
-        self.params = initial.V.base
-        self.bias = np.array([initial.w0, 0, 0], np.float32)
-        if model is not None:
-            part = Model(
-                model.predictor_type, model.w0, model.w[team.rank :: team.size], model.V[team.rank :: team.size]
-            )
-            if model.feature_dim > whole.feature_dim:
-                part = model  # is refused, with its whole dimension
-            self._start_from(part)
-        self.state = np.zeros((len(self.params), n_states * (hp.num_factors + 1)), np.float32)
+        super().__init__(part_of(hyperparameters, team), num_threads, model, checkpoint)
+
+    def _initial(self) -> Model:
+        return Model.initialise(self._whole, self.num_threads, (self._team.rank, self._team.size))
+
+    def _start_from(self, model: Model) -> None:
+        if model.feature_dim <= self._whole.feature_dim:  # a larger one is refused, with its whole dimension
+            mine = slice(self._team.rank, None, self._team.size)
+            model = Model(model.predictor_type, model.w0, model.w[mine], model.V[mine])
+        super()._start_from(model)
 
     def step(self, turn: _Turn, prepared: Any = None) -> Floats:  # type: ignore[override]
         """Score this member's rows of a step, then update its parameters from everybody's.
@@ -476,6 +465,47 @@ def evaluate_together(
         return None
     totals = reduced(totals, team, model.predictor_type)
     return totals.values(), totals.n
+
+
+def evaluate_shares(
+    predict: Callable[[Batch], Floats],
+    data: Rows,
+    hyperparameters: Hyperparameters,
+    team: Members,
+    *,
+    epoch: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[dict[str, float], int] | None:
+    """Do what `evaluate_together` does where each member can `predict` on its own, from the whole model."""
+    totals = metrics_for(hyperparameters.predictor_type)
+    rows = share_of(data, epoch, team, hyperparameters, is_trained=False)
+    for batch in itertools.takewhile(lambda _: not should_stop(), rows):
+        totals.update(predict(batch), batch.known_labels)
+    if team.rows.gather(np.array([should_stop()], np.int64)).any():
+        return None
+    totals = reduced(totals, team, hyperparameters.predictor_type)
+    return totals.values(), totals.n
+
+
+def given_to_all(mine: NDArray[Any], sizes: Sequence[int], team: Members) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Give all members this one's rows, and get theirs: of one after the other, so that there is no copy for each.
+
+    Parameters
+    ----------
+    mine : ndarray, shape (sizes[team.rank], ...)
+    sizes : sequence of int, length n_members
+        How many rows each member gives.
+
+    Yields
+    ------
+    rank : int
+    rows : ndarray, shape (sizes[rank], ...)
+    """
+    for shift in range(team.size):
+        receiver, sender = (team.rank + shift) % team.size, (team.rank - shift) % team.size
+        give = [len(mine) if rank == receiver else 0 for rank in range(team.size)]
+        take = [sizes[rank] if rank == sender else 0 for rank in range(team.size)]
+        yield sender, team.rows.exchange(mine, give, take)
 
 
 def reduced(totals: Metrics, team: Members, predictor_type: str) -> Metrics:
@@ -656,28 +686,89 @@ def fit_together(
     TeamError
         A member was lost, or gave up.
     """
-    hp = hyperparameters
-    if hp.early_stopping_patience is not None and validation is None:
-        raise ConfigError(
-            f"early_stopping_patience is {hp.early_stopping_patience}, which needs validation data, and there is none"
-        )
     training = _TrainingTogether(
-        hp, team, num_threads, model, callback or Silent(), should_stop, checkpointer, replicas
+        hyperparameters, team, num_threads, model, callback or Silent(), should_stop, checkpointer, replicas
     )
     del model
-    try:
-        if resume is not None:
-            training.go_on_from(resume)
-        while not training.is_over:
-            if not (training.learn(data) and training.score(validation)):
-                break
-            training.begin_next_epoch()
-        return training.result(stopped=training.stopped)
-    except TeamError as error:
-        raise TeamError(f"{error}; this host was at {training.moment}", error.blame) from error
+    return training.run(data, validation, resume)
 
 
-class _TrainingTogether(_Training):
+class TrainingOfSeveral(_Training):
+    """What is different of `_Training` among several members: whether to stop is decided by all.
+
+    Parameters
+    ----------
+    team : Team
+    should_stop : callable
+        Whether this member was asked to.
+    hyperparameters, num_threads, model, callback, checkpointer
+        As for `_Training`.
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether all have agreed to stop.
+    """
+
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        team: Members,
+        num_threads: int,
+        model: Model | None,
+        callback: Callback,
+        should_stop: Callable[[], bool],
+        checkpointer: Checkpointer | None = None,
+    ) -> None:
+        super().__init__(hyperparameters, num_threads, model, callback, lambda: self.stopped, checkpointer, None)
+        self.stopped = False
+        self._team = team
+        self._asked_to_stop = should_stop
+
+    def run(self, data: Rows, validation: Rows | None, resume: Checkpoint | None = None) -> FitResult:
+        """Train to the end. A TeamError is raised with the moment."""
+        _check_validation(self._hp, validation)
+        try:
+            if resume is not None:
+                self.go_on_from(resume)
+            while not self.is_over:
+                if not (self.learn(data) and self.score(validation)):
+                    break
+                self.begin_next_epoch()
+            return self.result(stopped=self.stopped)
+        except TeamError as error:
+            raise TeamError(f"{error}; this host was at {self.moment}", error.blame) from error
+
+    @property
+    def moment(self) -> str:
+        """Where training is, in words."""
+        return f"epoch {self._epoch}, batch {self._n_batches}"
+
+    def learn(self, data: Rows) -> bool:
+        """Learn from those batches of the epoch that are not done; False: training has to stop."""
+        raise NotImplementedError
+
+    def score(self, validation: Rows | None) -> bool:
+        """Score the validation data, if there is some; False: training has to stop, and it was not scored."""
+        if validation is None:
+            return True
+        found = self._evaluate(validation)
+        if found is None:
+            self.stopped = True
+            return False
+        self._end_validation(*found)
+        return True
+
+    def _evaluate(self, validation: Rows) -> tuple[dict[str, float], int] | None:
+        """Give the metrics and the number of rows of all members; None: one was asked to stop."""
+        raise NotImplementedError
+
+    def _check_records(self) -> None:
+        if self._solver is None:
+            raise DataError("the training data has no records on any host, expected at least one")
+
+
+class _TrainingTogether(TrainingOfSeveral):
     """What is different of `_Training` among several: every decision is everybody's."""
 
     def __init__(
@@ -691,20 +782,12 @@ class _TrainingTogether(_Training):
         checkpointer: SharedCheckpointer | None,
         replicas: Whole | None,
     ) -> None:
-        super().__init__(hyperparameters, num_threads, model, callback, lambda: self.stopped, checkpointer, None)
-        self.stopped = False
+        super().__init__(hyperparameters, team, num_threads, model, callback, should_stop, checkpointer)
         self._checkpoints = checkpointer
         self._replicas = replicas
         self._has_whole = False
         self._is_asked_for = False
         self._local_totals = self._totals
-        self._team = team
-        self._asked_to_stop = should_stop
-
-    @property
-    def moment(self) -> str:
-        """Where training is, in words."""
-        return f"epoch {self._epoch}, batch {self._n_batches}"
 
     def learn(self, data: Rows) -> bool:
         """Learn from those steps of the epoch that are not done; False: training has to stop."""
@@ -722,33 +805,22 @@ class _TrainingTogether(_Training):
                     self._start(turn.is_dense)
                     started = time.time()
                 self._learn_turn(turn)
-                if self._n_batches % self._hp.batch_metrics_publish_interval == 0:
-                    rate = (self._totals.n - n_before) / max(time.time() - started, 1e-9)
-                    metrics = reduced(self._totals, self._team, self._hp.predictor_type).values()
-                    self._callback.batch(BatchReport(self._epoch, self._n_batches, metrics, rate))
-                self._n_batches += 1
+                self._end_batch(started, n_before)
                 if turn.writes_checkpoint:
                     self._write_checkpoint()
                     self._is_asked_for = False
         if turns.stopped:
             self.stopped = True
             return False
-        if self._solver is None:
-            raise DataError("the training data has no records on any host, expected at least one")
+        self._check_records()
         self._local_totals, self._totals = self._totals, reduced(self._totals, self._team, self._hp.predictor_type)
-        self._metrics = self._totals.values()
-        self._epochs_done = self._epoch + 1
-        self._callback.epoch(
-            EpochReport(
-                self._epoch, self._hp.epochs, self._metrics, self._totals.n, self._n_batches, started, time.time()
-            )
-        )
+        self._end_epoch(started)
         return True
 
-    def score(self, validation: Rows | None) -> bool:
-        """Score the validation data, if there is some; False: training has to stop, and it was not scored."""
-        if validation is None:
-            return True
+    def _metrics_so_far(self) -> dict[str, float]:
+        return reduced(self._totals, self._team, self._hp.predictor_type).values()
+
+    def _evaluate(self, validation: Rows) -> tuple[dict[str, float], int] | None:
         assert self._solver is not None
         if self._replicas is not None and self._has_whole:
             found = self._replicas.evaluate(self._solver, validation, self._hp, self._epoch, self._asked_to_stop)
@@ -758,17 +830,8 @@ class _TrainingTogether(_Training):
                 epoch=self._epoch, num_threads=self._num_threads, should_stop=self._asked_to_stop,
             )  # fmt: skip
         if found is None:
-            self.stopped = True
             self._totals = self._local_totals  # where training goes on from
-            return False
-        values, n = found
-        if self._checkpoints is not None and self._keeper.params is not None:
-            self._checkpoints.settle()  # a checkpoint may be being written from the best parameters so far
-        is_best = self._keeper.is_best(values, self._solver, self._epoch)
-        if is_best or self._hp.early_stopping_patience is None:
-            self._validation = values
-        self._callback.validated(ValidationReport(self._epoch, values, n, is_best))
-        return True
+        return found
 
     def _asks_for_checkpoint(self) -> bool:
         # in the reading thread, some steps ahead: one that was asked for is not asked for again until it is written
@@ -791,14 +854,9 @@ class _TrainingTogether(_Training):
                 raise self._diverged(f"{error}{_cause(self._hp)}") from None
 
     def _leave_out(self, stream: Iterator[Batch], n_done: int, labels_crc: int) -> None:
-        crc = 0
-        for batch in itertools.islice(stream, n_done):  # a member that had run out has fewer
-            crc = _labels_crc(batch, crc)
-        if labels_crc not in (crc, UNKNOWN_LABELS) and not self._asked_to_stop():
-            _log.warning(
-                "The records of epoch %d that the checkpoint has seen are others now, or in another order: the model "
-                "will not be that of a training without interruption.", self._epoch,
-            )  # fmt: skip
+        _, crc = _passed_over(stream, n_done)  # a member that had run out has fewer
+        if not self._asked_to_stop():
+            _compare_labels(crc, labels_crc, self._epoch)
 
     def _start(self, is_dense: bool, checkpoint: Checkpoint | None = None) -> None:
         self._is_dense = is_dense

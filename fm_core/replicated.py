@@ -17,7 +17,6 @@ Gradients go by the lanes of the team, from host memory: through gloo, not NCCL.
 """
 
 import dataclasses
-import itertools
 import logging
 import math
 from collections.abc import Callable
@@ -28,10 +27,9 @@ from numpy.typing import NDArray
 
 from fm_core.batch import Batch
 from fm_core.checkpoint import Checkpoint
-from fm_core.distributed import Members, Rows, part_of, reduced, share_of
+from fm_core.distributed import Members, Rows, evaluate_shares, given_to_all, part_of
 from fm_core.errors import DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.metrics import metrics_for
 from fm_core.model import Model
 from fm_core.on_device import DenseDevice
 from fm_core.resharding import n_rows_of
@@ -156,14 +154,7 @@ class Replicas:
         should_stop: Callable[[], bool],
     ) -> tuple[dict[str, float], int] | None:
         """Score data once over all members, each its share on its devices; see `distributed.evaluate_together`."""
-        hp, team = hyperparameters, self._team
-        totals = metrics_for(hp.predictor_type)
-        for batch in itertools.takewhile(lambda _: not should_stop(), share_of(data, epoch, team, hp, False)):
-            totals.update(solver.predict(batch), batch.known_labels)
-        if team.rows.gather(np.array([should_stop()], np.int64)).any():
-            return None
-        totals = reduced(totals, team, hp.predictor_type)
-        return totals.values(), totals.n
+        return evaluate_shares(solver.predict, data, hyperparameters, self._team, epoch=epoch, should_stop=should_stop)
 
 
 class ReplicatedSolver:
@@ -267,10 +258,6 @@ def _whole(share: Floats, feature_dim: int, team: Members) -> Floats:
     """An array, of which each member has its rows."""
     whole = np.empty((feature_dim, share.shape[1]), np.float32)
     sizes = [len(range(rank, feature_dim, team.size)) for rank in range(team.size)]
-    mine = share[: sizes[team.rank]]
-    for shift in range(team.size):  # to one member after the other: no copy for each at a time
-        receiver, sender = (team.rank + shift) % team.size, (team.rank - shift) % team.size
-        give = [len(mine) if rank == receiver else 0 for rank in range(team.size)]
-        take = [sizes[rank] if rank == sender else 0 for rank in range(team.size)]
-        whole[sender :: team.size] = team.rows.exchange(mine, give, take)
+    for owner, rows in given_to_all(share[: sizes[team.rank]], sizes, team):
+        whole[owner :: team.size] = rows
     return whole

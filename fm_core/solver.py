@@ -210,15 +210,18 @@ class Solver:
             self.params, self.state, self.bias = checkpoint.params, checkpoint.state, checkpoint.bias
             self.n_steps = checkpoint.position.n_steps
             return
-        initial = Model.initialise(hp, num_threads)
+        initial = self._initial()
         assert initial.V.base is not None
         self.params = initial.V.base
         self.bias = np.array([initial.w0, 0, 0], np.float32)
         if model is not None:
             self._start_from(model)
         # zeros come as untouched pages from the system
-        self.state = np.zeros((hp.feature_dim, n_states * (hp.num_factors + 1)), np.float32)
+        self.state = np.zeros((len(self.params), n_states * (hp.num_factors + 1)), np.float32)
         self.n_steps = 0
+
+    def _initial(self) -> Model:
+        return Model.initialise(self.hyperparameters, self.num_threads)
 
     def _start_from(self, model: Model) -> None:
         hp = self.hyperparameters
@@ -434,12 +437,8 @@ def fit(
     DivergenceError
         Parameters are no longer finite; the message names the epoch and batch.
     """
-    hp = hyperparameters
-    if hp.early_stopping_patience is not None and validation is None:
-        raise ConfigError(
-            f"early_stopping_patience is {hp.early_stopping_patience}, which needs validation data, and there is none"
-        )
-    training = _Training(hp, num_threads, model, callback or Silent(), should_stop, checkpointer, device)
+    _check_validation(hyperparameters, validation)
+    training = _Training(hyperparameters, num_threads, model, callback or Silent(), should_stop, checkpointer, device)
     del model  # it may be large, and is not needed once training has started
     if resume is not None:
         training.go_on_from(resume)
@@ -448,6 +447,12 @@ def fit(
             return training.result(stopped=True)
         training.begin_next_epoch()
     return training.result(stopped=should_stop())
+
+
+def _check_validation(hyperparameters: Hyperparameters, validation: object) -> None:
+    patience = hyperparameters.early_stopping_patience
+    if patience is not None and validation is None:
+        raise ConfigError(f"early_stopping_patience is {patience}, which needs validation data, and there is none")
 
 
 class _Training:
@@ -529,7 +534,7 @@ class _Training:
     def finish_epoch(self, batches: Batches) -> bool:
         """Learn from those batches of the epoch that are not done; False: training has to stop."""
         started, n_before = time.time(), self._totals.n
-        prepared = functools.partial(
+        begin = functools.partial(
             _prepared,
             batches,
             self._hp,
@@ -539,7 +544,7 @@ class _Training:
             self._should_stop,
             self._prepare,
         )
-        with read_ahead(prepared, _AHEAD, self._should_stop) as ready:
+        with read_ahead(begin, _AHEAD, self._should_stop) as ready:
             for batch, prepared in ready:
                 if self._solver is None:
                     self._start(batch.is_dense)
@@ -547,10 +552,7 @@ class _Training:
                     if self._should_stop():  # drawing the initial parameters of a large model takes seconds
                         break
                 self._learn(batch, prepared)
-                if self._n_batches % self._hp.batch_metrics_publish_interval == 0:
-                    rate = (self._totals.n - n_before) / max(time.time() - started, 1e-9)
-                    self._callback.batch(BatchReport(self._epoch, self._n_batches, self._totals.values(), rate))
-                self._n_batches += 1
+                self._end_batch(started, n_before)
                 self._offer_checkpoint()
                 if self._should_stop():
                     break
@@ -558,6 +560,21 @@ class _Training:
             return False
         if self._solver is None:
             raise DataError("the training data has no records, expected at least one")
+        self._end_epoch(started)
+        return True
+
+    def _end_batch(self, started: float, n_before: int) -> None:
+        """Publish the metrics, if they are due; `n_before` rows were in them when the epoch `started`."""
+        if self._n_batches % self._hp.batch_metrics_publish_interval == 0:
+            rate = (self._totals.n - n_before) / max(time.time() - started, 1e-9)
+            self._callback.batch(BatchReport(self._epoch, self._n_batches, self._metrics_so_far(), rate))
+        self._n_batches += 1
+
+    def _metrics_so_far(self) -> dict[str, float]:
+        return self._totals.values()
+
+    def _end_epoch(self, started: float) -> None:
+        """Tell the metrics of an epoch that is done."""
         self._metrics = self._totals.values()
         self._epochs_done = self._epoch + 1
         self._callback.epoch(
@@ -565,7 +582,6 @@ class _Training:
                 self._epoch, self._hp.epochs, self._metrics, self._totals.n, self._n_batches, started, time.time()
             )
         )
-        return True
 
     def validate(self, validation: Batches | None) -> bool:
         """Score the validation data, if there is some; False: training has to stop, and it was not scored."""
@@ -576,13 +592,18 @@ class _Training:
         values, n = _evaluate(self._hp.predictor_type, self._solver.predict, scored)
         if self._should_stop():
             return False
+        self._end_validation(values, n)
+        return True
+
+    def _end_validation(self, values: dict[str, float], n: int) -> None:
+        """Keep the model if it is the best one, and tell the metrics."""
+        assert self._solver is not None
         if self._checkpointer is not None and self._keeper.params is not None:
             self._checkpointer.settle()  # a checkpoint may be being written from the best parameters so far
         is_best = self._keeper.is_best(values, self._solver, self._epoch)
         if is_best or self._hp.early_stopping_patience is None:
             self._validation = values
         self._callback.validated(ValidationReport(self._epoch, values, n, is_best))
-        return True
 
     def begin_next_epoch(self) -> None:
         """Leave an epoch that is done."""
@@ -689,10 +710,7 @@ def _prepared(
 
 def _skip(stream: Iterator[Batch], epoch: int, n_done: int, labels_crc: int, should_stop: Callable[[], bool]) -> None:
     """Leave out batches that were done before, and see whether they are the same."""
-    n = crc = 0
-    for batch in itertools.islice(stream, n_done):
-        n += 1
-        crc = _labels_crc(batch, crc)
+    n, crc = _passed_over(stream, n_done)
     if should_stop():  # the stream may have been cut short by that
         return
     if n < n_done:
@@ -700,6 +718,19 @@ def _skip(stream: Iterator[Batch], epoch: int, n_done: int, labels_crc: int, sho
             f"epoch {epoch} has {n} batches, and the checkpoint was written after {n_done} of it: the training data "
             "is not what it was; use another checkpoint folder to train from the start"
         )
+    _compare_labels(crc, labels_crc, epoch)
+
+
+def _passed_over(stream: Iterator[Batch], n_done: int) -> tuple[int, int]:
+    """Take so many batches from a stream, if it has them; give their number and the checksum of their labels."""
+    n = crc = 0
+    for batch in itertools.islice(stream, n_done):
+        n += 1
+        crc = _labels_crc(batch, crc)
+    return n, crc
+
+
+def _compare_labels(crc: int, labels_crc: int, epoch: int) -> None:
     if labels_crc not in (crc, UNKNOWN_LABELS):
         _log.warning(
             "The records of epoch %d that the checkpoint has seen are others now, or in another order: the model will "

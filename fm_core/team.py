@@ -426,6 +426,8 @@ class Team:
 
         threading.Thread(target=say, name="farewell", daemon=True).start()
         done.wait(_FAREWELL + 5)
+        # Python's end would unwind a thread that is in PyTorch then, and that aborts the process
+        self._watch.join(2 * _BEAT)
 
     def _leave(self, said: dict[str, str]) -> None:
         """Say it; the first member, whose process has the store, stays until all have spoken, or time is up."""

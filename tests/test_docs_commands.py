@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.contract.serving import free_port
 
 #: Pages whose blocks are run from top to bottom, by which test.
 WHOLE_PAGES = {
@@ -137,6 +137,7 @@ def test_what_runs_them_elsewhere_exists(place):
 
 
 def run(script, folder, **environment):
+    """Run a script of bash with this environment's commands."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "-c", "set -euo pipefail\n" + script],
@@ -164,9 +165,7 @@ def test_a_block_runs(page, first_line, tmp_path):
 def test_the_tutorial_runs_from_top_to_bottom_and_ends_with_good_answers(tmp_path):
     page = (ROOT / "docs/tutorial.md").read_text()
     found = re.findall(r"^```(sh|python)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     # The environment is this one's; all else is as it stands there.
     installs = "make develop\nsource .venv/bin/activate\n"
     assert found[0][1].startswith(installs)

@@ -1,9 +1,9 @@
 """A job of several hosts: a process and a tree for each, on the addresses of the loopback interface."""
 
 import contextlib
-import socket
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.contract.serving import free_port
 from tests.contract.training import Job
 
 
@@ -50,9 +50,3 @@ class Hosts:
         return [
             job.finished(process.returncode, log) for job, process, log in zip(self.jobs, processes, logs, strict=False)
         ]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
