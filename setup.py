@@ -29,15 +29,25 @@ EXTENSIONS = {
     "fm_core.formats._text": (["-O3"], []),
     "fm_core.kernels._changes": (["-O3"], []),
     "fm_core.kernels._group": (["-O3"], []),
+    "fm_core.kernels._metrics": (["-O3"], []),
     "fm_core.kernels._pairs": (["-O3", *MATH], []),
     "fm_core.kernels._shards": (KERNEL, OPENMP),
     "fm_core.kernels._generic": (KERNEL, OPENMP),
 }
 if X86:
     EXTENSIONS |= {
-        "fm_core.kernels._avx2": ([*KERNEL, "-mavx2", "-mfma"], OPENMP),
+        "fm_core.kernels._avx2": ([*KERNEL, "-mavx2", "-mfma", "-mprfchw"], OPENMP),
         "fm_core.kernels._avx512": (
-            [*KERNEL, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
+            [
+                *KERNEL,
+                "-mavx512f",
+                "-mavx512bw",
+                "-mavx512dq",
+                "-mavx512vl",
+                "-mfma",
+                "-mprfchw",
+                "-mprefer-vector-width=512",
+            ],
             OPENMP,
         ),
     }

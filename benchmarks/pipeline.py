@@ -197,20 +197,20 @@ def whole_process(folder: Path, ks: list[int], threads: int, rounds: int, minute
 
 def growth(rounds: int) -> None:
     """Print how time grows with k, and with non-zeros."""
-    from train import training  # one benchmark beside the other
+    from train import overall, training  # one benchmark beside the other
 
     X, y = ctr()
     n, d = 100_000, X.shape[1]
     X, y = X[:n], y[:n]
     cases, of = {}, {}
     for k in (8, 16, 32, 64, 128):
-        cases[f"39 non-zeros a row, k {k}"] = training(batches(X, y), k, 1)
+        cases[f"39 non-zeros a row, k {k}"] = overall(training(batches(X, y), k, 1))
         of[f"39 non-zeros a row, k {k}"] = (39, k)
     for width in (10, 20):
         # the fields in the middle, so that small and large ones take part
         keys = X.indices.reshape(n, 39)[:, :: 39 // width][:, :width]
         part = sp.csr_matrix((np.ones(keys.size, np.float32), keys.ravel(), np.arange(0, keys.size + 1, width)), (n, d))
-        cases[f"{width} non-zeros a row, k 32"] = training(batches(part, y), 32, 1)
+        cases[f"{width} non-zeros a row, k 32"] = overall(training(batches(part, y), 32, 1))
         of[f"{width} non-zeros a row, k 32"] = (width, 32)
     found = in_turn(cases, rounds)
     print("## Time as work grows: one epoch of 100,000 rows, one thread\n")
@@ -248,7 +248,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4, help="of the rounds of the whole process, at most")
     parser.add_argument("--huge", action="store_true")
     options = parser.parse_args()
-    use_cores(options.threads)
+    use_cores(max(2, options.threads))  # one is the reading thread's
     describe("The whole process")
     with tempfile.TemporaryDirectory(prefix="fm_pipeline_") as name:
         folder = Path(name)

@@ -12,6 +12,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core.kernels._metrics import classification_sums
+
 __all__ = ["ClassifierMetrics", "Metrics", "RegressorMetrics", "metrics_for"]
 
 
@@ -77,15 +79,12 @@ class ClassifierMetrics(_Sums):
 
     def update(self, scores: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
         """Add rows: `scores` in [0, 1] and `labels` of 0 and 1, both of shape (n,)."""
-        actual = labels > 0.5
-        predicted = scores >= 0.5
+        right, both, predicted, actual, entropy = classification_sums(scores, labels)
         self.n += len(labels)
-        self._right += int(np.count_nonzero(predicted == actual))
-        self._true_positives += int(np.count_nonzero(predicted & actual))
-        self._positives += int(np.count_nonzero(predicted)) + int(np.count_nonzero(actual))
-        # 1 - score in float64 is exact: float32 scores near 1 lose nothing more here
-        of_label = np.where(actual, scores, 1 - scores.astype(np.float64))
-        self._entropy -= float(np.log(np.maximum(of_label, 1e-12)).sum())
+        self._right += right
+        self._true_positives += both
+        self._positives += predicted + actual
+        self._entropy += entropy
 
     def values(self) -> dict[str, float]:
         """The metrics of all rows so far; NaN of none, F1 0 where nothing is or was said to be positive."""

@@ -31,7 +31,7 @@ from fm_core.checkpoint import Checkpoint, Position
 from fm_core.checkpointing import Checkpointer
 from fm_core.errors import ConfigError, DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.kernels import OPTIMIZERS, PADDING, TILE, Step, group, in_use
+from fm_core.kernels import OPTIMIZERS, PADDING, TILE, Step, group, in_use, ungrouped
 from fm_core.metrics import metrics_for
 from fm_core.model import Model
 from fm_core.resharding import UNKNOWN_LABELS
@@ -189,7 +189,11 @@ class Solver:
         w0 and its state.
     n_steps : int
         Updates so far: the t of Adam's bias correction.
+    touched : ndarray of int32, shape (n,)
+        The distinct features of the last batch, if it was sparse.
     """
+
+    touched: NDArray[np.int32]
 
     def __init__(
         self,
@@ -303,13 +307,15 @@ class Solver:
             if self.n_steps == 1 and n < hp.mini_batch_size and hp.lazy_update:
                 # a short batch is the last one: these features are all that are ever touched
                 _take_small_pages(self.state, batch.indices.size)
-            groups: Groups = prepared or group(batch.indptr, batch.indices, batch.values, hp.feature_dim)
+            groups: Groups = prepared or ungrouped(batch.indices.size)
             features, starts, rows, row_values = groups
-            self._kernels.train_sparse(
-                batch.indptr, batch.indices, batch.values, labels, features, starts, rows, row_values,
+            n_features = self._kernels.train_sparse(
+                batch.indptr, batch.indices, batch.values, labels,
+                features, starts, rows, row_values, prepared is not None,
                 self.params, self.state, self.bias, sums, residuals, scores,
                 classify, hp.lazy_update, self._step(), self.num_threads,
             )  # fmt: skip
+            self.touched = features[:n_features]
         return scores, residuals
 
     def _make_scratch(self, n_rows: int) -> None:
@@ -631,6 +637,8 @@ class _Training:
     def _prepare(self, batch: Batch) -> Any:
         """Do, in the reading thread, what can be done of a step before its turn."""
         if batch.indptr is not None and batch.indices is not None:
+            if self._num_threads > 1:  # one of them does it while the others score, so that all have the same work
+                return None
             return group(batch.indptr, batch.indices, batch.values, batch.feature_dim)
         device = self._device()
         return None if device is None else device.stage(batch)
@@ -644,7 +652,7 @@ class _Training:
         self._totals.update(scores, batch.known_labels)
         if self._checkpointer is not None:
             self._labels_crc = _labels_crc(batch, self._labels_crc)
-            self._checkpointer.mark(None if batch.is_dense or not self._hp.lazy_update else prepared[0])
+            self._checkpointer.mark(None if batch.is_dense or not self._hp.lazy_update else self._solver.touched)
 
     # --- the end ---
 

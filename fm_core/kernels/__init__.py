@@ -12,19 +12,19 @@ import importlib.util
 import os
 from pathlib import Path
 
-# Read by libgomp when the first build is loaded. A thread that waits must soon sleep: the reading thread
-# needs the core, and on a busy machine endless spinning made an epoch twenty times slower. But waking one
-# takes as long as some tens of rows, so it looks 2000 times first, some 30 us, which bridges the gap
-# between the steps of a batch: two threads are then 1.35 times as fast as one at k 64, and not 1.2 times.
+# Read by libgomp when the first build is loaded. A thread that waits looks 20,000 times, some 300 us, before it
+# sleeps: that bridges the gap between two batches, and waking a thread of a virtual machine takes as long as some
+# hundred rows. Endless spinning, libgomp's default, takes the cores from whoever else needs them: beside one busy
+# process a step of two threads took 4.5 times as long, and 1.2 times so. docs/performance.md has the figures.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "passive"
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from fm_core.errors import ConfigError
-from fm_core.kernels._group import group
+from fm_core.kernels._group import group, ungrouped
 from fm_core.kernels.protocol import OPTIMIZERS, PADDING, TILE, Kernels, Step
 
-__all__ = ["OPTIMIZERS", "PADDING", "TILE", "Kernels", "Step", "available", "group", "in_use"]
+__all__ = ["OPTIMIZERS", "PADDING", "TILE", "Kernels", "Step", "available", "group", "in_use", "ungrouped"]
 
 #: Build: the processor features (names of /proc/cpuinfo) that it needs, fastest build first.
 _NEEDS = {

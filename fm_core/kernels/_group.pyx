@@ -11,8 +11,8 @@ What is sorted is a word of 64 bits an entry: feature, row and value, where feat
 take 32 bits together, as in a million features and a batch of four thousand; else feature
 and number of the entry, and rows and values are fetched at the end (a sixth more time).
 
-Grouping depends on the data only, so a reading thread can do it ahead of the solver; it
-holds no GIL.
+Grouping depends on the data only. With one thread that learns, the reading thread does it ahead (`group`);
+with several, one of them does it while the others score (`group_entries`). It holds no GIL.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
@@ -23,21 +23,6 @@ import numpy as np
 
 cdef enum:
     MOST_BITS = 11
-
-
-cdef struct Entries:
-    const int64_t* indptr
-    Py_ssize_t n_rows
-    const int32_t* indices
-    const float* values
-    Py_ssize_t n
-
-
-cdef struct Groups:
-    int32_t* features
-    int64_t* starts
-    int32_t* rows
-    float* values
 
 
 cdef inline uint32_t _bits_of(float value) noexcept nogil:
@@ -126,6 +111,37 @@ cdef Py_ssize_t _split(
     return n_features
 
 
+cdef Py_ssize_t group_entries(const Entries* a, int64_t feature_dim, void* scratch, const Groups* out) noexcept nogil:
+    # what `group` does, with `SCRATCH_AN_ENTRY` bytes of scratch an entry; the number of distinct features
+    cdef int bits = _bits_below(feature_dim), row_bits = _bits_below(a.n_rows), passes
+    cdef uint64_t* words = <uint64_t*> scratch
+    cdef uint32_t* row_of = <uint32_t*> (words + 2 * a.n)
+    if a.n == 0:
+        out.starts[0] = 0
+        return 0
+    if bits + row_bits > 32:
+        row_bits = -1
+    passes = (bits + MOST_BITS - 1) // MOST_BITS
+    bits = (bits + passes - 1) // passes
+    return _split(a, _sort(a, passes, bits, row_bits, words, words + a.n, row_of), row_bits, row_of, out)
+
+
+cdef int _bits_below(int64_t n) noexcept nogil:
+    # bits of the numbers below n, at least one
+    cdef int bits = 1
+    while n > <int64_t> 1 << bits:
+        bits += 1
+    return bits
+
+
+def ungrouped(Py_ssize_t n_entries):
+    """Give the arrays that `group` gives, of the greatest length and without content: `train_sparse` groups then."""
+    return (
+        np.empty(n_entries, np.int32), np.empty(n_entries + 1, np.int64),
+        np.empty(n_entries, np.int32), np.empty(n_entries, np.float32),
+    )
+
+
 def group(const int64_t[::1] indptr, const int32_t[::1] indices, const float[::1] values, int64_t feature_dim):
     """Group the entries of CSR rows by feature.
 
@@ -149,18 +165,9 @@ def group(const int64_t[::1] indptr, const int32_t[::1] indices, const float[::1
         The value of each entry.
     """
     cdef Py_ssize_t n = indices.shape[0], n_rows = indptr.shape[0] - 1, n_features = 0
-    cdef int passes, bits, row_bits
     if n_rows < 0:
         raise ValueError("indptr is empty, expected n_rows + 1 entries")
-    bits, row_bits = _bits_below(feature_dim), _bits_below(n_rows)
-    if bits + row_bits > 32:
-        row_bits = -1
-    passes = (bits + MOST_BITS - 1) // MOST_BITS
-    bits = (bits + passes - 1) // passes
-    features_out = np.empty(n, np.int32)
-    starts_out = np.empty(n + 1, np.int64)
-    rows_out = np.empty(n, np.int32)
-    row_values_out = np.empty(n, np.float32)
+    features_out, starts_out, rows_out, row_values_out = ungrouped(n)
     cdef int32_t[::1] features = features_out, rows = rows_out
     cdef int64_t[::1] starts = starts_out
     cdef float[::1] row_values = row_values_out
@@ -169,21 +176,10 @@ def group(const int64_t[::1] indptr, const int32_t[::1] indices, const float[::1
         return features_out, starts_out, rows_out, row_values_out
     cdef Entries entries = Entries(&indptr[0], n_rows, &indices[0], &values[0], n)
     cdef Groups groups = Groups(&features[0], &starts[0], &rows[0], &row_values[0])
-    cdef uint64_t* words = <uint64_t*> malloc(n * (2 * sizeof(uint64_t) + sizeof(uint32_t)))
-    cdef uint64_t* sorted_words
-    cdef uint32_t* row_of = <uint32_t*> (words + 2 * n)
-    if words == NULL:
+    cdef void* scratch = malloc(n * SCRATCH_AN_ENTRY)
+    if scratch == NULL:
         raise MemoryError()
     with nogil:
-        sorted_words = _sort(&entries, passes, bits, row_bits, words, words + n, row_of)
-        n_features = _split(&entries, sorted_words, row_bits, row_of, &groups)
-        free(words)
+        n_features = group_entries(&entries, feature_dim, scratch, &groups)
+        free(scratch)
     return features_out[:n_features], starts_out[: n_features + 1], rows_out, row_values_out
-
-
-cdef int _bits_below(int64_t n) noexcept nogil:
-    # bits of the numbers below n, at least one
-    cdef int bits = 1
-    while n > <int64_t> 1 << bits:
-        bits += 1
-    return bits

@@ -3,6 +3,7 @@
 #
 # Plan of one training step (equations: docs/solver.md)
 #   1. rows     each row's sums s_f = sum_i v_if x_i, its score and residual;     rows in parallel
+#               beside them one thread groups the entries by feature, if that was not done before
 #   2. features each feature's whole gradient, summed in row order, and its
 #               update: every touched parameter is loaded once and stored once;  features in parallel
 #   3. bias     the residuals' sum, in row order
@@ -21,7 +22,10 @@
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport exp, fabs, sqrtf
 from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
+
+from fm_core.kernels._group cimport SCRATCH_AN_ENTRY, Entries, Groups, group_entries
 
 import numpy as np
 
@@ -39,13 +43,21 @@ cdef extern from "lanes.h" nogil:
     lanes lanes_where_zero(lanes n, lanes a, lanes b)
     float lanes_sum(lanes a)
     void lanes_prefetch(const float* p, Py_ssize_t n)
+    void lanes_prefetch_to_write(const float* p, Py_ssize_t n)
+
+
+cdef extern from "tasks.h" nogil:
+    ctypedef struct tasks:
+        pass
+    void tasks_deal(tasks* all, int n_threads, Py_ssize_t n)
+    Py_ssize_t tasks_next(tasks* all, int n_threads, int me)
 
 
 cdef enum:
     PADDING = 16         # rows of `sums` are padded to a multiple of this: protocol.LANES
     AHEAD = 48           # rows of `params` prefetched ahead of use in step 1
     AHEAD_FEATURES = 6   # features prefetched ahead of use in step 2
-    ROWS_A_TASK = 32     # rows a thread takes at a time
+    ROWS_A_TASK = 32     # rows a thread takes at a time: see tasks.h
     FEATURES_A_TASK = 64
 
 
@@ -160,6 +172,19 @@ cdef inline void _update_one(
         p[0] = -a / ((sqrtf(b) + 1) / lr + wd)
 
 
+# ---------------------------------------------------------------- tasks
+
+cdef Py_ssize_t _n_tasks(Py_ssize_t n, Py_ssize_t a_task) noexcept nogil:
+    return (n + a_task - 1) // a_task
+
+
+cdef tasks* _tasks(int n_threads) except NULL:
+    cdef tasks* all = <tasks*> malloc(n_threads * sizeof(tasks))
+    if all == NULL:
+        raise MemoryError()
+    return all
+
+
 # ---------------------------------------------------------------- 1. rows
 
 cdef struct Factors:
@@ -265,6 +290,40 @@ cdef inline double _sigmoid(double z) noexcept nogil:
     return 1 / (1 + exp(-z)) if z >= 0 else exp(z) / (1 + exp(z))
 
 
+cdef struct Rows:
+    const Factors* factors
+    const Entries* entries
+    double w0
+    bint classify
+    float* scores
+    # to learn from, else NULL
+    const float* labels
+    float* sums
+    Py_ssize_t sums_stride
+    float* residuals
+
+
+cdef void _score_rows(const Rows* a, tasks* row_tasks, int num_threads, int me) noexcept nogil:
+    # what thread `me` gets of the rows
+    cdef const Entries* e = a.entries
+    cdef Py_ssize_t task, r, at
+    cdef double z
+    while True:
+        task = tasks_next(row_tasks, num_threads, me)
+        if task < 0:
+            return
+        for r in range(task * ROWS_A_TASK, min((task + 1) * ROWS_A_TASK, e.n_rows)):
+            at = e.indptr[r]
+            z = _score(
+                a.factors, a.w0, e.indices + at, e.values + at, e.indptr[r + 1] - at, e.n - at,
+                NULL if a.sums == NULL else a.sums + r * a.sums_stride,
+            )
+            z = _sigmoid(z) if a.classify else z
+            a.scores[r] = <float> z
+            if a.labels != NULL:
+                a.residuals[r] = <float> (z - a.labels[r])
+
+
 # ---------------------------------------------------------------- 2. features
 
 cdef struct Learning:
@@ -276,6 +335,7 @@ cdef struct Learning:
     const float* sums        # s_f of each row, rows of sums_stride
     Py_ssize_t sums_stride
     const float* residuals
+    bint is_shared           # by several threads
 
 
 # The gradient and update of one feature i that occurs in n rows with the values x, a block or more of
@@ -386,35 +446,40 @@ cdef inline Py_ssize_t _first_not_below(const int32_t* features, Py_ssize_t n, P
     return low
 
 
-cdef void _learn_task(
-    const Learning* a, const int32_t* features, const int64_t* starts, Py_ssize_t n_features,
-    const int32_t* rows, const float* x, Py_ssize_t first,
+cdef void _learn_features(
+    const Learning* a, const Groups* g, Py_ssize_t n_features, tasks* feature_tasks, int num_threads, int me
 ) noexcept nogil:
-    # the features at places first:first + FEATURES_A_TASK of what `group` gave
-    cdef Py_ssize_t j, next_, width = a.k + 1
-    cdef Py_ssize_t end = min(first + FEATURES_A_TASK, n_features)
-    for j in range(first, end):
-        if j + AHEAD_FEATURES < n_features:
-            next_ = features[j + AHEAD_FEATURES]
-            lanes_prefetch(a.params + next_ * width, width)
-            lanes_prefetch(a.state + next_ * a.n_states * width, a.n_states * width)
-        _learn(a, features[j], rows + starts[j], x + starts[j], starts[j + 1] - starts[j])
+    # what thread `me` gets of the features that `group` gave
+    cdef Py_ssize_t task, j, at, next_, width = a.k + 1
+    while True:
+        task = tasks_next(feature_tasks, num_threads, me)
+        if task < 0:
+            return
+        for j in range(task * FEATURES_A_TASK, min((task + 1) * FEATURES_A_TASK, n_features)):
+            if j + AHEAD_FEATURES < n_features:
+                next_ = g.features[j + AHEAD_FEATURES]
+                if a.is_shared:
+                    lanes_prefetch_to_write(a.params + next_ * width, width)
+                else:
+                    lanes_prefetch(a.params + next_ * width, width)
+                lanes_prefetch(a.state + next_ * a.n_states * width, a.n_states * width)
+            at = g.starts[j]
+            _learn(a, g.features[j], g.rows + at, g.values + at, g.starts[j + 1] - at)
 
 
 cdef void _learn_all(
-    const Learning* a, Py_ssize_t feature_dim, const int32_t* features, const int64_t* starts, Py_ssize_t n_features,
-    const int32_t* rows, const float* x, int num_threads,
+    const Learning* a, Py_ssize_t feature_dim, const Groups* g, Py_ssize_t n_features, int num_threads
 ) noexcept nogil:
     # every feature, those without an occurrence with a gradient of zero (their decay and moments go on)
     cdef Py_ssize_t task, i, j, n_tasks = (feature_dim + FEATURES_A_TASK - 1) // FEATURES_A_TASK
     for task in prange(n_tasks, num_threads=num_threads, schedule="dynamic", chunksize=16):
-        j = _first_not_below(features, n_features, task * FEATURES_A_TASK)
+        j = _first_not_below(g.features, n_features, task * FEATURES_A_TASK)
         for i in range(task * FEATURES_A_TASK, min((task + 1) * FEATURES_A_TASK, feature_dim)):
-            if j < n_features and features[j] == i:
-                _learn(a, i, rows + starts[j], x + starts[j], starts[j + 1] - starts[j])
+            if j < n_features and g.features[j] == i:
+                _learn(a, i, g.rows + g.starts[j], g.values + g.starts[j], g.starts[j + 1] - g.starts[j])
                 j = j + 1
             else:
-                _learn(a, i, rows, x, 0)
+                _learn(a, i, g.rows, g.values, 0)
 
 
 cdef void _learn_bias(
@@ -687,25 +752,16 @@ cdef Py_ssize_t _padded(Py_ssize_t k) noexcept nogil:
     return (k + PADDING - 1) // PADDING * PADDING
 
 
-cdef inline void _train_row(
-    const Factors* f, double w0, const int32_t* keys, const float* x, Py_ssize_t n, Py_ssize_t known,
-    float label, bint classify, float* sums, float* residual, float* score,
-) noexcept nogil:
-    cdef double z = _score(f, w0, keys, x, n, known, sums)
-    z = _sigmoid(z) if classify else z
-    score[0] = <float> z
-    residual[0] = <float> (z - label)
-
-
 def train_sparse(
     const int64_t[::1] indptr,
     const int32_t[::1] indices,
     const float[::1] values,
     const float[::1] labels,
-    const int32_t[::1] features,
-    const int64_t[::1] starts,
-    const int32_t[::1] rows,
-    const float[::1] row_values,
+    int32_t[::1] features,
+    int64_t[::1] starts,
+    int32_t[::1] rows,
+    float[::1] row_values,
+    bint is_grouped,
     float[:, ::1] params,
     float[:, ::1] state,
     float[::1] bias,
@@ -719,43 +775,57 @@ def train_sparse(
 ):
     """One update from a sparse batch: see protocol.py."""
     cdef Rule rule = _rule(step)
-    cdef Py_ssize_t n_rows = labels.shape[0], n_entries = indices.shape[0], n_features = features.shape[0], r, task
-    cdef Py_ssize_t n_tasks = (n_features + FEATURES_A_TASK - 1) // FEATURES_A_TASK
+    cdef Py_ssize_t n_rows = labels.shape[0], n = indices.shape[0], n_features = features.shape[0]
+    cdef Py_ssize_t* n_grouped = &n_features  # written by one thread, read by all
     cdef Factors f
-    cdef Learning a
     f.k = params.shape[1] - 1
     f.V = &params[0, 0]
     f.V_stride = f.k + 1
     f.w = f.V + f.k
     f.w_stride = f.k + 1
-    a.rule = &rule
-    a.params = &params[0, 0]
-    a.n_states = state.shape[1] // (f.k + 1)
-    a.state = &state[0, 0] if a.n_states else NULL
-    a.k = f.k
-    a.sums = &sums[0, 0]
-    a.sums_stride = sums.shape[1]
-    a.residuals = &residuals[0]
-    cdef const int32_t* keys = &indices[0] if n_entries else NULL
-    cdef const float* x = &values[0] if n_entries else NULL
-    cdef const int32_t* touched = &features[0] if n_features else NULL
-    cdef const int32_t* row_of = &rows[0] if n_entries else NULL
-    cdef const float* x_of = &row_values[0] if n_entries else NULL
-    cdef double w0 = bias[0]
+    cdef Entries e = Entries(&indptr[0], n_rows, &indices[0], &values[0], n)
+    cdef Groups g = Groups(&features[0], &starts[0], &rows[0], &row_values[0])
+    cdef Rows a = Rows(
+        &f, &e, bias[0], classify, &scores[0], &labels[0], &sums[0, 0], sums.shape[1], &residuals[0]
+    )
+    cdef Learning b
+    b.rule = &rule
+    b.params = &params[0, 0]
+    b.n_states = state.shape[1] // (f.k + 1)
+    b.state = &state[0, 0] if b.n_states else NULL
+    b.k = f.k
+    b.sums = a.sums
+    b.sums_stride = a.sums_stride
+    b.residuals = a.residuals
+    b.is_shared = num_threads > 1
+    cdef int me
+    cdef tasks* row_tasks = _tasks(2 * num_threads)
+    cdef tasks* feature_tasks = row_tasks + num_threads
+    cdef void* scratch = NULL
+    if not is_grouped:
+        scratch = malloc(n * SCRATCH_AN_ENTRY + 1)
+        if scratch == NULL:
+            free(row_tasks)
+            raise MemoryError()
     with nogil:
+        tasks_deal(row_tasks, num_threads, _n_tasks(n_rows, ROWS_A_TASK))
         # one region for both steps: threads are woken once a batch
         with parallel(num_threads=num_threads):
-            for r in prange(n_rows, schedule="dynamic", chunksize=ROWS_A_TASK):
-                _train_row(
-                    &f, w0, keys + indptr[r], x + indptr[r], indptr[r + 1] - indptr[r], n_entries - indptr[r],
-                    labels[r], classify, &sums[0, 0] + r * sums.shape[1], &residuals[r], &scores[r],
-                )
+            for me in prange(num_threads, schedule="static", chunksize=1):
+                if me == 0:
+                    if scratch != NULL:
+                        n_grouped[0] = group_entries(&e, params.shape[0], scratch, &g)
+                    tasks_deal(feature_tasks, num_threads, _n_tasks(n_grouped[0], FEATURES_A_TASK))
+                _score_rows(&a, row_tasks, num_threads, me)
             if lazy:
-                for task in prange(n_tasks, schedule="dynamic"):
-                    _learn_task(&a, touched, &starts[0], n_features, row_of, x_of, task * FEATURES_A_TASK)
+                for me in prange(num_threads, schedule="static", chunksize=1):
+                    _learn_features(&b, &g, n_grouped[0], feature_tasks, num_threads, me)
         if not lazy:
-            _learn_all(&a, params.shape[0], touched, &starts[0], n_features, row_of, x_of, num_threads)
-        _learn_bias(&bias[0], &residuals[0], n_rows, &rule)
+            _learn_all(&b, params.shape[0], &g, n_features, num_threads)
+        _learn_bias(&bias[0], a.residuals, n_rows, &rule)
+    free(scratch)
+    free(row_tasks)
+    return n_features
 
 
 def train_dense(
@@ -847,22 +917,22 @@ def predict_sparse(
     int num_threads,
 ):
     """Score sparse rows: see protocol.py."""
-    cdef Py_ssize_t n_rows = scores.shape[0], n_entries = indices.shape[0], r
+    cdef Py_ssize_t n_rows = scores.shape[0]
     cdef Factors f
-    cdef double z
     f.k = V.shape[1]
     f.V = &V[0, 0]
     f.V_stride = V.strides[0] // <Py_ssize_t> sizeof(float)
     f.w = &w[0]
     f.w_stride = w.strides[0] // <Py_ssize_t> sizeof(float)
-    cdef const int32_t* keys = &indices[0] if n_entries else NULL
-    cdef const float* x = &values[0] if n_entries else NULL
+    cdef Entries e = Entries(&indptr[0], n_rows, &indices[0], &values[0], indices.shape[0])
+    cdef Rows a = Rows(&f, &e, w0, classify, &scores[0], NULL, NULL, 0, NULL)
+    cdef tasks* row_tasks = _tasks(num_threads)
+    cdef int me
     with nogil:
-        for r in prange(n_rows, num_threads=num_threads, schedule="dynamic", chunksize=ROWS_A_TASK):
-            z = _score(
-                &f, w0, keys + indptr[r], x + indptr[r], indptr[r + 1] - indptr[r], n_entries - indptr[r], NULL
-            )
-            scores[r] = <float> (_sigmoid(z) if classify else z)
+        tasks_deal(row_tasks, num_threads, _n_tasks(n_rows, ROWS_A_TASK))
+        for me in prange(num_threads, num_threads=num_threads, schedule="static", chunksize=1):
+            _score_rows(&a, row_tasks, num_threads, me)
+    free(row_tasks)
 
 
 def predict_dense(

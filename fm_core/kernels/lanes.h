@@ -116,4 +116,12 @@ FM_INLINE void lanes_prefetch(const float *p, ptrdiff_t n) {
     __builtin_prefetch(end - 1, 0, 3);
 }
 
+/* The same for floats that will be written, and that another core may have read: without it the first store to
+   each line waits for that core to give it up. Where a processor has no such instruction it is an ordinary one. */
+FM_INLINE void lanes_prefetch_to_write(const float *p, ptrdiff_t n) {
+    const char *end = (const char *)(p + n);
+    for (const char *at = (const char *)p; at < end; at += 64) __builtin_prefetch(at, 1, 3);
+    __builtin_prefetch(end - 1, 1, 3);
+}
+
 #endif

@@ -98,6 +98,7 @@ class Kernels(Protocol):
         starts: NDArray[np.int64],
         rows: NDArray[np.int32],
         row_values: Floats,
+        is_grouped: bool,
         params: Floats,
         state: Floats,
         bias: Floats,
@@ -108,8 +109,12 @@ class Kernels(Protocol):
         lazy: bool,
         step: Step,
         num_threads: int,
-    ) -> None:
-        """One update from CSR rows; `features`, `starts`, `rows` and `row_values` are `group`'s of the same rows."""
+    ) -> int:
+        """One update from CSR rows; gives the number of distinct features.
+
+        `features`, `starts`, `rows` and `row_values` are what `group` gives of the same rows; without
+        `is_grouped` they are what `ungrouped` gives, and get that content now.
+        """
 
     def train_dense(
         self,

@@ -12,13 +12,17 @@ _BETA1, _BETA2 = float(np.float32(0.9)), float(np.float32(0.999))
 
 
 def train_sparse(
-    indptr, indices, values, labels, features, starts, rows, row_values,
+    indptr, indices, values, labels, features, starts, rows, row_values, is_grouped,
     params, state, bias, sums, residuals, scores, classify, lazy, step, num_threads,
 ):  # fmt: skip
     """See `protocol.Kernels.train_sparse`."""
     X = _dense_rows(indptr, indices, values, len(params))
-    touched = np.unique(indices) if lazy else np.arange(len(params))
+    distinct = np.unique(indices)
+    touched = distinct if lazy else np.arange(len(params))
     _train(X, touched, labels, params, state, bias, sums, residuals, scores, classify, step)
+    if not is_grouped:
+        _group(indptr, indices, values, distinct, features, starts, rows, row_values)
+    return len(distinct)
 
 
 def train_dense(
@@ -46,6 +50,14 @@ def _dense_rows(indptr, indices, values, feature_dim):
         for j in range(indptr[r], indptr[r + 1]):
             X[r, indices[j]] += values[j]
     return X
+
+
+def _group(indptr, indices, values, distinct, features, starts, rows, row_values):
+    order = np.argsort(indices, kind="stable")
+    features[: len(distinct)] = distinct
+    starts[: len(distinct) + 1] = np.append(np.searchsorted(indices[order], distinct), len(indices))
+    rows[:] = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))[order]
+    row_values[:] = values[order]
 
 
 def _score(x, w0, w, V):

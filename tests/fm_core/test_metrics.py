@@ -54,6 +54,12 @@ def test_a_wrong_certainty_costs_a_finite_amount():
     assert metrics.values()["binary_classification_cross_entropy"] == pytest.approx(-math.log(1e-12))
 
 
+def test_a_score_that_is_not_a_number_shows_in_the_metrics():
+    metrics = ClassifierMetrics()
+    metrics.update(np.array([0.5, np.nan], np.float32), np.array([0, 1], np.float32))
+    assert math.isnan(metrics.values()["binary_classification_cross_entropy"])
+
+
 def test_nothing_scored_is_nan_and_not_an_error():
     assert all(math.isnan(v) for v in metrics_for("regressor").values().values())
     assert math.isnan(metrics_for("binary_classifier").values()["binary_classification_accuracy"])

@@ -94,6 +94,30 @@ def test_any_number_of_threads_gives_the_same_bits(kernels, is_dense, lazy, k):
             assert a.tobytes() == b.tobytes()
 
 
+def test_each_task_is_done_once_however_threads_meet(kernels):
+    """More threads than cores, many short tasks: whoever is done takes from the others."""
+    import scipy.sparse
+
+    X = scipy.sparse.random(4000, 30_000, 0.0005, "csr", np.float32, np.random.default_rng(2))
+    batch = Batch.from_csr(X, np.arange(4000) % 2)
+    hp = Hyperparameters(feature_dim=X.shape[1], num_factors=2, predictor_type="binary_classifier", _optimizer="sgd")
+    one = trained(Solver(hp), kernels, [batch] * 20, 1)
+    many = trained(Solver(hp), kernels, [batch] * 20, 7)
+    assert [a.tobytes() for a in one] == [b.tobytes() for b in many]
+
+
+@given(batch=sparse_batches(feature_dim=20, max_rows=90), num_threads=THREADS, lazy=st.booleans())
+def test_entries_grouped_before_or_in_the_step_give_the_same_bits(kernels, batch, num_threads, lazy):
+    hp = Hyperparameters(feature_dim=20, num_factors=3, predictor_type="regressor", lazy_update=lazy)
+    before, inside = Solver(hp, num_threads), Solver(hp, num_threads)
+    for solver in (before, inside):
+        solver._kernels = kernels
+    before.step(batch, group(batch.indptr, batch.indices, batch.values, 20))
+    inside.step(batch)
+    assert before.params.tobytes() == inside.params.tobytes()
+    assert before.touched.tolist() == inside.touched.tolist() == np.unique(batch.indices).tolist()
+
+
 def as_batch(X, y, is_dense):
     import scipy.sparse
 
