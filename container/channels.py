@@ -19,7 +19,7 @@ from typing import Any
 from container.contract import CSV, LIBSVM, PARQUET, RECORDIO_PROTOBUF, Channel
 from container.stopping import StopRequest
 from fm_core.errors import ConfigError, DataError
-from fm_core.formats import Source, decompressed, open_chunks, read_batches, unwrap
+from fm_core.formats import SCHEMA_FILE, Source, decompressed, open_chunks, read_batches, unwrap
 from fm_core.formats.text_batches import read_csv_batches, read_libsvm_batches, read_parquet_batches
 
 __all__ = ["ChannelReader", "data_files", "fingerprint"]
@@ -243,7 +243,7 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]], files: list[Path], sk
                 skipped.append((path, "not a file"))
             elif entry.name == "_SUCCESS" or entry.name.endswith(".manifest"):
                 skipped.append((path, "a marker"))
-            elif entry.name.endswith("schema.json"):  # `fm convert` writes one beside its records
+            elif entry.name.endswith(SCHEMA_FILE):  # `fm convert` writes one beside its records
                 skipped.append((path, "a schema"))
             elif entry.stat().st_size == 0:
                 skipped.append((path, "empty"))

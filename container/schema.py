@@ -11,11 +11,9 @@ from pathlib import Path
 
 from container.contract import Channel
 from fm_core.errors import ConfigError
-from fm_core.formats.tables import TableSchema
+from fm_core.formats import SCHEMA_FILE
 
-__all__ = ["SCHEMA", "carry_schema"]
-
-SCHEMA = "schema.json"
+__all__ = ["carry_schema"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,14 +28,16 @@ def carry_schema(channel: Channel, model_folder: Path, feature_dim: int) -> None
     feature_dim : int
         Of the model.
     """
-    path = channel.folder / SCHEMA
+    path = channel.folder / SCHEMA_FILE
     if channel.mode == "Pipe" or not path.is_file():
         return
+    from fm_core.formats.tables import TableSchema  # 8 ms, of a job that has one
+
     try:
         schema = TableSchema.load(path)
         if schema.feature_dim != feature_dim:
             raise ConfigError(f"{path} has {schema.feature_dim} features, expected feature_dim={feature_dim}")
-        schema.save(model_folder / SCHEMA)
+        schema.save(model_folder / SCHEMA_FILE)
     except (ConfigError, OSError) as error:
         _log.warning("The schema does not go with the model: %s", error)
         return

@@ -64,7 +64,8 @@ _log = logging.getLogger(__name__)
 def threads_of(n_cores: int) -> int:
     """Give the threads that `fit` learns fastest with: one core is the reading thread's, if there are two.
 
-    On two cores a second thread makes an epoch 1.3 times as long (docs/performance.md).
+    On two cores a second thread gains where batches are in memory, and loses where they are decoded beside it and
+    factors are few (docs/performance.md).
     """
     return max(1, n_cores - 1)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fm_core.artifact import load_model
 from fm_core.errors import ArtifactError, ConfigError
+from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables import Encoder, TableSchema
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_SCHEMA_BYTES", "ServedModel", "open_with_schema"]
 
-SCHEMA = "schema.json"
 
 #: A schema of some millions of categories.
 MAX_SCHEMA_BYTES = 256 * 2**20
@@ -57,12 +57,12 @@ def open_with_schema(name: str | None, unseen: str) -> Callable[[Path], ServedMo
 
     def open_model(path: Path) -> ServedModel:
         model = load_model(path)
-        schema = _read(path, name or SCHEMA, must_exist=name is not None)
+        schema = _read(path, name or SCHEMA_FILE, must_exist=name is not None)
         if schema is None:
             return ServedModel(model)
         if schema.feature_dim != model.feature_dim:
             raise ArtifactError(
-                f"{path / (name or SCHEMA)}: its columns make {schema.feature_dim} features, expected "
+                f"{path / (name or SCHEMA_FILE)}: its columns make {schema.feature_dim} features, expected "
                 f"{model.feature_dim} as the model has: it is the schema of other data"
             )
         way_out = "the setting FM_UNSEEN=ignore"

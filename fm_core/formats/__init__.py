@@ -15,6 +15,7 @@ from fm_core.formats.streams import decompressed, open_chunks
 from fm_core.formats.wrapping import unwrap
 
 __all__ = [
+    "SCHEMA_FILE",
     "Source",
     "decode_rows",
     "decompressed",
@@ -25,3 +26,6 @@ __all__ = [
     "unwrap",
     "write_records",
 ]
+
+#: Name under which the schema of a table lies beside its records, and beside the model of them.
+SCHEMA_FILE = "schema.json"

@@ -16,6 +16,7 @@ import numpy as np
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.files import replacing
+from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.inputs import FORMATS, Options, format_of, open_rows
 from fm_core.formats.outputs import WRITERS, Writer
 from fm_core.formats.rebatch import taken
@@ -122,7 +123,7 @@ def convert(
     with contextlib.ExitStack() as stack:
         if schema is not None:
             text = schema.to_json()
-            path = conversion.schema_path or output.with_name("schema.json")
+            path = conversion.schema_path or output.with_name(SCHEMA_FILE)
             _refuse_another(path, text, conversion)
             stack.enter_context(replacing(path)).write(text.encode())
         parts = [
