@@ -40,6 +40,8 @@ _KEPT = 2
 _SECONDS_FOR_EACH = 30
 #: Batches whose changes are noted together: between two of them training has the caches, and the bits come from memory.
 _BATCHES_AT_ONCE = 16
+#: A batch with more features than that has none of the caches left: its changes are noted at once.
+_MANY_FEATURES = 65_536
 #: What is assumed of the disk until a checkpoint was written.
 _BYTES_A_SECOND = 200e6
 
@@ -214,8 +216,8 @@ class Checkpointer:
         if features is None:
             self._all_changed = self._all_changed_ever = True
         else:
-            self._unmarked.append(features)
-            if len(self._unmarked) >= _BATCHES_AT_ONCE:
+            self._unmarked.append(features.copy())  # it may be the begin of an array as long as the batch
+            if len(self._unmarked) >= _BATCHES_AT_ONCE or features.size > _MANY_FEATURES:
                 self._mark_all()
 
     def _mark_all(self) -> None:
