@@ -462,7 +462,8 @@ cdef void _learn_features(
                     lanes_prefetch_to_write(a.params + next_ * width, width)
                 else:
                     lanes_prefetch(a.params + next_ * width, width)
-                lanes_prefetch(a.state + next_ * a.n_states * width, a.n_states * width)
+                if a.n_states:
+                    lanes_prefetch(a.state + next_ * a.n_states * width, a.n_states * width)
             at = g.starts[j]
             _learn(a, g.features[j], g.rows + at, g.values + at, g.starts[j + 1] - at)
 
