@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.disassembly import misplaced, newer_functions
 
 # `build` holds what has been compiled for the checkout: what is newer than its source is not compiled again.
 SOURCE = ("build", "container", "fm_core", "pyproject.toml", "setup.py", "LICENSE", "README.md")
@@ -89,15 +89,14 @@ def test_the_wheel_holds_modules_compiled_and_not_their_sources(wheel):
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="there are builds for newer instructions on x86-64 only")
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="objdump is absent")
-def test_only_the_builds_named_for_them_use_newer_instructions(wheel, tmp_path):
+def test_only_what_is_named_for_them_uses_newer_instructions(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
-        files = [archive.extract(name, tmp_path) for name in archive.namelist() if name.endswith(".so")]
-    wide = {"avx": re.compile(r"%[yz]mm|\tv[a-z]+ "), "avx512": re.compile(r"%zmm")}
-    uses = {
-        name: {Path(file).name.split(".")[0] for file in files if pattern.search(run("objdump", "-d", file))}
-        for name, pattern in wide.items()
-    }
-    assert uses == {"avx": {"_avx2", "_avx512"}, "avx512": {"_avx512"}}
+        modules = [Path(archive.extract(name, tmp_path)) for name in archive.namelist() if name.endswith(".so")]
+    assert {module.name: misplaced(module) for module in modules if misplaced(module)} == {}
+    newer = {module.name.split(".")[0]: newer_functions(module) for module in modules}
+    assert newer["_avx2"]["avx"]
+    assert newer["_avx512"]["avx512"]
+    assert newer["_decode"]["avx512"] == {"avx512_keys", "avx512_floats"}
 
 
 @pytest.mark.slow

@@ -28,10 +28,20 @@ import numpy as np
 
 from fm_core.formats.faults import describe
 
-__all__ = ["BAD_FRAME", "BAD_RECORD", "BATCH_FULL", "CHUNK_DONE", "RECORD_TEXTS", "Decoder", "faults"]
+__all__ = ["BAD_FRAME", "BAD_RECORD", "BATCH_FULL", "CHUNK_DONE", "RECORD_TEXTS", "Decoder", "faults", "use_avx512"]
 
 cdef extern from *:
     int __builtin_ctzll(unsigned long long) nogil
+
+cdef extern from "varints.h" nogil:
+    bint has_avx512()
+    const uint8_t* avx512_keys(
+        const uint8_t* p, const uint8_t* end, uint64_t feature_dim, int32_t* out, int64_t* n, int64_t* previous,
+        bint* unordered,
+    )
+    bint avx512_floats(const uint8_t* p, int64_t n, uint32_t* out)
+
+cdef bint avx512 = has_avx512()
 
 cdef enum Event:
     EV_CHUNK_DONE = 0
@@ -310,9 +320,12 @@ cdef bint add_values(Payload* payload, Tensor* tensor, const uint8_t* p, const u
         n = (end - p) >> 2
         if tensor.n_values + n <= tensor.values_room:
             out = tensor.values + tensor.n_values
-            memcpy(out, p, n << 2)
-            for i in range(n):
-                overflow |= overflow_of(out[i])
+            if avx512:
+                overflow = 0 if avx512_floats(p, n, out) else <uint32_t>1 << 31
+            else:
+                memcpy(out, p, n << 2)
+                for i in range(n):
+                    overflow |= overflow_of(out[i])
             tensor.overflow |= overflow
         tensor.n_values += n
     elif tensor.member == FLOAT64:
@@ -341,13 +354,16 @@ cdef inline uint64_t narrowed(uint64_t groups) noexcept nogil:
 cdef bint add_keys(Payload* payload, Tensor* tensor, const uint8_t* p, const uint8_t* end) noexcept nogil:
     """Append keys, packed or a single one."""
     cdef uint64_t key, word, stops, more, first_mask, both, feature_dim = tensor.feature_dim
-    cdef int64_t low, high, previous = tensor.previous
+    cdef int64_t n, low, high, previous = tensor.previous
     cdef bint unordered = tensor.unordered
     cdef int32_t* out
     cdef int shift
     # A key has at least a byte, so this much room is enough for all of them.
     if not tensor.key_outside and tensor.n_keys + (end - p) <= tensor.keys_room:
         out = tensor.keys + tensor.n_keys
+        if avx512:
+            p = avx512_keys(p, end, feature_dim, out, &n, &previous, &unordered)
+            out += n
         # Two keys of at most four bytes each at a time: finding where a varint ends is a
         # chain of a dozen cycles from one to the next, and this way there are half as many.
         while end - p >= 8:
@@ -1022,6 +1038,22 @@ cdef grown(array, size, room, dtype):
     if array is not None:
         larger[:size] = array[:size]
     return larger
+
+
+def use_avx512(wanted):
+    """Say whether the instructions of varints.h are used, where the processor has them: by default, yes.
+
+    Parameters
+    ----------
+    wanted : bool
+
+    Returns
+    -------
+    used : bool
+    """
+    global avx512
+    avx512 = wanted and has_avx512()
+    return bool(avx512)
 
 
 def faults():

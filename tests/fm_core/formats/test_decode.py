@@ -1,6 +1,9 @@
 """The compiled decoder: memory, refusals of its own, and what it leaves to nobody else."""
 
+import ctypes
 import gc
+import mmap
+import sys
 import threading
 import tracemalloc
 
@@ -112,6 +115,45 @@ def test_keys_are_read_alike_wherever_in_a_long_row_they_stand(change, first):
             tensor = wire.field(1, wire.numbers(wire.FLOAT32, range(len(below)))) + wire.field(2, content)
             body = wire.frame(wire.field(1, wire.entry(wire.value(tensor))))
             assert compiled([body], feature_dim, "none") == plain([body], feature_dim, "none")
+
+
+@pytest.mark.parametrize("width", range(1, 6))
+def test_keys_of_one_length_are_read_alike_in_any_number(width):
+    least = 0 if width == 1 else 1 << (7 * width - 7)
+    for count in (*range(1, 40), 63, 64, 65, 127, 128):
+        keys = range(least, least + count)
+        body = wire.frame(wire.features([float(i) for i in range(count)], keys))
+        outcome = compiled([body], FEATURE_DIM, "none")
+        assert outcome == plain([body], FEATURE_DIM, "none")
+        assert outcome.rows[0][0] == list(keys)
+        # what ends the message in the midst of the last key
+        cut = packed(*keys)[:-1] + b"\x80"
+        tensor = wire.field(1, wire.numbers(wire.FLOAT32, range(count))) + wire.field(2, cut)
+        body = wire.frame(wire.field(1, wire.entry(wire.value(tensor))))
+        assert compiled([body], FEATURE_DIM, "none") == plain([body], FEATURE_DIM, "none")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects a page as Linux does")
+@pytest.mark.parametrize("wanted", [False, True], ids=["plain", "avx512"])
+def test_no_byte_behind_a_record_is_read(wanted):
+    """The page behind it may not be read: a decoder that does ends the process."""
+    page = mmap.PAGESIZE
+    memory = mmap.mmap(-1, 2 * page)
+    second = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + page
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(second), ctypes.c_size_t(page), 0) == 0
+    _decode.use_avx512(wanted)
+    try:
+        for count in range(1, 70):
+            keys = wire.field(2, packed(*range(200, 200 + count)))
+            values = wire.field(1, wire.numbers(wire.FLOAT32, range(count)))
+            for tensor in (values + keys, keys + values):
+                payload = wire.field(1, wire.entry(wire.value(tensor)))
+                start = page - 8 - len(payload)
+                memory[start:page] = wire.frame(payload)[: page - start]  # without the padding
+                new, _ = started(memoryview(memory)[start:page], feature_dim=1000)
+                assert new.n_rows == 1
+    finally:
+        _decode.use_avx512(True)
 
 
 @pytest.mark.parametrize("member", [wire.FLOAT32, wire.FLOAT64])

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from fm_core.errors import DataError
-from fm_core.formats import Source, read_batches
+from fm_core.formats import Source, _decode, read_batches
 from fm_core.formats.faults import BadRecord, located
 from fm_core.formats.recordio import Framer
 from fm_core.formats.records import parse, read_row
@@ -37,6 +37,17 @@ def plain(chunks, feature_dim, labels, is_dense=None) -> Outcome:
 
 
 def compiled(chunks, feature_dim, labels, is_dense=None, batch_size=3) -> Outcome:
+    """What the decoder finds, with the instructions of varints.h, where they are there, as without them."""
+    chunks = list(chunks)
+    found = []
+    for wanted in (False, True):
+        _decode.use_avx512(wanted)
+        found.append(_compiled(chunks, feature_dim, labels, is_dense, batch_size))
+    assert found[0] == found[1]
+    return found[0]
+
+
+def _compiled(chunks, feature_dim, labels, is_dense, batch_size) -> Outcome:
     rows = []
     try:
         for batch in read_batches(
