@@ -28,6 +28,8 @@ EXTENSIONS = {
     "fm_core.formats._instances": (["-O3"], []),
     "fm_core.formats._text": (["-O3"], []),
     "fm_core.kernels._changes": (["-O3"], []),
+    # Not fused, so that every processor draws the same initial values.
+    "fm_core.kernels._draw": (["-O3", "-Wno-psabi", "-ffp-contract=off", *OPENMP], OPENMP),
     "fm_core.kernels._group": (["-O3"], []),
     "fm_core.kernels._metrics": (["-O3"], []),
     "fm_core.kernels._pairs": (["-O3", *MATH], []),

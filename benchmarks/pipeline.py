@@ -31,6 +31,8 @@ from fm_core.solver import fit, threads_of
 
 TRAIN = Path(sys.executable).with_name("train")
 
+CORES = 2
+
 #: Runs a program and tells its wall and CPU seconds and peak KiB. A process of its own, because a
 #: program's peak as the system counts it is at least that of the process that started it.
 LAUNCHER = """
@@ -133,11 +135,12 @@ def start_up(folder: Path, rounds: int) -> None:
     )
 
 
-def whole_process(folder: Path, ks: list[int], threads: int, rounds: int, minutes: float) -> None:
+def whole_process(folder: Path, ks: list[int], threads: int | None, rounds: int, minutes: float) -> None:
     X, y = ctr()
     rows = batches(X, y)
     recorded = written(folder, "ctr.rec", X, y)
     cases: dict[str, Callable[[], float]] = {}
+    used: dict[int, int] = {}
     memory: dict[int, list[float]] = {k: [] for k in ks}
     processor: dict[tuple[int, str], list[float]] = {(k, mode): [] for k in ks for mode in ("File", "Pipe")}
 
@@ -147,20 +150,22 @@ def whole_process(folder: Path, ks: list[int], threads: int, rounds: int, minute
         processor[k, mode].append(cpu)
         return wall
 
-    def alone(hp: Hyperparameters) -> float:
+    def alone(hp: Hyperparameters, n_threads: int) -> float:
         started = time.perf_counter()
-        fit(lambda epoch: rows, hp, num_threads=threads)
+        fit(lambda epoch: rows, hp, num_threads=n_threads)
         return time.perf_counter() - started
 
     for k in ks:
+        n = used[k] = threads or threads_of(CORES, k)
         hp = Hyperparameters(feature_dim=X.shape[1], num_factors=k, predictor_type="binary_classifier")
-        job = Job(folder / f"k{k}", recorded, feature_dim=X.shape[1], num_factors=k, num_threads=threads)
-        cases[f"k {k}, fit in memory"] = lambda hp=hp: alone(hp)
+        job = Job(folder / f"k{k}", recorded, feature_dim=X.shape[1], num_factors=k, num_threads=n)
+        cases[f"k {k}, fit in memory"] = lambda hp=hp, n=n: alone(hp, n)
         cases[f"k {k}, `train`, File mode"] = lambda job=job, k=k: process(job, k, "File")
         cases[f"k {k}, `train`, Pipe mode"] = lambda job=job, k=k: process(job, k, "Pipe")
     found = in_turn(cases, rounds, minutes)
-    size = recorded.stat().st_size
-    print(f"## One epoch of ctr, {len(y):,} records, {size / 1e6:.0f} MB, solver threads: {threads}, wall seconds\n")
+    learning = ", ".join(f"{n} at k {k}" for k, n in used.items())
+    size = f"{len(y):,} records, {recorded.stat().st_size / 1e6:.0f} MB"
+    print(f"## One epoch of ctr, {size}, wall seconds; threads that learn: {learning}\n")
 
     ways = {  # what each is held against, and the goal
         "fit in memory": ("", ""),
@@ -243,17 +248,17 @@ def huge(folder: Path, threads: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--k", type=int, nargs="+", default=[16, 64])
-    parser.add_argument("--threads", type=int, default=threads_of(2), help="of the solver, on two cores")
+    parser.add_argument("--threads", type=int, help=f"of the solver; by default what `train` chooses on {CORES} cores")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--minutes", type=float, default=4, help="of the rounds of the whole process, at most")
     parser.add_argument("--huge", action="store_true")
     options = parser.parse_args()
-    use_cores(max(2, options.threads))  # one is the reading thread's
+    use_cores(max(CORES, options.threads or 1))
     describe("The whole process")
     with tempfile.TemporaryDirectory(prefix="fm_pipeline_") as name:
         folder = Path(name)
         if options.huge:
-            huge(folder, options.threads)
+            huge(folder, options.threads or threads_of(CORES, 8))
         else:
             start_up(folder, options.rounds)
             whole_process(folder, options.k, options.threads, options.rounds, options.minutes)

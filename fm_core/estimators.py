@@ -21,7 +21,7 @@ from fm_core.configuration import from_texts, to_texts
 from fm_core.errors import ArtifactError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.solver import BatchReport, EpochReport, ResumeReport, Solver, ValidationReport, fit, threads_of
+from fm_core.solver import BatchReport, EpochReport, ResumeReport, Solver, ValidationReport, fit
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -147,7 +147,7 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         result = fit(
             lambda epoch: _batches(whole, labels, self.mini_batch_size),
             self._hyperparameters(whole.feature_dim),
-            num_threads=self._n_threads(is_fit=True),
+            num_threads=self._n_threads(),
             validation=None if held_out is None else lambda epoch: _batches(*held_out, _ROWS_SCORED_AT_ONCE),
             callback=history,
         )
@@ -178,11 +178,8 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
     def _hyperparameters(self, feature_dim: int) -> Hyperparameters:
         return Hyperparameters(feature_dim=feature_dim, predictor_type=self._predictor_type, **self.get_params())
 
-    def _n_threads(self, is_fit: bool = False) -> int:
-        if self.num_threads != "auto":
-            return int(self.num_threads)
-        cores = len(os.sched_getaffinity(0))
-        return threads_of(cores) if is_fit else cores
+    def _n_threads(self) -> int:
+        return len(os.sched_getaffinity(0)) if self.num_threads == "auto" else int(self.num_threads)
 
     # --- labels ---
 

@@ -22,7 +22,7 @@ from fm_core.files import replacing
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.inspection import factor_norms
 from fm_core.metrics import metrics_for
-from fm_core.model import ROWS_A_STREAM, Model
+from fm_core.model import Model
 from fm_core.training_record import TrainingRecord
 
 __all__ = ["findings", "page", "write_report"]
@@ -124,8 +124,7 @@ def _of_features(model: Model, hyperparameters: Hyperparameters) -> list[str]:
     """Count features whose parameters are still the initial ones: no batch had them."""
     hp = hyperparameters
     learns = hp.lazy_update and hp.linear_lr > 0 and hp.factors_lr > 0
-    n = _MOST_COMPARED // model.num_factors
-    n = min(model.feature_dim, n - n % ROWS_A_STREAM)  # whole streams are the same in a model of other size
+    n = min(model.feature_dim, _MOST_COMPARED // model.num_factors)
     if not learns or not n:
         return []
     initial = Model.initialise(dataclasses.replace(hp, feature_dim=n))

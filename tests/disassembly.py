@@ -41,5 +41,5 @@ def misplaced(module: Path) -> set[str]:
         for needs, names in found.items()
         if needs not in allowed
         for name in names
-        if not name.startswith("avx512_")
+        if not name.startswith(("avx512_", "avx2_") if needs == "avx" else "avx512_")
     }

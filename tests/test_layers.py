@@ -55,7 +55,7 @@ FACTS = {
     "compiler flags": (r"-O[23]\b|-fopenmp|-mavx|-ffast-math", []),
     "where randomness comes from": (
         r"\bdefault_rng\b|\b(np|numpy) \. random\b|\bimport random\b",
-        ["fm_core/model.py", "fm_core/shuffle.py"],
+        ["fm_core/shuffle.py"],
     ),
 }
 

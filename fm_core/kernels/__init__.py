@@ -21,10 +21,11 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from fm_core.errors import ConfigError
+from fm_core.kernels._draw import draw
 from fm_core.kernels._group import group, ungrouped
 from fm_core.kernels.protocol import OPTIMIZERS, PADDING, TILE, Kernels, Step
 
-__all__ = ["OPTIMIZERS", "PADDING", "TILE", "Kernels", "Step", "available", "group", "in_use", "ungrouped"]
+__all__ = ["OPTIMIZERS", "PADDING", "TILE", "Kernels", "Step", "available", "draw", "group", "in_use", "ungrouped"]
 
 #: Build: the processor features (names of /proc/cpuinfo) that it needs, fastest build first.
 _NEEDS = {

@@ -5,10 +5,48 @@ One row and one feature at a time, in float64, straight from the equations of pr
 
 import numpy as np
 
-__all__ = ["predict_dense", "predict_sparse", "train_dense", "train_sparse"]
+__all__ = ["draw", "predict_dense", "predict_sparse", "threefry", "train_dense", "train_sparse"]
 
 #: Rounded to float32, as the built-in's engine has them.
 _BETA1, _BETA2 = float(np.float32(0.9)), float(np.float32(0.999))
+
+#: Bits by which Threefry-4x32 turns its second and fourth word, round by round.
+_ROTATIONS = ((10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20))
+
+
+def draw(params, key, factors, linear, first=0, every=1, stream=0, num_threads=1):
+    """See `_draw.draw`."""
+    n, k = params.shape[0], params.shape[1] - 1
+    for r in range(n):
+        for j in range(k + 1):
+            words = threefry(key, (first + every * r, j // 4, stream, 0))
+            method, scale = factors if j < k else linear
+            a, b = words[j % 4 // 2 * 2 :][:2]
+            if method == "normal":
+                radius = np.sqrt(-2 * np.log(((a >> 1) + 0.5) / 2**31))
+                # the two highest bits are a quarter of the circle, the others an angle from -pi/4 to pi/4 in it
+                angle = np.pi / 2 * (b >> 30) + np.pi / 4 * (((b << 2) + 2**31) % 2**32 - 2**31) / 2**31
+                number = radius * (np.sin(angle) if j % 2 else np.cos(angle))
+            elif method == "uniform":
+                number = 2 * (words[j % 4] >> 8) / 2**24 - 1
+            else:
+                number = 1
+            params[r, j] = scale * number
+
+
+def threefry(key, counter, n_rounds=20):
+    """Give the four words of Threefry-4x32, see draw.h."""
+    key = [int(word) for word in key]
+    key.append(0x1BD11BDA ^ key[0] ^ key[1] ^ key[2] ^ key[3])
+    x = [(c + k) % 2**32 for c, k in zip(counter, key[:4], strict=True)]
+    for n in range(n_rounds):
+        for a, b, bits in zip((0, 2), (1, 3) if n % 2 == 0 else (3, 1), _ROTATIONS[n % 8], strict=True):
+            x[a] = (x[a] + x[b]) % 2**32
+            x[b] = (x[b] << bits | x[b] >> (32 - bits)) % 2**32 ^ x[a]
+        if n % 4 == 3:
+            s = n // 4 + 1
+            x = [(x[i] + key[(s + i) % 5] + (s if i == 3 else 0)) % 2**32 for i in range(4)]
+    return x
 
 
 def train_sparse(

@@ -88,7 +88,7 @@ def test_of_a_large_model_the_first_features_are_looked_at():
     settings = Hyperparameters(feature_dim=300_000, num_factors=10, predictor_type="regressor")
     model = Model.initialise(settings)
     model.w[:1000] += 1
-    assert "195,608 of the first 196,608 features never occurred" in page(record_of(), model, settings)
+    assert "199,000 of the first 200,000 features never occurred" in page(record_of(), model, settings)
 
 
 class Tags(html.parser.HTMLParser):
