@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from common import ROOT, batches, ctr, describe, in_turn, ratios, table, times, use_cores
+from common import ROOT, batches, ctr, describe, have_backed, in_turn, ratios, table, times, use_cores
 
 import opt_ml
 from fm_core.formats import write_records
@@ -60,6 +60,8 @@ class Job:
 
     def __init__(self, root: Path, rows: Path, **hyperparameters: object) -> None:
         self.root, self.rows = root, rows
+        d, k = int(str(hyperparameters["feature_dim"])), int(str(hyperparameters["num_factors"]))
+        self._bytes = 4 * 4 * (k + 1) * d + (100 << 20)  # parameters, state, the artifact in the page cache, the rest
         words = {"predictor_type": "binary_classifier"} | {name: str(value) for name, value in hyperparameters.items()}
         opt_ml.lay_out(root, words, {})
         self._offer("File")
@@ -83,6 +85,7 @@ class Job:
             feeder = subprocess.Popen([sys.executable, script, self.root / "input/data", "train", self.rows,
                                        "--chunk", str(1 << 20)], stdout=subprocess.DEVNULL)  # fmt: skip
         environment = os.environ | {"FM_OPT_ML": str(self.root)}
+        have_backed(self._bytes)
         found = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, TRAIN], env=environment, capture_output=True,
                                text=True)  # fmt: skip
         if found.returncode:
@@ -151,6 +154,7 @@ def whole_process(folder: Path, ks: list[int], threads: int | None, rounds: int,
         return wall
 
     def alone(hp: Hyperparameters, n_threads: int) -> float:
+        have_backed(3 * 4 * (hp.num_factors + 1) * hp.feature_dim + (100 << 20))
         started = time.perf_counter()
         fit(lambda epoch: rows, hp, num_threads=n_threads)
         return time.perf_counter() - started
