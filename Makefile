@@ -112,12 +112,13 @@ FUZZ_SOURCES := $(wildcard fm_core/formats/*.pyx) tests/fuzz/_core.pyx
 	    --constraint constraints.txt --requirement tests/fuzz/requirements.txt
 	@touch $@
 
-$(FUZZ)/tests/fuzz/_core.so: fm_core/formats/_decode.pyx
+$(FUZZ)/tests/fuzz/_core.so: fm_core/formats/_decode.pyx fm_core/formats/varints.h
+$(FUZZ)/fm_core/formats/_decode.so: fm_core/formats/varints.h
 $(FUZZ)/%.so: %.pyx | $(VENV)/.created
 	@command -v $(CLANG) >/dev/null || { echo "make fuzz needs clang: apt-get install clang, or set CLANG"; exit 1; }
 	@mkdir -p $(@D)
 	$(BIN)/cython $(FUZZ_CYTHON) $< -o $(FUZZ)/$*.c
-	$(CLANG) $(FUZZ_CLANG) -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+	$(CLANG) $(FUZZ_CLANG) -Ifm_core/formats -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
 	    $(FUZZ)/$*.c -o $(FUZZ)/$*.o
 	$(CLANG) -shared $(FUZZ)/$*.o -o $@
 

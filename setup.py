@@ -1,9 +1,10 @@
 """The table of Cython extensions and their flags, nothing else.
 
 The kernels are one text compiled once per instruction set; which build runs is chosen
-when fm_core.kernels is imported. Only the four narrow floating-point flags below are
-used: -ffast-math would also make the whole process flush subnormals when it reaches
-the linker, and would drop the NaN checks.
+when fm_core.kernels is imported. Where all widths of registers give the same bits, as in
+draw.h and varints.h, they are functions of one module instead, which ask the processor.
+Only the narrow floating-point flags below are used: -ffast-math would also make the whole
+process flush subnormals when it reaches the linker, and would drop the NaN checks.
 """
 
 import os

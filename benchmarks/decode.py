@@ -10,8 +10,6 @@ machine count less; all of it is one thread. protobuf gets the first 20,000 reco
 
 import argparse
 import itertools
-import os
-import platform
 import statistics
 import struct
 import tempfile
@@ -22,6 +20,7 @@ from pathlib import Path
 import google.protobuf
 import numpy as np
 import scipy.sparse
+from common import describe, ratios, table, times
 from google.protobuf.internal import api_implementation
 
 from fm_core.formats import Source, open_chunks, read_batches, write_records
@@ -87,18 +86,6 @@ def seconds(work: Callable[[], int]) -> tuple[float, int]:
     return time.process_time() - start, n_records
 
 
-def machine() -> str:
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("file", nargs="?", type=Path, help="records, sparse, Float32; made if not given")
@@ -131,15 +118,18 @@ def measure(path: Path, feature_dim: int, rounds: int) -> None:
             taken, n_records = seconds(work)
             speeds[name].append(size / taken)
             records[name].append(n_records / taken)
-    print(machine())
-    print(f"protobuf {google.protobuf.__version__} ({api_implementation.Type()}), numpy {np.__version__}")
-    print(f"{len(data) / 1e6:.0f} MB of records, batches of {BATCH_SIZE}, one thread")
-    print(f"medians of {rounds} interleaved rounds; x: time of the first, times")
+    describe("Decoding")
+    print(f"protobuf {google.protobuf.__version__} ({api_implementation.Type()}); {len(data) / 1e6:.0f} MB of records, "
+          f"batches of {BATCH_SIZE}, one thread; medians of {rounds} rounds in turn\n")  # fmt: skip
     ours = speeds["fm_core, from memory"]
-    for name in works:
-        ratio = statistics.median(a / b for a, b in zip(ours, speeds[name], strict=True))
-        speed, per_second = statistics.median(speeds[name]), statistics.median(records[name])
-        print(f"{name:24} {speed / 1e9:7.3f} GB/s {per_second:12,.0f} records/s   x {ratio:.1f}")
+    table(
+        ["", "GB/s", "records/s", "its time / ours"],
+        [
+            [name, f"{statistics.median(v) / 1e9:.3f}", f"{statistics.median(records[name]):,.0f}",
+             f"{times(ratios(ours, v))}"]
+            for name, v in speeds.items()
+        ],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         use_bias: bool = True,
         use_linear: bool = True,
         seed: int = 0,
-        num_threads: int | str = "auto",
+        num_threads: int | str = "auto",  # every core, as nothing is decoded beside it
         lazy_update: bool = True,
         shuffle: bool = True,  # false: a table is often sorted by its label
         shuffle_buffer_size: int = 100_000,

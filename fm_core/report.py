@@ -28,7 +28,7 @@ from fm_core.training_record import TrainingRecord
 __all__ = ["findings", "page", "write_report"]
 
 
-#: Factors that are compared with their initial values, which have to be drawn once more: some hundredths of a second.
+#: Factors that are compared with their initial values, which have to be drawn once more: some milliseconds.
 _MOST_COMPARED = 2_000_000
 
 #: Features whose norms are computed.

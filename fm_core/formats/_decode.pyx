@@ -15,7 +15,8 @@ c) `_finish_row` checks the row against the data set and makes it part of the ba
    earlier one.
 
 Each length is checked against the end of its message before it is used; each varint is
-read within its message (eight bytes at a time only where the payload has eight left).
+read within its message (eight bytes at a time only where its field has eight left; in
+varints.h up to 64, of which those behind the field are masked).
 Values are handled as their bits (uint32), little-endian, as every supported CPU is.
 """
 
@@ -28,20 +29,20 @@ import numpy as np
 
 from fm_core.formats.faults import describe
 
-__all__ = ["BAD_FRAME", "BAD_RECORD", "BATCH_FULL", "CHUNK_DONE", "RECORD_TEXTS", "Decoder", "faults", "use_avx512"]
+__all__ = ["BAD_FRAME", "BAD_RECORD", "BATCH_FULL", "CHUNK_DONE", "RECORD_TEXTS", "Decoder", "faults", "use_vbmi2"]
 
 cdef extern from *:
     int __builtin_ctzll(unsigned long long) nogil
 
 cdef extern from "varints.h" nogil:
-    bint has_avx512()
+    bint has_vbmi2()
     const uint8_t* avx512_keys(
         const uint8_t* p, const uint8_t* end, uint64_t feature_dim, int32_t* out, int64_t* n, int64_t* previous,
         bint* unordered,
     )
     bint avx512_floats(const uint8_t* p, int64_t n, uint32_t* out)
 
-cdef bint avx512 = has_avx512()
+cdef bint vbmi2 = has_vbmi2()
 
 cdef enum Event:
     EV_CHUNK_DONE = 0
@@ -320,7 +321,7 @@ cdef bint add_values(Payload* payload, Tensor* tensor, const uint8_t* p, const u
         n = (end - p) >> 2
         if tensor.n_values + n <= tensor.values_room:
             out = tensor.values + tensor.n_values
-            if avx512:
+            if vbmi2:
                 overflow = 0 if avx512_floats(p, n, out) else <uint32_t>1 << 31
             else:
                 memcpy(out, p, n << 2)
@@ -361,7 +362,7 @@ cdef bint add_keys(Payload* payload, Tensor* tensor, const uint8_t* p, const uin
     # A key has at least a byte, so this much room is enough for all of them.
     if not tensor.key_outside and tensor.n_keys + (end - p) <= tensor.keys_room:
         out = tensor.keys + tensor.n_keys
-        if avx512:
+        if vbmi2:
             p = avx512_keys(p, end, feature_dim, out, &n, &previous, &unordered)
             out += n
         # Two keys of at most four bytes each at a time: finding where a varint ends is a
@@ -1040,7 +1041,7 @@ cdef grown(array, size, room, dtype):
     return larger
 
 
-def use_avx512(wanted):
+def use_vbmi2(wanted):
     """Say whether the instructions of varints.h are used, where the processor has them: by default, yes.
 
     Parameters
@@ -1051,9 +1052,9 @@ def use_avx512(wanted):
     -------
     used : bool
     """
-    global avx512
-    avx512 = wanted and has_avx512()
-    return bool(avx512)
+    global vbmi2
+    vbmi2 = wanted and has_vbmi2()
+    return bool(vbmi2)
 
 
 def faults():

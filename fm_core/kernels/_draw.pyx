@@ -1,3 +1,4 @@
+# distutils: depends = fm_core/kernels/draw_rows.h
 """Initial values of parameters, drawn by draw.h: which numbers they are, and which threads draw which rows."""
 
 from cython.parallel cimport prange
@@ -6,7 +7,7 @@ from libc.stdint cimport uint32_t
 __all__ = ["builds", "draw", "use"]
 
 cdef extern from "draw.h" nogil:
-    int DRAW_BUILDS
+    int DRAW_CONSTANT, DRAW_UNIFORM, DRAW_NORMAL
     ctypedef struct draw_kind:
         int method
         float scale
@@ -16,12 +17,13 @@ cdef extern from "draw.h" nogil:
     ) noexcept nogil
     draw_rows_function* draw_build(int i)
 
-METHODS = {"constant": 0, "uniform": 1, "normal": 2}
+METHODS = {"constant": DRAW_CONSTANT, "uniform": DRAW_UNIFORM, "normal": DRAW_NORMAL}
 
 cdef uint32_t PARITY = 0x1BD11BDA
 # Rows a task: so many that starting it costs nothing.
 cdef ptrdiff_t ROWS = 1024
 
+# By the numbers of draw_build.
 NAMES = ("avx512", "avx2", "generic")
 cdef draw_rows_function* rows = NULL
 
@@ -64,6 +66,8 @@ def draw(float[:, ::1] params, const uint32_t[::1] key, factors, linear, first=0
     cdef uint32_t start = first, step = every, number = stream
     cdef int threads = max(1, min(num_threads, n_tasks))
     cdef float* data
+    if key.shape[0] != 4:
+        raise ValueError(f"the key has {key.shape[0]} words, expected 4")
     of_factors.method, of_factors.scale = METHODS[factors[0]], factors[1]
     of_linear.method, of_linear.scale = METHODS[linear[0]], linear[1]
     if n == 0:

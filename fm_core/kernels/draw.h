@@ -1,7 +1,8 @@
 /* Initial values: rows of random numbers, each number a function of the seed and of its own place alone.
  *
  * Number j of row i is number j mod 4 of the block that Threefry makes of the counter (i, j div 4, stream, 0): so no
- * row waits for another, threads and hosts draw what is theirs, and a wider or longer model begins as a smaller one.
+ * row waits for another, threads and hosts draw what is theirs, and a model of more features, or factors, begins with
+ * those of a smaller one. Numbers 0 to k - 1 are the factors, number k is the linear weight.
  *
  * - Threefry-4x32 of 20 rounds: J. Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011, section 4.2
  *   (key schedule, rotations and parity as in the authors' Random123; held to its known answers by the tests).
@@ -55,9 +56,7 @@ typedef void draw_rows_function(float *params, ptrdiff_t k, ptrdiff_t begin, ptr
 #include "draw_rows.h"
 #endif
 
-#define DRAW_BUILDS 3
-
-/* The widths, widest first; NULL where this processor has it not. */
+/* The widths 0 to 2, widest first; NULL where this processor has it not. */
 static draw_rows_function *draw_build(int i) {
 #if defined(__x86_64__)
     if (i == 0) return __builtin_cpu_supports("avx512f") ? avx512_rows : NULL;

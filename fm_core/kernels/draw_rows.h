@@ -96,7 +96,7 @@ DRAW_INLINE void DRAW_NAME(pair)(words a, words b, draw_kind kind, floats *first
 DRAW_TARGET static void DRAW_NAME(rows)(float *params, ptrdiff_t k, ptrdiff_t begin, ptrdiff_t end, uint32_t first,
                                         uint32_t every, const uint32_t *key, uint32_t stream, draw_kind factors,
                                         draw_kind linear) {
-    words ids;
+    words ids = {0};
     for (int lane = 0; lane < DRAW_LANES; lane++) ids[lane] = first + every * ((uint32_t)begin + (uint32_t)lane);
     for (ptrdiff_t r = begin; r < end; r += DRAW_LANES, ids += every * DRAW_LANES) {
         const ptrdiff_t n = end - r < DRAW_LANES ? end - r : DRAW_LANES;
@@ -113,14 +113,13 @@ DRAW_TARGET static void DRAW_NAME(rows)(float *params, ptrdiff_t k, ptrdiff_t be
                     DRAW_NAME(pair)(a, b, linear, &weights[0], &weights[1]);
                     both[k - at] = weights[k - at];
                 }
-                float *to = row + at;
                 if (at < k)
-                    for (ptrdiff_t lane = 0; lane < n; lane++, to += k + 1) {
-                        to[0] = both[0][lane];
-                        to[1] = both[1][lane];
+                    for (ptrdiff_t lane = 0; lane < n; lane++) {
+                        row[lane * (k + 1) + at] = both[0][lane];
+                        row[lane * (k + 1) + at + 1] = both[1][lane];
                     }
                 else
-                    for (ptrdiff_t lane = 0; lane < n; lane++, to += k + 1) to[0] = both[0][lane];
+                    for (ptrdiff_t lane = 0; lane < n; lane++) row[lane * (k + 1) + at] = both[0][lane];
             }
         }
     }

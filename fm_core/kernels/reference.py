@@ -1,6 +1,6 @@
 """The kernels in plain NumPy, obvious and slow: the specification the compiled builds are tested against.
 
-One row and one feature at a time, in float64, straight from the equations of protocol.py.
+One row and one feature at a time, in float64, straight from the equations of protocol.py, and of draw.h.
 """
 
 import numpy as np

@@ -16,11 +16,11 @@ from tests.contract.serving import refused_start, serving
 from tests.contract.training import Job
 
 RATINGS = "user,movie,genres,year,rating\n" + "".join(
-    f"u{i % 7},m{i * 3 % 11},{'crime|drama' if i % 2 else 'scifi'},{1980 + i % 5},{i % 5 + 1}\n" for i in range(300)
+    f"u{i % 7},m{i * 3 % 11},{'crime|drama' if i % 2 else 'scifi'},{i % 5},{i % 5 + 1}\n" for i in range(300)
 )
 NEW = [
-    {"user": "u3", "movie": "m4", "genres": "crime|drama", "year": 1981},
-    {"user": "u1", "movie": "m10", "genres": "scifi", "year": 1984},
+    {"user": "u3", "movie": "m4", "genres": "crime|drama", "year": 1},
+    {"user": "u1", "movie": "m10", "genres": "scifi", "year": 4},
 ]
 
 

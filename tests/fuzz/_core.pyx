@@ -11,16 +11,19 @@ from libc.stdlib cimport malloc
 
 LABELS = ("none", "real", "binary", "real")
 KINDS = (None, None, False, True)
+# Of sparse rows, so that keys have up to four bytes, and of others, which have to fit into an input.
+SPARSE_DIM, OTHER_DIM = 1 << 22, 300
 # One for each way to offer an input; see targets.py.
 DECODERS = [
-    Decoder(feature_dim=(10, 300)[how >> 2 & 1], batch_size=3, labels=LABELS[how & 3], with_texts=how & 64,
+    Decoder(feature_dim=(10, SPARSE_DIM if how >> 3 & 3 == 2 else OTHER_DIM)[how >> 2 & 1], batch_size=3, labels=LABELS[how & 3], with_texts=how & 64,
             is_dense=KINDS[how >> 3 & 3], dense_as_sparse=KINDS[how >> 3 & 3] is False and how & 32)
     for how in range(128)
 ]  # fmt: skip
 
 
 def core(bytes data):
-    """Decode all but the last byte of an input as that byte says."""
+    """Decode all but the last byte of an input as that byte says, one length in two with varints.h."""
+    global vbmi2
     cdef const uint8_t* body = data
     cdef int64_t size = len(data) - 1
     cdef int how = body[size] if size >= 0 else 0
@@ -30,6 +33,7 @@ def core(bytes data):
     cdef int64_t n
     cdef uint8_t* piece
     cdef int event = EV_CHUNK_DONE
+    vbmi2 = size & 1 and has_vbmi2()
     decoder._kind = UNKNOWN if how & 16 == 0 else SPARSE if how & 8 == 0 else DENSE
     if how & 128:
         decoder._values_needed = 1 + size % 7

@@ -1,5 +1,7 @@
 """Initial values: the generator's known answers, the same bits by every build, and what is drawn."""
 
+import platform
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -49,10 +51,12 @@ def test_every_build_draws_what_the_plain_one_does(n_rows, k, factors, linear, f
     common = {"first": first, "every": every, "stream": stream, "key": key_of(*key)}
     expected = drawn(n_rows, k, factors, linear, draw=reference.draw, **common)
     found = []
-    for build in _draw.builds():
-        _draw.use(build)
-        found.append(drawn(n_rows, k, factors, linear, num_threads=threads, **common))
-    _draw.use(_draw.builds()[0])
+    try:
+        for build in _draw.builds():
+            _draw.use(build)
+            found.append(drawn(n_rows, k, factors, linear, num_threads=threads, **common))
+    finally:
+        _draw.use(_draw.builds()[0])
     np.testing.assert_allclose(found[0], expected, rtol=2e-6, atol=2e-6)
     assert all(params.tobytes() == found[0].tobytes() for params in found)
 
@@ -66,7 +70,7 @@ def test_threads_and_parts_draw_the_same(build):
             assert (drawn(len(mine), 6, *KINDS[1:], first=first, every=every) == mine).all()
 
 
-def test_more_factors_and_more_rows_leave_what_was_there():
+def test_more_factors_and_more_rows_leave_the_factors_that_were_there():
     few, many = drawn(100, 7, KINDS[2], KINDS[0]), drawn(300, 21, KINDS[2], KINDS[0])
     assert (many[:100, :7] == few[:, :7]).all()
 
@@ -100,6 +104,17 @@ def test_uniform_numbers_fill_their_range(build):
     assert 0.4999 < numbers.max() < 0.5
     counts = np.histogram(numbers, 20)[0]
     assert np.abs(counts - numbers.size / 20).max() < 5 * np.sqrt(numbers.size / 20)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="there is one width elsewhere")
+def test_the_processor_is_asked_for_its_widths(processor):
+    flags = {"avx512": "avx512f", "avx2": "avx2"}
+    assert _draw.builds() == (*(name for name, flag in flags.items() if flag in processor), "generic")
+
+
+def test_a_key_has_four_words():
+    with pytest.raises(ValueError, match="the key has 2 words, expected 4"):
+        drawn(1, 1, *KINDS[1:], key=key_of(1, 2))
 
 
 def test_an_unknown_build_is_refused():
