@@ -175,7 +175,7 @@ notebooks: $(VENV)/.built .venvs/notebooks/.installed  ## run the notebooks of e
 
 .PHONY: bench
 bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what each shows)
-	for benchmark in train pipeline decode predict serving checkpoint quality; do $(BIN)/python benchmarks/$$benchmark.py; done
+	for benchmark in train pipeline decode draw predict serving checkpoint quality; do $(BIN)/python benchmarks/$$benchmark.py; done
 	if [ -x .venvs/torch/bin/python ]; then .venvs/torch/bin/python benchmarks/cluster.py; \
 	else echo "left out: benchmarks/cluster.py, which needs the PyTorch of make bench-peers"; fi
 

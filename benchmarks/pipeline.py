@@ -5,7 +5,8 @@
 Against `fit` on batches that are in memory already, with the same threads, round by round;
 File mode and Pipe mode; the CPU time of a job of 100 records; peak memory beside the formula
 3 (k + 1) 4 feature_dim bytes + a constant; time as non-zeros and k grow. `--huge` trains a model of
-50 million features with k 8 (5.4 GB) and does nothing else.
+50 million features with k 8 (5.4 GB) and does nothing else; `--both` runs jobs with one thread that
+learns and with two, from which `threads_of` was chosen, and nothing else.
 """
 
 import argparse
@@ -249,6 +250,35 @@ def huge(folder: Path, threads: int) -> None:
     print(f"model file {model.stat().st_size / 1e9:.2f} GB")
 
 
+def both(folder: Path, rounds: int) -> None:
+    """Print how long jobs take with one thread that learns, and with two, on two cores."""
+    X, y = ctr()
+    rng = np.random.default_rng(0)
+    dense = rng.random((20_000, 784), np.float32), rng.integers(0, 2, 20_000).astype(np.float32)
+    kinds = {
+        "ctr, 3 epochs": (written(folder, "ctr.rec", X, y), X.shape[1], 3, (8, 16, 32, 64)),
+        "20,000 x 784 dense, 30 epochs": (written(folder, "dense.rec", *dense), 784, 30, (10, 32, 64)),
+    }
+    jobs = {
+        (f"{kind}, k {k}", n): Job(folder / f"{epochs}_{k}_{n}", file, feature_dim=d, num_factors=k, epochs=epochs,
+                                   num_threads=n)
+        for kind, (file, d, epochs, ks) in kinds.items()
+        for k in ks
+        for n in (1, 2)
+    }  # fmt: skip
+    found = in_turn({case: lambda job=job: job.run()[0] for case, job in jobs.items()}, rounds)
+    print("## `train`, File mode, two cores, wall seconds\n")
+    table(
+        ["", "one thread learns", "two learn", "one / two"],
+        [
+            [name, f"{statistics.median(one):.2f}", f"{statistics.median(two := found[name, 2]):.2f}",
+             times(ratios(one, two))]
+            for (name, n), one in found.items()
+            if n == 1
+        ],
+    )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--k", type=int, nargs="+", default=[16, 64])
@@ -256,6 +286,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--minutes", type=float, default=4, help="of the rounds of the whole process, at most")
     parser.add_argument("--huge", action="store_true")
+    parser.add_argument("--both", action="store_true")
     options = parser.parse_args()
     use_cores(max(CORES, options.threads or 1))
     describe("The whole process")
@@ -263,6 +294,8 @@ def main() -> None:
         folder = Path(name)
         if options.huge:
             huge(folder, options.threads or threads_of(CORES, 8))
+        elif options.both:
+            both(folder, options.rounds)
         else:
             start_up(folder, options.rounds)
             whole_process(folder, options.k, options.threads, options.rounds, options.minutes)
