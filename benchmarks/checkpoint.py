@@ -61,7 +61,7 @@ class Case:
         fit(
             lambda epoch: self.rows,
             self.hp,
-            num_threads=threads_of(2, self.hp.num_factors),
+            num_threads=threads_of(2),
             callback=told,
             checkpointer=checkpointer,
         )

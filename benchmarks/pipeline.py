@@ -6,7 +6,7 @@ Against `fit` on batches that are in memory already, with the same threads, roun
 File mode and Pipe mode; the CPU time of a job of 100 records; peak memory beside the formula
 3 (k + 1) 4 feature_dim bytes + a constant; time as non-zeros and k grow. `--huge` trains a model of
 50 million features with k 8 (5.4 GB) and does nothing else; `--both` runs jobs with one thread that
-learns and with two, from which `threads_of` was chosen, and nothing else.
+learns and with two, which is why `train` leaves a core to reading, and nothing else.
 """
 
 import argparse
@@ -161,7 +161,7 @@ def whole_process(folder: Path, ks: list[int], threads: int | None, rounds: int,
         return time.perf_counter() - started
 
     for k in ks:
-        n = used[k] = threads or threads_of(CORES, k)
+        n = used[k] = threads or threads_of(CORES)
         hp = Hyperparameters(feature_dim=X.shape[1], num_factors=k, predictor_type="binary_classifier")
         job = Job(folder / f"k{k}", recorded, feature_dim=X.shape[1], num_factors=k, num_threads=n)
         cases[f"k {k}, fit in memory"] = lambda hp=hp, n=n: alone(hp, n)
@@ -293,7 +293,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fm_pipeline_") as name:
         folder = Path(name)
         if options.huge:
-            huge(folder, options.threads or threads_of(CORES, 8))
+            huge(folder, options.threads or threads_of(CORES))
         elif options.both:
             both(folder, options.rounds)
         else:

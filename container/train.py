@@ -289,7 +289,7 @@ def _open_channels(
 def _num_threads(hyperparameters: Hyperparameters, settings: TrainingSettings) -> int:
     if isinstance(hyperparameters.num_threads, int):
         return hyperparameters.num_threads
-    threads = threads_of(usable_cores(), hyperparameters.num_factors)
+    threads = threads_of(usable_cores())
     return threads if settings.omp_num_threads is None else min(threads, settings.omp_num_threads)
 
 

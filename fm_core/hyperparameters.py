@@ -197,8 +197,7 @@ class Hyperparameters:
     )
     seed: int = _integer("Seed of every random number.", 0, minimum=0, maximum=2**63 - 1, group="extension")
     num_threads: int | str = _integer(
-        "Threads of the solver, beside the one that reads; auto: the cores it may use, less one if there are several "
-        "(of two cores both from num_factors 32 on).",
+        "Threads of the solver, beside the one that reads; auto: the cores it may use, less one if there are several.",
         "auto", choices=("auto",), maximum=1024, group="extension",
     )  # fmt: skip
     lazy_update: bool = _declare(

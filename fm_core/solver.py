@@ -55,24 +55,18 @@ __all__ = [
 Batches = Callable[[int], Iterable[Batch]]
 Groups = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 
-#: From as many on, two threads and a reading one learn faster on two cores than one thread and a reading one.
-_MANY_FACTORS = 32
-
 #: Batches that the reading thread prepares ahead of the solver: two would do, were reading as even as solving.
 _AHEAD = 4
 
 _log = logging.getLogger(__name__)
 
 
-def threads_of(n_cores: int, num_factors: int) -> int:
+def threads_of(n_cores: int) -> int:
     """Give the threads that `fit` learns fastest with from batches that are decoded beside it.
 
-    One core is the reading thread's, if there are several. But where two are all, learning many factors takes so
-    much longer than reading that both learn (docs/performance.md). From batches in memory `fit` learns fastest with
-    every core.
+    One core is the reading thread's, if there are several (docs/performance.md). From batches in memory `fit` learns
+    fastest with every core.
     """
-    if n_cores == 2 and num_factors >= _MANY_FACTORS:
-        return 2
     return max(1, n_cores - 1)
 
 

@@ -8,23 +8,18 @@ from fm_core import errors
 from fm_core.hyperparameters import Hyperparameters
 
 
-def hyperparameters(num_factors=2, **given):
-    return Hyperparameters(feature_dim=3, num_factors=num_factors, predictor_type="regressor", **given)
+def hyperparameters(**given):
+    return Hyperparameters(feature_dim=3, num_factors=2, predictor_type="regressor", **given)
 
 
 @pytest.mark.parametrize(
-    ("asked", "bound", "cores", "num_factors", "used"),
-    [
-        ("auto", None, 8, 2, 7), ("auto", 3, 8, 2, 3), ("auto", 30, 8, 2, 7), ("auto", None, 1, 64, 1),
-        ("auto", None, 2, 2, 1), ("auto", None, 2, 64, 2), ("auto", 1, 2, 64, 1), (5, None, 2, 2, 5), (5, 1, 2, 2, 5),
-    ],
-)  # fmt: skip
-def test_threads_are_those_asked_for_or_what_suits_the_cores_within_the_bound(
-    monkeypatch, asked, bound, cores, num_factors, used
-):
+    ("asked", "bound", "cores", "used"),
+    [("auto", None, 8, 7), ("auto", 3, 8, 3), ("auto", 30, 8, 7), ("auto", None, 1, 1), (5, None, 2, 5), (5, 1, 2, 5)],
+)
+def test_threads_are_those_asked_for_or_the_cores_but_one_within_the_bound(monkeypatch, asked, bound, cores, used):
     monkeypatch.setattr(train, "usable_cores", lambda: cores)
     settings = TrainingSettings(omp_num_threads=bound)
-    assert train._num_threads(hyperparameters(num_factors, num_threads=asked), settings) == used
+    assert train._num_threads(hyperparameters(num_threads=asked), settings) == used
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.solver import Solver, evaluate, fit, threads_of
+from fm_core.solver import Solver, evaluate, fit
 
 
 def problem(n=400, feature_dim=60, classify=True, seed=0):
@@ -264,10 +264,3 @@ def test_the_built_ins_curve_is_ours(shared):
     test = evaluate(model, batches_of(*load("test"), 1000))[0]
     assert test["rmse"] == pytest.approx(1.0003, abs=0.003)
     assert test["absolute_loss"] == pytest.approx(0.7952, abs=0.003)
-
-
-@pytest.mark.parametrize(
-    ("cores", "num_factors", "threads"), [(1, 64, 1), (2, 8, 1), (2, 31, 1), (2, 32, 2), (3, 64, 2), (16, 8, 15)]
-)
-def test_a_core_is_left_to_the_reading_thread_where_that_gains(cores, num_factors, threads):
-    assert threads_of(cores, num_factors) == threads
