@@ -119,7 +119,9 @@ def main() -> None:
     mine = [Batch.from_csr(X[i : i + m], y[i : i + m]) for i in starts]
     del X
     found = _alone(mine, hp) if size == 0 else _with_others(mine, hp, rank, size, task["port"])
-    print(json.dumps(dataclasses.asdict(found)))
+    print(json.dumps(dataclasses.asdict(found)), flush=True)
+    if size:
+        os._exit(0)  # as `train` ends: a thread of PyTorch's that still waits would abort the process
 
 
 def _alone(mine: list[Batch], hp: Hyperparameters) -> Found:
