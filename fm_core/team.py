@@ -405,7 +405,7 @@ class Team:
         """Tell the others that this member goes, and wait a while until they have heard it.
 
         A process that has had a team ends by `os._exit`, as `train` does: PyTorch aborts one that ends as Python does
-        while one of its threads still waits, once in a hundred times.
+        while one of its threads still waits, now and then.
 
         Parameters
         ----------
