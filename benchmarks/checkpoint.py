@@ -58,13 +58,7 @@ class Case:
         if self.interval is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             checkpointer = Checkpointer(self.folder, "algo-1", self.hp, interval=self.interval)
-        fit(
-            lambda epoch: self.rows,
-            self.hp,
-            num_threads=threads_of(2),
-            callback=told,
-            checkpointer=checkpointer,
-        )
+        fit(lambda epoch: self.rows, self.hp, num_threads=threads_of(2), callback=told, checkpointer=checkpointer)
         if checkpointer is not None:
             checkpointer.close()
             self.copying.append(checkpointer.pauses[0])

@@ -28,11 +28,14 @@ from common import ROOT, batches, ctr, describe, have_backed, in_turn, ratios, t
 import opt_ml
 from fm_core.formats import write_records
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.solver import fit, threads_of
+from fm_core.solver import fit, memory_needed, threads_of
 
 TRAIN = Path(sys.executable).with_name("train")
 
 CORES = 2
+
+#: Bytes of a process beside its parameters, and state, and artifact.
+REST = 100 << 20
 
 #: Runs a program and tells its wall and CPU seconds and peak KiB. A process of its own, because a
 #: program's peak as the system counts it is at least that of the process that started it.
@@ -61,10 +64,10 @@ class Job:
 
     def __init__(self, root: Path, rows: Path, **hyperparameters: object) -> None:
         self.root, self.rows = root, rows
-        d, k = int(str(hyperparameters["feature_dim"])), int(str(hyperparameters["num_factors"]))
-        self._bytes = 4 * 4 * (k + 1) * d + (100 << 20)  # parameters, state, the artifact in the page cache, the rest
-        words = {"predictor_type": "binary_classifier"} | {name: str(value) for name, value in hyperparameters.items()}
-        opt_ml.lay_out(root, words, {})
+        given: dict[str, Any] = {"predictor_type": "binary_classifier"} | hyperparameters
+        needed = memory_needed(Hyperparameters(**given))
+        self._bytes = needed + needed // 3 + REST  # a third again: the artifact in the page cache
+        opt_ml.lay_out(root, {name: str(value) for name, value in given.items()}, {})
         self._offer("File")
         channel = root / "input/data/train"
         channel.mkdir()
@@ -139,12 +142,11 @@ def start_up(folder: Path, rounds: int) -> None:
     )
 
 
-def whole_process(folder: Path, ks: list[int], threads: int | None, rounds: int, minutes: float) -> None:
+def whole_process(folder: Path, ks: list[int], threads: int, rounds: int, minutes: float) -> None:
     X, y = ctr()
     rows = batches(X, y)
     recorded = written(folder, "ctr.rec", X, y)
     cases: dict[str, Callable[[], float]] = {}
-    used: dict[int, int] = {}
     memory: dict[int, list[float]] = {k: [] for k in ks}
     processor: dict[tuple[int, str], list[float]] = {(k, mode): [] for k in ks for mode in ("File", "Pipe")}
 
@@ -154,23 +156,21 @@ def whole_process(folder: Path, ks: list[int], threads: int | None, rounds: int,
         processor[k, mode].append(cpu)
         return wall
 
-    def alone(hp: Hyperparameters, n_threads: int) -> float:
-        have_backed(3 * 4 * (hp.num_factors + 1) * hp.feature_dim + (100 << 20))
+    def alone(hp: Hyperparameters) -> float:
+        have_backed(memory_needed(hp) + REST)
         started = time.perf_counter()
-        fit(lambda epoch: rows, hp, num_threads=n_threads)
+        fit(lambda epoch: rows, hp, num_threads=threads)
         return time.perf_counter() - started
 
     for k in ks:
-        n = used[k] = threads or threads_of(CORES)
         hp = Hyperparameters(feature_dim=X.shape[1], num_factors=k, predictor_type="binary_classifier")
-        job = Job(folder / f"k{k}", recorded, feature_dim=X.shape[1], num_factors=k, num_threads=n)
-        cases[f"k {k}, fit in memory"] = lambda hp=hp, n=n: alone(hp, n)
+        job = Job(folder / f"k{k}", recorded, feature_dim=X.shape[1], num_factors=k, num_threads=threads)
+        cases[f"k {k}, fit in memory"] = lambda hp=hp: alone(hp)
         cases[f"k {k}, `train`, File mode"] = lambda job=job, k=k: process(job, k, "File")
         cases[f"k {k}, `train`, Pipe mode"] = lambda job=job, k=k: process(job, k, "Pipe")
     found = in_turn(cases, rounds, minutes)
-    learning = ", ".join(f"{n} at k {k}" for k, n in used.items())
-    size = f"{len(y):,} records, {recorded.stat().st_size / 1e6:.0f} MB"
-    print(f"## One epoch of ctr, {size}, wall seconds; threads that learn: {learning}\n")
+    size = recorded.stat().st_size
+    print(f"## One epoch of ctr, {len(y):,} records, {size / 1e6:.0f} MB, solver threads: {threads}, wall seconds\n")
 
     ways = {  # what each is held against, and the goal
         "fit in memory": ("", ""),
@@ -282,18 +282,18 @@ def both(folder: Path, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--k", type=int, nargs="+", default=[16, 64])
-    parser.add_argument("--threads", type=int, help=f"of the solver; by default what `train` chooses on {CORES} cores")
+    parser.add_argument("--threads", type=int, default=threads_of(CORES), help=f"of the solver, on {CORES} cores")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--minutes", type=float, default=4, help="of the rounds of the whole process, at most")
     parser.add_argument("--huge", action="store_true")
     parser.add_argument("--both", action="store_true")
     options = parser.parse_args()
-    use_cores(max(CORES, options.threads or 1))
+    use_cores(max(CORES, options.threads))
     describe("The whole process")
     with tempfile.TemporaryDirectory(prefix="fm_pipeline_") as name:
         folder = Path(name)
         if options.huge:
-            huge(folder, options.threads or threads_of(CORES))
+            huge(folder, options.threads)
         elif options.both:
             both(folder, options.rounds)
         else:

@@ -15,7 +15,8 @@ KINDS = (None, None, False, True)
 SPARSE_DIM, OTHER_DIM = 1 << 22, 300
 # One for each way to offer an input; see targets.py.
 DECODERS = [
-    Decoder(feature_dim=(10, SPARSE_DIM if how >> 3 & 3 == 2 else OTHER_DIM)[how >> 2 & 1], batch_size=3, labels=LABELS[how & 3], with_texts=how & 64,
+    Decoder(feature_dim=(10, SPARSE_DIM if how >> 3 & 3 == 2 else OTHER_DIM)[how >> 2 & 1], batch_size=3,
+            labels=LABELS[how & 3], with_texts=how & 64,
             is_dense=KINDS[how >> 3 & 3], dense_as_sparse=KINDS[how >> 3 & 3] is False and how & 32)
     for how in range(128)
 ]  # fmt: skip

@@ -66,4 +66,4 @@ def test_the_example_trains_serves_and_transforms_without_aws(sdk, ran, request)
 
 def what_the_example_printed(text):
     """Leave the containers out, and what differs from machine to machine."""
-    return [re.sub(r"\d+", "0", line) for line in text.splitlines() if PRINTED.match(line)]
+    return [re.sub(r"\d", "0", line) for line in text.splitlines() if PRINTED.match(line)]
