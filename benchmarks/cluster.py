@@ -11,6 +11,7 @@ hosts pay, and the largest model. Each heading says which of the two it is.
 import argparse
 import functools
 import itertools
+import os
 import statistics
 import subprocess
 import sys
@@ -343,3 +344,5 @@ def largest_model(ks: Sequence[int]) -> None:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # as `train` ends: a thread of PyTorch's that still waits would abort the process
