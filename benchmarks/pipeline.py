@@ -10,6 +10,7 @@ learns and with two, which is why `train` leaves a core to reading, and nothing 
 """
 
 import argparse
+import compileall
 import json
 import os
 import statistics
@@ -289,6 +290,8 @@ def main() -> None:
     parser.add_argument("--both", action="store_true")
     options = parser.parse_args()
     use_cores(max(CORES, options.threads))
+    for package in ("fm_core", "container"):  # as pip does: an edited module would be compiled by every process
+        compileall.compile_dir(ROOT / package, quiet=1)
     describe("The whole process")
     with tempfile.TemporaryDirectory(prefix="fm_pipeline_") as name:
         folder = Path(name)

@@ -8,8 +8,9 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["main", "program"]
 
 _USAGE = """\
 usage: factorization-machines [train | serve] [--help]
@@ -57,9 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 2
 
 
+def program() -> NoReturn:
+    """Be the program."""
+    status = main()
+    from container.stopping import end
+
+    end(status)
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

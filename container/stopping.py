@@ -3,15 +3,20 @@
 SageMaker stops a job with SIGTERM and kills it 120 seconds later. The solver polls the
 flag between batches; a read that waits for a FIFO also watches a pipe of our own, into
 which the signal handler writes, so that it returns at once and not at the next tick.
+
+A process whose work is done ends by `end`.
 """
 
+import contextlib
 import os
 import select
 import signal
+import sys
 import time
 from types import FrameType
+from typing import NoReturn
 
-__all__ = ["Interrupted", "StopRequest"]
+__all__ = ["Interrupted", "StopRequest", "end"]
 
 
 class Interrupted(Exception):
@@ -93,3 +98,15 @@ class StopRequest:
         """Free the wake-up's descriptors; a request made later is only a flag."""
         os.close(self._wake_reader)
         os.close(self._wake_writer)
+
+
+def end(status: int) -> NoReturn:
+    """End the process now, with its log written.
+
+    Python's own end takes every object down first, .04 s of a job, and unwinds threads: one that
+    waits in PyTorch, for a host that is lost, would abort the process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            stream.flush()
+    os._exit(status)

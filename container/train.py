@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import fm_core.hyperparameters
 from container import hyperparameters as translation
@@ -27,7 +27,7 @@ from container.reporting import Progress, Reporter, emit, set_up_logging, write_
 from container.resources import usable_cores
 from container.schema import carry_schema
 from container.settings import TrainingSettings, opt_ml
-from container.stopping import StopRequest
+from container.stopping import StopRequest, end
 from container.training_report import TrainingReport
 from fm_core.artifact import load_model, save_model
 from fm_core.checkpoint import Checkpoint
@@ -40,7 +40,7 @@ from fm_core.solver import FitResult, evaluate, fit, threads_of
 if TYPE_CHECKING:
     from container.cluster import Cluster
 
-__all__ = ["main"]
+__all__ = ["main", "program"]
 
 TRAIN, TEST, VALIDATION = CHANNELS = ("train", "test", "validation")
 
@@ -98,11 +98,12 @@ def main(arguments: Sequence[str] | None = None, stop: StopRequest | None = None
         status = 1
     finally:
         stop.ignore_more()
-    if "fm_core.team" in sys.modules:  # a thread that waits in PyTorch for a lost host would abort the process
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
     return status
+
+
+def program() -> NoReturn:
+    """Be the program `train`."""
+    end(main())
 
 
 def _run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: Progress) -> None:
@@ -351,4 +352,4 @@ def _fail(paths: Paths, error: Exception) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

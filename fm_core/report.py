@@ -32,7 +32,7 @@ __all__ = ["findings", "page", "write_report"]
 _MOST_COMPARED = 2_000_000
 
 #: Features whose norms are computed.
-_MOST_NORMS = 100_000
+_MOST_NORMS = 20_000
 
 
 class _Plot(NamedTuple):

@@ -42,7 +42,7 @@ FACTS = {
     "FIFOs": (r"\bmkfifo\b|\bS_ISFIFO\b|\bis_fifo\b|\bO_NONBLOCK\b", ["container/channels.py"]),
     "exit codes": (
         r"\bsys\s*\.\s*exit\b|\bSystemExit\b|\b_exit\b",
-        ["container/entrypoint.py", "container/serve.py", "container/train.py", "fm_core/cli/__main__.py"],
+        ["container/entrypoint.py", "container/serve.py", "container/stopping.py", "fm_core/cli/__main__.py"],
     ),
     "Flask": (r"\bflask\b", ["container/serving/app.py"]),
     "gunicorn": (r"\bgunicorn\b", ["container/serve.py"]),

@@ -33,6 +33,27 @@ def test_at_the_end_signals_are_no_longer_heard():
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
 
+@pytest.mark.parametrize("is_read", [True, False], ids=["its log is read", "its log is no longer read"])
+def test_the_process_ends_with_its_status_and_its_whole_log_and_nothing_after(is_read):
+    code = (
+        "import atexit, sys; from container.stopping import end\n"
+        "atexit.register(print, 'Python has ended', flush=True)\n"
+        "sys.stdin.read(); print('the last line'); print('and an error', end='', file=sys.stderr); end(3)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
+    ) as process:  # fmt: skip
+        if is_read:
+            assert process.communicate() == ("the last line\n", "and an error")
+        else:
+            process.stdout.close()
+            process.stderr.close()
+            process.stdin.close()
+        assert process.wait() == 3
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_sets_the_flag_and_a_second_one_changes_nothing(stop, number):
     assert not stop()

@@ -73,3 +73,35 @@ def test_the_file_and_its_folder_are_on_disk_in_this_order(tmp_path, monkeypatch
     with replacing(tmp_path / "file") as file:
         file.write(b"new")
     assert synced == [temporary_path(tmp_path / "file"), tmp_path]
+
+
+def test_large_pieces_set_out_for_the_disk_when_they_are_written(tmp_path, monkeypatch):
+    begun = []
+
+    def begin(descriptor, start, count, advice):
+        begun.append((start, count))
+        return advise(descriptor, start, count, advice)
+
+    advise = os.posix_fadvise
+    monkeypatch.setattr(os, "posix_fadvise", begin)
+    large, small = os.urandom(1 << 20), b"small"
+    with replacing(tmp_path / "file") as file:
+        for piece in (small, large, small, large, large):
+            file.write(piece)
+        file.seek(2)
+        file.write(b"again")
+    expected = bytearray(small + large + small + large + large)
+    expected[2:7] = b"again"
+    assert (tmp_path / "file").read_bytes() == expected
+    n, m = len(small), len(large)
+    assert begun == [(n, m), (n + m + n, m), (n + m + n + m, m)]
+
+
+def test_a_file_system_that_takes_no_advice_is_no_hindrance(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError("no advice is taken here")
+
+    monkeypatch.setattr(os, "posix_fadvise", fail)
+    with replacing(tmp_path / "file") as file:
+        file.write(bytes(1 << 20))
+    assert (tmp_path / "file").read_bytes() == bytes(1 << 20)
