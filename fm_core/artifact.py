@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core import mxnet_params
-from fm_core.ahead import read_ahead
 from fm_core.archive import MODEL_FILE, Archive, opened
 from fm_core.errors import ArtifactError, ResourceError
 from fm_core.files import replacing
@@ -38,9 +37,6 @@ from fm_core.mxnet_symbol import symbol_json
 __all__ = ["MODEL_FILE", "load_model", "model_arrays", "read_meta", "save_model"]
 
 _BLOCK_BYTES = 4 << 20
-
-#: Pieces that are ready to be written.
-_AHEAD = 2
 
 # Padding of a zip header, in the form that Android's zipalign made common: id, size of
 # the rest, alignment, zeros. Readers skip ids that they do not know.
@@ -120,12 +116,8 @@ def _write_params(archive: zipfile.ZipFile, position: int, arrays: list[Array]) 
     factors = position + len(member.FileHeader(is_large)) + mxnet_params.data_offset(arrays, len(arrays) - 1)
     padding = -factors % _ALIGNMENT
     member.extra = _PADDING.pack(_PADDING_ID, 2 + padding, _ALIGNMENT) + bytes(padding)
-    # Pieces are copied in another thread: the checksum and the writing take as long again.
-    with (
-        archive.open(member, "w", force_zip64=is_large) as file,
-        read_ahead(lambda: mxnet_params.encode(arrays), _AHEAD) as pieces,
-    ):
-        for piece in pieces:
+    with archive.open(member, "w", force_zip64=is_large) as file:
+        for piece in mxnet_params.encode(arrays):
             file.write(piece)
 
 

@@ -45,7 +45,8 @@ _CPU = (1, 0)
 _MAX_ARRAYS = 64
 _MAX_DIMENSIONS = 8
 
-_BLOCK_BYTES = 4 << 20
+# What a second-level cache holds: the checksum and the writing of a piece find it there.
+_BLOCK_BYTES = 2 << 20
 
 
 class Array(NamedTuple):
