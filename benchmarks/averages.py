@@ -6,7 +6,6 @@ Data: ../shared/data, real and not ours to redistribute; without it there is not
 meet on the loopback interface. Rows are shuffled once; one host, then two and four, make batches of 100 rows each.
 """
 
-import os
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 import scipy.sparse
 from common import ROOT
 
+from container.stopping import end
 from fm_core.averaging import evaluate_shared, fit_by_averages
 from fm_core.batch import Batch
 from fm_core.distributed import Rows
@@ -73,7 +73,7 @@ def of_one(name: str, size: int, port: int, rank: int) -> None:
         team.leave()
     loss, accuracy = (metrics[f"binary_classification_{which}"] for which in ("cross_entropy", "accuracy"))
     print(f"{loss:.4f} | {accuracy:.4f}", flush=True)
-    os._exit(0)  # as `train` ends: a thread of PyTorch's that still waits would abort the process
+    end(0)  # as `train` does: Team.leave says why
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ hosts pay, and the largest model. Each heading says which of the two it is.
 import argparse
 import functools
 import itertools
-import os
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from common import ROOT, batches, ctr, describe, in_turn, ratios, table, times
 from traffic import TURNS, by_averages, expected, of_a_pass, seconds_of_a_step, wanted_of
 
 import opt_ml
+from container.stopping import end
 from fm_core.batch import Batch
 from fm_core.formats import write_records
 from fm_core.hyperparameters import Hyperparameters
@@ -344,5 +344,4 @@ def largest_model(ks: Sequence[int]) -> None:
 
 if __name__ == "__main__":
     main()
-    sys.stdout.flush()
-    os._exit(0)  # as `train` ends: a thread of PyTorch's that still waits would abort the process
+    end(0)  # as `train` does: Team.leave says why

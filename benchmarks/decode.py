@@ -9,6 +9,7 @@ machine count less; all of it is one thread. protobuf gets the first 20,000 reco
 """
 
 import argparse
+import functools
 import itertools
 import statistics
 import struct
@@ -20,7 +21,7 @@ from pathlib import Path
 import google.protobuf
 import numpy as np
 import scipy.sparse
-from common import describe, ratios, table, times
+from common import describe, in_turn, ratios, table, times
 from google.protobuf.internal import api_implementation
 
 from fm_core.formats import Source, open_chunks, read_batches, write_records
@@ -80,10 +81,12 @@ def protobuf_rows(data: bytes) -> int:
     return len(arrays[-1])
 
 
-def seconds(work: Callable[[], int]) -> tuple[float, int]:
+def speeds(size: int, work: Callable[[], int]) -> tuple[float, float]:
+    """Bytes and records a second of its processor time."""
     start = time.process_time()
     n_records = work()
-    return time.process_time() - start, n_records
+    taken = time.process_time() - start
+    return size / taken, n_records / taken
 
 
 def main() -> None:
@@ -111,25 +114,24 @@ def measure(path: Path, feature_dim: int, rounds: int) -> None:
         "protobuf, parse only": (len(head), lambda: protobuf_parse(head)),
         "protobuf, to arrays": (len(head), lambda: protobuf_rows(head)),
     }
-    speeds: dict[str, list[float]] = {name: [] for name in works}
-    records: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, (size, work) in works.items():
-            taken, n_records = seconds(work)
-            speeds[name].append(size / taken)
-            records[name].append(n_records / taken)
     describe("Decoding")
     print(f"protobuf {google.protobuf.__version__} ({api_implementation.Type()}); {len(data) / 1e6:.0f} MB of records, "
           f"batches of {BATCH_SIZE}, one thread; medians of {rounds} rounds in turn\n")  # fmt: skip
-    ours = speeds["fm_core, from memory"]
+    found = in_turn({name: functools.partial(speeds, *work) for name, work in works.items()}, rounds)
+    rates = {name: tuple(zip(*measured, strict=True)) for name, measured in found.items()}
+    ours = rates["fm_core, from memory"][0]
     table(
         ["", "GB/s", "records/s", "its time / ours"],
         [
-            [name, f"{statistics.median(v) / 1e9:.3f}", f"{statistics.median(records[name]):,.0f}",
-             f"{times(ratios(ours, v))}"]
-            for name, v in speeds.items()
+            [
+                name,
+                f"{statistics.median(size) / 1e9:.3f}",
+                f"{statistics.median(records):,.0f}",
+                times(ratios(ours, size)),
+            ]
+            for name, (size, records) in rates.items()
         ],
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

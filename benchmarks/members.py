@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # not installed in
 import numpy as np
 import scipy.sparse as sp
 
+from container.stopping import end
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.solver import fit, memory_needed
@@ -119,9 +120,8 @@ def main() -> None:
     mine = [Batch.from_csr(X[i : i + m], y[i : i + m]) for i in starts]
     del X
     found = _alone(mine, hp) if size == 0 else _with_others(mine, hp, rank, size, task["port"])
-    print(json.dumps(dataclasses.asdict(found)), flush=True)
-    if size:
-        os._exit(0)  # as `train` ends: a thread of PyTorch's that still waits would abort the process
+    print(json.dumps(dataclasses.asdict(found)))
+    end(0)  # as `train` does: Team.leave says why
 
 
 def _alone(mine: list[Batch], hp: Hyperparameters) -> Found:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
+from container.stopping import StopRequest, end
+
 __all__ = ["main", "program"]
 
 _USAGE = """\
@@ -42,8 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Each verb imports its own half only: training needs no web server. A signal that comes meanwhile has to be
     # heard: to the first process of a container, one without a handler is none.
     if verb == "train":
-        from container.stopping import StopRequest
-
         stop = StopRequest()
         stop.install()
         from container.train import main as train
@@ -60,10 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def program() -> NoReturn:
     """Be the program."""
-    status = main()
-    from container.stopping import end
-
-    end(status)
+    end(main())
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -14,7 +14,15 @@ def hyperparameters(**given):
 
 @pytest.mark.parametrize(
     ("asked", "bound", "cores", "used"),
-    [("auto", None, 8, 7), ("auto", 3, 8, 3), ("auto", 30, 8, 7), ("auto", None, 1, 1), (5, None, 2, 5), (5, 1, 2, 5)],
+    [
+        ("auto", None, 8, 7),
+        ("auto", 3, 8, 3),
+        ("auto", 30, 8, 7),
+        ("auto", None, 1, 1),
+        ("auto", None, 2, 1),
+        (5, None, 2, 5),
+        (5, 1, 2, 5),
+    ],
 )
 def test_threads_are_those_asked_for_or_the_cores_but_one_within_the_bound(monkeypatch, asked, bound, cores, used):
     monkeypatch.setattr(train, "usable_cores", lambda: cores)
