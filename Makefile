@@ -88,7 +88,7 @@ test-asan: $(VENV)/.installed  ## build the extensions with address and undefine
 	cd $(ASAN) && LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 	    UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc $(CURDIR)/$(BIN)/python -m pytest \
 	    -p no:cacheprovider -p no:faulthandler -k 'not references_gradient' \
-	    --ignore tests/fm_core/formats/test_tables.py --ignore tests/fm_core/formats/test_lists.py tests/fm_core/kernels tests/fm_core/formats $(PYTEST_ARGS)
+	    --ignore tests/fm_core/formats/tables/test_encoder.py --ignore tests/fm_core/formats/tables/test_lists.py tests/fm_core/kernels tests/fm_core/formats $(PYTEST_ARGS)
 
 .PHONY: crash-test
 crash-test: $(VENV)/.built  ## kill CRASH_RUNS (200) trainings at random moments, resume them, compare their models; stop one of 2 GB
@@ -104,7 +104,7 @@ soak: $(VENV)/.built  ## load a server for SOAK_SECONDS (600) while workers die 
 FUZZ := build/fuzz
 FUZZ_CYTHON := -3 -X boundscheck=False,wraparound=False,cdivision=True,initializedcheck=False,binding=True
 FUZZ_CLANG := -c -fPIC -g -O1 -fno-omit-frame-pointer -fsanitize=address,fuzzer-no-link -Wno-everything
-FUZZ_SOURCES := $(wildcard fm_core/formats/*.pyx) tests/fuzz/_core.pyx
+FUZZ_SOURCES := $(shell find fm_core/formats -name "*.pyx") tests/fuzz/_core.pyx
 
 .venvs/fuzz/.installed: tests/fuzz/requirements.txt constraints.txt | $(VENV)/.created
 	$(BIN)/python -m venv .venvs/fuzz
@@ -112,13 +112,13 @@ FUZZ_SOURCES := $(wildcard fm_core/formats/*.pyx) tests/fuzz/_core.pyx
 	    --constraint constraints.txt --requirement tests/fuzz/requirements.txt
 	@touch $@
 
-$(FUZZ)/tests/fuzz/_core.so: fm_core/formats/_decode.pyx fm_core/formats/varints.h
-$(FUZZ)/fm_core/formats/_decode.so: fm_core/formats/varints.h
+$(FUZZ)/tests/fuzz/_core.so: fm_core/formats/recordio/_decode.pyx fm_core/formats/recordio/varints.h
+$(FUZZ)/fm_core/formats/recordio/_decode.so: fm_core/formats/recordio/varints.h
 $(FUZZ)/%.so: %.pyx | $(VENV)/.created
 	@command -v $(CLANG) >/dev/null || { echo "make fuzz needs clang: apt-get install clang, or set CLANG"; exit 1; }
 	@mkdir -p $(@D)
 	$(BIN)/cython $(FUZZ_CYTHON) $< -o $(FUZZ)/$*.c
-	$(CLANG) $(FUZZ_CLANG) -Ifm_core/formats -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+	$(CLANG) $(FUZZ_CLANG) -Ifm_core/formats/recordio -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
 	    $(FUZZ)/$*.c -o $(FUZZ)/$*.o
 	$(CLANG) -shared $(FUZZ)/$*.o -o $@
 
@@ -140,7 +140,7 @@ test-local-mode: $(VENV)/.built .venvs/sdk/.installed .venvs/sdk3/.installed  ##
 
 .PHONY: test-torch
 test-torch: $(VENV)/.built .venvs/torch/.installed  ## run the tests of what needs PyTorch, without a GPU
-	.venvs/torch/bin/python -m pytest tests/torch tests/container/test_gpus.py $(PYTEST_ARGS)
+	.venvs/torch/bin/python -m pytest tests/torch tests/container/training/test_gpus.py $(PYTEST_ARGS)
 
 .PHONY: test-cluster
 test-cluster: $(VENV)/.built .venvs/torch/.installed  ## run the tests of several hosts, each a process

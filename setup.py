@@ -15,7 +15,7 @@ from setuptools import Extension, setup
 
 MATH = ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
 OPENMP = ["-fopenmp"]
-# -Wno-psabi: the vectors of lanes.h are never passed from one object file to another.
+# -Wno-psabi: the vectors of simd.h are never passed from one object file to another.
 # CYTHON_INLINE: left to itself GCC calls an optimizer's update, which then works through memory: .95 of the time.
 INLINE = ["-DCYTHON_INLINE=inline __attribute__((always_inline))"]
 KERNEL = ["-O3", "-Wno-psabi", *INLINE, *MATH, *OPENMP]
@@ -23,18 +23,18 @@ X86 = platform.machine() in ("x86_64", "AMD64")
 
 # name: (compile flags, link flags)
 EXTENSIONS = {
-    "fm_core.formats._columns": (["-O3"], []),
-    "fm_core.formats._decode": (["-O3"], []),
-    "fm_core.formats._encode": (["-O3"], []),
-    "fm_core.formats._instances": (["-O3"], []),
-    "fm_core.formats._text": (["-O3"], []),
-    "fm_core.kernels._changes": (["-O3"], []),
+    "fm_core.formats.tables._columns": (["-O3"], []),
+    "fm_core.formats.recordio._decode": (["-O3"], []),
+    "fm_core.formats.recordio._encode": (["-O3"], []),
+    "fm_core.formats.requests._instances": (["-O3"], []),
+    "fm_core.formats.text._text": (["-O3"], []),
+    "fm_core.kernels._dirty_rows": (["-O3"], []),
     # Not fused, so that every processor draws the same initial values.
     "fm_core.kernels._draw": (["-O3", "-Wno-psabi", "-ffp-contract=off", *OPENMP], OPENMP),
     "fm_core.kernels._group": (["-O3"], []),
     "fm_core.kernels._metrics": (["-O3"], []),
-    "fm_core.kernels._pairs": (["-O3", *MATH], []),
-    "fm_core.kernels._shards": (KERNEL, OPENMP),
+    "fm_core.kernels._ranking": (["-O3", *MATH], []),
+    "fm_core.kernels._sharded": (KERNEL, OPENMP),
     "fm_core.kernels._generic": (KERNEL, OPENMP),
 }
 if X86:

@@ -15,12 +15,12 @@ import scipy.sparse
 from common import ROOT
 
 from container.stopping import end
-from fm_core.averaging import evaluate_shared, fit_by_averages
 from fm_core.batch import Batch
-from fm_core.distributed import Rows
+from fm_core.cluster.averaged import evaluate_shared, fit_by_averages
+from fm_core.cluster.process_group import Team
+from fm_core.cluster.sharded import Rows
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.solver import evaluate, fit
-from fm_core.team import Team
+from fm_core.training.loop import evaluate, fit
 
 #: Data set: its labels, and the epochs that one host needs.
 TASKS = {"ml100k_ua": ("y_bin", 20), "a9a": ("y", 5)}

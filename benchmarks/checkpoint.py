@@ -21,10 +21,10 @@ import numpy as np
 from common import batches, ctr, describe, in_turn, ratios, table, times, use_cores
 
 from fm_core.batch import Batch
-from fm_core.checkpoint import Checkpoint, Position, size_on_disk
-from fm_core.checkpointing import Checkpointer
+from fm_core.checkpoints.file import Checkpoint, Position, size_on_disk
+from fm_core.checkpoints.writer import Checkpointer
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.solver import EpochReport, Silent, fit, memory_needed, threads_of
+from fm_core.training.loop import EpochReport, Silent, fit, memory_needed, threads_of
 
 
 class Epochs(Silent):

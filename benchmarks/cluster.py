@@ -31,11 +31,11 @@ from fm_core.batch import Batch
 from fm_core.formats import write_records
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.metrics import metrics_for
-from fm_core.solver import Silent, fit
+from fm_core.training.loop import Silent, fit
 
 try:
-    from fm_core.distributed import Rows, fit_together
-    from fm_core.team import Team
+    from fm_core.cluster.process_group import Team
+    from fm_core.cluster.sharded import Rows, fit_together
 except ImportError:
     sys.exit("no PyTorch here: run `make .venvs/torch/.installed`, and use .venvs/torch/bin/python")
 
@@ -161,7 +161,8 @@ def one_host(folder: Path) -> None:
     script = (
         "import sys; from container.train import main; code = main(); "
         "print(len(sys.modules), *(m for m in sys.modules if m.split('.')[0] == 'torch' or m in "
-        "('fm_core.team', 'fm_core.distributed', 'container.cluster')), sep=' ', file=sys.stderr); sys.exit(code)"
+        "('fm_core.cluster.process_group', 'fm_core.cluster.sharded', 'container.training.cluster')), sep=' ', "
+        "file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env={"FM_OPT_ML": str(root)}, capture_output=True, text=True

@@ -23,9 +23,9 @@ import scipy.sparse as sp
 from common import ROOT, describe, in_turn, ratios, table, times
 
 from fm_core.formats import write_records
-from fm_core.formats.conversion import Conversion, convert
-from fm_core.formats.inputs import Options
-from fm_core.formats.tables import TablePlan
+from fm_core.formats.convert.conversion import Conversion, convert
+from fm_core.formats.convert.inputs import Options
+from fm_core.formats.tables.encoder import TablePlan
 
 SDK_ROWS = 2_000
 BY_SDK = "SageMaker SDK v2, from memory"

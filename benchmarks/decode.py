@@ -25,8 +25,8 @@ from common import describe, in_turn, ratios, table, times
 from google.protobuf.internal import api_implementation
 
 from fm_core.formats import Source, open_chunks, read_batches, write_records
-from fm_core.formats.recordio import frame
-from fm_core.formats.schema import Record
+from fm_core.formats.recordio.framing import frame
+from fm_core.formats.recordio.messages import Record
 
 BATCH_SIZE = 1000
 CHUNK = 1 << 20

@@ -22,12 +22,12 @@ from common import describe, in_turn, table
 
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.solver import fit
+from fm_core.training.loop import fit
 
 try:
     import torch
 
-    from fm_core.on_device import DenseDevice, usable_gpus
+    from fm_core.solvers.minibatch_torch import DenseDevice, usable_gpus
 except ImportError:
     sys.exit("no PyTorch here: run `make .venvs/torch/.installed`, and use .venvs/torch/bin/python")
 

@@ -23,7 +23,7 @@ import scipy.sparse as sp
 from container.stopping import end
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.solver import fit, memory_needed
+from fm_core.training.loop import fit, memory_needed
 
 __all__ = ["Found", "free_port", "run"]
 
@@ -133,8 +133,8 @@ def _alone(mine: list[Batch], hp: Hyperparameters) -> Found:
 
 def _with_others(mine: list[Batch], hp: Hyperparameters, rank: int, size: int, port: int) -> Found:
     # not without a team: one host has nothing of this in its memory
-    from fm_core.distributed import Rows, fit_together, part_of
-    from fm_core.team import Team
+    from fm_core.cluster.process_group import Team
+    from fm_core.cluster.sharded import Rows, fit_together, part_of
 
     names = [f"127.0.0.{i + 1}" for i in range(size)]
     team = Team(names, rank, address=names[0], port=port, facts={}, interface="lo", wait=120)

@@ -34,16 +34,16 @@ import scipy.sparse
 from common import describe, in_turn, ratios, table, times
 from flask import Flask
 
+from container.environment import ServingSettings
 from container.resources import usable_cores
 from container.serve import Server
 from container.serving.app import create_app
-from container.settings import ServingSettings
-from fm_core.artifact import save_model
+from fm_core.analysis.ranking import rank
+from fm_core.artifact.model_file import save_model
 from fm_core.formats import decode_rows, write_records
-from fm_core.formats.instances import decode_instances
-from fm_core.formats.schema import Record
+from fm_core.formats.recordio.messages import Record
+from fm_core.formats.requests.instances import decode_instances
 from fm_core.model import Model
-from fm_core.ranking import rank
 
 FEATURE_DIM = 1_000_000
 NUM_FACTORS = 16

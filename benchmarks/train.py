@@ -30,7 +30,7 @@ from common import batches, ctr, dense, describe, in_turn, ratios, table, times,
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import available, group, in_use
-from fm_core.solver import EpochReport, Silent, Solver, fit
+from fm_core.training.loop import EpochReport, Silent, Solver, fit
 
 OURS, FRESH, BY_FIT, TOUCH = "ours", "ours, first epoch", "ours, by `fit`", "touch loop"
 DENSE_K = 10

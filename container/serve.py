@@ -22,12 +22,12 @@ import orjson
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
+from container.environment import ServingSettings
 from container.resources import usable_cores, usable_memory
 from container.serving.app import ERROR, ROWS, create_app
 from container.serving.metrics import SCRAPE, Metrics
-from container.serving.models import ModelRegistry
-from container.serving.schemas import ServedModel, open_with_schema
-from container.settings import ServingSettings
+from container.serving.model_registry import ModelRegistry
+from container.serving.served_model import ServedModel, open_with_schema
 from fm_core.errors import FMError
 
 __all__ = ["Server", "main"]

@@ -16,29 +16,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import fm_core.hyperparameters
-from container import hyperparameters as translation
-from container import lines
-from container.batches import ChannelBatches
-from container.channels import ChannelReader
-from container.checkpoints import check_memory, open_checkpoints
-from container.contract import MODEL, Paths, TrainingJob, read_job, read_object
-from container.gpus import Gpus
-from container.reporting import Progress, Reporter, emit, set_up_logging, write_failure
+from container.environment import TrainingSettings, opt_ml
 from container.resources import usable_cores
-from container.schema import carry_schema
-from container.settings import TrainingSettings, opt_ml
 from container.stopping import StopRequest, end
-from container.training_report import TrainingReport
-from fm_core.artifact import load_model, save_model
-from fm_core.checkpoint import Checkpoint
-from fm_core.checkpointing import Checkpointer
+from container.training import hyperparameters as translation
+from container.training import log_lines as lines
+from container.training.channel_batches import ChannelBatches
+from container.training.channels import ChannelReader
+from container.training.checkpoints import check_memory, open_checkpoints
+from container.training.gpus import Gpus
+from container.training.job import MODEL, Paths, TrainingJob, read_job, read_object
+from container.training.log import Progress, Reporter, emit, set_up_logging, write_failure
+from container.training.report import TrainingReport
+from container.training.schema_copy import carry_schema
+from fm_core.artifact.model_file import load_model, save_model
+from fm_core.checkpoints.file import Checkpoint
+from fm_core.checkpoints.writer import Checkpointer
 from fm_core.errors import ArtifactError, CheckpointError, ConfigError, FMError, TeamError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.solver import FitResult, evaluate, fit, threads_of
+from fm_core.training.loop import FitResult, evaluate, fit, threads_of
 
 if TYPE_CHECKING:
-    from container.cluster import Cluster
+    from container.training.cluster import Cluster
 
 __all__ = ["main", "program"]
 
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None, stop: StopRequest | None = None
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments:
-        from container.reference import argument_parser  # not needed to train
+        from container.training.help import argument_parser  # not needed to train
 
         argument_parser().parse_args(arguments)
     if stop is None:
@@ -261,7 +261,7 @@ def _hosts(
     if settings.report:
         _log.info("No training report is written of a job of several hosts.")
     try:
-        from container.cluster import Cluster  # brings PyTorch along, which one host does not need
+        from container.training.cluster import Cluster  # brings PyTorch along, which one host does not need
     except ImportError as error:
         raise ConfigError(
             f"{job.paths.resource_config} names {len(job.hosts)} hosts, which needs PyTorch, and it cannot be imported "

@@ -8,18 +8,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fm_core.artifact import load_model, read_meta, save_model
+    from fm_core.analysis.explanation import Explanation, explain
+    from fm_core.analysis.ranking import rank
+    from fm_core.artifact.model_file import load_model, read_meta, save_model
     from fm_core.batch import Batch
     from fm_core.errors import ArtifactError, ConfigError, DataError, DivergenceError, FMError, ResourceError
     from fm_core.estimators import FMClassifier, FMRegressor
-    from fm_core.explanation import Explanation, explain
     from fm_core.formats import read_records, write_records
-    from fm_core.formats.serializer import RecordSerializer
-    from fm_core.formats.tables import TableSchema
+    from fm_core.formats.recordio.serializer import RecordSerializer
+    from fm_core.formats.tables.encoder import TableSchema
     from fm_core.hyperparameters import Hyperparameters
     from fm_core.model import Model
-    from fm_core.ranking import rank
-    from fm_core.solver import evaluate, fit
+    from fm_core.training.loop import evaluate, fit
 
 __all__ = [
     "ArtifactError",
@@ -48,20 +48,20 @@ __all__ = [
 ]
 
 _MODULES = {
-    "fm_core.artifact": ("load_model", "read_meta", "save_model"),
+    "fm_core.artifact.model_file": ("load_model", "read_meta", "save_model"),
     "fm_core.batch": ("Batch",),
     "fm_core.errors": (
         "ArtifactError", "ConfigError", "DataError", "DivergenceError", "FMError", "ResourceError",
     ),
     "fm_core.estimators": ("FMClassifier", "FMRegressor"),
-    "fm_core.explanation": ("Explanation", "explain"),
+    "fm_core.analysis.explanation": ("Explanation", "explain"),
     "fm_core.formats": ("read_records", "write_records"),
-    "fm_core.formats.serializer": ("RecordSerializer",),
-    "fm_core.formats.tables": ("TableSchema",),
+    "fm_core.formats.recordio.serializer": ("RecordSerializer",),
+    "fm_core.formats.tables.encoder": ("TableSchema",),
     "fm_core.hyperparameters": ("Hyperparameters",),
     "fm_core.model": ("Model",),
-    "fm_core.ranking": ("rank",),
-    "fm_core.solver": ("evaluate", "fit"),
+    "fm_core.analysis.ranking": ("rank",),
+    "fm_core.training.loop": ("evaluate", "fit"),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

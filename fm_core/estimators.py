@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from fm_core.artifact import MODEL_FILE, load_model, read_meta, save_model
+from fm_core.artifact.model_file import MODEL_FILE, load_model, read_meta, save_model
 from fm_core.batch import Batch
-from fm_core.configuration import from_texts, to_texts
 from fm_core.errors import ArtifactError
+from fm_core.hyperparameter_text import from_texts, to_texts
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.solver import BatchReport, EpochReport, ResumeReport, Solver, ValidationReport, fit
+from fm_core.training.loop import BatchReport, EpochReport, ResumeReport, Solver, ValidationReport, fit
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin

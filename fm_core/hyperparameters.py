@@ -6,7 +6,7 @@ built-in's printed default configuration, undocumented), and ``extension`` (ours
 each default leaves the built-in's behaviour). Validation, the reference table in
 docs/hyperparameters.md and ``train --help`` are all made from the fields below.
 
-Text never gets here: container/hyperparameters.py turns SageMaker's strings into the
+Text never gets here: container/training/hyperparameters.py turns SageMaker's strings into the
 typed values that this module checks.
 """
 

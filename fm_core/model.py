@@ -1,7 +1,7 @@
 """Model: the parameters w0, w and V, their initial values, and predictions.
 
 While a model is trained here, w and V are views of one array whose row i is
-``[v_i | w_i]``: one place in memory per feature (see kernels/_loops.pxi). A model that
+``[v_i | w_i]``: one place in memory per feature (see kernels/_sparse.pxi). A model that
 was loaded has them apart, often mapped from the file. The kernels take both.
 """
 

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_core.formats.recordio import Framer
-from fm_core.formats.schema import Record
+from fm_core.formats.recordio.framing import Framer
+from fm_core.formats.recordio.messages import Record
 
 __all__ = ["read_scores"]
 

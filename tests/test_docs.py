@@ -5,9 +5,9 @@ import runpy
 
 import pytest
 
+from container.environment import ServingSettings, TrainingSettings
 from container.serving.codecs import DECODERS, ENCODERS
 from container.serving.errors import STATUSES
-from container.settings import ServingSettings, TrainingSettings
 from tests.conftest import ROOT
 
 FOLDERS = ("", "docs/", "benchmarks/", "local_test/", "local_test/a9a/")

@@ -42,9 +42,9 @@ ELSEWHERE = {
     ("README.md", "docker stop fm"): "tests/image",
     ("README.md", "pip install 'sagemaker[local]<3'"): "tests/local_mode",
     ("README.md", "estimator = Estimator("): "tests/local_mode",  # from local_test/local_mode.py, which is run there
-    ("docs/artifact.md", "import mxnet as mx"): "tests/fm_core/test_artifact.py",
-    ("docs/artifact.md", "import struct"): "tests/fm_core/test_artifact.py",
-    ("docs/gpu.md", "from fm_core.on_device import DenseDevice"): "tests/torch",
+    ("docs/artifact.md", "import mxnet as mx"): "tests/fm_core/artifact/test_model_file.py",
+    ("docs/artifact.md", "import struct"): "tests/fm_core/artifact/test_model_file.py",
+    ("docs/gpu.md", "from fm_core.solvers.minibatch_torch import DenseDevice"): "tests/torch",
     ("docs/local_mode.md", "make image"): "tests/image",
     ("docs/local_mode.md", "pip install 'sagemaker[local]<3'"): "tests/local_mode",
     ("docs/local_mode.md", "pip install 'sagemaker>=3'"): "tests/local_mode",
@@ -74,7 +74,7 @@ import scipy.sparse
 from fm_core.batch import Batch
 from fm_core.formats import write_records
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.solver import fit
+from fm_core.training.loop import fit
 
 matrix = rows = scipy.sparse.random(200, 12, 0.3, "csr", np.float32, rng=np.random.default_rng(0))
 labels = np.arange(200, dtype=np.float32) % 5
@@ -88,7 +88,7 @@ MODEL = (
     + """
 import os, tarfile
 
-from fm_core.artifact import save_model
+from fm_core.artifact.model_file import save_model
 
 save_model("model_algo-1", fit(batches, hyperparameters).model, {"epochs": "2"})
 with tarfile.open("model.tar.gz", "w:gz") as tar:
@@ -109,10 +109,10 @@ RUN = {
         TABLE, "test -s ratings.train.recordio -a -s ratings.test.recordio -a -s schema.json"),
     ("README.md", "from fm_core import FMRegressor"): (DATA, "fm inspect model_algo-1"),
     ("docs/artifact.md", "tar xzf model.tar.gz"): (MODEL, "test -s model-symbol.json -a -s model-0000.params"),
-    ("docs/artifact.md", "from fm_core.artifact import load_model, read_meta"): (MODEL, "true"),
+    ("docs/artifact.md", "from fm_core.artifact.model_file import load_model, read_meta"): (MODEL, "true"),
     ("docs/formats.md", "from fm_core.formats import write_records"): (DATA, "fm convert train.rec x.libsvm"),
     ("docs/migration.md", "fm inspect model.tar.gz"): (MODEL, "test $(wc -l < scores.txt) = 200"),
-    ("docs/report.md", "from fm_core.report import write_report"): (DATA, "grep -q '</html>' report.html"),
+    ("docs/report.md", "from fm_core.report.page import write_report"): (DATA, "grep -q '</html>' report.html"),
 }  # fmt: skip
 
 NEEDS = {("docs/artifact.md", "tar xzf model.tar.gz"): "unzip"}

@@ -25,10 +25,10 @@ SOURCES = sorted(
 
 # fact: (what gives it away in the code, the files that may know it; a folder stands for all in it)
 FACTS = {
-    "where SageMaker's tree lies": (r"[\"']/opt/ml[\"']", ["container/settings.py"]),
+    "where SageMaker's tree lies": (r"[\"']/opt/ml[\"']", ["container/environment.py"]),
     "names of the configuration files": (
         r"(hyperparameters|inputdataconfig|resourceconfig|checkpointconfig)\.json",
-        ["container/contract.py"],
+        ["container/training/job.py"],
     ),
     # The Prometheus client reads a variable of its own, which container/serving/metrics.py sets.
     "environment variables": (
@@ -37,9 +37,9 @@ FACTS = {
     ),
     "names of environment variables": (
         r"[\"'](FM|SAGEMAKER)_[A-Z_]+[\"']",
-        ["container/settings.py", "fm_core/kernels/__init__.py"],
+        ["container/environment.py", "fm_core/kernels/__init__.py"],
     ),
-    "FIFOs": (r"\bmkfifo\b|\bS_ISFIFO\b|\bis_fifo\b|\bO_NONBLOCK\b", ["container/channels.py"]),
+    "FIFOs": (r"\bmkfifo\b|\bS_ISFIFO\b|\bis_fifo\b|\bO_NONBLOCK\b", ["container/training/channels.py"]),
     "exit codes": (
         r"\bsys\s*\.\s*exit\b|\bSystemExit\b|\b_exit\b",
         ["container/entrypoint.py", "container/serve.py", "container/stopping.py", "fm_core/cli/__main__.py"],
@@ -49,13 +49,13 @@ FACTS = {
     "HTTP error statuses": (r"(?<!< )\b(40[1-9]|41[0-9]|42[0-9]|50[1-9])\b", ["container/serving/errors.py"]),
     "media types of data": (
         r"\b(application/(jsonlines|x-)|text/(csv|libsvm))",
-        ["container/serving/codecs.py", "container/contract.py", "fm_core/formats/serializer.py"],
+        ["container/serving/codecs.py", "container/training/job.py", "fm_core/formats/recordio/serializer.py"],
     ),
     "the RecordIO magic": (r"(?i)0xced7230a", ["fm_core/formats"]),
     "compiler flags": (r"-O[23]\b|-fopenmp|-mavx|-ffast-math", []),
     "where randomness comes from": (
         r"\bdefault_rng\b|\b(np|numpy) \. random\b|\bimport random\b",
-        ["fm_core/shuffle.py"],
+        ["fm_core/training/shuffle.py"],
     ),
 }
 
@@ -115,7 +115,7 @@ def test_fm_core_names_nothing_of_the_container(file):
 def test_the_container_uses_public_names_of_fm_core_only(file):
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fm_core":
-            if node.module == "fm_core.team" and not importlib.util.find_spec("torch"):
+            if node.module == "fm_core.cluster.process_group" and not importlib.util.find_spec("torch"):
                 continue  # looked at where PyTorch is
             module = importlib.import_module(node.module)
             private = [a.name for a in node.names if not public(module, a.name)]

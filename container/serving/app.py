@@ -13,14 +13,14 @@ import numpy as np
 import orjson
 from flask import Flask, Response, request
 
+from container.environment import ServingSettings
 from container.serving.codecs import Encoder, Predictions, RankedPredictions, Ranking, Rows, decoder_of, encoder_of
 from container.serving.errors import NotAcceptableError, PayloadTooLargeError, answer_to
-from container.serving.models import ModelRegistry
-from container.serving.schemas import ServedModel
-from container.settings import ServingSettings
+from container.serving.model_registry import ModelRegistry
+from container.serving.served_model import ServedModel
+from fm_core.analysis.explanation import explain
+from fm_core.analysis.ranking import rank
 from fm_core.errors import DataError
-from fm_core.explanation import explain
-from fm_core.ranking import rank
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

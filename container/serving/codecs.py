@@ -17,10 +17,10 @@ from container.serving.errors import NotAcceptableError, UnsupportedMediaTypeErr
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats import decode_rows, encode_predictions
-from fm_core.formats.instances import decode_instances
-from fm_core.formats.named import decode_named, decode_named_csv
-from fm_core.formats.tables import Encoder as ColumnEncoder
-from fm_core.formats.text import decode_csv, decode_libsvm
+from fm_core.formats.requests.instances import decode_instances
+from fm_core.formats.requests.named_columns import decode_named, decode_named_csv
+from fm_core.formats.requests.text import decode_csv, decode_libsvm
+from fm_core.formats.tables.encoder import Encoder as ColumnEncoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

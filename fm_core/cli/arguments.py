@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fm_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fm_core.formats.inputs import Options
+    from fm_core.formats.convert.inputs import Options
 
 __all__ = ["add_input_arguments", "input_options", "progress_bar"]
 
@@ -80,8 +80,8 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
     ConfigError
         Arguments contradict each other, or one is no option.
     """
-    from fm_core.formats.inputs import Options, format_of
-    from fm_core.formats.tables import TablePlan, TableSchema
+    from fm_core.formats.convert.inputs import Options, format_of
+    from fm_core.formats.tables.encoder import TablePlan, TableSchema
 
     if arguments.delimiter is not None and (len(arguments.delimiter) != 1 or not arguments.delimiter.isascii()):
         raise ConfigError(f"--delimiter is {arguments.delimiter!r}, expected one ASCII character")
@@ -136,7 +136,7 @@ def progress_bar(wanted: bool = True) -> Any:
     -------
     progress : callable
         ``progress(what, total)`` is a context manager whose value has ``update(n)``; see
-        fm_core.formats.inputs.Options.
+        fm_core.formats.convert.inputs.Options.
     """
 
     def progress(what: str, total: int) -> AbstractContextManager[Any]:

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Convert, and say what was written."""
-    from fm_core.formats.conversion import Conversion, convert
+    from fm_core.formats.convert.conversion import Conversion, convert
 
     conversion = Conversion(
         to=arguments.to,

@@ -9,9 +9,9 @@ import argparse
 import re
 from pathlib import Path
 
-from fm_core.artifact import load_model
+from fm_core.analysis.embeddings import KINDS, write_vectors
+from fm_core.artifact.model_file import load_model
 from fm_core.cli import names
-from fm_core.embeddings import KINDS, write_vectors
 
 __all__ = ["add_arguments", "run"]
 

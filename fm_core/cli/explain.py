@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fm_core.artifact import load_model
+from fm_core.analysis.explanation import Explanation, explain
+from fm_core.artifact.model_file import load_model
 from fm_core.batch import Batch
 from fm_core.cli import names
 from fm_core.cli.rows import add_row_arguments, read_rows
 from fm_core.errors import DataError
-from fm_core.explanation import Explanation, explain
 from fm_core.model import Model
 
 __all__ = ["add_arguments", "run"]

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fm_core.artifact import load_model, read_meta
+from fm_core.analysis.inspection import factor_norms, largest, summarise
+from fm_core.artifact.model_file import load_model, read_meta
 from fm_core.cli import names
-from fm_core.configuration import to_text
+from fm_core.hyperparameter_text import to_text
 from fm_core.hyperparameters import parameters
-from fm_core.inspection import factor_norms, largest, summarise
 
 __all__ = ["add_arguments", "run"]
 

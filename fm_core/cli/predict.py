@@ -14,10 +14,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from fm_core.artifact import load_model
+from fm_core.artifact.model_file import load_model
+from fm_core.atomic_file import replacing
 from fm_core.cli.rows import add_row_arguments, read_rows
 from fm_core.errors import DataError
-from fm_core.files import replacing
 from fm_core.metrics import metrics_for
 from fm_core.model import Model
 

@@ -8,11 +8,11 @@ Other formats than RecordIO are read and written by `inputs`, `outputs` and `con
 makes features of columns.
 """
 
-from fm_core.formats._encode import encode_predictions, write_records
-from fm_core.formats.matrices import read_records
-from fm_core.formats.reader import Source, decode_rows, read_batches
+from fm_core.formats.recordio._encode import encode_predictions, write_records
+from fm_core.formats.recordio.reader import Source, decode_rows, read_batches
+from fm_core.formats.recordio.unwrap import unwrap
+from fm_core.formats.recordio.whole_file import read_records
 from fm_core.formats.streams import decompressed, open_chunks
-from fm_core.formats.wrapping import unwrap
 
 __all__ = [
     "SCHEMA_FILE",

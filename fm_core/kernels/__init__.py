@@ -24,7 +24,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 from fm_core.errors import ConfigError
 from fm_core.kernels._draw import draw
 from fm_core.kernels._group import group, ungrouped
-from fm_core.kernels.protocol import OPTIMIZERS, PADDING, TILE, Kernels, Step
+from fm_core.kernels.interface import OPTIMIZERS, PADDING, TILE, Kernels, Step
 
 __all__ = ["OPTIMIZERS", "PADDING", "TILE", "Kernels", "Step", "available", "draw", "group", "in_use", "ungrouped"]
 

@@ -1,3 +1,3 @@
 """The kernels, compiled for x86-64 with AVX2 and FMA."""
 
-include "_loops.pxi"
+include "_sparse.pxi"

@@ -1,3 +1,3 @@
 """The kernels, compiled for x86-64 with AVX-512 F, BW, DQ and VL."""
 
-include "_loops.pxi"
+include "_sparse.pxi"

@@ -1,3 +1,3 @@
 """The kernels, compiled for any CPU of the architecture."""
 
-include "_loops.pxi"
+include "_sparse.pxi"

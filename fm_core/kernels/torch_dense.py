@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fm_core.errors import ResourceError
-from fm_core.kernels.protocol import OPTIMIZERS, Step
+from fm_core.kernels.interface import OPTIMIZERS, Step
 
 __all__ = ["Staged", "TorchDense", "usable_gpus"]
 

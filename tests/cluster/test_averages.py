@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from fm_core.artifact import load_model
+from fm_core.artifact.model_file import load_model
 from tests.cluster.test_training import assert_only_the_first_wrote, framed, metrics_of, one_host
 from tests.contract.training import FEATURE_DIM, read_until, records
 

@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 
-from fm_core.artifact import load_model
+from fm_core.artifact.model_file import load_model
 from tests.cluster.test_training import (
     assert_only_the_first_wrote,
     assert_same_metrics,

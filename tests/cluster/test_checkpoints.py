@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from fm_core.artifact import load_model
+from fm_core.artifact.model_file import load_model
 from tests.cluster.test_training import assert_only_the_first_wrote, assert_same_model, one_host
 from tests.contract.training import read_until, records
 

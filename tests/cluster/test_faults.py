@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fm_core.artifact import load_model
+from fm_core.artifact.model_file import load_model
 from tests.conftest import ROOT
 from tests.contract.training import read_until, records
 

@@ -8,11 +8,11 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from fm_core.artifact import load_model
+from fm_core.artifact.model_file import load_model
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.solver import Solver
+from fm_core.training.loop import Solver
 from tests.cluster.hosts import free_port
 from tests.cluster.test_checkpoints import killed, with_checkpoints
 from tests.cluster.test_training import (
@@ -157,9 +157,9 @@ def parts(n):
 
 def member(rank, port):
     """What one member has summed up, sent and learned; in a process of its own."""
-    from fm_core.on_device import DenseDevice
-    from fm_core.replicated import Replicas, added_up
-    from fm_core.team import Team
+    from fm_core.cluster.process_group import Team
+    from fm_core.cluster.replicated import Replicas, added_up
+    from fm_core.solvers.minibatch_torch import DenseDevice
 
     team = Team(NAMES, rank, address=NAMES[0], port=port, facts={})
     sums = {}

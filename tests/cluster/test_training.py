@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from fm_core.artifact import load_model
+from fm_core.artifact.model_file import load_model
 from fm_core.formats import write_records
 from tests.contract.training import FEATURE_DIM, Job, records
 
@@ -147,9 +147,9 @@ def test_shards_of_unequal_size_and_an_empty_one(hosts, tmp_path):
 
 def stepwise(job, steps, mini_batch_size):
     """Train here, one step from each list of pieces, and give the model."""
-    from container.hyperparameters import parse
+    from container.training.hyperparameters import parse
     from fm_core.batch import Batch
-    from fm_core.solver import Solver
+    from fm_core.training.loop import Solver
 
     solver = Solver(parse(job.hyperparameters | {"mini_batch_size": str(mini_batch_size)}))
     for pieces in steps:
@@ -164,7 +164,7 @@ def test_one_host_brings_no_pytorch_along(tmp_path):
     job.put("part", records())
     look = (
         "import sys; from container.train import main; main(); "
-        "print('loaded:', {'torch', 'fm_core.team'} & set(sys.modules))"
+        "print('loaded:', {'torch', 'fm_core.cluster.process_group'} & set(sys.modules))"
     )
     finished = job.run("-c", look)
     assert finished.succeeded, finished.log

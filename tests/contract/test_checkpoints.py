@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from container import hyperparameters as translation
-from fm_core import checkpoint
-from fm_core.artifact import load_model
+from container.training import hyperparameters as translation
+from fm_core.artifact.model_file import load_model
+from fm_core.checkpoints import file as checkpoint
 from fm_core.formats import write_records
 from tests.contract.test_pipe import fed, pipe_job
 from tests.contract.training import Job, is_untrained, read_until, records, stop
@@ -75,7 +75,7 @@ def interrupted(job, number=signal.SIGKILL, after="epoch=2, train"):
 def slowed(job, milliseconds=3):
     """Let a job take its time, so that a signal comes while it trains."""
     code = (
-        "import sys, time; from fm_core import solver; from container.train import main\n"
+        "import sys, time; from fm_core.training import loop as solver; from container.train import main\n"
         "step = solver.Solver.step\n"
         f"solver.Solver.step = lambda *a: (time.sleep({milliseconds / 1000}), step(*a))[1]\n"
         "sys.exit(main([]))"
@@ -226,7 +226,7 @@ def test_a_stop_while_a_checkpoint_is_read_saves_its_model_and_keeps_it(job, opt
     job.put("0.pbr", DATA, "validation")
     assert interrupted(slowed(job), after="epoch=3, train").code == -9
     before = {name: (job.root / "checkpoints" / name).read_bytes() for name in names(job)}
-    stopped = stopped_in(job, "fm_core.checkpoint", function)
+    stopped = stopped_in(job, "fm_core.checkpoints.file", function)
     assert stopped.succeeded, stopped.log
     assert f"Of checkpoint {job.root}/checkpoints/{names(job)[-1]} only the model was read" in stopped.log
     assert {name: (job.root / "checkpoints" / name).read_bytes() for name in names(job)} == before
@@ -249,7 +249,9 @@ def test_a_stop_while_a_checkpoint_is_read_saves_its_model_and_keeps_it(job, opt
     assert again.model == whole.run().model
 
 
-@pytest.mark.parametrize("place", ["fm_core.artifact _write_params", "fm_core.checkpoint write", "os fsync"])
+@pytest.mark.parametrize(
+    "place", ["fm_core.artifact.model_file _write_params", "fm_core.checkpoints.file write", "os fsync"]
+)
 def test_signals_while_something_is_written_change_nothing(job, expected, place):
     done = stopped_in(job, *place.split())  # another signal whenever it is called again
     assert done.succeeded, done.log
@@ -259,7 +261,7 @@ def test_signals_while_something_is_written_change_nothing(job, expected, place)
 
 def test_a_stop_before_the_first_batch_of_a_warm_start_saves_the_model_it_started_from(job, expected):
     job.put("model_algo-1", expected.model["model_algo-1"], "model")
-    done = stopped_in(job, "container.channels", "ChannelReader.sources")
+    done = stopped_in(job, "container.training.channels", "ChannelReader.sources")
     assert done.succeeded, done.log
     assert "Asked to stop (SIGTERM) before the first batch" in done.log
     old, new = load_model_bytes(job.root, expected.model["model_algo-1"]), load_model(job.root / "model/model_algo-1")

@@ -14,10 +14,10 @@ import pytest
 import scipy.sparse as sp
 
 from fm_core.formats import Source, read_batches, write_records
-from fm_core.formats.recordio import Framer
+from fm_core.formats.recordio.framing import Framer
 from tests.contract.test_pipe import fed
 from tests.contract.training import FEATURE_DIM, Job, records
-from tests.fm_core.formats import wire
+from tests.fm_core.formats.recordio import wire
 
 DATA = records(500)
 RECORDS = [frame.payload for frame in Framer().feed(DATA)]

@@ -63,8 +63,8 @@ def test_a_job_without_a_report_imports_nothing_for_one(job):
     job.environment["FM_REPORT"] = "false"
     code = "import sys; from container.train import main; main([]); print(*sorted(sys.modules))"
     done = job.run("-c", code)
-    assert "fm_core.solver" in done.lines[-1]
-    assert not {"pygal", "fm_core.report", "fm_core.training_record"} & set(done.lines[-1].split())
+    assert "fm_core.training.loop" in done.lines[-1]
+    assert not {"pygal", "fm_core.report.page", "fm_core.report.history"} & set(done.lines[-1].split())
 
 
 def test_a_report_that_cannot_be_written_is_said_and_the_model_is_kept(job):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fm_core.artifact import save_model
+from fm_core.artifact.model_file import save_model
 from fm_core.model import Model
 from tests.contract.serving import serving
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from container.resources import usable_cores
-from fm_core.artifact import save_model
+from fm_core.artifact.model_file import save_model
 from fm_core.model import Model
 from tests.conftest import ROOT
 from tests.container.serving.conftest import make_model

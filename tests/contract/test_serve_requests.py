@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from container.serving.codecs import DECODERS, ENCODERS
-from fm_core.artifact import save_model
+from fm_core.artifact.model_file import save_model
 from tests.container.serving.conftest import make_model, slow_score
 from tests.container.serving.records import answers, framed
 from tests.contract.serving import serving

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fm_core.artifact import save_model
+from fm_core.artifact.model_file import save_model
 from fm_core.batch import Batch
 from tests.container.serving.conftest import FEATURE_DIM, make_model
 from tests.contract.serving import serving

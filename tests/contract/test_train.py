@@ -14,7 +14,7 @@ import pytest
 import scipy.sparse
 from hypothesis import strategies as st
 
-from fm_core.artifact import load_model
+from fm_core.artifact.model_file import load_model
 from fm_core.formats import write_records
 from fm_core.hyperparameters import parameters
 from tests.container.bad_values import bad_texts

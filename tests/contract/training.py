@@ -14,9 +14,9 @@ import unittest.mock
 import numpy as np
 import scipy.sparse
 
-from container import hyperparameters as translation
 from container import train
-from fm_core.artifact import load_model
+from container.training import hyperparameters as translation
+from fm_core.artifact.model_file import load_model
 from fm_core.formats import write_records
 from fm_core.model import Model
 from tests.conftest import ROOT

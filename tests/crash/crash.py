@@ -25,9 +25,9 @@ import threading
 import time
 from pathlib import Path
 
-from container import hyperparameters as translation
-from fm_core import checkpoint
-from fm_core.artifact import load_model
+from container.training import hyperparameters as translation
+from fm_core.artifact.model_file import load_model
+from fm_core.checkpoints import file as checkpoint
 from tests.contract.test_pipe import fed
 from tests.contract.training import Job, records
 
@@ -69,7 +69,7 @@ from container.stopping import StopRequest
 stop = StopRequest()
 stop.install()  # as the entry point does, before anything large is imported
 from container.train import main
-from fm_core import solver
+from fm_core.training import loop as solver
 step = solver.Solver.step
 def slow(*arguments):
     time.sleep(0.006)

@@ -20,7 +20,7 @@ import numpy as np
 import scipy.sparse
 
 from container.resources import available_memory
-from fm_core.artifact import load_model
+from fm_core.artifact.model_file import load_model
 from fm_core.formats import write_records
 from tests.contract.training import Job, read_until
 

@@ -5,7 +5,7 @@ size, and the arrays of every other input have room for little at first, so that
 or write one byte too far is seen. What the rows have to be is checked here, in C.
 """
 
-include "../../fm_core/formats/_decode.pyx"
+include "../../fm_core/formats/recordio/_decode.pyx"
 
 from libc.stdlib cimport malloc
 

@@ -14,9 +14,10 @@ from container.serving.codecs import DECODERS, Rows
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats import Source, decode_rows, decompressed, read_batches, unwrap
-from fm_core.formats.recordio import frame
-from fm_core.formats.text_batches import read_csv_batches, read_libsvm_batches
-from tests.fm_core.formats import twins, wire
+from fm_core.formats.batch_readers import read_csv_batches, read_libsvm_batches
+from fm_core.formats.recordio.framing import frame
+from tests.fm_core.formats import twins
+from tests.fm_core.formats.recordio import wire
 
 __all__ = ["FINDINGS", "TARGETS", "seeds"]
 

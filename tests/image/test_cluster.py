@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from fm_core.artifact import load_model
+from fm_core.artifact.model_file import load_model
 from tests.contract.training import Job, records
 from tests.image.conftest import docker
 

@@ -20,7 +20,7 @@ from unittest import mock
 import scipy.sparse as sp
 from sagemaker.predictor import Predictor
 sys.path.insert(0, sys.argv[2])
-from fm_core.formats.serializer import RecordSerializer
+from fm_core.formats.recordio.serializer import RecordSerializer
 
 session = mock.Mock()
 session.sagemaker_runtime_client.invoke_endpoint.return_value = {"Body": mock.MagicMock(), "ContentType": "x"}

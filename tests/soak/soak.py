@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fm_core.artifact import save_model
+from fm_core.artifact.model_file import save_model
 from tests.container.serving.conftest import FEATURE_DIM, make_model, slow_score
 from tests.container.serving.records import answers, framed
 from tests.contract.serving import serving

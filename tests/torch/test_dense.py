@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fm_core.batch import Batch
-from fm_core.checkpointing import Checkpointer
+from fm_core.checkpoints.writer import Checkpointer
 from fm_core.errors import DivergenceError, ResourceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import reference
 from fm_core.model import Model
-from fm_core.solver import Solver, fit
+from fm_core.training.loop import Solver, fit
 from tests.conftest import ROOT
 from tests.fm_core.strategies import dense_batches, hyperparameters_for
 
 torch = pytest.importorskip("torch", reason="PyTorch is absent: `make test-torch` has it")
 
-from fm_core.on_device import DenseDevice  # noqa: E402
+from fm_core.solvers.minibatch_torch import DenseDevice  # noqa: E402
 
 #: As many devices as GPUs may be: rows of a batch are shared out among them.
 DEVICES = st.sampled_from([1, 2, 3]).map(lambda n: ["cpu"] * n)
@@ -242,7 +242,8 @@ def test_float32_is_not_made_coarser():
 
 
 def test_pytorch_is_imported_for_a_device_only():
-    code = "import sys, fm_core.on_device, fm_core.solver, container.train; print('torch' in sys.modules)"
+    modules = "fm_core.solvers.minibatch_torch, fm_core.training.loop, container.train"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "False"
 
@@ -255,7 +256,7 @@ import numpy as np
 import torch.distributed as dist
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.batch import Batch
-from fm_core.on_device import DenseDevice
+from fm_core.solvers.minibatch_torch import DenseDevice
 folder, rank, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
 given = np.load(folder + "/rows.npz")

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from fm_core.artifact import load_model
+from fm_core.artifact.model_file import load_model
 from tests.contract.training import Job, read_until, records, stop
 
 pytest.importorskip("torch", reason="PyTorch is absent: `make test-torch` has it")

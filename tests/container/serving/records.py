@@ -1,7 +1,7 @@
 """Framed records as a client makes them, with the protobuf package; and answers read the same way."""
 
-from fm_core.formats.recordio import frame
-from fm_core.formats.schema import Record
+from fm_core.formats.recordio.framing import frame
+from fm_core.formats.recordio.messages import Record
 
 
 def framed(values, keys=(), shape=None, uid=None, metadata=None):

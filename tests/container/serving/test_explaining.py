@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from container.environment import ServingSettings
 from container.serving.app import create_app
 from container.serving.codecs import DECODERS
-from container.settings import ServingSettings
 from tests.container.serving.conftest import make_model
 from tests.container.serving.test_app import ROWS, post, sparse
 

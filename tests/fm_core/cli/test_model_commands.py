@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from fm_core.artifact import save_model
+from fm_core.artifact.model_file import save_model
 from fm_core.batch import Batch
 from fm_core.formats import write_records
 from fm_core.model import Model

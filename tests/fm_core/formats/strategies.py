@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from fm_core.formats.schema import Record
+from fm_core.formats.recordio.messages import Record
 
 TENSORS = ("float32_tensor", "float64_tensor", "int32_tensor")
 FEATURE_DIM = 300  # keys of one and of two bytes

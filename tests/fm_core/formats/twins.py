@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 from fm_core.errors import DataError
-from fm_core.formats import Source, _decode, read_batches
-from fm_core.formats.faults import BadRecord, located
-from fm_core.formats.recordio import Framer
-from fm_core.formats.records import parse, read_row
+from fm_core.formats import Source, read_batches
+from fm_core.formats.recordio import _decode
+from fm_core.formats.recordio.faults import BadRecord, located
+from fm_core.formats.recordio.framing import Framer
+from fm_core.formats.recordio.payload import parse, read_row
 
 
 class Outcome(NamedTuple):

@@ -11,7 +11,7 @@ from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import available, group, in_use, reference
 from fm_core.model import Model
-from fm_core.solver import Solver
+from fm_core.training.loop import Solver
 from tests.fm_core.strategies import (
     NUM_FACTORS,
     dense_batches,

@@ -9,7 +9,7 @@ sentences are written here by hand; nothing is computed by the code under test.
 import json
 from pathlib import Path
 
-from tests.fm_core.formats.wire import (
+from tests.fm_core.formats.recordio.wire import (
     FLOAT32,
     FLOAT64,
     INT32,

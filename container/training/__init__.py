@@ -1,0 +1,1 @@
+"""`train`: SageMaker's training contract, translated into calls on `fm_core`."""

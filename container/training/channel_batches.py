@@ -1,0 +1,106 @@
+"""A channel's passes as the solver asks for them: epoch number -> batches.
+
+What passes by is counted for the log, and what the solver must not be bothered with is
+taken care of: a pass cut short by SIGTERM ends, and one without a record is refused.
+A damaged record that may be skipped is named in the first pass, and counted in every one.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+
+from container.stopping import Interrupted
+from container.training.channels import ChannelReader
+from container.training.log import Progress
+from container.training.log_lines import PassStatistics
+from fm_core.batch import Batch
+from fm_core.hyperparameters import Hyperparameters
+
+__all__ = ["ChannelBatches"]
+
+_log = logging.getLogger(__name__)
+
+#: The labels that each kind of predictor learns from.
+LABELS = {"binary_classifier": "binary", "regressor": "real"}
+
+
+class ChannelBatches:
+    """The batches of a channel, one iterator for each epoch.
+
+    Parameters
+    ----------
+    reader : ChannelReader
+    hyperparameters : fm_core.Hyperparameters
+    progress : Progress, optional
+        Watches the passes.
+    """
+
+    def __init__(
+        self, reader: ChannelReader, hyperparameters: Hyperparameters, progress: Progress | None = None
+    ) -> None:
+        self._reader = reader
+        self._hyperparameters = hyperparameters
+        self._progress = progress
+        self._is_dense: bool | None = None
+        self._started = time.time()
+        self._n_batches = self._n_passes = 0
+
+    def __call__(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one pass.
+
+        Raises
+        ------
+        DataError
+            A record is damaged, or there is none at all.
+        """
+        batches = self._batches(epoch)
+        return batches if self._progress is None else self._progress.watch(batches, epoch)
+
+    @property
+    def fingerprint(self) -> str:
+        """What is known of the data without reading it."""
+        return self._reader.fingerprint
+
+    def begin_with(self, epoch: int) -> None:
+        """Say which epoch this process begins with, where it is not the first."""
+        self._reader.first_epoch = epoch
+
+    @property
+    def statistics(self) -> PassStatistics:
+        """The latest pass, so far."""
+        return PassStatistics(self._n_batches, self._reader.n_bytes, time.time() - self._started)
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        self._started = time.time()
+        self._n_batches = 0
+        self._n_passes += 1
+        n_skipped = 0
+
+        def skipped(sentence: str) -> None:
+            nonlocal n_skipped
+            n_skipped += 1
+            if self._n_passes == 1:
+                _log.warning("Skipped a damaged record, %d of at most %d: %s", n_skipped, limit, sentence)
+
+        limit = self._hyperparameters.max_bad_records
+        batches = self._reader.read_batches(
+            self._reader.sources(epoch),
+            feature_dim=self._hyperparameters.feature_dim,
+            batch_size=self._hyperparameters.mini_batch_size,
+            labels=LABELS[self._hyperparameters.predictor_type],
+            is_dense=self._is_dense,
+            max_bad_records=limit,
+            on_bad_record=skipped,
+        )
+        try:
+            for batch in batches:
+                self._is_dense = batch.is_dense
+                self._n_batches += 1
+                yield batch
+        except Interrupted:
+            return  # the solver asks should_stop next
+        if n_skipped:
+            _log.warning("Channel %s, pass %d: skipped %d damaged records of at most %d.",
+                         self._reader.name, self._n_passes, n_skipped, limit)  # fmt: skip
+        if self._n_batches == 0:
+            self._reader.refuse_empty(epoch)

@@ -1,0 +1,231 @@
+"""resourceconfig.json -> a team of hosts, and a job's steps done with it.
+
+Hosts are ranked by their names, sorted. They meet at the first one, whose name may take a while to be known; before
+anything is trained each sees that all have the same version and hyperparameters. `Cluster` offers what
+`train` does with one host alone: fit, save, evaluate. The first host alone writes the model, and every host
+prints the metrics of all.
+
+This module brings PyTorch along; a job of one host never imports it.
+"""
+
+import dataclasses
+import logging
+import socket
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import fm_core
+from container.environment import TrainingSettings
+from container.stopping import StopRequest
+from container.training.channel_batches import ChannelBatches
+from container.training.job import TrainingJob
+from fm_core.artifact.model_file import save_model
+from fm_core.batch import Batch
+from fm_core.checkpoints.file import Checkpoint
+from fm_core.checkpoints.writer import Checkpointer
+from fm_core.cluster.averaged import evaluate_shared, fit_by_averages
+from fm_core.cluster.process_group import Team
+from fm_core.cluster.replicated import Replicas
+from fm_core.cluster.sharded import (
+    Rows,
+    ShardedModel,
+    SharedCheckpointer,
+    evaluate_together,
+    fit_together,
+    part_of,
+    send_model,
+)
+from fm_core.errors import ConfigError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
+from fm_core.training.loop import FitResult
+
+__all__ = ["Cluster"]
+
+#: Hyperparameters that may differ from host to host.
+_OF_ONE_HOST = {"num_threads", "_num_gpus", "_log_level"}
+
+_log = logging.getLogger(__name__)
+
+
+class Cluster:
+    """The hosts of a job, of which this process is one. A context: whoever leaves it by an error tells the others.
+
+    Parameters
+    ----------
+    job : TrainingJob
+        With several hosts.
+    hyperparameters : fm_core.Hyperparameters
+    settings : TrainingSettings
+    stop : StopRequest
+        Asked for here as soon as one host was asked to stop.
+    described : callable
+        Gives who has to act on an error, and its sentence.
+
+    Attributes
+    ----------
+    is_leading : bool
+        Whether this host is the one that writes the model.
+    store : str
+        The built-in's name for the way hosts work together; dist_async: by averages (`fm_core.cluster.averaged`).
+
+    Raises
+    ------
+    ConfigError
+        Hosts differ, or the port is taken.
+    TeamError
+        A host did not come.
+    """
+
+    def __init__(
+        self,
+        job: TrainingJob,
+        hyperparameters: Hyperparameters,
+        settings: TrainingSettings,
+        stop: StopRequest,
+        described: Callable[[BaseException], tuple[str, str]],
+    ) -> None:
+        names = sorted(set(job.hosts))
+        if len(names) < len(job.hosts):
+            raise ConfigError(f"{job.paths.resource_config} names a host twice: {', '.join(job.hosts)}")
+        self.store = "dist_async" if hyperparameters._kvstore == "dist_async" else "dist_sync"
+        self._keeps_all = self.store == "dist_async"
+        self._job = job
+        self._hyperparameters = hyperparameters
+        self._stop = stop
+        self._described = described
+        rank = names.index(job.current_host)
+        self.is_leading = rank == 0
+        _log.info("This is host %d of %d; they meet at %s, port %d.", rank + 1, len(names), names[0], settings.port)
+        self._team = Team(
+            names,
+            rank,
+            address="127.0.0.1" if rank == 0 else names[0],
+            port=settings.port,
+            facts=_facts(job, hyperparameters),
+            interface=_interface(job),
+            wait=settings.hosts_wait_seconds,
+            # a host may wait so long for its data, and others for it
+            patience=2 * settings.pipe_wait_seconds + 600,
+            should_stop=stop,
+            tell=_log.info,
+        )
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._team.leave()
+        else:
+            blame, sentence = self._described(error)
+            self._team.leave(f"{blame}: {sentence}", blame)
+
+    def part_of(self, hyperparameters: Hyperparameters) -> Hyperparameters:
+        """The hyperparameters as they are for the rows of the model that this host keeps."""
+        if self._keeps_all:
+            return hyperparameters
+        return part_of(hyperparameters, self._team)
+
+    def checkpointer(
+        self, folder: Path, host: str, hyperparameters: Hyperparameters, **further: Any
+    ) -> SharedCheckpointer | None:
+        """Make what writes this host's checkpoints; see `distributed.SharedCheckpointer`."""
+        if self._keeps_all:
+            _log.warning("No checkpoints are written with _kvstore dist_async.")
+            return None
+        return SharedCheckpointer(
+            self._team, folder, host, hyperparameters, whole=self._hyperparameters,
+            is_replicated=all(channel.distribution == "FullyReplicated" for channel in self._job.channels.values()),
+            **further,
+        )  # fmt: skip
+
+    def fit(
+        self,
+        batches: ChannelBatches,
+        hyperparameters: Hyperparameters,
+        *,
+        validation: ChannelBatches | None,
+        should_stop: StopRequest,
+        device: Any,
+        resume: Checkpoint | None,
+        checkpointer: Checkpointer | None,
+        **further: Any,
+    ) -> FitResult:
+        """Train with the other hosts; see `distributed.fit_together`. The result's model has this host's rows."""
+        rows = self._rows("train", batches)
+        further["validation"] = None if validation is None else self._rows("validation", validation)
+        further["should_stop"] = should_stop
+        if self._keeps_all:
+            result = fit_by_averages(rows, hyperparameters, self._team, **further)
+        else:
+            assert checkpointer is None or isinstance(checkpointer, SharedCheckpointer)
+            result = fit_together(
+                rows, hyperparameters, self._team, resume=resume, checkpointer=checkpointer,
+                replicas=Replicas(device, self._team), **further,
+            )  # fmt: skip
+        if result.stopped:
+            self._stop_too()
+        return result
+
+    def save(self, path: Path, model: Model, settings: Mapping[str, str]) -> None:
+        """Write the whole model on the leading host; the others send it their rows, a few megabytes at a time."""
+        if self._keeps_all:
+            if self.is_leading:
+                save_model(path, model, settings)
+            return
+        whole = ShardedModel(model, self._hyperparameters.feature_dim, self._team)
+        if self.is_leading:
+            save_model(path, cast("Model", whole), settings)
+        else:
+            send_model(whole)
+
+    def evaluate(self, model: Model, batches: Iterable[Batch], num_threads: int) -> tuple[dict[str, float], int]:
+        """Score the test channel once over all hosts."""
+        scored = evaluate_shared if self._keeps_all else evaluate_together
+        found = scored(
+            model, self._rows("test", lambda epoch: batches), self._hyperparameters, self._team,
+            num_threads=num_threads, should_stop=self._stop,
+        )  # fmt: skip
+        if found is None:
+            self._stop_too()
+            return {}, 0
+        return found
+
+    def _rows(self, channel: str, batches: Callable[[int], Iterable[Batch]]) -> Rows:
+        return Rows(batches, self._job.channels[channel].distribution == "FullyReplicated")
+
+    def _stop_too(self) -> None:
+        self._stop.request("another host was")
+
+
+def _interface(job: TrainingJob) -> str | None:
+    """The network interface that resourceconfig.json names, if this machine has it."""
+    known = [name for _, name in socket.if_nameindex()]
+    if job.network_interface in known:
+        return job.network_interface
+    _log.warning(
+        "network_interface_name is %s, and this machine has %s: the one that leads to the first host is used.",
+        job.network_interface, ", ".join(known),
+    )  # fmt: skip
+    return None
+
+
+def _facts(job: TrainingJob, hyperparameters: Hyperparameters) -> dict[str, Any]:
+    """What has to be the same on every host."""
+    crc = 0
+    folder = Path(fm_core.__file__).parent
+    for path in sorted(folder.glob("*.py"), key=str):
+        crc = zlib.crc32(path.read_bytes(), crc)
+    values = dataclasses.asdict(hyperparameters)
+    return {
+        "the program": f"{crc:08x}",
+        "hosts": sorted(job.hosts),
+        "channels": {name: [channel.distribution, channel.mode] for name, channel in sorted(job.channels.items())},
+        **{name: value for name, value in values.items() if name not in _OF_ONE_HOST},
+    }

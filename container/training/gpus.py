@@ -1,0 +1,109 @@
+"""Which GPUs a job uses: those that the machine has and the job asks for, and for dense data only, as in the built-in.
+
+What the machine has is seen in /dev, so that PyTorch, which takes seconds to import, is only imported to
+use what is there. The choice is made once, when the first record has said what kind of data it is.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from container.resources import visible_gpus
+from fm_core.errors import ConfigError
+from fm_core.solvers.minibatch_torch import DenseDevice, usable_gpus
+
+__all__ = ["Gpus"]
+
+_log = logging.getLogger(__name__)
+
+
+class Gpus:
+    """A job's choice of devices.
+
+    Parameters
+    ----------
+    wanted : int or "auto"
+        The hyperparameter ``_num_gpus``.
+    forced : sequence of str
+        PyTorch's names of the devices to use for dense data instead of those that are found.
+    by_averages : bool
+        Whether several hosts train in a way that has no use for GPUs.
+    devices : Path
+        Where the system lists its devices.
+    """
+
+    def __init__(
+        self, wanted: int | str, forced: Sequence[str] = (), by_averages: bool = False, devices: Path = Path("/dev")
+    ) -> None:
+        self._wanted = wanted
+        self._forced = forced
+        self._by_averages = by_averages
+        self._n_visible = visible_gpus(devices)
+        self._chosen: DenseDevice | None = None
+
+    def remark(self) -> None:
+        """Say what is wanted and not there."""
+        if self._wanted not in ("auto", 0) and not self._n_visible:
+            _log.warning("_num_gpus is %s, and this machine has no GPU: training runs on the CPU.", self._wanted)
+
+    def open(self, reduce: Callable[[list[Any]], None] | None = None) -> DenseDevice | None:
+        """Choose where dense batches are learned from; None: on the CPU. It is `fit`'s `device`.
+
+        Parameters
+        ----------
+        reduce : callable, optional
+            With several hosts; see `DenseDevice`.
+
+        Raises
+        ------
+        ConfigError
+            A device that was named is not there.
+        """
+        names = self._forced or self._found()
+        if names:
+            try:
+                self._chosen = DenseDevice(names, reduce)
+            except (ImportError, RuntimeError) as error:
+                raise ConfigError(
+                    f"the devices {', '.join(names)} cannot be used: {str(error).splitlines()[0]}; "
+                    "name others in FM_TORCH_DEVICES, or none"
+                ) from error
+            _log.info("Dense batches are learned from on %s.", self._chosen.description)
+        return self._chosen
+
+    def used(self, is_dense: bool) -> int:
+        """Count the GPUs in use, once the kind of data is known; say why those of the machine are not."""
+        if self._n_visible and self._wanted != 0:
+            if not is_dense:
+                _log.info(
+                    "The data is sparse, and trains on the CPU: a GPU is of use for dense data only. This machine has "
+                    "%d.", self._n_visible,
+                )  # fmt: skip
+            elif self._by_averages:
+                _log.info(
+                    "With _kvstore dist_async hosts train on their CPUs, and GPUs are not used. This one has %d.",
+                    self._n_visible,
+                )  # fmt: skip
+        return 0 if self._chosen is None else sum(name.startswith("cuda") for name in self._chosen.devices)
+
+    def _found(self) -> list[str]:
+        if self._wanted == 0 or not self._n_visible:
+            return []
+        try:
+            names = usable_gpus()
+        except ImportError:
+            _log.warning(
+                "This machine has a GPU, and no PyTorch is installed that could use it: training runs on the CPU. "
+                "The image of Dockerfile.gpu has one."
+            )
+            return []
+        if not names:
+            _log.warning(
+                "This machine has a GPU, and the PyTorch that is installed cannot use it: training runs on the CPU. It "
+                "is a build for processors (the image of Dockerfile.gpu has another one), or the GPU or its driver is "
+                "too old for it."
+            )
+        elif isinstance(self._wanted, int) and self._wanted > len(names):
+            _log.warning("_num_gpus is %d, and this machine has %d: those are used.", self._wanted, len(names))
+        return names if isinstance(self._wanted, str) else names[: self._wanted]

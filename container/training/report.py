@@ -1,0 +1,72 @@
+"""The report of a job: output/data/report.html, and metrics.json beside it.
+
+They are made unless the job asks for none, or the package that draws is not installed and the
+job asks for nothing. A report that cannot be made is said, but is no reason to lose a model
+that is trained.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from fm_core.errors import ConfigError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
+from fm_core.training.loop import Callback
+
+__all__ = ["TrainingReport"]
+
+_log = logging.getLogger(__name__)
+
+
+class TrainingReport:
+    """Takes notes while a job runs, and writes them down.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from fm_core.report.history import TrainingRecord  # not needed to train
+
+        self._folder = folder
+        self._record = TrainingRecord()
+
+    @classmethod
+    def wanted(cls, folder: Path, asked: bool | None) -> "TrainingReport | None":
+        """Give one if the job asks for it, or asks for nothing and there is what draws it."""
+        if asked is None:
+            asked = importlib.util.find_spec("pygal") is not None
+        return cls(folder) if asked else None
+
+    def beside(self, callback: Callback) -> Callback:
+        """Give a callback that tells `callback`, and takes notes."""
+        from fm_core.report.history import Together
+
+        return Together(callback, self._record)
+
+    def watched(self, model: Model) -> Model:
+        """Give the model, such that a sample of its scores is noted."""
+        from fm_core.report.history import SampledModel
+
+        return SampledModel(model, self._record.sample)
+
+    def tested(self, metrics: Mapping[str, float], n_records: int, seconds: float) -> None:
+        """Note the metrics of the test channel."""
+        self._record.tested(metrics, n_records, seconds)
+
+    def write(self, model: Model, hyperparameters: Hyperparameters) -> None:
+        """Write both files."""
+        from fm_core.report.page import write_report
+
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._record.save(self._folder / "metrics.json")
+            write_report(self._folder / "report.html", self._record, model, hyperparameters)
+        except (ConfigError, OSError) as error:
+            _log.warning("No report was written: %s", error)
+            return
+        _log.debug("Wrote a report to %s", self._folder / "report.html")  # the log is the built-in's, line by line

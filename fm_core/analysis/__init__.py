@@ -1,0 +1,1 @@
+"""What a model says: rankings, explanations, embeddings, figures of its parameters."""

@@ -1,0 +1,286 @@
+"""The model as a file: `model_algo-1`, in the built-in's own format, written and read.
+
+The file is a zip, not compressed, of three members:
+
+- `meta.json`: the configuration of the job, as text;
+- `symbol.json`: the network, for MXNet (mxnet_symbol.py);
+- `params`: the parameters, as MXNet's NDArray list (mxnet_params.py).
+
+Written files have fixed time stamps, so that equal models are equal bytes, and a padded
+zip header before `params`, so that the factors lie 64-byte aligned in the file and are
+used where they lie. Writing and reading go through the parameters in blocks: no second
+copy of the model is made. What is read is checked first: `params` against its checksum,
+shapes against `meta.json`, and every parameter for being finite.
+"""
+
+import errno
+import json
+import os
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.artifact import mxnet_params
+from fm_core.artifact.archive import MODEL_FILE, Archive, opened
+from fm_core.artifact.mxnet_params import Array, StoredArray
+from fm_core.artifact.mxnet_symbol import symbol_json
+from fm_core.atomic_file import replacing
+from fm_core.errors import ArtifactError, ResourceError
+from fm_core.hyperparameters import parameters
+from fm_core.model import Model
+
+__all__ = ["MODEL_FILE", "load_model", "model_arrays", "read_meta", "save_model"]
+
+_BLOCK_BYTES = 4 << 20
+
+# Padding of a zip header, in the form that Android's zipalign made common: id, size of
+# the rest, alignment, zeros. Readers skip ids that they do not know.
+_PADDING = struct.Struct("<HHH")
+_PADDING_ID = 0xD935
+_ALIGNMENT = 64
+
+
+def save_model(path: str | os.PathLike[str], model: Model, hyperparameter_strings: Mapping[str, str]) -> None:
+    """Write a model as the built-in does.
+
+    The file appears under its name when it is whole and on disk, or not at all.
+
+    Parameters
+    ----------
+    path : path
+        Replaced if it exists; its folder must exist.
+    model : Model
+        `w` and `V` may be strided views; they are copied a few megabytes at a time.
+    hyperparameter_strings : mapping of str to str
+        The job's final configuration, for `meta.json` and `symbol.json`. The model's own
+        ``predictor_type``, ``feature_dim`` and ``num_factors`` are put in.
+
+    Raises
+    ------
+    ResourceError
+        The disk is full.
+    ArtifactError
+        The file could not be written for another reason.
+    """
+    path = Path(path)
+    settings = dict(hyperparameter_strings) | {
+        "feature_dim": str(model.feature_dim),
+        "num_factors": str(model.num_factors),
+        "predictor_type": model.predictor_type,
+    }
+    meta = {"version": 1, "epoch_number": 1, "training_parameters": settings, "label_names": ["out_label"]}
+    symbol = symbol_json(model.predictor_type, model.feature_dim, model.num_factors, settings)
+    arrays = model_arrays(model)
+    try:
+        with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(_member("meta.json"), json.dumps(meta))
+            archive.writestr(_member("symbol.json"), symbol)
+            _write_params(archive, file.tell(), arrays)
+    except OSError as error:
+        reason = (
+            f"{path} could not be written: {error.strerror or error}; it takes {mxnet_params.encoded_size(arrays)} "
+            "bytes, and nothing was left there by this attempt"
+        )
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (ResourceError if is_full else ArtifactError)(reason) from error
+
+
+def model_arrays(model: Model) -> list[Array]:
+    """The arrays of a model's `params`, in the built-in's order."""
+    # A model without a bias or linear term has zeros here, so that every reader finds the
+    # three names that it looks for.
+    return [
+        Array("arg:w1_weight", model.w[:, np.newaxis], row_sparse=True),
+        Array("arg:w0_weight", np.array([model.w0], np.float32), row_sparse=False),
+        Array("arg:v", model.V, row_sparse=True),
+    ]
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    member.create_system = 3  # Unix, whose permissions the next line gives, wherever this runs
+    member.external_attr = 0o100644 << 16
+    return member
+
+
+def _write_params(archive: zipfile.ZipFile, position: int, arrays: list[Array]) -> None:
+    member = _member("params")
+    is_large = mxnet_params.encoded_size(arrays) > zipfile.ZIP64_LIMIT
+    member.extra = _PADDING.pack(_PADDING_ID, 2, _ALIGNMENT)
+    member.CRC = 0  # not known yet: zipfile sets it, and sizes, when all is written
+    factors = position + len(member.FileHeader(is_large)) + mxnet_params.data_offset(arrays, len(arrays) - 1)
+    padding = -factors % _ALIGNMENT
+    member.extra = _PADDING.pack(_PADDING_ID, 2 + padding, _ALIGNMENT) + bytes(padding)
+    with archive.open(member, "w", force_zip64=is_large) as file:
+        for piece in mxnet_params.encode(arrays):
+            file.write(piece)
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Read a model.
+
+    Parameters
+    ----------
+    path : path
+        A model file, a folder that holds one (or the `model.tar.gz` that does), or a
+        `model.tar.gz`.
+
+    Returns
+    -------
+    model : Model
+        Its arrays are read-only views of the memory-mapped file where they are float32,
+        whole and aligned, as in files written here; copies otherwise.
+
+    Raises
+    ------
+    ArtifactError
+        There is no such file, or it is not a model, or a damaged one, or has parameters
+        that are not finite.
+    """
+    with opened(path) as archive:
+        facts = _facts(_meta(archive))
+        params = archive.member("params")
+        params.check_sum()
+        return _model(facts, mxnet_params.decode(params.data))
+
+
+def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read `meta.json` of a model file; its parameters are not looked at.
+
+    Parameters and errors are those of `load_model`.
+    """
+    with opened(path) as archive:
+        return _meta(archive)
+
+
+class _Facts(NamedTuple):
+    """What `meta.json` says of the parameters."""
+
+    predictor_type: str
+    feature_dim: int
+    num_factors: int
+    use_bias: bool
+    use_linear: bool
+
+
+def _meta(archive: Archive) -> dict[str, Any]:
+    member = archive.member("meta.json", max_size=1 << 20)
+    member.check_sum()
+    try:
+        meta = json.loads(bytes(member.data))
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"not a model file: meta.json is not JSON: {error}") from error
+    if not isinstance(meta, dict):
+        raise ArtifactError("not a model file: meta.json is not a JSON object")
+    return meta
+
+
+def _facts(meta: Mapping[str, Any]) -> _Facts:
+    settings = meta.get("training_parameters")
+    if not isinstance(settings, dict):
+        raise ArtifactError("not a factorization machine: meta.json has no training_parameters")
+    return _Facts(
+        predictor_type=_setting(settings, "predictor_type"),
+        feature_dim=_setting(settings, "feature_dim"),
+        num_factors=_setting(settings, "num_factors"),
+        use_bias=settings.get("use_bias") not in ("false", False),
+        use_linear=settings.get("use_linear") not in ("false", False),
+    )
+
+
+def _setting(settings: Mapping[str, Any], name: str) -> Any:
+    parameter = parameters()[name]
+    value = settings.get(name)
+    # Ten digits are enough for every integer that is admitted.
+    if parameter.kind == "integer" and isinstance(value, str) and value.isdecimal() and len(value) <= 10:
+        value = int(value)
+    problem = parameter.problem(value)
+    if problem:
+        raise ArtifactError(f"not a factorization machine: in meta.json, {problem}"[:300])
+    return value
+
+
+# The names of the sparse network, and those of the dense one, whose w is (1, d) and v (k, d).
+_NAMES = {
+    "w0_weight": "w0",
+    "w1_weight": "w",
+    "v": "V",
+    "Linear_Plus_Bias_bias": "w0",
+    "Linear_Plus_Bias_weight": "w",
+}
+
+
+def _model(facts: _Facts, stored: Mapping[str, StoredArray]) -> Model:
+    names = {name: name.removeprefix("arg:") for name in stored}
+    found = {_NAMES[bare]: (bare, stored[name]) for name, bare in names.items() if bare in _NAMES}
+    # A model without a term may come without its array.
+    needed = {"V"} | ({"w0"} if facts.use_bias else set()) | ({"w"} if facts.use_linear else set())
+    if len(found) != len(stored) or not needed <= found.keys():
+        raise ArtifactError(
+            f"not a factorization machine: params holds {', '.join(map(repr, stored)) or 'nothing'}, expected "
+            "w0_weight, w1_weight and v (or Linear_Plus_Bias_bias, Linear_Plus_Bias_weight and v)"
+        )
+    d, k = facts.feature_dim, facts.num_factors
+    w0 = _dense(*found["w0"], [(1,), (1, 1)]) if "w0" in found else np.zeros(1, np.float32)
+    w = _dense(*found["w"], [(d, 1), (1, d), (d,)]) if "w" in found else np.zeros(d, np.float32)
+    # The shape tells which way v lies; where d = k, the network that w belongs to does.
+    V = _dense(*found["V"], [(d, k), (k, d)])
+    is_transposed = "Linear_Plus_Bias_weight" in names.values() if d == k else V.shape == (k, d)
+    return Model(
+        facts.predictor_type,
+        float(w0.reshape(-1)[0]),
+        w.reshape(-1),
+        V.T.copy() if is_transposed else V,
+    )
+
+
+def _dense(name: str, array: StoredArray, shapes: list[tuple[int, ...]]) -> NDArray[np.float32]:
+    """Give an array as finite, C-contiguous float32 with every row; in place if it is that already."""
+    if array.shape not in shapes:
+        raise ArtifactError(
+            f"{name} has shape {array.shape}, expected {' or '.join(map(str, shapes))} by the feature_dim and "
+            "num_factors of meta.json"
+        )
+    if array.values.dtype.kind != "f":
+        raise ArtifactError(f"{name} holds {array.values.dtype}, expected float32")
+    blocks = _blocks(array.values)
+    is_float32 = array.values.dtype == np.float32 and array.values.flags.aligned
+    if is_float32 and _has_every_row_in_order(array, blocks):
+        for rows in blocks:
+            _check_finite(name, array.values[rows])
+        return array.values
+    dense = np.zeros(array.shape, np.float32)
+    for rows in blocks:
+        with np.errstate(over="ignore"):  # an infinity is refused by the next line
+            values = array.values[rows].astype(np.float32)
+        _check_finite(name, values)
+        dense[rows if array.row_ids is None else array.row_ids[rows]] = values
+    return dense
+
+
+def _blocks(values: NDArray[Any]) -> list[slice]:
+    rows = max(1, _BLOCK_BYTES * len(values) // max(1, values.nbytes))
+    return [slice(start, min(start + rows, len(values))) for start in range(0, len(values), rows)]
+
+
+def _has_every_row_in_order(array: StoredArray, blocks: list[slice]) -> bool:
+    row_ids = array.row_ids
+    if row_ids is None:
+        return True
+    return len(row_ids) == array.shape[0] and all(
+        np.array_equal(row_ids[rows], np.arange(rows.start, rows.stop)) for rows in blocks
+    )
+
+
+def _check_finite(name: str, values: NDArray[np.float32]) -> None:
+    # The least and the greatest carry a NaN along, and need no array of truths.
+    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+        raise ArtifactError(
+            f"{name} has a parameter that is not finite, so no score can be computed: its training had diverged, "
+            "train again with lower learning rates"
+        )

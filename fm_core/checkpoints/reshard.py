@@ -1,0 +1,174 @@
+"""Checkpoints of one number of hosts, as those of another.
+
+Several hosts write a file each, of every n-th feature (distributed.py), and say in its fingerprint which of how many
+they are; a host alone says nothing. All files of one step together are a whole checkpoint, from which any number of
+hosts goes on: each reads them one after the other, and keeps its own features of each.
+"""
+
+import dataclasses
+import logging
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.checkpoints.file import Checkpoint, Position, read, read_header
+from fm_core.errors import CheckpointError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.kernels import OPTIMIZERS
+from fm_core.metrics import metrics_for
+
+__all__ = ["HOSTS", "UNKNOWN_LABELS", "Step", "complete_steps", "n_rows_of", "newest_of_others", "resharded"]
+
+Floats = NDArray[np.float32]
+
+#: What of a fingerprint says which of how many hosts wrote a file: ``2 of 3``.
+HOSTS = "hosts"
+
+#: The checksum of labels where nobody knows it: each host had seen others.
+UNKNOWN_LABELS = -1
+
+_log = logging.getLogger(__name__)
+
+
+class Step(NamedTuple):
+    """The files that hosts wrote after one step.
+
+    Attributes
+    ----------
+    n_steps : int
+    n_hosts : int
+    paths : tuple of Path
+        In the hosts' order.
+    """
+
+    n_steps: int
+    n_hosts: int
+    paths: tuple[Path, ...]
+
+
+def n_rows_of(feature_dim: int, rank: int, size: int) -> int:
+    """How many features the host `rank` of `size` has; at least one is made room for."""
+    return max(1, len(range(rank, feature_dim, size)))
+
+
+def complete_steps(folder: Path) -> list[Step]:
+    """Find the steps of which a folder has the files of all hosts, latest first; damaged headers are passed over."""
+    found: dict[tuple[int, int], dict[int, Path]] = {}
+    for path in sorted(folder.glob("checkpoint_*.fm")):
+        if not re.fullmatch(r"checkpoint_.+_\d{12,}\.fm", path.name):
+            continue
+        try:
+            header = read_header(path)
+        except CheckpointError:
+            continue
+        rank, size = _hosts_of(header["fingerprint"])
+        found.setdefault((header["position"]["n_steps"], size), {})[rank] = path
+    return [
+        Step(n_steps, size, tuple(paths[rank] for rank in range(size)))
+        for (n_steps, size), paths in sorted(found.items(), reverse=True)
+        if len(paths) == size
+    ]
+
+
+def _hosts_of(fingerprint: Mapping[str, str]) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+) of (\d+)", fingerprint.get(HOSTS, "1 of 1"))
+    return (int(match[1]) - 1, int(match[2])) if match else (0, 1)
+
+
+def resharded(
+    step: Step,
+    hyperparameters: Hyperparameters,
+    fingerprint: Mapping[str, str] | None,
+    rank: int,
+    size: int,
+) -> Checkpoint:
+    """Read what a host of another number needs of a step.
+
+    Parameters
+    ----------
+    step : Step
+    hyperparameters : Hyperparameters
+        Those of the whole model, `mini_batch_size` that of all hosts together. It may be another than it was.
+    fingerprint : mapping of str to str or None
+        Has to be the same, but for the hosts. None: each host has data of its own, which is not the same with
+        another number of them, and the epoch that is under way begins anew.
+    rank, size : int
+        Which of how many hosts this is.
+
+    Raises
+    ------
+    DamagedCheckpointError
+        A file is.
+    CheckpointError
+        It was written by a job with other hyperparameters or other data.
+    """
+    hp = hyperparameters
+    features = np.arange(rank, hp.feature_dim, size)
+    width, n_rows = hp.num_factors + 1, n_rows_of(hp.feature_dim, rank, size)
+    params = np.zeros((n_rows, width), np.float32)
+    state = np.zeros((n_rows, OPTIMIZERS[hp._optimizer][1] * width), np.float32)
+    changed: NDArray[np.bool_] | None = np.zeros(n_rows, bool)
+    best: Floats | None = None
+    positions, bias, batch_size = [], np.zeros(3, np.float32), hp.mini_batch_size
+    for of, path in enumerate(step.paths):
+        header = read_header(path)
+        batch_size = int(header["hyperparameters"]["mini_batch_size"])
+        known = header["fingerprint"] if fingerprint is None else dict(fingerprint)
+        known = {name: text for name, text in known.items() if name != HOSTS}
+        if HOSTS in header["fingerprint"]:
+            known[HOSTS] = header["fingerprint"][HOSTS]
+        part = dataclasses.replace(
+            hp, feature_dim=n_rows_of(hp.feature_dim, of, step.n_hosts), mini_batch_size=batch_size
+        )
+        found = read(path, part, known)
+        assert isinstance(found, Checkpoint)
+        mine = features % step.n_hosts == of
+        theirs = features[mine] // step.n_hosts
+        into = np.flatnonzero(mine)
+        params[into], state[into], bias = found.params[theirs], found.state[theirs], found.bias
+        if found.changed is None:
+            changed = None
+        elif changed is not None:
+            changed[into] = found.changed[theirs]
+        if found.best is not None:
+            best = np.zeros_like(params) if best is None else best
+            best[into] = found.best[theirs]
+        positions.append(found.position)
+    position = _position(positions, hp, batch_size, is_same_data=fingerprint is not None, rank=rank)
+    _log.info(
+        "Going on from the checkpoint of %d hosts in %s: epoch %d, after %d of its batches.",
+        step.n_hosts, step.paths[0].parent, position.epoch, position.n_batches,
+    )  # fmt: skip
+    return Checkpoint(position, bias, params, state, changed, best)
+
+
+def _position(
+    positions: list[Position], hp: Hyperparameters, batch_size: int, *, is_same_data: bool, rank: int
+) -> Position:
+    """Where the training is, in batches of the new size. The sums of all hosts become those of the first one."""
+    at = positions[0]
+    totals = metrics_for(hp.predictor_type)
+    sums = totals.sums()
+    n_batches = 0
+    if at.n_batches and is_same_data:
+        n_rows = at.n_batches * batch_size
+        n_batches = math.floor(n_rows / hp.mini_batch_size)
+        if n_batches * hp.mini_batch_size != n_rows:
+            _log.warning("%d rows are learned from twice, as batches have %d rows now and had %d.",
+                         n_rows - n_batches * hp.mini_batch_size, hp.mini_batch_size, batch_size)  # fmt: skip
+        if rank == 0:
+            sums = {name: type(was)(sum(p.sums[name] for p in positions)) for name, was in sums.items()}
+    elif at.n_batches:
+        _log.warning("Epoch %d begins anew, as its data is divided among another number of hosts.", at.epoch)
+    return dataclasses.replace(at, n_batches=n_batches, sums=sums, labels_crc=UNKNOWN_LABELS if n_batches else 0)
+
+
+def newest_of_others(folder: Path, n_hosts: int, after: int) -> Step | None:
+    """The latest complete step of another number of hosts, if it is later than `after`."""
+    steps = [step for step in complete_steps(folder) if step.n_hosts != n_hosts and step.n_steps > after]
+    return steps[0] if steps else None

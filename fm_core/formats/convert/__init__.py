@@ -1,0 +1,1 @@
+"""`fm convert`: data of one format into another."""

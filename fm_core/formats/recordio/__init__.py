@@ -1,0 +1,5 @@
+"""RecordIO-protobuf, SageMaker's own format: framing, records, whole files."""
+
+from fm_core.formats.recordio.framing import Framer, frame
+
+__all__ = ["Framer", "frame"]

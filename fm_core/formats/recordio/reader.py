@@ -1,0 +1,158 @@
+"""Streams of framed records to batches, and request bodies to rows."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+from fm_core.formats.recordio._decode import BAD_FRAME, BAD_RECORD, BATCH_FULL, CHUNK_DONE, RECORD_TEXTS, Decoder
+from fm_core.formats.recordio.faults import Fault, located
+
+__all__ = ["Source", "decode_rows", "read_batches"]
+
+_NO_BOUND = 1 << 62
+
+
+class Source(NamedTuple):
+    """One stream of framed records.
+
+    Attributes
+    ----------
+    name : str
+        For messages: a path, mostly.
+    chunks : iterable of bytes-like
+        The bytes, cut anywhere. A chunk must not change until the next one is asked for.
+    """
+
+    name: str
+    chunks: Iterable[Any]
+
+
+def read_batches(
+    sources: Iterable[Source],
+    *,
+    feature_dim: int,
+    batch_size: int,
+    labels: str,
+    is_dense: bool | None = None,
+    max_bad_records: int = 0,
+    on_bad_record: Callable[[str], None] | None = None,
+) -> Iterator[Batch]:
+    """Decode records into batches, in their order.
+
+    Memory holds one batch, one chunk, and at most one record that crosses chunks. The GIL
+    is free while a chunk is decoded, so a thread may run this beside the solver.
+
+    Parameters
+    ----------
+    sources : iterable of Source
+        Read one after the other; a batch may hold rows of several.
+    feature_dim : int
+    batch_size : int
+        Rows of each batch but the last, which holds what is left.
+    labels : {"binary", "real", "none"}
+        Whether labels are read, and whether they have to be 0 or 1.
+    is_dense : bool, optional
+        What every record has to be; None: what the first one is.
+    max_bad_records : int
+        Records, over all sources, that may be skipped because of what they contain. A
+        broken frame is never skipped, because what follows it cannot be found.
+    on_bad_record : callable, optional
+        Gets a sentence for each skipped record.
+
+    Yields
+    ------
+    batch : Batch
+        Its arrays are its own.
+
+    Raises
+    ------
+    DataError
+        The sentence names the source, the record (from 0, in its source) and the byte at
+        which the record's frame begins.
+    """
+    decoder = Decoder(feature_dim=feature_dim, batch_size=batch_size, labels=labels, is_dense=is_dense)
+    n_bad = 0
+    for source in sources:
+        decoder.begin()
+        for chunk in source.chunks:
+            decoder.feed(chunk)
+            while (event := decoder.advance()) != CHUNK_DONE:
+                if event == BATCH_FULL:
+                    yield _batch(decoder, feature_dim)
+                    continue
+                sentence = located(source.name, *decoder.problem()[1:])
+                if event == BAD_FRAME or n_bad == max_bad_records:
+                    raise DataError(sentence + (_so_far(n_bad) if event == BAD_RECORD else ""))
+                n_bad += 1
+                if on_bad_record is not None:
+                    on_bad_record(sentence)
+        if decoder.end() == BAD_FRAME:
+            raise DataError(located(source.name, *decoder.problem()[1:]))
+    if decoder.n_rows:
+        yield _batch(decoder, feature_dim)
+
+
+def decode_rows(data: Any, *, feature_dim: int) -> tuple[Batch, list[bytes | None], list[bytes | None]]:
+    """Decode the records of a request; labels are ignored.
+
+    Parameters
+    ----------
+    data : bytes-like
+        Any number of framed records.
+    feature_dim : int
+
+    Returns
+    -------
+    batch : Batch
+        Dense if every record is; no record gives a sparse batch without rows.
+    uids, metadatas : list of bytes or None
+        One for each row: what the record had, as it was.
+
+    Raises
+    ------
+    DataError
+        The sentence names the record and its byte.
+    """
+    rows = _decode_all(data, feature_dim, is_dense=None)
+    if rows is None:
+        rows = _decode_all(data, feature_dim, is_dense=False, dense_as_sparse=True)
+    assert rows is not None  # only a decoder that minds kinds finds them mixed
+    return rows
+
+
+_Rows = tuple[Batch, list[bytes | None], list[bytes | None]]
+
+
+def _decode_all(data: Any, feature_dim: int, **kinds: bool | None) -> _Rows | None:
+    """Decode all records into one batch; None if dense and sparse ones are mixed."""
+    # A value seldom has less than four bytes. Pages of the room that are not written to cost nothing.
+    room = len(memoryview(data).cast("B")) // 4
+    decoder = Decoder(
+        feature_dim=feature_dim, batch_size=_NO_BOUND, labels="none", with_texts=True, first_room=room, **kinds
+    )
+    texts: tuple[list[bytes | None], list[bytes | None]] = ([], [])
+    decoder.begin()
+    decoder.feed(data)
+    while (event := decoder.advance()) == RECORD_TEXTS:
+        for column, text in zip(texts, (decoder.uid, decoder.metadata), strict=True):
+            column += [None] * (decoder.n_rows - 1 - len(column))
+            column.append(text)
+    if event == CHUNK_DONE:
+        event = decoder.end()
+    if event != CHUNK_DONE:
+        fault, record, offset, sentence = decoder.problem()
+        if fault in (Fault.NOT_DENSE, Fault.NOT_SPARSE):
+            return None
+        raise DataError(located("", record, offset, sentence))
+    for column in texts:
+        column += [None] * (decoder.n_rows - len(column))
+    return _batch(decoder, feature_dim), *texts
+
+
+def _batch(decoder: Any, feature_dim: int) -> Batch:
+    return Batch.trusted(feature_dim, *decoder.take())
+
+
+def _so_far(n_bad: int) -> str:
+    return f" ({n_bad} bad records were skipped before it, as many as max_bad_records allows)" if n_bad else ""

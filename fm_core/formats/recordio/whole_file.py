@@ -1,0 +1,164 @@
+"""Rows in memory as SciPy and NumPy have them: of batches, of records, of npz files.
+
+SciPy is imported when a sparse matrix is made.
+"""
+
+import io
+import itertools
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+from fm_core.formats.rebatch import concatenated
+from fm_core.formats.recordio.faults import BadRecord
+from fm_core.formats.recordio.framing import Framer
+from fm_core.formats.recordio.payload import parse
+from fm_core.formats.recordio.reader import Source, read_batches
+from fm_core.formats.streams import CHUNK_BYTES, decompressed, open_chunks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MOST_FEATURES", "RecordKind", "matrix_of", "peek_records", "read_npz", "read_records", "write_npz"]
+
+#: Feature ids are int32.
+MOST_FEATURES = 2**31 - 1
+
+_BATCH_ROWS = 1 << 14
+
+
+class RecordKind(NamedTuple):
+    """What the first record of a file says of all of them.
+
+    Attributes
+    ----------
+    feature_dim : int or None
+        None: its rows are sparse, without a shape.
+    has_label : bool
+    """
+
+    feature_dim: int | None
+    has_label: bool
+
+
+def read_records(file: "str | os.PathLike[str] | bytes | BinaryIO") -> "tuple[Any, NDArray[np.float32] | None]":
+    """Read a RecordIO-protobuf file into memory.
+
+    Parameters
+    ----------
+    file : path-like, bytes, or binary file
+        gzip is decompressed.
+
+    Returns
+    -------
+    rows : scipy.sparse.csr_matrix or ndarray of float32, shape (n_rows, feature_dim)
+        The width is what the records say, or one more than the highest key where they do not.
+    labels : ndarray of float32, shape (n_rows,), or None
+        None if the first record has none.
+
+    Raises
+    ------
+    DataError
+        A record is damaged, or there is none; the message names it.
+    """
+    if isinstance(file, (str, os.PathLike)):
+        name = os.fspath(file)
+        chunks: Iterable[bytes] = open_chunks(name)
+    else:
+        opened = io.BytesIO(file) if isinstance(file, (bytes, bytearray, memoryview)) else file
+        name = str(getattr(opened, "name", "the records"))
+        chunks = decompressed(iter(lambda: opened.read(CHUNK_BYTES), b""), name)
+    chunks = iter(chunks)
+    kind, head = peek_records(chunks)
+    batches = list(
+        read_batches(
+            [Source(name, itertools.chain(head, chunks))],
+            feature_dim=kind.feature_dim or MOST_FEATURES,
+            batch_size=_BATCH_ROWS,
+            labels="real" if kind.has_label else "none",
+        )
+    )
+    if not batches:
+        raise DataError(f"{name}: found no record, expected at least one")
+    whole = concatenated(batches)
+    feature_dim = kind.feature_dim or int(whole.indices.max(initial=-1) if whole.indices is not None else 0) + 1
+    return matrix_of(Batch.trusted(feature_dim, whole.values, whole.indptr, whole.indices)), whole.labels
+
+
+def peek_records(chunks: Iterator[bytes]) -> tuple[RecordKind, list[bytes]]:
+    """Look at the first record of a stream; give its kind, and the chunks taken to see it."""
+    framer = Framer()
+    head = []
+    try:
+        for chunk in chunks:
+            head.append(chunk)
+            for payload, _ in framer.feed(chunk):
+                message = parse(payload)
+                tensor = message.features
+                feature_dim = int(np.prod(tensor.shape)) if tensor.shape else None
+                if feature_dim is None and tensor.values and not tensor.keys:
+                    feature_dim = len(tensor.values)
+                return RecordKind(feature_dim, bool(message.label.values)), head
+    except BadRecord:
+        pass  # for the decoder to tell of, with its place
+    return RecordKind(None, False), head
+
+
+def matrix_of(batch: Batch) -> Any:
+    """Give the rows of a batch as a CSR matrix, or as the ndarray they are if dense."""
+    if batch.indptr is None:
+        return batch.values
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((batch.values, batch.indices, batch.indptr), shape=(batch.n_rows, batch.feature_dim), copy=False)
+
+
+def read_npz(path: str) -> Batch:
+    """Read a matrix that ``scipy.sparse.save_npz`` wrote, or dense rows under ``X``; labels, if any, are under ``y``.
+
+    Raises
+    ------
+    DataError
+        It is no npz file, or holds something else.
+    """
+    from scipy.sparse import load_npz
+
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: the file is no zip archive, expected an npz file, which is one")
+    try:
+        with np.load(path) as arrays:
+            labels = arrays.get("y", None)
+            dense = arrays.get("X", None)
+        matrix = load_npz(path).tocsr() if dense is None else dense
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise DataError(
+            f"{path}: {str(error).splitlines()[0][:200]}; expected an npz file with a sparse matrix of SciPy's or X"
+        ) from error
+    n_rows = matrix.shape[0]
+    if labels is not None and labels.shape != (n_rows,):
+        raise DataError(f"{path}: y has shape {labels.shape}, expected ({n_rows},), one label for each row")
+    try:
+        return Batch.from_csr(matrix, labels) if dense is None else Batch.from_dense(matrix, labels)
+    except (DataError, ValueError) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def write_npz(file: BinaryIO, batch: Batch) -> None:
+    """Write what `read_npz` reads."""
+    arrays: dict[str, Any] = {} if batch.labels is None else {"y": batch.labels}
+    if batch.indptr is None or batch.indices is None:
+        arrays["X"] = batch.values
+    else:
+        arrays |= {
+            "data": batch.values,
+            "indices": batch.indices,
+            "indptr": batch.indptr,
+            "shape": np.array([batch.n_rows, batch.feature_dim]),
+            "format": np.array(b"csr"),
+        }
+    np.savez(file, **arrays)

@@ -1,0 +1,206 @@
+"""Rows of named columns as a client sends them, JSON instances or CSV, as batches by a schema.
+
+What a column means is decided by `Encoder`, as it is for the files of `fm convert`; here
+are only the shapes in which cells come, and the messages that name an instance or a line.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+from fm_core.formats.rebatch import concatenated
+from fm_core.formats.tables.encoder import Column, Encoder
+from fm_core.formats.tables.table import ArrayTable, CellTable, rest_of, text_of
+from fm_core.formats.text.parse import cell_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["decode_named", "decode_named_csv"]
+
+#: Columns times rows that instances whose columns may be missing can have: a bound of memory.
+_MOST_CELLS = 4_000_000
+
+_PIECE = 1 << 20
+
+_MISSING = object()
+
+
+def decode_named(instances: list[Any], encoder: Encoder, *, what: str = "instance", partial: bool = False) -> Batch:
+    """Make a sparse batch of instances ``{"columns": {"user": "ann", "year": 1979, "genres": ["crime", "drama"]}}``.
+
+    A number is the text that it is in JSON where its column holds categories; null is an
+    empty cell; a column of several ids takes a list of them, or a text with its separator.
+    Columns that the schema does not have are ignored.
+
+    Parameters
+    ----------
+    instances : list
+    encoder : Encoder
+    what : str
+        What an element is called in messages.
+    partial : bool
+        Whether columns may be missing, which are no features then; columns that the schema
+        does not have are refused instead.
+
+    Raises
+    ------
+    DataError
+        An instance is of another shape, lacks a column, or has a cell that its column does
+        not take; the message names the instance, counted from 0, and the column.
+    """
+    known = {column.name: column for column in encoder.schema.columns}
+    used = list(known)
+    cells = [_columns_of(instance, f"{what} {row}") for row, instance in enumerate(instances)]
+    if partial:
+        found = {name: row for row, of_row in reversed(list(enumerate(cells))) for name in of_row}
+        for name, row in found.items():
+            if name not in known and name != encoder.schema.label:
+                raise DataError(f"{what} {row}: {_no_such(name, list(known))}")
+        used = [name for name in known if name in found]
+        if len(used) * len(cells) > _MOST_CELLS:
+            raise DataError(
+                f"there are {len(used)} columns of {len(cells)} {what}s, more than {_MOST_CELLS} cells: "
+                "send fewer of them at once"
+            )
+    columns = [_Cells(known[name], [of_row.get(name, _MISSING) for of_row in cells], partial, what) for name in used]
+    return encoder.encode(_Instances(what, used, columns, len(cells)), sparse=True, partial=partial)
+
+
+def _columns_of(instance: Any, where: str) -> dict[str, Any]:
+    columns = instance.get("columns") if isinstance(instance, dict) else None
+    if not isinstance(columns, dict):
+        raise DataError(
+            f'{where} has no object "columns", expected {{"columns": {{"name": value}}}} in every instance if in any'
+        )
+    return columns
+
+
+def _no_such(name: str, known: list[str]) -> str:
+    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    return f"column {name[:40]!r} is not in the schema, expected some of: {shown}"
+
+
+class _Instances(ArrayTable):
+    """Instances as a table, whose rows are called what the client calls them."""
+
+    def __init__(self, what: str, names: list[str], columns: list[Any], n_rows: int) -> None:
+        super().__init__("", names, columns, n_rows)
+        self._what = what
+
+    def place(self, row: int) -> str:
+        return f"{self._what} {row}"
+
+
+class _Cells:
+    """The cells of one column, as a JSON parser gives them."""
+
+    def __init__(self, column: Column, cells: list[Any], partial: bool, what: str) -> None:
+        self._column = column
+        self._cells = cells
+        for row, cell in enumerate(cells):
+            if cell is None or type(cell) in (str, int, float, bool):
+                continue
+            if cell is _MISSING and partial:
+                cells[row] = None if column.kind != "numeric" else 0
+            elif type(cell) is list and column.separator is not None and all(map(_is_id, cell)):
+                cells[row] = column.separator.join(map(text_of, cell)) or None
+            else:
+                raise DataError(f"{what} {row}, column {column.name!r}: {_refused(column, cell)}")
+
+    def numbers(self) -> "NDArray[np.float64]":
+        return np.array([_number(cell) for cell in self._cells], np.float64)
+
+    def codes(self) -> "tuple[NDArray[np.int64], list[Any]]":
+        codes: dict[str, int] = {}
+        texts = (None if cell is None else text_of(cell) for cell in self._cells)
+        found = [-1 if text is None else codes.setdefault(text, len(codes)) for text in texts]
+        return np.array(found, np.int64), list(codes)
+
+    def __getitem__(self, row: int) -> Any:
+        return self._cells[row]
+
+
+def _is_id(item: Any) -> bool:
+    return type(item) in (str, int, float, bool)
+
+
+def _refused(column: Column, cell: Any) -> str:
+    if cell is _MISSING:
+        return "the column is missing, expected it, or null if it is empty"
+    lists = " or a list of them" if column.separator is not None else ""
+    return f"found {str(cell)[:40]}, expected a text, a number, true, false or null{lists}"
+
+
+def _number(cell: Any) -> float:
+    # Texts are no numbers in JSON, whatever stands in them.
+    try:
+        return float("nan") if cell is None or type(cell) is str else float(cell)
+    except OverflowError:
+        return float("inf")
+
+
+def decode_named_csv(body: bytes, encoder: Encoder, *, header: bool | None = None) -> Batch | None:
+    """Make a batch of CSV whose cells are the schema's columns.
+
+    Parameters
+    ----------
+    body : bytes
+    encoder : Encoder
+    header : bool, optional
+        Whether the first line names the columns, which then may stand in any order and
+        have others among them. Without such a line the cells are the schema's columns, in
+        its order. None: it does if all of them are found there.
+
+    Returns
+    -------
+    batch : Batch or None
+        None: there is no header, and rows have as many cells as there are features, not columns.
+
+    Raises
+    ------
+    DataError
+        The message names line, counted from 1, and column.
+    """
+    names = [column.name for column in encoder.schema.columns]
+    blocks = cell_blocks("the body", (body[at : at + _PIECE] for at in range(0, len(body), _PIECE)))
+    first = next(blocks, None)
+    if first is None:
+        raise DataError("the body holds no line, expected at least one row")
+    cells = [first.text(0, column).decode(errors="replace").strip() for column in range(first.n_columns)]
+    if header is None:
+        header = _is_header(cells, names)
+    if not header and first.n_columns != len(names):
+        if first.n_columns == encoder.schema.feature_dim:
+            return None
+        raise DataError(
+            f"line {first.lines[0]} has {first.n_columns} cells, expected {len(names)}, one for each column of the "
+            f"schema: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}; or a header that names them"
+        )
+    if header and len(set(cells)) < len(cells):
+        twice = next(cell for cell in cells if cells.count(cell) > 1)
+        raise DataError(f"line {first.lines[0]}: two columns are named {twice[:40]!r}, expected one")
+
+    def batches() -> Iterator[Batch]:
+        yield encoder.encode(CellTable("", cells if header else names, rest_of(first) if header else first))
+        for block in blocks:
+            yield encoder.encode(CellTable("", cells if header else names, block))
+
+    return concatenated(list(batches()))
+
+
+def _is_header(cells: list[str], names: list[str]) -> bool:
+    if all(name.isdecimal() for name in names):  # columns without names; cells like them are numbers
+        return False
+    there = set(cells)
+    missing = [name for name in names if name not in there]
+    if not missing or len(missing) == len(names):
+        return not missing
+    found = next(name for name in names if name in there)
+    raise DataError(
+        f"the first line names column {found!r} but not {missing[0]!r}, expected all of {len(names)} columns; "
+        "if it is a row and no header, send the media type with header=absent"
+    )

@@ -1,0 +1,1 @@
+"""CSV and libsvm, line by line."""

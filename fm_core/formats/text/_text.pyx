@@ -1,0 +1,559 @@
+"""Text to numbers: lines of libsvm, and delimited cells, each in one pass over a chunk.
+
+A chunk is cut anywhere; what is behind its last whole line is left to the caller, who
+puts it before the next chunk. Numbers are rounded to double as Python's float() does, then
+to float32. Nothing is allocated in the loops: separators are counted first.
+
+Both parsers stop at the first line that is wrong and say where; the caller may go on
+behind it. `faulty`: a number of `TextFault`, or 0; `fault_line`: that line, counted from
+`first_line`; `fault_at`: the text that is wrong, or `fault_number`: how many cells there were.
+"""
+
+from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.math cimport isfinite
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcmp
+
+import numpy as np
+
+cdef extern from "Python.h":
+    double PyOS_string_to_double(const char* text, char** end, void* overflow) except? -1.0
+
+__all__ = ["Cells", "LibsvmRows"]
+
+# Repeated by fm_core.formats.text.parse.TextFault.
+cdef enum Fault:
+    FINE = 0
+    LABEL = 1
+    LABEL_BINARY = 2
+    LABEL_MISSING = 3
+    PAIR = 4
+    KEY = 5
+    RAGGED = 6
+    QUOTE = 7
+    QUOTE_OPEN = 8
+
+# Every smaller integer is exact as double; a key that is not is beyond any feature_dim.
+cdef uint64_t EXACT = <uint64_t>1 << 53
+cdef int64_t MOST = <int64_t>1 << 40
+cdef int64_t MOST_BYTES = (<int64_t>1 << 31) - 1
+
+cdef double[23] POWERS
+POWERS[:] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11,
+    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+]
+
+
+cdef inline bint is_space(char c) noexcept nogil:
+    return c == 32 or c == 9 or c == 13 or c == 11 or c == 12
+
+
+cdef double slow_number(const char* text, int64_t length) noexcept with gil:
+    """Read a number whose grammar has been checked, as float() does."""
+    try:
+        # A NUL byte follows the content of every bytes object.
+        return PyOS_string_to_double(PyBytes_AS_STRING(PyBytes_FromStringAndSize(text, length)), NULL, NULL)
+    except (ValueError, MemoryError):
+        return float("nan")
+
+
+cdef bint read_number(const char* at, const char* end, float* out) noexcept nogil:
+    """Read the number that is all of a text; False if it is none, or not finite as float32."""
+    cdef const char* begin = at
+    cdef uint64_t mantissa = 0
+    cdef int64_t exponent = 0, written = 0
+    cdef int digits = 0, kept = 0
+    cdef bint negative = False, below = False
+    cdef double value
+    if at < end and (at[0] == c"-" or at[0] == c"+"):
+        negative = at[0] == c"-"
+        at += 1
+    while at < end and c"0" <= at[0] <= c"9":
+        digits += 1
+        if kept < 19:
+            mantissa = mantissa * 10 + (at[0] - c"0")
+            if mantissa:
+                kept += 1
+        else:
+            kept += 1
+        at += 1
+    if at < end and at[0] == c".":
+        at += 1
+        while at < end and c"0" <= at[0] <= c"9":
+            digits += 1
+            if kept < 19:
+                mantissa = mantissa * 10 + (at[0] - c"0")
+                exponent -= 1
+                if mantissa:
+                    kept += 1
+            else:
+                kept += 1
+            at += 1
+    if digits == 0:
+        return False
+    if at < end and (at[0] == c"e" or at[0] == c"E"):
+        at += 1
+        if at < end and (at[0] == c"-" or at[0] == c"+"):
+            below = at[0] == c"-"
+            at += 1
+        if at == end:
+            return False
+        while at < end and c"0" <= at[0] <= c"9":
+            if written < 100000:
+                written = written * 10 + (at[0] - c"0")
+            at += 1
+        exponent += -written if below else written
+    if at != end:
+        return False
+    if kept <= 19 and mantissa <= EXACT and -22 <= exponent <= 22:
+        # Both are exact as double, so the one operation rounds correctly (Clinger, PLDI 1990).
+        value = <double>mantissa
+        value = value / POWERS[-exponent] if exponent < 0 else value * POWERS[exponent]
+        if negative:
+            value = -value
+    else:
+        value = slow_number(begin, end - begin)
+    out[0] = <float>value
+    return isfinite(out[0])
+
+
+cdef class LibsvmRows:
+    """Lines ``[label] key:value key:value ... [# comment]``, as CSR.
+
+    Parameters
+    ----------
+    data : bytes
+    final : bool
+        Whether the data ends here, so that its last line is whole even without a newline.
+    first_line : int
+        The number of the first line.
+    feature_dim : int
+        Keys are below it.
+    first_key : int
+        The key of feature 0: 0, or 1 as some writers count.
+    labels : {"binary", "real", "optional", "none"}
+        Whether every line must begin with one; "optional": those of the first line decide.
+
+    Attributes
+    ----------
+    consumed : int
+        Bytes of whole lines, the one at fault included.
+    next_line : int
+        The number of the line behind them.
+    labels : ndarray of float32, shape (n_rows,), or None
+    indptr, indices, values : ndarray of int64, int32, float32
+    lines : ndarray of int64, shape (n_rows,)
+        The line of each row.
+    ascending : bool
+        Whether keys increase within each row.
+    """
+
+    cdef readonly int64_t consumed, next_line, n_rows
+    cdef readonly bint ascending
+    cdef readonly object labels, indptr, indices, values, lines
+    cdef readonly int faulty
+    cdef readonly int64_t fault_line, fault_number
+    cdef readonly object fault_at
+    cdef const char* _wrong
+    cdef int64_t _wrong_length
+    cdef bint _with_labels, _optional
+
+    def __init__(self, bytes data, *, bint final, int64_t first_line, int64_t feature_dim, int64_t first_key, labels):
+        cdef int64_t most_rows = data.count(b"\n") + 1
+        cdef int64_t most_keys = data.count(b":")
+        cdef const char* begin = PyBytes_AS_STRING(data)
+        cdef float[::1] label_view
+        cdef int64_t[::1] indptr_view
+        cdef int32_t[::1] index_view
+        cdef float[::1] value_view
+        cdef int64_t[::1] line_view
+        cdef int64_t size = len(data), n_keys
+        cdef bint binary = labels == "binary"
+        found = np.empty(most_rows, np.float32)
+        indptr = np.zeros(most_rows + 1, np.int64)
+        indices = np.empty(most_keys, np.int32)
+        values = np.empty(most_keys, np.float32)
+        lines = np.empty(most_rows, np.int64)
+        label_view, indptr_view, index_view, value_view, line_view = found, indptr, indices, values, lines
+        self._with_labels = labels != "none"
+        self._optional = labels == "optional"
+        self.ascending = True
+        self.next_line = first_line
+        with nogil:
+            self.parse(
+                begin, begin + size, final, feature_dim, first_key, binary,
+                label_view, indptr_view, index_view, value_view, line_view,
+            )  # fmt: skip
+        if self.faulty and self._wrong != NULL:
+            self.fault_at = self._wrong[:self._wrong_length]
+        n_keys = indptr[self.n_rows]
+        self.labels = found[:self.n_rows] if self._with_labels else None
+        self.indptr = indptr[:self.n_rows + 1]
+        self.indices = indices[:n_keys]
+        self.values = values[:n_keys]
+        self.lines = lines[:self.n_rows]
+
+    cdef void parse(
+        self, const char* begin, const char* end, bint final, int64_t feature_dim, int64_t first_key, bint binary,
+        float[::1] labels, int64_t[::1] indptr, int32_t[::1] indices, float[::1] values, int64_t[::1] lines,
+    ) noexcept nogil:
+        cdef const char* at = begin
+        cdef const char* line_end
+        cdef int64_t n_keys = 0
+        cdef int found
+        while at < end and not self.faulty:
+            line_end = <const char*>memchr(at, c"\n", end - at)
+            if line_end == NULL:
+                if not final:
+                    break
+                line_end = end
+            found = self.parse_line(at, line_end, feature_dim, first_key, binary, labels, indices, values, &n_keys)
+            if found < 0:
+                self.fault_line = self.next_line
+                self.faulty = -found
+            elif found:
+                lines[self.n_rows] = self.next_line
+                self.n_rows += 1
+                indptr[self.n_rows] = n_keys
+            at = line_end + 1 if line_end < end else end
+            self.next_line += 1
+        self.consumed = at - begin
+
+    cdef int parse_line(
+        self, const char* at, const char* end, int64_t feature_dim, int64_t first_key, bint binary,
+        float[::1] labels, int32_t[::1] indices, float[::1] values, int64_t* n_keys,
+    ) noexcept nogil:
+        """Give 1 for a row, 0 for a line without one, and minus the number of a fault."""
+        cdef const char* token_end
+        cdef const char* colon
+        cdef const char* digit
+        cdef int64_t key, last = -1
+        cdef int64_t n = n_keys[0]
+        cdef bint first = True
+        while True:
+            while at < end and is_space(at[0]):
+                at += 1
+            if at == end or at[0] == c"#":
+                break
+            token_end = at
+            colon = NULL
+            while token_end < end and not is_space(token_end[0]):
+                if token_end[0] == c":" and colon == NULL:
+                    colon = token_end
+                token_end += 1
+            if first:
+                first = False
+                if self._optional and self.n_rows == 0:
+                    self._with_labels = colon == NULL
+                if self._with_labels and colon != NULL:
+                    return self.wrong(LABEL_MISSING, at, token_end)
+                if colon == NULL:
+                    if self._with_labels:
+                        if not read_number(at, token_end, &labels[self.n_rows]):
+                            return self.wrong(LABEL, at, token_end)
+                        if binary and labels[self.n_rows] != 0 and labels[self.n_rows] != 1:
+                            return self.wrong(LABEL_BINARY, at, token_end)
+                    at = token_end
+                    continue
+            if colon == NULL:
+                return self.wrong(PAIR, at, token_end)
+            if colon - at == 3 and memcmp(at, b"qid", 3) == 0:
+                at = token_end  # the group of a row, which svmlight's ranking files have
+                continue
+            key = 0
+            digit = at
+            while digit < colon and c"0" <= digit[0] <= c"9" and key < MOST:
+                key = key * 10 + (digit[0] - c"0")
+                digit += 1
+            if digit == at or digit != colon or not read_number(colon + 1, token_end, &values[n]):
+                return self.wrong(PAIR, at, token_end)
+            key -= first_key
+            if key < 0 or key >= feature_dim:
+                return self.wrong(KEY, at, colon)
+            if key <= last:
+                self.ascending = False
+            last = key
+            indices[n] = <int32_t>key
+            n += 1
+            at = token_end
+        if first:
+            return 0
+        n_keys[0] = n
+        return 1
+
+    cdef int wrong(self, int fault, const char* at, const char* end) noexcept nogil:
+        self._wrong = at
+        self._wrong_length = end - at
+        return -fault
+
+
+cdef class Cells:
+    """Delimited lines cut into cells, quoted as RFC 4180 says; a blank line is no row.
+
+    Parameters
+    ----------
+    data : bytes
+    final : bool
+        Whether the data ends here, so that its last line is whole even without a newline.
+    first_line : int
+        The number of the first line.
+    delimiter : bytes
+        One byte.
+    n_columns : int
+        Cells each row must have; 0: as many as the first one has.
+
+    Attributes
+    ----------
+    consumed, next_line : int
+        As for `LibsvmRows`.
+    n_rows, n_columns : int
+    lines : ndarray of int64, shape (n_rows,)
+        The line where each row begins: a quoted cell may hold newlines.
+    """
+
+    cdef readonly int64_t consumed, next_line, n_rows, n_columns
+    cdef readonly object lines
+    cdef readonly int faulty
+    cdef readonly int64_t fault_line, fault_number
+    cdef readonly object fault_at
+    cdef bytearray _data
+    # Where each cell begins and ends: side by side, and short, as columns are read with a long stride.
+    cdef int32_t[:, ::1] _bounds
+
+    def __init__(self, bytes data, *, bint final, int64_t first_line, bytes delimiter, int64_t n_columns=0):
+        cdef int64_t most_rows = data.count(b"\n") + 1
+        cdef int64_t[::1] lines
+        cdef char separator = delimiter[0]
+        # A copy, because quotes that stand for themselves are taken out in place.
+        self._data = bytearray(data)
+        cells = data.count(delimiter) + most_rows
+        if len(data) > MOST_BYTES:
+            raise OverflowError(f"{len(data)} bytes at once, expected at most {MOST_BYTES}")
+        self._bounds = np.empty((cells, 2), np.int32)
+        self.lines = np.empty(most_rows, np.int64)
+        lines = self.lines
+        self.next_line = first_line
+        self.n_columns = n_columns
+        cdef char* begin = PyByteArray_AS_STRING(self._data)
+        cdef int64_t size = len(data)
+        with nogil:
+            self.split(begin, size, final, separator, lines)
+        self.lines = self.lines[:self.n_rows]
+
+    cdef void split(self, char* data, int64_t size, bint final, char delimiter, int64_t[::1] lines) noexcept nogil:
+        cdef int64_t at = 0, start, line, cells, first, write, content
+        cdef bint whole
+        while at < size:
+            # A row; `line` moves on within it, where a quoted cell holds newlines.
+            line = self.next_line
+            first = cells = self.n_rows * self.n_columns
+            start = at
+            while at < size and is_space(data[at]) and data[at] != delimiter:
+                at += 1
+            if at == size and not final:
+                return
+            if at == size or data[at] == c"\n":
+                at += 1
+                self.next_line += 1
+                self.consumed = min(at, size)
+                continue
+            at = start
+            whole = False
+            while not whole:
+                if at < size and data[at] == c'"':
+                    at += 1
+                    write = content = at
+                    while True:
+                        if at == size:
+                            if not final:
+                                return
+                            self.faulty = QUOTE_OPEN
+                            self.fault_line = self.next_line
+                            self.consumed = size
+                            return
+                        if data[at] == c'"':
+                            if at + 1 == size and not final:
+                                return
+                            if at + 1 < size and data[at + 1] == c'"':
+                                at += 1
+                            else:
+                                break
+                        elif data[at] == c"\n":
+                            line += 1
+                        data[write] = data[at]
+                        write += 1
+                        at += 1
+                    at += 1
+                    if at + 1 < size and data[at] == c"\r" and data[at + 1] == c"\n":
+                        at += 1
+                    elif at + 1 == size and data[at] == c"\r":
+                        if not final:
+                            return
+                        at += 1
+                    if at < size and data[at] != delimiter and data[at] != c"\n":
+                        while at < size and data[at] != c"\n":
+                            at += 1
+                        if at == size and not final:
+                            return  # what is left of the line would be taken for a row
+                        self.faulty = QUOTE
+                        self.fault_line = self.next_line
+                        self.fault_number = cells - first
+                        self.next_line = line + 1
+                        self.consumed = min(at + 1, size)
+                        return
+                    if at == size and not final:
+                        return
+                    self.add(cells, first, content, write)
+                else:
+                    content = at
+                    while at < size and data[at] != delimiter and data[at] != c"\n":
+                        at += 1
+                    if at == size and not final:
+                        return
+                    write = at
+                    if write > content and data[write - 1] == c"\r" and (at == size or data[at] == c"\n"):
+                        write -= 1
+                    self.add(cells, first, content, write)
+                cells += 1
+                whole = at == size or data[at] == c"\n"
+                at += 1
+            cells -= first
+            if self.n_columns == 0:
+                self.n_columns = cells
+            if cells != self.n_columns:
+                self.faulty = RAGGED
+                self.fault_line = self.next_line
+                self.fault_number = cells
+            else:
+                lines[self.n_rows] = self.next_line
+                self.n_rows += 1
+            self.next_line = line + 1
+            self.consumed = min(at, size)
+            if self.faulty:
+                return
+
+    cdef void add(self, int64_t cell, int64_t first, int64_t start, int64_t end) noexcept nogil:
+        # A row that is too long is only counted, but for the first one.
+        if cell < self._bounds.shape[0]:
+            self._bounds[cell, 0] = <int32_t>start
+            self._bounds[cell, 1] = <int32_t>end
+
+    def places(self, int64_t column):
+        """Give the data, and where each cell of a column begins and ends in it: int32, shape (n_rows, 2)."""
+        return self._data, np.asarray(self._bounds)[column:self.n_rows * self.n_columns:self.n_columns]
+
+    def text(self, int64_t row, int64_t column):
+        """Give a cell as it stands, without its quotes."""
+        cdef int64_t cell = row * self.n_columns + column
+        return bytes(memoryview(self._data)[self._bounds[cell, 0]:self._bounds[cell, 1]])
+
+    def numbers(self, columns):
+        """Read columns of numbers.
+
+        Parameters
+        ----------
+        columns : sequence of int
+
+        Returns
+        -------
+        numbers : ndarray of float32, shape (n_rows, len(columns))
+            NaN where a cell is blank or no finite number.
+        n_wrong : int
+            Cells that are NaN.
+        """
+        cdef const int64_t[::1] wanted = np.array(columns, np.int64)
+        cdef int64_t n_wanted = wanted.shape[0]
+        cdef int64_t row, i, cell, start, end, n_wrong = 0
+        cdef const char* data = PyByteArray_AS_STRING(self._data)
+        out = np.empty((self.n_rows, n_wanted), np.float32)
+        cdef float[:, ::1] view = out
+        with nogil:
+            for row in range(self.n_rows):
+                for i in range(n_wanted):
+                    cell = row * self.n_columns + wanted[i]
+                    start, end = self._bounds[cell, 0], self._bounds[cell, 1]
+                    while start < end and is_space(data[start]):
+                        start += 1
+                    while start < end and is_space(data[end - 1]):
+                        end -= 1
+                    if not read_number(data + start, data + end, &view[row, i]):
+                        view[row, i] = NAN
+                        n_wrong += 1
+        return out, n_wrong
+
+    def codes(self, int64_t column):
+        """Number the texts of a column in the order in which they first appear.
+
+        Returns
+        -------
+        codes : ndarray of int64, shape (n_rows,)
+        texts : list of bytes
+            Each once.
+        """
+        cdef int64_t row, cell, code, size, previous = -1, length = 0
+        cdef const char* data = PyByteArray_AS_STRING(self._data)
+        cdef const char* text
+        cdef const char* before = NULL
+        cdef dict known = {}
+        out = np.empty(self.n_rows, np.int64)
+        cdef int64_t[::1] view = out
+        for row in range(self.n_rows):
+            cell = row * self.n_columns + column
+            text = data + self._bounds[cell, 0]
+            size = self._bounds[cell, 1] - self._bounds[cell, 0]
+            if not (row and length == size and memcmp(text, before, length) == 0):
+                length = size
+                before = text
+                key = PyBytes_FromStringAndSize(text, length)
+                code = len(known)
+                previous = known.setdefault(key, code)
+            view[row] = previous
+        return out, list(known)
+
+    def hashes(self, int64_t column):
+        """Give the CRC-32 of each cell of a column, as zlib computes it, -1 for an empty one.
+
+        Returns
+        -------
+        hashes : ndarray of int64, shape (n_rows,)
+        """
+        cdef int64_t row, cell
+        cdef const char* data = PyByteArray_AS_STRING(self._data)
+        out = np.empty(self.n_rows, np.int64)
+        cdef int64_t[::1] view = out
+        with nogil:
+            for row in range(self.n_rows):
+                cell = row * self.n_columns + column
+                view[row] = crc32(data + self._bounds[cell, 0], data + self._bounds[cell, 1])
+        return out
+
+
+cdef uint32_t[256] CRC_TABLE
+
+
+cdef void fill_crc_table() noexcept nogil:
+    cdef uint32_t byte, value
+    cdef int _bit
+    for byte in range(256):
+        value = byte
+        for _bit in range(8):
+            value = (value >> 1) ^ (0xEDB88320u if value & 1 else 0)
+        CRC_TABLE[byte] = value
+
+
+fill_crc_table()
+
+
+cdef int64_t crc32(const char* at, const char* end) noexcept nogil:
+    cdef uint32_t value = 0xFFFFFFFFu
+    if at == end:
+        return -1
+    while at < end:
+        value = (value >> 8) ^ CRC_TABLE[(value ^ <uint8_t>at[0]) & 0xFF]
+        at += 1
+    return value ^ 0xFFFFFFFFu
+
+
+cdef float NAN = float("nan")

@@ -1,0 +1,204 @@
+"""What a training leaves to be looked at afterwards: the metrics of every epoch, times, and a sample of scores.
+
+`TrainingRecord` is a callback of `fit`; `report` makes a page of it.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.atomic_file import replacing
+from fm_core.batch import Batch
+from fm_core.model import Model
+from fm_core.training.loop import BatchReport, Callback, EpochReport, ResumeReport, ValidationReport
+
+__all__ = ["Sample", "SampledModel", "Together", "TrainingRecord"]
+
+
+class TrainingRecord:
+    """A callback that keeps what `fit` tells.
+
+    Attributes
+    ----------
+    epochs : list of dict
+        ``epoch``, ``train`` and perhaps ``validation`` (metrics by name), ``n_records``,
+        ``seconds`` and ``validation_seconds``.
+    test : dict of float
+        Metrics of the test data, if `tested` was told.
+    sample : Sample
+        Scores of the test data.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, Any]] = []
+        self.test: dict[str, float] = {}
+        self.n_tested = 0
+        self.sample = Sample()
+        self._started = time.time()
+        self.seconds_to_first_batch = 0.0
+        self.seconds_of_test = 0.0
+
+    def resumed(self, report: ResumeReport) -> None:
+        """Training goes on; the epochs before are not known."""
+
+    def started(self, is_dense: bool) -> None:
+        """The first batch is there."""
+        self.seconds_to_first_batch = time.time() - self._started
+
+    def batch(self, report: BatchReport) -> None:
+        """A batch is done: of no interest here."""
+
+    def epoch(self, report: EpochReport) -> None:
+        """An epoch is done."""
+        self._ended = report.ended
+        self.epochs.append(
+            {
+                "epoch": report.epoch,
+                "train": dict(report.metrics),
+                "n_records": report.n_records,
+                "seconds": report.ended - report.started,
+            }
+        )
+
+    def validated(self, report: ValidationReport) -> None:
+        """The validation data was scored."""
+        self.epochs[-1]["validation"] = dict(report.metrics)
+        self.epochs[-1]["validation_seconds"] = time.time() - self._ended
+
+    def tested(self, metrics: Mapping[str, float], n_records: int, seconds: float) -> None:
+        """The test data was scored."""
+        self.test, self.n_tested, self.seconds_of_test = dict(metrics), n_records, seconds
+
+    @property
+    def records_per_second(self) -> float:
+        """Of training, over all epochs."""
+        seconds = sum(epoch["seconds"] for epoch in self.epochs)
+        return sum(epoch["n_records"] for epoch in self.epochs) / seconds if seconds > 0 else math.nan
+
+    def as_document(self) -> dict[str, Any]:
+        """Give what metrics.json holds; a metric that is not finite is null there."""
+        return {
+            "epochs": [_without_nan(epoch) for epoch in self.epochs],
+            "test": _without_nan(self.test) or None,
+            "records_per_second": _finite(self.records_per_second),
+            "seconds": {
+                "to_first_batch": self.seconds_to_first_batch,
+                "training": sum(epoch["seconds"] for epoch in self.epochs),
+                "validation": sum(epoch.get("validation_seconds", 0) for epoch in self.epochs),
+                "test": self.seconds_of_test,
+            },
+        }
+
+    def save(self, path: Path) -> None:
+        """Write metrics.json, whole or not at all."""
+        with replacing(path) as file:
+            file.write(json.dumps(self.as_document(), indent=1, allow_nan=False).encode() + os.linesep.encode())
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_nan(value) if isinstance(value, Mapping) else _finite(value) for name, value in values.items()
+    }
+
+
+class Together:
+    """Several callbacks in the place of one, told in their order."""
+
+    def __init__(self, *callbacks: Callback) -> None:
+        self._callbacks = callbacks
+
+    def resumed(self, report: ResumeReport) -> None:
+        """As of `Callback`, like the rest."""
+        for callback in self._callbacks:
+            callback.resumed(report)
+
+    def started(self, is_dense: bool) -> None:
+        """The first batch is there."""
+        for callback in self._callbacks:
+            callback.started(is_dense)
+
+    def batch(self, report: BatchReport) -> None:
+        """A batch is done."""
+        for callback in self._callbacks:
+            callback.batch(report)
+
+    def epoch(self, report: EpochReport) -> None:
+        """An epoch is done."""
+        for callback in self._callbacks:
+            callback.epoch(report)
+
+    def validated(self, report: ValidationReport) -> None:
+        """The validation data was scored."""
+        for callback in self._callbacks:
+            callback.validated(report)
+
+
+class Sample:
+    """Scores and labels of rows at even distances, in bounded memory.
+
+    Every row is kept until there are `limit`; then every second one of those is let go, and
+    from there on every second row is kept, and so on.
+
+    Parameters
+    ----------
+    limit : int
+        Even.
+    """
+
+    def __init__(self, limit: int = 20_000) -> None:
+        self._kept = np.empty((limit, 2), np.float32)
+        self._n = 0
+        self._stride = 1
+        self._n_seen = 0
+
+    def add(self, scores: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+        """Take rows into account."""
+        rows = np.column_stack([scores, labels])
+        start = 0
+        while start < len(rows):
+            first = start + -(self._n_seen + start) % self._stride
+            chosen = rows[first :: self._stride][: len(self._kept) - self._n]
+            self._kept[self._n : self._n + len(chosen)] = chosen
+            self._n += len(chosen)
+            if self._n < len(self._kept):
+                break
+            start = first + (len(chosen) - 1) * self._stride + 1 if len(chosen) else start
+            self._kept[: self._n // 2] = self._kept[: self._n : 2].copy()
+            self._n //= 2
+            self._stride *= 2
+        self._n_seen += len(rows)
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """Of the rows that are kept."""
+        return self._kept[: self._n, 0]
+
+    @property
+    def labels(self) -> NDArray[np.float32]:
+        """Of the rows that are kept."""
+        return self._kept[: self._n, 1]
+
+
+class SampledModel(Model):
+    """A model that puts what it predicts into a sample, beside the labels."""
+
+    def __init__(self, model: Model, sample: Sample) -> None:
+        super().__init__(model.predictor_type, model.w0, model.w, model.V)
+        self._sample = sample
+
+    def predict(self, batch: Batch, num_threads: int = 1) -> NDArray[np.float32]:
+        """Score rows as `Model.predict` does."""
+        scores = super().predict(batch, num_threads)
+        self._sample.add(scores, batch.known_labels)
+        return scores

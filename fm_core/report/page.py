@@ -1,0 +1,349 @@
+"""The training report: one self-contained HTML page, with the plots a person wants after a job.
+
+Plots are SVG by pygal, an optional dependency (``report``) that is imported here alone. The
+page has no script and loads nothing, follows the reader's light or dark scheme, and is one
+column wide on a phone.
+"""
+
+import dataclasses
+import html
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.analysis.inspection import factor_norms
+from fm_core.atomic_file import replacing
+from fm_core.errors import ConfigError
+from fm_core.hyperparameter_text import to_texts
+from fm_core.hyperparameters import Hyperparameters, parameters
+from fm_core.metrics import metrics_for
+from fm_core.model import Model
+from fm_core.report.history import TrainingRecord
+
+__all__ = ["findings", "page", "write_report"]
+
+
+#: Factors that are compared with their initial values, which have to be drawn once more: some milliseconds.
+_MOST_COMPARED = 2_000_000
+
+#: Features whose norms are computed.
+_MOST_NORMS = 20_000
+
+
+class _Plot(NamedTuple):
+    """A plot: what it is called, what one may see in it, and its SVG."""
+
+    title: str
+    note: str
+    svg: str
+
+
+def write_report(path: Path, record: TrainingRecord, model: Model, hyperparameters: Hyperparameters) -> None:
+    """Write the report, whole or not at all.
+
+    Raises
+    ------
+    ConfigError
+        pygal cannot be imported.
+    OSError
+        The file cannot be written.
+    """
+    text = page(record, model, hyperparameters)
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def page(record: TrainingRecord, model: Model, hyperparameters: Hyperparameters) -> str:
+    """Make the page."""
+    plots = _plots(record, model)
+    sentences = findings(record, hyperparameters) + _of_features(model, hyperparameters)
+    sections = "".join(
+        f"<figure><h2>{html.escape(plot.title)}</h2>{plot.svg}<figcaption>{html.escape(plot.note)}</figcaption></figure>"
+        for plot in plots
+    )
+    warnings = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+    return _PAGE.format(
+        style=_STYLE,
+        kind="Binary classifier" if model.is_classifier else "Regressor",
+        summary=f"{model.feature_dim:,} features, {model.num_factors} factors, {len(record.epochs)} epochs",
+        tiles="".join(_tile(name, value) for name, value in _headline(record)),
+        findings=f"<ul>{warnings}</ul>" if warnings else "<p>Nothing stands out.</p>",
+        plots=sections,
+        settings=_settings(hyperparameters),
+    )
+
+
+# --- sentences -------------------------------------------------------------------------------
+
+
+def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[str]:
+    """Say in plain sentences what a person should look at."""
+    loss = _loss(hyperparameters.predictor_type)
+    curve = [epoch["train"][loss] for epoch in record.epochs]
+    found = []
+    if len(curve) >= 2:
+        rises = sum(after > before for before, after in itertools.pairwise(curve))
+        if rises >= max(1, (len(curve) - 1) / 3):
+            found.append(
+                f"The training {loss} rose in {rises} of {len(curve) - 1} epochs: learning rates may be too high."
+            )
+        elif curve[-1] < curve[-2] * 0.98:
+            found.append(
+                f"The training {loss} still fell by {100 * (1 - curve[-1] / curve[-2]):.1f} % in the last epoch: "
+                "more epochs, or higher learning rates, would go further."
+            )
+    elif len(curve) == 1:
+        found.append("There was one epoch only: whether the loss had settled cannot be told.")
+    held_out = [epoch["validation"][loss] for epoch in record.epochs if "validation" in epoch]
+    if held_out:
+        best = int(np.argmin(held_out))
+        if best < len(held_out) - 1 and held_out[-1] > held_out[best] * 1.01:
+            found.append(
+                f"The validation {loss} was best after epoch {best} and has risen since: the model learns its training "
+                "data by heart; set early_stopping_patience, or raise factors_wd, or use fewer factors."
+            )
+    labels = record.sample.labels
+    if hyperparameters.predictor_type == "binary_classifier" and len(labels):
+        share = float((labels > 0.5).mean())
+        if not 0.1 <= share <= 0.9:
+            found.append(
+                f"Labels are out of balance: {100 * share:.3g} % of the test rows have label 1, so accuracy says "
+                "little; look at the ROC curve and the calibration."
+            )
+    if not len(labels):
+        found.append("There was no test channel, so nothing is said of scores on rows that the model has not seen.")
+    return found
+
+
+def _of_features(model: Model, hyperparameters: Hyperparameters) -> list[str]:
+    """Count features whose parameters are still the initial ones: no batch had them."""
+    hp = hyperparameters
+    learns = hp.lazy_update and hp.linear_lr > 0 and hp.factors_lr > 0
+    n = min(model.feature_dim, _MOST_COMPARED // model.num_factors)
+    if not learns or not n:
+        return []
+    initial = Model.initialise(dataclasses.replace(hp, feature_dim=n))
+    n_unseen = int(np.count_nonzero((model.V[:n] == initial.V).all(axis=1) & (initial.w == model.w[:n])))
+    if not n_unseen:
+        return []
+    which = f"{n_unseen:,} of {'' if n == model.feature_dim else 'the first '}{n:,} features"
+    return [f"{which} never occurred in the training data: what they add to a score is chance."]
+
+
+def _loss(predictor_type: str) -> str:
+    return "mse" if predictor_type == "regressor" else "binary_classification_cross_entropy"
+
+
+# --- plots -----------------------------------------------------------------------------------
+
+
+def _plots(record: TrainingRecord, model: Model) -> list[_Plot]:
+    plots = _learning_curves(record, model)
+    if len(record.sample.scores):
+        plots += _plots_of_classifier(record) if model.is_classifier else _plots_of_regressor(record)
+    return [*plots, _norms(model), _times(record)]
+
+
+def _learning_curves(record: TrainingRecord, model: Model) -> list[_Plot]:
+    plots = []
+    for name in metrics_for(model.predictor_type).names:
+        chart = _chart("XY", x_title="epoch", dots_size=2 if len(record.epochs) < 60 else 0)
+        for what in ("train", "validation"):
+            points = [(e["epoch"], e[what][name]) for e in record.epochs if what in e and math.isfinite(e[what][name])]
+            if points:
+                chart.add(what, points)
+        if record.test and record.epochs:
+            ends = (record.epochs[0]["epoch"], record.epochs[-1]["epoch"])
+            chart.add(
+                "test (the saved model)", [(x, record.test[name]) for x in ends], stroke_style={"dasharray": "6, 4"}
+            )
+        note = "Training values are means over an epoch, of scores given before each update."
+        plots.append(_Plot(name, note, _svg(chart)))
+    return plots
+
+
+def _plots_of_classifier(record: TrainingRecord) -> list[_Plot]:
+    scores, positive = record.sample.scores, record.sample.labels > 0.5
+    order = np.argsort(-scores, kind="stable")
+    last_of_equal = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    true = np.append(0, np.cumsum(positive[order])[last_of_equal]) / max(1, positive.sum())
+    false = np.append(0, np.cumsum(~positive[order])[last_of_equal]) / max(1, (~positive).sum())
+    area = float(np.trapezoid(true, false))
+    kept = np.unique(np.linspace(0, len(true) - 1, 200).astype(int))
+    roc = _chart("XY", show_dots=False, x_title="false positive rate", y_title="true positive rate")
+    roc.add("model", list(zip(false[kept].tolist(), true[kept].tolist(), strict=True)))
+    roc.add("chance", [(0, 0), (1, 1)], stroke_style={"dasharray": "6, 4"})
+
+    calibration = _chart("XY", dots_size=4, x_title="mean score", y_title="share of label 1")
+    tenths = np.minimum((scores * 10).astype(int), 9)
+    bins = [tenths == i for i in range(10) if (tenths == i).any()]
+    calibration.add("model", [(float(scores[b].mean()), float(positive[b].mean())) for b in bins])
+    calibration.add("perfect", [(0, 0), (1, 1)], show_dots=False, stroke_style={"dasharray": "6, 4"})
+
+    edges = np.linspace(0, 1, 31)
+    return [
+        _Plot("ROC curve", f"Of the test rows. The area below it is {area:.4f}.", _svg(roc)),
+        _Plot("Calibration", "Of the test rows, by tenths of the score. On the line, scores are probabilities.",
+              _svg(calibration)),
+        _Plot(
+            "Scores", "Of the test rows, by their label.",
+            _histogram({"label 0": scores[~positive], "label 1": scores[positive]}, edges),
+        ),
+    ]  # fmt: skip
+
+
+def _plots_of_regressor(record: TrainingRecord) -> list[_Plot]:
+    scores, labels = record.sample.scores.astype(np.float64), record.sample.labels.astype(np.float64)
+    residuals = labels - scores
+    shown = slice(None, None, max(1, len(scores) // 600))
+    chart = _chart("XY", stroke=False, dots_size=2, show_legend=False, x_title="score", y_title="label - score")
+    chart.add("residual", list(zip(scores[shown].tolist(), residuals[shown].tolist(), strict=True)))
+    return [
+        _Plot("Residuals", "Of test rows. A slope or a funnel is something the model has not learned.", _svg(chart)),
+        _Plot("Distribution of residuals", f"Their mean is {residuals.mean():.4g}; near 0 is right.",
+              _histogram({"label - score": residuals}, _edges(residuals))),
+        _Plot("Scores and labels", "Of the test rows.",
+              _histogram({"labels": labels, "scores": scores}, _edges(np.concatenate([scores, labels])))),
+    ]  # fmt: skip
+
+
+def _norms(model: Model) -> _Plot:
+    # A histogram of so many features is as good as one of all.
+    step = -(-model.feature_dim // _MOST_NORMS)
+    norms = factor_norms(Model(model.predictor_type, model.w0, model.w[::step], model.V[::step]))
+    which = "each feature's" if step == 1 else f"one in {step} features'"
+    note = f"Of {which} factors. A bar near 0 holds features that were seen seldom, or not at all."
+    return _Plot("Norms of factors", note, _histogram({"features": norms}, _edges(norms)))
+
+
+def _times(record: TrainingRecord) -> _Plot:
+    seconds = record.as_document()["seconds"]
+    chart = _chart("HorizontalBar", show_legend=False, x_title="seconds", height=220)
+    chart.x_labels = ["until the first batch", "training", "validation", "test"]
+    chart.add("seconds", [round(value, 4) for value in seconds.values()])
+    return _Plot("Where the time went", f"{record.records_per_second:,.0f} records a second in training.", _svg(chart))
+
+
+def _edges(values: NDArray[Any]) -> NDArray[np.float64]:
+    # the outermost thousandths would squeeze all the rest
+    low, high = np.quantile(values, [0.001, 0.999]) if len(values) > 1000 else (values.min(), values.max())
+    return np.linspace(low, high if high > low else low + 1, 31)
+
+
+def _histogram(values: dict[str, NDArray[Any]], edges: NDArray[np.float64]) -> str:
+    chart = _chart("Histogram", show_legend=len(values) > 1, y_title="number")
+    for name, of_name in values.items():
+        counts, _ = np.histogram(of_name.clip(edges[0], edges[-1]), edges)
+        chart.add(name, list(zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True)))
+    return _svg(chart)
+
+
+def _chart(kind: str, **options: Any) -> Any:
+    try:
+        import pygal
+        from pygal.style import Style
+    except ImportError as error:
+        raise ConfigError(
+            "a report needs pygal, which cannot be imported here: pip install 'factorization-machines[report]'"
+        ) from error
+    style = Style(
+        background="transparent", plot_background="transparent", font_family="inherit",
+        foreground="var(--text)", foreground_strong="var(--text)", foreground_subtle="var(--faint)",
+        colors=("var(--first)", "var(--second)", "var(--third)"),
+        label_font_size=15, major_label_font_size=15, legend_font_size=15, title_font_size=15,
+    )  # fmt: skip
+    settings = {"width": 520, "height": 330, "legend_at_bottom": True, **options}
+    chart = getattr(pygal, kind)(style=style, js=(), disable_xml_declaration=True, **settings)
+    chart.add_xml_filter(_without_scripts)
+    return chart
+
+
+def _without_scripts(svg: Any) -> Any:
+    """Take out the settings that pygal leaves for its tooltips, which would need a script from elsewhere."""
+    for parent in list(svg.iter()):
+        for child in list(parent):
+            if str(child.tag).endswith("script"):
+                parent.remove(child)
+    return svg
+
+
+def _svg(chart: Any) -> str:
+    drawn: str = chart.render(is_unicode=True)
+    return drawn
+
+
+# --- the page --------------------------------------------------------------------------------
+
+
+def _headline(record: TrainingRecord) -> Sequence[tuple[str, str]]:
+    last = record.epochs[-1] if record.epochs else {}
+    shown = [
+        (f"{what} {name}", f"{value:.5g}")
+        for what, metrics in (
+            ("train", last.get("train")),
+            ("validation", last.get("validation")),
+            ("test", record.test),
+        )
+        for name, value in list((metrics or {}).items())[:1]
+    ]
+    return [*shown, ("records a second", f"{record.records_per_second:,.0f}")]
+
+
+def _tile(name: str, value: str) -> str:
+    return f"<div><dt>{html.escape(name.replace('binary_classification_', ''))}</dt><dd>{html.escape(value)}</dd></div>"
+
+
+def _settings(hyperparameters: Hyperparameters) -> str:
+    table = parameters()
+    rows = "".join(
+        f"<tr{'' if getattr(hyperparameters, name) == table[name].default else ' class=set'}>"
+        f"<th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+        for name, text in to_texts(hyperparameters).items()
+        if table[name].has_effect
+    )
+    return f"<table>{rows}</table>"
+
+
+_STYLE = """
+:root { color-scheme: light dark; --text: #1f2328; --faint: #d0d7de; --page: #ffffff; --card: #f6f8fa;
+  --first: #0a6cca; --second: #c2410c; --third: #15803d; }
+@media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --faint: #3d444d; --page: #0d1117; --card: #161b22;
+  --first: #58a6ff; --second: #f78166; --third: #3fb950; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 88rem; background: var(--page); color: var(--text);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.05rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+.tiles { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0; }
+.tiles div, figure, section { background: var(--card); border: 1px solid var(--faint); border-radius: .5rem; }
+.tiles div { padding: .5rem 1rem; } dt { font-size: .85rem; } dd { margin: 0; font-size: 1.35rem; font-weight: 600; }
+section { padding: 1rem; margin: 1rem 0; } section ul { margin: 0; padding-left: 1.2rem; }
+main { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
+figure { margin: 0; padding: 1rem; min-width: 0; } figcaption { font-size: .9rem; }
+svg { width: 100%; height: auto; } .axis .guide.line { stroke: var(--faint) !important; }
+table { border-collapse: collapse; } th { text-align: left; font-weight: 400; padding-right: 1.5rem; }
+td { overflow-wrap: anywhere; } .set { font-weight: 600; } .set th { font-weight: 600; }
+"""
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Training report</title>
+<style>{style}</style>
+</head>
+<body>
+<h1>{kind}</h1>
+<p>{summary}</p>
+<dl class="tiles">{tiles}</dl>
+<section><h2>What stands out</h2>{findings}</section>
+<main>{plots}</main>
+<section><h2>Hyperparameters</h2><p>In bold: those that are not the default.</p>{settings}</section>
+</body>
+</html>
+"""

@@ -1,0 +1,1 @@
+"""The algorithms: each a module that implements `base.Solver`."""

@@ -1,0 +1,101 @@
+"""Memory that is looked at beforehand, and what a checkpoint folder is opened with."""
+
+import dataclasses
+import logging
+
+import pytest
+
+from container.stopping import StopRequest
+from container.training.channel_batches import ChannelBatches
+from container.training.channels import ChannelReader
+from container.training.checkpoints import check_memory, open_checkpoints
+from container.training.job import Channel, Paths, TrainingJob
+from fm_core.errors import CheckpointError, ResourceError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.training.loop import Solver, memory_needed
+
+HP = Hyperparameters(feature_dim=2**20, num_factors=63, predictor_type="regressor")
+ARRAY = 2**28  # bytes of one array of these
+OTHER = 128 << 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "arrays"),
+    [
+        ({}, 3),
+        ({"_optimizer": "sgd"}, 1),
+        ({"_optimizer": "adagrad"}, 2),
+        ({"_optimizer": "ftrl"}, 3),
+        ({"early_stopping_patience": 1}, 4),
+    ],
+)
+def test_what_is_needed_is_refused_if_it_is_not_there(changes, arrays):
+    hp = dataclasses.replace(HP, **changes)
+    check_memory(hp, available=arrays * ARRAY + OTHER)
+    with pytest.raises(ResourceError) as caught:
+        check_memory(hp, available=arrays * ARRAY + OTHER - 1)
+    assert str(caught.value) == (
+        f"training takes {arrays * 256 + 128} MiB of memory with feature_dim=1048576, num_factors=63 and _optimizer="
+        f"{hp._optimizer}, and {arrays * 256 + 127} MiB are available: lower num_factors or feature_dim, or use an "
+        "instance with more memory"
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "adagrad", "ftrl"])
+def test_what_is_needed_is_what_the_solver_takes(optimizer):
+    hp = dataclasses.replace(HP, feature_dim=100, _optimizer=optimizer)
+    solver = Solver(hp)
+    assert memory_needed(hp) == solver.params.nbytes + solver.state.nbytes
+
+
+@pytest.fixture
+def job(tmp_path):
+    return TrainingJob(Paths(tmp_path), {}, checkpoint_folder=tmp_path / "c")
+
+
+def test_without_a_folder_there_are_no_checkpoints(job):
+    assert open_checkpoints(dataclasses.replace(job, checkpoint_folder=None), HP, {}, None) is None
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_without_memory_for_a_copy_training_waits_for_each_checkpoint(job, caplog, missing):
+    with caplog.at_level(logging.INFO):
+        checkpointer = open_checkpoints(job, HP, {}, None, available=6 * ARRAY + OTHER - missing)
+    assert checkpointer._has_copy == (not missing)
+    assert ("Training waits while a checkpoint is written" in caplog.text) == bool(missing)
+
+
+def test_names_and_sizes_of_the_files_are_what_is_known_of_the_data(job, tmp_path):
+    folder = tmp_path / "train"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a").write_bytes(b"12")
+    (folder / "deep/b").write_bytes(b"345")
+    (folder / "_SUCCESS").write_bytes(b"")
+
+    def fingerprint(**mode):
+        channel = Channel("train", folder, **mode)
+        return ChannelBatches(ChannelReader(channel, stop=StopRequest(), wait_seconds=1), HP).fingerprint
+
+    first = fingerprint()
+    assert first.startswith("2 files of 5 bytes (")
+    (folder / "a").write_bytes(b"21")
+    assert fingerprint() == first
+    (folder / "a").rename(folder / "c")
+    assert fingerprint() != first
+    (folder / "c").rename(folder / "a")
+    (folder / "a").write_bytes(b"123")
+    assert fingerprint().startswith("2 files of 6 bytes (")
+    assert fingerprint(mode="Pipe") == "a stream"
+
+
+def test_the_model_that_training_starts_from_is_part_of_what_decides(job, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model_algo-1").write_bytes(b"x")
+    assert open_checkpoints(job, HP, {}, folder)._fingerprint["model"].startswith("1 files of 1 bytes")
+
+
+def test_a_folder_that_cannot_be_made_is_refused(job, tmp_path):
+    (tmp_path / "c").write_text("")
+    with pytest.raises(CheckpointError, match="the checkpoint folder"):
+        open_checkpoints(job, HP, {}, None)

@@ -1,0 +1,181 @@
+"""The report: its sentences, and the page in a browser, light and dark, wide and narrow."""
+
+import html.parser
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from fm_core.batch import Batch
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
+from fm_core.report.history import TrainingRecord
+from fm_core.report.page import findings, page, write_report
+from fm_core.training.loop import fit
+from tests.fm_core.strategies import model_of
+
+METRICS = {
+    "regressor": ("rmse", "mse", "absolute_loss"),
+    "binary_classifier": (
+        "binary_classification_accuracy", "binary_classification_cross_entropy", "binary_f_1.000",
+    ),
+}  # fmt: skip
+KINDS = pytest.mark.parametrize("kind", METRICS)
+
+
+def settings_of(kind="regressor", **others):
+    return Hyperparameters(feature_dim=30, num_factors=3, predictor_type=kind, **others)
+
+
+def record_of(kind="regressor", train=(3.0, 2.0, 1.99), validation=None, n_tested=500, positive=0.5):
+    record = TrainingRecord()
+    for i, loss in enumerate(train):
+        epoch = {"epoch": i, "train": dict.fromkeys(METRICS[kind], loss), "n_records": 100, "seconds": 0.25}
+        if validation is not None:
+            epoch |= {"validation": dict.fromkeys(METRICS[kind], validation[i]), "validation_seconds": 0.1}
+        record.epochs.append(epoch)
+    if n_tested:
+        random = np.random.default_rng(0)
+        labels = random.random(n_tested) < positive if kind == "binary_classifier" else random.normal(size=n_tested)
+        record.sample.add(random.random(n_tested).astype(np.float32), labels.astype(np.float32))
+        record.tested(dict.fromkeys(METRICS[kind], 1.5), n_tested, 0.1)
+    return record
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"train": (3.0, 2.0, 1.0)}, "still fell by 50.0 % in the last epoch"),
+        ({"train": (1.0, 2.0, 1.9)}, "rose in 1 of 2 epochs: learning rates may be too high"),
+        ({"train": (1.0,)}, "one epoch only"),
+        ({"validation": (2.0, 1.0, 1.5)}, "was best after epoch 1 and has risen since"),
+        ({"n_tested": 0}, "no test channel"),
+    ],
+    ids=["too low", "too high", "one epoch", "by heart", "no test"],
+)
+def test_what_stands_out_is_said(kind, facts, sentence):
+    (found,) = findings(record_of(kind, **facts), settings_of(kind))
+    assert sentence in found
+
+
+@KINDS
+def test_of_a_training_that_went_well_nothing_is_said(kind):
+    assert findings(record_of(kind, validation=(3.0, 2.0, 2.0)), settings_of(kind)) == []
+
+
+def test_labels_out_of_balance_are_said_of_classifiers():
+    (found,) = findings(record_of("binary_classifier", positive=0.02), settings_of("binary_classifier"))
+    assert "Labels are out of balance" in found
+
+
+def test_features_that_never_occurred_are_counted():
+    pytest.importorskip("pygal")
+    rows = np.zeros((20, 30), np.float32)
+    rows[:, 4:] = np.random.default_rng(0).normal(size=(20, 26))
+    batch, settings = Batch.from_csr(csr_array(rows), np.arange(20)), settings_of(mini_batch_size=20)
+    model = fit(lambda epoch: [batch], settings).model
+    assert "4 of 30 features never occurred" in page(record_of(), model, settings)
+    batch = Batch.from_csr(csr_array(rows + 1), np.arange(20))
+    model = fit(lambda epoch: [batch], settings).model
+    assert "never occurred" not in page(record_of(), model, settings)
+
+
+def test_of_a_large_model_the_first_features_are_looked_at():
+    pytest.importorskip("pygal")
+    settings = Hyperparameters(feature_dim=300_000, num_factors=10, predictor_type="regressor")
+    model = Model.initialise(settings)
+    model.w[:1000] += 1
+    assert "199,000 of the first 200,000 features never occurred" in page(record_of(), model, settings)
+
+
+class Tags(html.parser.HTMLParser):
+    VOID = ("meta", "link", "br")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"validation": (3.0, 2.5, 2.6)},
+        {"n_tested": 0},
+        {"n_tested": 1},
+        {"train": (1.0,), "n_tested": 3},
+        {"train": ()},
+        {"train": (float("nan"), 1.0, 1.0)},
+        {"n_tested": 60_000},
+    ],
+    ids=str,
+)
+def test_a_page_is_well_formed_and_loads_nothing(kind, facts):
+    pytest.importorskip("pygal")
+    tags = Tags()
+    tags.feed(page(record_of(kind, **facts), model_of(30, 3, kind), settings_of(kind)))
+    assert tags.open == []
+    assert "script" not in {tag for tag, _ in tags.seen}
+    for _, attributes in tags.seen:
+        assert not {"src", "href"} & {name for name in attributes if not str(attributes[name]).startswith("#")}
+
+
+def test_a_value_is_text_and_never_markup():
+    pytest.importorskip("pygal")
+    settings = settings_of(_tuning_objective_metric="<script>alert(1)</script>")
+    text = page(record_of(), model_of(30, 3), settings)
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+#: What a page tells of itself: how far it is wider than the window, and how many plots have a size.
+PROBE = """<script>addEventListener("load", () => {
+  const plots = [...document.querySelectorAll("figure svg")].filter(s => s.getBoundingClientRect().height > 100);
+  document.title = [innerWidth, document.documentElement.scrollWidth, plots.length,
+    getComputedStyle(document.body).backgroundColor].join(";");
+});</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is absent (on Debian: apt-get install chromium)")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [500, 1400])
+@KINDS
+def test_a_browser_shows_every_plot_and_nothing_sticks_out(kind, width, scheme, tmp_path):
+    pytest.importorskip("pygal")
+    text = page(record_of(kind, validation=(3.0, 2.5, 2.6)), model_of(30, 3, kind), settings_of(kind))
+    (tmp_path / "page.html").write_text(text.replace("</head>", PROBE + "</head>"))
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--dump-dom",
+         *(["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []),
+         f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "page.html").as_uri()],
+        capture_output=True, text=True, check=True, timeout=100,
+    )  # fmt: skip
+    title = done.stdout.split("<title>")[1].split("</title>")[0]
+    inner, scrolled, n_plots, background = title.split(";")
+    assert int(inner) == width
+    assert int(scrolled) <= width
+    assert int(n_plots) == 8
+    assert background == ("rgb(13, 17, 23)" if scheme == "dark" else "rgb(255, 255, 255)")
+
+
+def test_a_report_that_cannot_be_drawn_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pygal", None)
+    with pytest.raises(Exception, match=r"pip install 'factorization-machines\[report\]'"):
+        write_report(tmp_path / "report.html", record_of(), model_of(30, 3), settings_of())
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,107 @@
+"""A file that appears whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fm_core.atomic_file import replacing, temporary_path
+
+
+def names(folder):
+    return [entry.name for entry in folder.iterdir()]
+
+
+def test_the_file_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with replacing(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, SystemExit])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail():
+        with replacing(path) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_failure_while_it_is_put_on_disk_leaves_nothing(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="the disk is gone"), replacing(tmp_path / "file") as file:
+        file.write(b"new")
+    assert names(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_gone_after_the_next_save(tmp_path):
+    path = tmp_path / "model_algo-1"
+    if (pid := os.fork()) == 0:
+        with replacing(path) as file:
+            file.write(b"half")
+            file.flush()
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert names(tmp_path) == [temporary_path(path).name]
+    with replacing(path) as file:
+        file.write(b"new")
+    assert names(tmp_path) == ["model_algo-1"]
+
+
+def test_the_temporary_name_is_not_a_models(tmp_path):
+    assert not temporary_path(tmp_path / "model_algo-1").name.startswith("model_")
+
+
+def test_the_file_and_its_folder_are_on_disk_in_this_order(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    with replacing(tmp_path / "file") as file:
+        file.write(b"new")
+    assert synced == [temporary_path(tmp_path / "file"), tmp_path]
+
+
+def test_large_pieces_set_out_for_the_disk_when_they_are_written(tmp_path, monkeypatch):
+    begun = []
+
+    def begin(descriptor, start, count, advice):
+        begun.append((start, count))
+        return advise(descriptor, start, count, advice)
+
+    advise = os.posix_fadvise
+    monkeypatch.setattr(os, "posix_fadvise", begin)
+    large, small = os.urandom(1 << 20), b"small"
+    with replacing(tmp_path / "file") as file:
+        for piece in (small, large, small, large, large):
+            file.write(piece)
+        file.seek(2)
+        file.write(b"again")
+    expected = bytearray(small + large + small + large + large)
+    expected[2:7] = b"again"
+    assert (tmp_path / "file").read_bytes() == expected
+    n, m = len(small), len(large)
+    assert begun == [(n, m), (n + m + n, m), (n + m + n + m, m)]
+
+
+def test_a_file_system_that_takes_no_advice_is_no_hindrance(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError("no advice is taken here")
+
+    monkeypatch.setattr(os, "posix_fadvise", fail)
+    with replacing(tmp_path / "file") as file:
+        file.write(bytes(1 << 20))
+    assert (tmp_path / "file").read_bytes() == bytes(1 << 20)
