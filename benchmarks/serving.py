@@ -34,10 +34,10 @@ import scipy.sparse
 from common import describe, in_turn, ratios, table, times
 from flask import Flask
 
-from container.environment import ServingSettings
 from container.resources import usable_cores
-from container.serve import Server
 from container.serving.app import create_app
+from container.serving.server import Server
+from container.serving.settings import ServingSettings
 from fm_core.analysis.ranking import rank
 from fm_core.artifact.model_file import save_model
 from fm_core.formats import decode_rows, write_records

@@ -37,7 +37,7 @@ FACTS = {
     ),
     "names of environment variables": (
         r"[\"'](FM|SAGEMAKER)_[A-Z_]+[\"']",
-        ["container/environment.py", "fm_core/kernels/__init__.py"],
+        ["container/environment.py", "container/serving/settings.py", "fm_core/kernels/__init__.py"],
     ),
     "FIFOs": (r"\bmkfifo\b|\bS_ISFIFO\b|\bis_fifo\b|\bO_NONBLOCK\b", ["container/training/channels.py"]),
     "exit codes": (
@@ -45,11 +45,17 @@ FACTS = {
         ["container/entrypoint.py", "container/serve.py", "container/stopping.py", "fm_core/cli/__main__.py"],
     ),
     "Flask": (r"\bflask\b", ["container/serving/app.py"]),
-    "gunicorn": (r"\bgunicorn\b", ["container/serve.py"]),
+    "gunicorn": (r"\bgunicorn\b", ["container/serving/server.py"]),
     "HTTP error statuses": (r"(?<!< )\b(40[1-9]|41[0-9]|42[0-9]|50[1-9])\b", ["container/serving/errors.py"]),
     "media types of data": (
         r"\b(application/(jsonlines|x-)|text/(csv|libsvm))",
-        ["container/serving/codecs.py", "container/training/job.py", "fm_core/formats/recordio/serializer.py"],
+        [
+            "container/serving/media_types.py",
+            "container/serving/requests.py",
+            "container/serving/responses.py",
+            "container/training/job.py",
+            "fm_core/formats/recordio/serializer.py",
+        ],
     ),
     "the RecordIO magic": (r"(?i)0xced7230a", ["fm_core/formats"]),
     "compiler flags": (r"-O[23]\b|-fopenmp|-mavx|-ffast-math", []),

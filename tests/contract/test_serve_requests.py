@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from container.serving.codecs import DECODERS, ENCODERS
+from container.serving.requests import DECODERS
+from container.serving.responses import ENCODERS
 from fm_core.artifact.model_file import save_model
 from tests.container.serving.conftest import make_model, slow_score
 from tests.container.serving.records import answers, framed

@@ -40,7 +40,7 @@ class Sanitized:
 def search(target: str, corpus: Path, options: list[str]) -> None:
     """Run libFuzzer in this process; does not return."""
     sys.meta_path.insert(0, Sanitized)
-    with atheris.instrument_imports(include=["fm_core.formats", "container.serving.codecs"]):
+    with atheris.instrument_imports(include=["fm_core.formats", "container.serving.requests"]):
         from tests.fuzz.targets import TARGETS
     from tests.fuzz._core import core
 

@@ -10,7 +10,8 @@ import gzip
 import struct
 from pathlib import Path
 
-from container.serving.codecs import DECODERS, Rows
+from container.serving.payloads import Rows
+from container.serving.requests import DECODERS
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats import Source, decode_rows, decompressed, read_batches, unwrap

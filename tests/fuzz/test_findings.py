@@ -2,7 +2,7 @@
 
 import pytest
 
-from container.serving.codecs import DECODERS
+from container.serving.requests import DECODERS
 from tests.fuzz.targets import FINDINGS, TARGETS, seeds
 
 

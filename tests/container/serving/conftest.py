@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from container.environment import ServingSettings
 from container.serving.app import create_app
+from container.serving.settings import ServingSettings
 from fm_core.model import Model
 
 FEATURE_DIM = 5

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 
-from container.environment import ServingSettings
 from container.serving.app import create_app
-from container.serving.codecs import DECODERS, ENCODERS
 from container.serving.errors import NotAcceptableError
+from container.serving.requests import DECODERS
+from container.serving.responses import ENCODERS
+from container.serving.settings import ServingSettings
 from fm_core.model import Model
 from tests.container.serving.conftest import FEATURE_DIM, make_model, slow_score
 from tests.container.serving.records import answers, framed

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from container.environment import ServingSettings
 from container.serving.app import create_app
-from container.serving.codecs import DECODERS
+from container.serving.requests import DECODERS
+from container.serving.settings import ServingSettings
 from tests.container.serving.conftest import make_model
 from tests.container.serving.test_app import ROWS, post, sparse
 
@@ -88,7 +88,7 @@ def test_more_pairs_than_are_quick_are_refused_before_the_work():
 
 
 def test_instances_that_ask_for_nothing_are_not_looked_through(monkeypatch):
-    monkeypatch.setattr("container.serving.codecs._explained", lambda instances: pytest.fail("looked"))
+    monkeypatch.setattr("container.serving.requests._explained", lambda instances: pytest.fail("looked"))
     body = json.dumps({"instances": [sparse({1: 2.0})]}).encode()
     rows = DECODERS["application/json"](body, 5)
     assert not rows.explained

@@ -9,10 +9,10 @@ import threading
 import numpy as np
 import pytest
 
-from container.environment import ServingSettings
 from container.serving.app import create_app
 from container.serving.errors import ModelExistsError, ModelNotLoadedError
 from container.serving.model_registry import ModelRegistry
+from container.serving.settings import ServingSettings
 from fm_core.artifact.model_file import load_model, save_model
 from fm_core.errors import ArtifactError, DataError, ResourceError
 from fm_core.model import Model

@@ -4,8 +4,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from container.environment import ServingSettings
 from container.resources import usable_memory
+from container.serving.settings import ServingSettings
 from fm_core.errors import ConfigError
 
 MB = 2**20

@@ -1,13 +1,10 @@
-"""Every documented shape of a request and of an answer, and how types are chosen."""
+"""Every documented shape of a request, and every refusal."""
 
 import json
 
-import numpy as np
-import orjson
 import pytest
 
-from container.serving.codecs import DECODERS, ENCODERS, Predictions, decoder_of, encoder_of
-from container.serving.errors import NotAcceptableError, UnsupportedMediaTypeError
+from container.serving.media_types import decoder_of
 from fm_core.errors import DataError
 from tests.container.serving.records import framed
 
@@ -158,92 +155,3 @@ def test_what_cannot_be_read_is_refused_with_its_place(case):
         decode(content_type, body)
     assert len(str(raised.value)) < 400
     assert "\n" not in str(raised.value)
-
-
-# --- choosing --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "content_type",
-    ["application/json", "application/JSON", " Application/Json ; charset=utf-8; verbose=true", "application/json;"],
-)
-def test_content_types_match_without_case_and_parameters(content_type):
-    assert decoder_of(content_type) is DECODERS[JSON]
-
-
-def test_the_documentation_spelling_of_recordio_is_understood():
-    assert decoder_of("x-recordio-protobuf") is DECODERS[RECORDIO]
-    assert encoder_of("x-recordio-protobuf", JSON) is ENCODERS[RECORDIO]
-
-
-@pytest.mark.parametrize("content_type", ["application/octet-stream", "", "text/plain", "json", "a" * 5000])
-def test_other_content_types_are_refused_with_what_to_set(content_type):
-    with pytest.raises(UnsupportedMediaTypeError, match=r"set it to one of application/json, .*serializer"):
-        decoder_of(content_type)
-
-
-@pytest.mark.parametrize(
-    ("accept", "chosen"),
-    [
-        ("", JSON),
-        ("*/*", JSON),
-        ("application/*", JSON),
-        ("text/*", "text/csv"),
-        ("TEXT/CSV", "text/csv"),
-        ("application/jsonlines; verbose=true", LINES),
-        ("text/csv;q=0.5, application/x-recordio-protobuf;q=0.9", RECORDIO),
-        ("text/html, text/csv;q=0.1", "text/csv"),
-        ("application/json;q=0, */*", LINES),
-        ("application/jsonlines, application/json", LINES),
-        ("*/*;q=0.1, text/csv;q=0.2", "text/csv"),
-        (" , application/json", JSON),
-    ],
-)
-def test_accept_chooses_the_answer(accept, chosen):
-    assert encoder_of(accept, JSON).media_type == chosen
-
-
-def test_the_default_is_taken_where_the_client_leaves_the_choice():
-    assert encoder_of("", LINES).media_type == LINES
-    assert encoder_of("*/*", "text/CSV; header=absent").media_type == "text/csv"
-    assert encoder_of("application/*", RECORDIO).media_type == RECORDIO
-
-
-@pytest.mark.parametrize("accept", ["text/html", "application/json;q=0", "image/*", "text/csv;q=x", "text/csv;q=nan"])
-def test_what_cannot_be_written_is_refused(accept):
-    with pytest.raises(NotAcceptableError, match="accept one of application/json"):
-        encoder_of(accept, JSON)
-
-
-def test_a_default_that_cannot_be_written_is_refused():
-    with pytest.raises(NotAcceptableError, match="text/html"):
-        encoder_of("application/json", "text/html")
-
-
-# --- answers ---------------------------------------------------------------------------------
-
-
-def encode(media_type, scores, with_labels=False):
-    return ENCODERS[media_type].predictions(Predictions(np.array(scores, np.float32), with_labels))
-
-
-def test_json_prints_scores_shortly_and_labels_as_floats():
-    assert encode(JSON, [0.1, 1, 1e-10]) == b'{"predictions":[{"score":0.1},{"score":1.0},{"score":1e-10}]}'
-    assert encode(JSON, [0.25], True) == b'{"predictions":[{"score":0.25,"predicted_label":0.0}]}'
-    assert encode(JSON, []) == b'{"predictions":[]}'
-    assert encode(JSON, [], True) == b'{"predictions":[]}'
-
-
-def test_jsonlines_and_csv_have_a_line_for_each_row_and_none_after_the_last():
-    assert encode(LINES, [0.1, 2], True) == (
-        b'{"score":0.1,"predicted_label":0.0}\n{"score":2.0,"predicted_label":1.0}'
-    )
-    assert encode("text/csv", [0.1, 2]) == b"0.1\n2.0"
-    assert encode("text/csv", [0.1, 2], True) == b"0.1,0.0\n2.0,1.0"
-
-
-def test_printed_scores_read_back_as_the_same_float32():
-    bits = np.random.default_rng(1).integers(0, 2**32, 20_000, np.uint32).view(np.float32)
-    scores = bits[np.isfinite(bits)]
-    printed = [p["score"] for p in orjson.loads(encode(JSON, scores))["predictions"]]
-    assert (np.array(printed, np.float32).view(np.uint32) == scores.view(np.uint32)).all()

@@ -1,0 +1,103 @@
+"""Which decoder a Content-Type asks for, and which encoder an Accept.
+
+Media types are matched without case, and of their parameters only the header of text/csv counts.
+"""
+
+import functools
+
+from container.serving.errors import NotAcceptableError, UnsupportedMediaTypeError
+from container.serving.requests import DECODERS, Decoder, csv_decoder
+from container.serving.responses import ENCODERS, Encoder
+
+__all__ = ["decoder_of", "encoder_of"]
+
+#: Amazon's documentation writes the type this way too.
+ALIASES = {"x-recordio-protobuf": "application/x-recordio-protobuf"}
+
+
+def _essence(media_type: str) -> str:
+    essence = media_type.partition(";")[0].strip().lower()
+    return ALIASES.get(essence, essence)
+
+
+def _parameters(media_type: str) -> dict[str, str]:
+    pairs = (item.partition("=") for item in media_type.split(";")[1:])
+    return {name.strip().lower(): value.strip().strip('"').lower() for name, _, value in pairs}
+
+
+#: RFC 4180 has this parameter of the media type text/csv.
+_HEADERS = {"present": True, "absent": False}
+
+
+@functools.lru_cache(maxsize=256)
+def decoder_of(content_type: str) -> Decoder:
+    """The decoder of a body with this Content-Type header.
+
+    Raises
+    ------
+    UnsupportedMediaTypeError
+        There is none; the message lists those there are.
+    """
+    essence = _essence(content_type)
+    found = DECODERS.get(essence)
+    if found is None:
+        what = f"Content-Type is {content_type[:80]!r}" if content_type else "the request has no Content-Type"
+        raise UnsupportedMediaTypeError(
+            f"{what}, which is not supported: set it to one of {', '.join(DECODERS)}, whichever the body is "
+            "(in the SageMaker Python SDK, give the Predictor a serializer)"
+        )
+    header = _parameters(content_type).get("header") if essence == "text/csv" else None
+    if header is None:
+        return found
+    if header not in _HEADERS:
+        raise UnsupportedMediaTypeError(
+            f"Content-Type is {content_type[:80]!r}, expected header=present or header=absent in it, or no header="
+        )
+    return csv_decoder(_HEADERS[header])
+
+
+@functools.lru_cache(maxsize=256)
+def encoder_of(accept: str, default: str) -> Encoder:
+    """The encoder of an answer for this Accept header.
+
+    The accepted type with the highest q wins; among equals the first, and of those that a
+    wildcard admits the default, where it is one of them.
+
+    Parameters
+    ----------
+    accept : str
+        Empty if the header is absent.
+    default : str
+        Media type to use where the client leaves the choice.
+
+    Raises
+    ------
+    NotAcceptableError
+        Nothing acceptable can be written; the message lists what can.
+    """
+    order = sorted(ENCODERS.values(), key=lambda encoder: encoder.media_type != _essence(default))
+    if order[0].media_type != _essence(default):
+        raise NotAcceptableError(f"media type {default!r} is not supported, expected one of {', '.join(ENCODERS)}")
+    wanted = [_weighed(item) for item in accept.split(",") if item.strip()] or [("*/*", 1.0)]
+    refused = {media_type for media_type, weight in wanted if weight == 0}
+    for media_type, weight in sorted(wanted, key=lambda item: -item[1]):
+        for encoder in order:
+            if weight > 0 and encoder.media_type not in refused and _admits(media_type, encoder.media_type):
+                return encoder
+    raise NotAcceptableError(f"Accept is {accept[:80]!r}, which is not supported: accept one of {', '.join(ENCODERS)}")
+
+
+def _weighed(item: str) -> tuple[str, float]:
+    weight = 1.0
+    for parameter in item.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                weight = float(value)
+            except ValueError:
+                weight = 0.0
+    return _essence(item), weight if 0 <= weight <= 1 else 0.0
+
+
+def _admits(wanted: str, media_type: str) -> bool:
+    return wanted in (media_type, "*/*", "*", media_type.partition("/")[0] + "/*")

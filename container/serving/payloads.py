@@ -1,0 +1,87 @@
+"""What a request holds and what is answered, between the formats that read and write them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fm_core.batch import Batch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Predictions", "RankedPredictions", "Ranking", "Rows"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a request and, where the format has them, what names each row.
+
+    Attributes
+    ----------
+    batch : Batch
+    uids, metadatas : sequence of (str, bytes or None), or None
+        Echoed as they came.
+    explained : mapping of int to int
+        The rows whose scores are to be explained, each with how many shares of a kind are wanted.
+    """
+
+    batch: Batch
+    uids: Sequence[Any] | None = None
+    metadatas: Sequence[Any] | None = None
+    explained: Mapping[int, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Predictions:
+    """What the rows of a request got.
+
+    Attributes
+    ----------
+    scores : ndarray of float32, shape (n_rows,)
+        Finite.
+    with_labels : bool
+        Whether each row has a `predicted_label` too: 1 if its score is at least 0.5, else 0.
+    uids, metadatas : sequence of (str, bytes or None), or None
+    explanations : mapping of int to dict
+        Of some rows.
+    """
+
+    scores: "NDArray[np.float32]"
+    with_labels: bool
+    uids: Sequence[Any] | None = None
+    metadatas: Sequence[Any] | None = None
+    explanations: Mapping[int, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ranking:
+    """A context and the candidates to be ranked for it.
+
+    Attributes
+    ----------
+    context : Batch
+        One row.
+    candidates : Batch
+    top_k : int or None
+        None: all of them.
+    """
+
+    context: Batch
+    candidates: Batch
+    top_k: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RankedPredictions:
+    """The best candidates of a `Ranking`, best first.
+
+    Attributes
+    ----------
+    indices : ndarray of int64, shape (n,)
+        Positions among the request's candidates.
+    predictions : Predictions
+    """
+
+    indices: "NDArray[np.int64]"
+    predictions: Predictions

@@ -1,0 +1,165 @@
+"""What the environment tells a server, parsed once into frozen settings."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from container.environment import boolean, integer, opt_ml
+from fm_core.errors import ConfigError
+
+__all__ = ["BATCH_PAYLOAD", "REAL_TIME_PAYLOAD", "ServingSettings"]
+
+#: What a client may send in one request, in bytes: SageMaker's own bounds.
+REAL_TIME_PAYLOAD = 6 * 2**20
+BATCH_PAYLOAD = 100 * 2**20
+
+#: A request in JSON takes up to this many times its size while it is parsed, as Python objects.
+_PARSED_TO_PAYLOAD = 40
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServingSettings:
+    """What the environment tells a server.
+
+    Attributes
+    ----------
+    root : Path
+        ``FM_OPT_ML``.
+    port : int
+        ``SAGEMAKER_BIND_TO_PORT``.
+    metrics_port : int or None
+        ``FM_METRICS_PORT``: where Prometheus metrics are served; ``auto`` is the first other
+        port of ``SAGEMAKER_SAFE_PORT_RANGE``; unset: nowhere.
+    workers : int
+        ``SAGEMAKER_MODEL_SERVER_WORKERS``: processes; by default the cores.
+    threads : int
+        ``FM_SERVER_THREADS``: requests that one process has under way.
+    predict_threads : int
+        Threads of one prediction: the cores if there is one worker, else 1.
+    timeout : int
+        ``SAGEMAKER_MODEL_SERVER_TIMEOUT``: seconds without a sign of life after which a worker
+        is replaced.
+    max_content_length : int
+        ``MAX_CONTENT_LENGTH``: the largest body taken, in bytes; by default 6 MB, and in batch
+        transform ``SAGEMAKER_MAX_PAYLOAD_IN_MB`` or 100 MB.
+    default_accept : str
+        ``SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT``: the answer's media type where the client
+        leaves the choice.
+    log_level : int
+        ``SAGEMAKER_CONTAINER_LOG_LEVEL``, as the levels of `logging`; above 20 requests that
+        succeed are not logged.
+    max_concurrent_transforms, max_payload_mb : int
+        ``SAGEMAKER_MAX_CONCURRENT_TRANSFORMS``, ``SAGEMAKER_MAX_PAYLOAD_IN_MB``: what
+        /execution-parameters answers; by default from the workers and the memory.
+    batch_strategy : {"MULTI_RECORD", "SINGLE_RECORD"}
+        ``SAGEMAKER_BATCH_STRATEGY``.
+    multi_model : bool
+        ``SAGEMAKER_MULTI_MODEL``: models come and go by the /models API.
+    model_memory : int
+        ``FM_MODEL_MEMORY_MB``, in bytes here: what the models of a multi-model endpoint may
+        take together; by default 70 % of the memory.
+    schema : str or None
+        ``FM_SCHEMA``: the file in the model's folder by which named columns become features;
+        None: schema.json, if it is there.
+    unseen : {"error", "ignore"}
+        ``FM_UNSEEN``: what a category is that the schema does not have.
+    """
+
+    root: Path = dataclasses.field(default_factory=lambda: opt_ml({}))
+    port: int = 8080
+    metrics_port: int | None = None
+    workers: int = 1
+    threads: int = 4
+    predict_threads: int = 1
+    timeout: int = 60
+    max_content_length: int = REAL_TIME_PAYLOAD
+    default_accept: str = "application/json"
+    log_level: int = 20
+    max_concurrent_transforms: int = 1
+    max_payload_mb: int = 6
+    batch_strategy: str = "MULTI_RECORD"
+    multi_model: bool = False
+    model_memory: int = 2**30
+    schema: str | None = None
+    unseen: str = "error"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], *, cores: int, memory: int) -> "ServingSettings":
+        """Parse the environment.
+
+        Parameters
+        ----------
+        environ : mapping of str to str
+        cores : int
+            Those this container may use.
+        memory : int
+            Bytes this container may use.
+
+        Raises
+        ------
+        ConfigError
+            A variable holds something else than it should; the message names it.
+        """
+        batch = boolean(environ, "SAGEMAKER_BATCH")
+        workers = integer(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", cores, 1, 1024)
+        payload_mb = integer(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 0, 0, 100)
+        limit = BATCH_PAYLOAD if batch else REAL_TIME_PAYLOAD
+        if batch and payload_mb:
+            limit = payload_mb * 2**20
+        payload_mb = payload_mb or cls.max_payload_mb
+        at_once = min(workers, 100 // payload_mb, memory // (_PARSED_TO_PAYLOAD * payload_mb * 2**20))
+        strategy = environ.get("SAGEMAKER_BATCH_STRATEGY", "").upper() or cls.batch_strategy
+        if strategy not in ("MULTI_RECORD", "SINGLE_RECORD"):
+            raise ConfigError(
+                f"environment variable SAGEMAKER_BATCH_STRATEGY is {strategy!r}, expected MULTI_RECORD or SINGLE_RECORD"
+            )
+        unseen = environ.get("FM_UNSEEN") or cls.unseen
+        if unseen not in ("error", "ignore"):
+            raise ConfigError(f"environment variable FM_UNSEEN is {unseen[:80]!r}, expected error or ignore")
+        port = integer(environ, "SAGEMAKER_BIND_TO_PORT", cls.port, 1, 65535)
+        return cls(
+            root=opt_ml(environ),
+            port=port,
+            metrics_port=_metrics_port(environ, port),
+            workers=workers,
+            threads=integer(environ, "FM_SERVER_THREADS", cls.threads, 1, 256),
+            predict_threads=cores if workers == 1 else 1,
+            timeout=integer(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT", cls.timeout, 1, 86400),
+            max_content_length=integer(environ, "MAX_CONTENT_LENGTH", limit, 1, 2**40),
+            default_accept=environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or cls.default_accept,
+            log_level=integer(environ, "SAGEMAKER_CONTAINER_LOG_LEVEL", cls.log_level, 0, 100),
+            max_concurrent_transforms=integer(
+                environ, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", max(1, at_once), 1, 2**31
+            ),
+            max_payload_mb=payload_mb,
+            batch_strategy=strategy,
+            multi_model=boolean(environ, "SAGEMAKER_MULTI_MODEL"),
+            model_memory=integer(environ, "FM_MODEL_MEMORY_MB", max(1, memory * 7 // 10 // 2**20), 1, 2**30) * 2**20,
+            schema=environ.get("FM_SCHEMA") or None,
+            unseen=unseen,
+        )
+
+
+def _metrics_port(environ: Mapping[str, str], port: int) -> int | None:
+    text = environ.get("FM_METRICS_PORT")
+    if not text:
+        return None
+    low, high = 1, 65535
+    safe = environ.get("SAGEMAKER_SAFE_PORT_RANGE")
+    if safe:
+        match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", safe)
+        if match is None or not 0 < int(match[1]) <= int(match[2]) <= 65535:
+            raise ConfigError(
+                f"environment variable SAGEMAKER_SAFE_PORT_RANGE is {safe!r}, expected two ports such as 9000-9999"
+            )
+        low, high = int(match[1]), int(match[2])
+    if text == "auto" and safe:
+        return low + 1 if low == port else low
+    chosen = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else 0
+    if not low <= chosen <= high or chosen == port:
+        raise ConfigError(
+            f"environment variable FM_METRICS_PORT is {text!r}, expected a port from {low} to {high} other than {port}"
+            + (", or auto" if safe else "")
+        )
+    return chosen
