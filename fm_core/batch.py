@@ -9,6 +9,7 @@ with itself is not part of the model.
 """
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,6 +131,86 @@ class Batch:
 
     def __len__(self) -> int:
         return self.n_rows
+
+    # --- rows of batches ---
+
+    @classmethod
+    def empty(cls, feature_dim: int, *, is_dense: bool = False) -> "Batch":
+        """Make a batch without rows, whose labels are known: there are none."""
+        labels = np.zeros(0, np.float32)
+        if is_dense:
+            return cls.trusted(feature_dim, np.zeros((0, feature_dim), np.float32), labels=labels)
+        return cls.trusted(feature_dim, np.zeros(0, np.float32), np.zeros(1, np.int64), np.zeros(0, np.int32), labels)
+
+    @classmethod
+    def concatenate(cls, batches: "Sequence[Batch]") -> "Batch":
+        """Join one or more batches of one width, all dense or all sparse, all with labels or all without.
+
+        A single batch is given back as it is, not copied.
+        """
+        first = batches[0]
+        if len(batches) == 1:
+            return first
+        values = np.concatenate([batch.values for batch in batches])
+        labels = None if first.labels is None else np.concatenate([batch.known_labels for batch in batches])
+        if first.indptr is None:
+            return cls.trusted(first.feature_dim, values, labels=labels)
+        lengths = np.concatenate([np.diff(batch.indptr) for batch in batches if batch.indptr is not None])
+        indices = np.concatenate([batch.indices for batch in batches if batch.indices is not None])
+        return cls.trusted(first.feature_dim, values, _starts(lengths), indices, labels)
+
+    def slice(self, start: int, stop: int) -> "Batch":
+        """Give the rows from `start` to before `stop`; the arrays are views, but for `indptr`."""
+        labels = None if self.labels is None else self.labels[start:stop]
+        if self.indptr is None or self.indices is None:
+            return Batch.trusted(self.feature_dim, self.values[start:stop], labels=labels)
+        indptr = self.indptr[start : min(stop, self.n_rows) + 1]
+        first, end = int(indptr[0]), int(indptr[-1])
+        return Batch.trusted(self.feature_dim, self.values[first:end], indptr - first, self.indices[first:end], labels)
+
+    def split(self, batch_size: int) -> "Iterator[Batch]":
+        """Give the rows as batches of `batch_size`, and a last one of what is left; see `slice`."""
+        for start in range(0, self.n_rows, batch_size):
+            yield self.slice(start, min(start + batch_size, self.n_rows))
+
+    def take(self, rows: "NDArray[np.int64]") -> "Batch":
+        """Copy the rows with these numbers, in this order."""
+        labels = None if self.labels is None else self.labels[rows]
+        if self.indptr is None or self.indices is None:
+            return Batch.trusted(self.feature_dim, self.values[rows], labels=labels)
+        lengths = np.diff(self.indptr)[rows]
+        indptr = _starts(lengths)
+        entries = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
+        return Batch.trusted(self.feature_dim, self.values[entries], indptr, self.indices[entries], labels)
+
+    def copy(self) -> "Batch":
+        """Copy all arrays, so that a slice does not keep alive what it was cut from."""
+        return Batch.trusted(
+            self.feature_dim,
+            self.values.copy(),
+            None if self.indptr is None else self.indptr.copy(),
+            None if self.indices is None else self.indices.copy(),
+            None if self.labels is None else self.labels.copy(),
+        )
+
+    def with_labels(self, labels: "NDArray[np.float32] | None") -> "Batch":
+        """Give the same rows with other labels, which the caller has checked."""
+        return Batch.trusted(self.feature_dim, self.values, self.indptr, self.indices, labels)
+
+    def to_matrix(self) -> Any:
+        """Give the rows as a SciPy CSR matrix, or as the ndarray they are if dense; the arrays are shared."""
+        if self.indptr is None:
+            return self.values
+        from scipy.sparse import csr_matrix  # slow to import, and seldom needed
+
+        shape = (self.n_rows, self.feature_dim)
+        return csr_matrix((self.values, self.indices, self.indptr), shape=shape, copy=False)
+
+
+def _starts(lengths: "NDArray[np.int64]") -> "NDArray[np.int64]":
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
 
 
 def _check(batch: Batch) -> None:

@@ -9,7 +9,7 @@ Constructor parameters are hyperparameters by SageMaker's names. Those that the 
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -142,13 +142,13 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         whole = _batch(rows)
         held_out = None
         if validation is not None:
-            held_out = self._whole_batch(validation[0]), self._labels(column_or_1d(validation[1]))
+            held_out = self._whole_batch(validation[0]).with_labels(self._labels(column_or_1d(validation[1])))
         history = _History()
         result = fit(
-            lambda epoch: _batches(whole, labels, self.mini_batch_size),
+            lambda epoch: whole.with_labels(labels).split(self.mini_batch_size),
             self._hyperparameters(whole.feature_dim),
             num_threads=self._n_threads(),
-            validation=None if held_out is None else lambda epoch: _batches(*held_out, _ROWS_SCORED_AT_ONCE),
+            validation=None if held_out is None else lambda epoch: held_out.split(_ROWS_SCORED_AT_ONCE),
             callback=history,
         )
         self.model_ = result.model
@@ -169,7 +169,7 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         hyperparameters = self._hyperparameters(rows.shape[1])
         if solver is None or solver.hyperparameters != hyperparameters:
             solver = Solver(hyperparameters, self._n_threads(), None if is_first else self.model_)
-        for batch in _batches(_batch(rows), labels, self.mini_batch_size):
+        for batch in _batch(rows).with_labels(labels).split(self.mini_batch_size):
             solver.step(batch)
         self._solver = solver
         self.model_ = solver.model
@@ -472,17 +472,3 @@ def _two(classes: "NDArray[Any]") -> "NDArray[Any]":
 
 def _batch(rows: Any) -> Batch:
     return Batch.from_dense(rows) if isinstance(rows, np.ndarray) else Batch.from_csr(rows)
-
-
-def _batches(whole: Batch, labels: "NDArray[np.float32]", size: int) -> Iterator[Batch]:
-    """Cut a batch into smaller ones, without a copy of what it holds."""
-    for start in range(0, whole.n_rows, size):
-        rows = slice(start, min(start + size, whole.n_rows))
-        if whole.indptr is None or whole.indices is None:
-            yield Batch.trusted(whole.feature_dim, whole.values[rows], labels=labels[rows])
-            continue
-        bounds = whole.indptr[rows.start : rows.stop + 1]
-        entries = slice(int(bounds[0]), int(bounds[-1]))
-        yield Batch.trusted(
-            whole.feature_dim, whole.values[entries], bounds - bounds[0], whole.indices[entries], labels[rows]
-        )

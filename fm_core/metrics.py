@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.kernels._metrics import classification_sums
+from fm_core.links import link_for
 
 __all__ = ["ClassifierMetrics", "Metrics", "RegressorMetrics", "metrics_for"]
 
@@ -101,5 +102,4 @@ Metrics = RegressorMetrics | ClassifierMetrics
 
 def metrics_for(predictor_type: str) -> Metrics:
     """Empty metrics for ``binary_classifier`` or ``regressor``."""
-    kinds: dict[str, type[Metrics]] = {"binary_classifier": ClassifierMetrics, "regressor": RegressorMetrics}
-    return kinds[predictor_type]()
+    return ClassifierMetrics() if link_for(predictor_type).is_classifier else RegressorMetrics()

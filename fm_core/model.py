@@ -12,6 +12,8 @@ from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import draw, in_use
+from fm_core.links import Link, link_for
+from fm_core.partition import WHOLE, Partition
 
 __all__ = ["Model"]
 
@@ -58,7 +60,7 @@ class Model:
 
     @classmethod
     def initialise(
-        cls, hyperparameters: Hyperparameters, num_threads: int = 1, part: tuple[int, int] = (0, 1)
+        cls, hyperparameters: Hyperparameters, num_threads: int = 1, partition: Partition = WHOLE
     ) -> "Model":
         """Draw the initial parameters that the ``*_init_*`` hyperparameters ask for.
 
@@ -69,8 +71,8 @@ class Model:
             processor are. See kernels/draw.h.
         num_threads : int
             Threads that draw.
-        part : (int, int)
-            ``(r, n)``: only the features r, r + n, r + 2 n and so on, with the values that they have in the whole.
+        partition : Partition
+            Whose features: they have the values that they have in the whole model.
 
         Returns
         -------
@@ -78,9 +80,9 @@ class Model:
             Its w and V are views of one array, each page of which was touched once.
         """
         hp = hyperparameters
-        first, every = part
-        n_rows = len(range(first, hp.feature_dim, every))
-        params = np.empty((max(1, n_rows), hp.num_factors + 1), np.float32)
+        first, every = partition.rank, partition.size
+        n_rows = partition.n_features(hp.feature_dim)
+        params = np.empty((partition.n_rows(hp.feature_dim), hp.num_factors + 1), np.float32)
         params[n_rows:] = 0  # a model has a row
 
         key = np.array([hp.seed & 0xFFFFFFFF, hp.seed >> 32, 0, 0], np.uint32)
@@ -104,7 +106,12 @@ class Model:
     @property
     def is_classifier(self) -> bool:
         """Whether a score is a probability."""
-        return self.predictor_type == "binary_classifier"
+        return self.link.is_classifier
+
+    @property
+    def link(self) -> Link:
+        """Loss and link function."""
+        return link_for(self.predictor_type)
 
     def predict(self, batch: Batch, num_threads: int = 1) -> Floats:
         """Score each row of a batch.

@@ -15,13 +15,11 @@ from container.training.log import Progress
 from container.training.log_lines import PassStatistics
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
+from fm_core.links import link_for
 
 __all__ = ["ChannelBatches"]
 
 _log = logging.getLogger(__name__)
-
-#: The labels that each kind of predictor learns from.
-LABELS = {"binary_classifier": "binary", "regressor": "real"}
 
 
 class ChannelBatches:
@@ -87,7 +85,7 @@ class ChannelBatches:
             self._reader.sources(epoch),
             feature_dim=self._hyperparameters.feature_dim,
             batch_size=self._hyperparameters.mini_batch_size,
-            labels=LABELS[self._hyperparameters.predictor_type],
+            labels=link_for(self._hyperparameters.predictor_type).labels,
             is_dense=self._is_dense,
             max_bad_records=limit,
             on_bad_record=skipped,

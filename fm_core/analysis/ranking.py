@@ -70,11 +70,7 @@ def rank(model: "Model", context: Batch, candidates: Batch, top_k: int | None = 
             )
     z = _pair_scores(model, context, candidates)
     order = _best(z, len(z) if top_k is None else min(top_k, len(z)))
-    scores = z[order]
-    if model.is_classifier:
-        with np.errstate(over="ignore"):
-            scores = 1 / (1 + np.exp(-scores))
-    return Ranked(order, scores.astype(np.float32))
+    return Ranked(order, model.link.score(z[order]).astype(np.float32))
 
 
 def _pair_scores(model: "Model", context: Batch, candidates: Batch) -> "NDArray[np.float64]":

@@ -21,8 +21,9 @@ from fm_core.errors import CheckpointError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import OPTIMIZERS
 from fm_core.metrics import metrics_for
+from fm_core.partition import Partition
 
-__all__ = ["HOSTS", "UNKNOWN_LABELS", "Step", "complete_steps", "n_rows_of", "newest_of_others", "resharded"]
+__all__ = ["HOSTS", "UNKNOWN_LABELS", "Step", "complete_steps", "newest_of_others", "resharded"]
 
 Floats = NDArray[np.float32]
 
@@ -49,11 +50,6 @@ class Step(NamedTuple):
     n_steps: int
     n_hosts: int
     paths: tuple[Path, ...]
-
-
-def n_rows_of(feature_dim: int, rank: int, size: int) -> int:
-    """How many features the host `rank` of `size` has; at least one is made room for."""
-    return max(1, len(range(rank, feature_dim, size)))
 
 
 def complete_steps(folder: Path) -> list[Step]:
@@ -108,36 +104,35 @@ def resharded(
         It was written by a job with other hyperparameters or other data.
     """
     hp = hyperparameters
-    features = np.arange(rank, hp.feature_dim, size)
-    width, n_rows = hp.num_factors + 1, n_rows_of(hp.feature_dim, rank, size)
+    partition = Partition(rank, size)
+    features = partition.features(hp.feature_dim)
+    width, n_rows = hp.num_factors + 1, partition.n_rows(hp.feature_dim)
     params = np.zeros((n_rows, width), np.float32)
     state = np.zeros((n_rows, OPTIMIZERS[hp._optimizer][1] * width), np.float32)
     changed: NDArray[np.bool_] | None = np.zeros(n_rows, bool)
     best: Floats | None = None
     positions, bias, batch_size = [], np.zeros(3, np.float32), hp.mini_batch_size
     for of, path in enumerate(step.paths):
+        theirs = Partition(of, step.n_hosts)
         header = read_header(path)
         batch_size = int(header["hyperparameters"]["mini_batch_size"])
         known = header["fingerprint"] if fingerprint is None else dict(fingerprint)
         known = {name: text for name, text in known.items() if name != HOSTS}
         if HOSTS in header["fingerprint"]:
             known[HOSTS] = header["fingerprint"][HOSTS]
-        part = dataclasses.replace(
-            hp, feature_dim=n_rows_of(hp.feature_dim, of, step.n_hosts), mini_batch_size=batch_size
-        )
+        part = dataclasses.replace(hp, feature_dim=theirs.n_rows(hp.feature_dim), mini_batch_size=batch_size)
         found = read(path, part, known)
         assert isinstance(found, Checkpoint)
-        mine = features % step.n_hosts == of
-        theirs = features[mine] // step.n_hosts
-        into = np.flatnonzero(mine)
-        params[into], state[into], bias = found.params[theirs], found.state[theirs], found.bias
+        into = np.flatnonzero(theirs.owner(features) == of)
+        rows = theirs.local(features[into])
+        params[into], state[into], bias = found.params[rows], found.state[rows], found.bias
         if found.changed is None:
             changed = None
         elif changed is not None:
-            changed[into] = found.changed[theirs]
+            changed[into] = found.changed[rows]
         if found.best is not None:
             best = np.zeros_like(params) if best is None else best
-            best[into] = found.best[theirs]
+            best[into] = found.best[rows]
         positions.append(found.position)
     position = _position(positions, hp, batch_size, is_same_data=fingerprint is not None, rank=rank)
     _log.info(

@@ -23,6 +23,7 @@ from fm_core.cluster.sharded import Members, Rows, TrainingOfSeveral, evaluate_s
 from fm_core.errors import DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
+from fm_core.partition import Partition
 from fm_core.training.loop import Callback, FitResult, Silent
 from fm_core.training.prefetch import read_ahead
 
@@ -121,15 +122,16 @@ class _TrainingByAverages(TrainingOfSeveral):
 
     def _meet(self, n_done: int) -> bool:
         """Average what was touched since the last meeting; False: the epoch is over, or training has to stop."""
-        team = self._team
+        team, partition = self._team, Partition(self._team.rank, self._team.size)
         touched = np.flatnonzero(self._touched)
-        touched = touched[np.argsort(touched % team.size, kind="stable")]
+        owners = partition.owner(touched)
+        touched = touched[np.argsort(owners, kind="stable")]
         facts = np.zeros(_FACTS + team.size, np.int64)
         facts[_MORE] = n_done == self._hp._sync_interval
         facts[_STOPS] = self._asked_to_stop()
         facts[_DENSE] = -1 if self._solver is None else self._is_dense
         facts[_STEPS] = n_done
-        facts[_FACTS:] = np.bincount(touched % team.size, minlength=team.size)
+        facts[_FACTS:] = np.bincount(owners, minlength=team.size)
         table = team.rows.gather(facts)
         kinds = set(table[:, _DENSE].tolist()) - {-1}
         if len(kinds) > 1:
@@ -147,7 +149,8 @@ class _TrainingByAverages(TrainingOfSeveral):
         assert solver is not None
         width = solver.params.shape[1]
         to, by = table[team.rank, _FACTS:], table[:, _FACTS + team.rank]
-        keys = team.rows.exchange((touched // team.size).astype(np.int32), to, by)
+        partition = Partition(team.rank, team.size)
+        keys = team.rows.exchange(partition.local(touched).astype(np.int32), to, by)
         rows = team.rows.exchange(np.hstack([solver.params[touched], solver.state[touched]]), to, by)
         owned, place = np.unique(keys, return_inverse=True)
         sums = np.zeros((len(owned), rows.shape[1]), np.float32)
@@ -162,7 +165,7 @@ class _TrainingByAverages(TrainingOfSeveral):
         sizes = team.rows.gather(np.array([len(owned)], np.int64))[:, 0].tolist()
         told = zip(given_to_all(owned, sizes, team), given_to_all(means, sizes, team), strict=True)
         for (owner, rows_of), (_, values) in told:
-            features = rows_of.astype(np.int64) * team.size + owner
+            features = partition.of(owner).global_ids(rows_of)
             solver.params[features] = values[:, :width]
             solver.state[features] = values[:, width:]
         made_steps = table[:, _STEPS] > 0

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from fm_core.batch import Batch
 from fm_core.checkpoints.file import Checkpoint
-from fm_core.checkpoints.reshard import n_rows_of
 from fm_core.cluster.sharded import Members, Rows, evaluate_shares, given_to_all, part_of
 from fm_core.errors import DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
+from fm_core.partition import Partition
 from fm_core.solvers.minibatch_torch import DenseDevice
 from fm_core.training.loop import Solver, _cause
 
@@ -126,7 +126,7 @@ class Replicas:
         """
         assert self._device is not None
         if batch is None:
-            batch = Batch.trusted(feature_dim, np.zeros((0, feature_dim), np.float32), labels=np.zeros(0, np.float32))
+            batch = Batch.empty(feature_dim, is_dense=True)
         if not batch.is_dense:
             raise DataError("sparse rows follow dense ones, expected all of one kind")
         return _Turn(batch, self._device.stage(batch), writes_checkpoint)
@@ -248,8 +248,9 @@ def added_up(mine: Floats, team: Members) -> None:
 
 def _share(whole: Floats, team: Members) -> Floats:
     """Give this member's rows of an array, as `distributed` has them."""
-    share = np.zeros((n_rows_of(len(whole), team.rank, team.size), whole.shape[1]), np.float32)
-    rows = whole[team.rank :: team.size]
+    partition = Partition(team.rank, team.size)
+    share = np.zeros((partition.n_rows(len(whole)), whole.shape[1]), np.float32)
+    rows = whole[partition.rows]
     share[: len(rows)] = rows
     return share
 
@@ -257,7 +258,8 @@ def _share(whole: Floats, team: Members) -> Floats:
 def _whole(share: Floats, feature_dim: int, team: Members) -> Floats:
     """An array, of which each member has its rows."""
     whole = np.empty((feature_dim, share.shape[1]), np.float32)
-    sizes = [len(range(rank, feature_dim, team.size)) for rank in range(team.size)]
+    partition = Partition(team.rank, team.size)
+    sizes = [partition.of(rank).n_features(feature_dim) for rank in range(team.size)]
     for owner, rows in given_to_all(share[: sizes[team.rank]], sizes, team):
-        whole[owner :: team.size] = rows
+        whole[partition.of(owner).rows] = rows
     return whole

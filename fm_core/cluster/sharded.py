@@ -35,7 +35,7 @@ from fm_core.artifact.model_file import model_arrays
 from fm_core.artifact.mxnet_params import encode
 from fm_core.batch import Batch
 from fm_core.checkpoints.file import Checkpoint, Position, read, read_header
-from fm_core.checkpoints.reshard import HOSTS, n_rows_of, newest_of_others, resharded
+from fm_core.checkpoints.reshard import HOSTS, newest_of_others, resharded
 from fm_core.checkpoints.writer import Checkpointer
 from fm_core.errors import (
     CheckpointError,
@@ -47,8 +47,10 @@ from fm_core.errors import (
 )
 from fm_core.hyperparameters import MAX_FEATURE_DIM, Hyperparameters
 from fm_core.kernels import group
+from fm_core.links import link_for
 from fm_core.metrics import Metrics, metrics_for
 from fm_core.model import Model
+from fm_core.partition import Partition
 from fm_core.training.loop import (
     Batches,
     Callback,
@@ -63,7 +65,7 @@ from fm_core.training.loop import (
     _Training,
 )
 from fm_core.training.prefetch import read_ahead
-from fm_core.training.shuffle import joined, shuffled
+from fm_core.training.shuffle import shuffled
 
 __all__ = [
     "SharedCheckpointer",
@@ -191,7 +193,7 @@ def part_of(hyperparameters: Hyperparameters, team: Members) -> Hyperparameters:
     """
     return dataclasses.replace(
         hyperparameters,
-        feature_dim=n_rows_of(hyperparameters.feature_dim, team.rank, team.size),
+        feature_dim=Partition(team.rank, team.size).n_rows(hyperparameters.feature_dim),
         mini_batch_size=min(hyperparameters.mini_batch_size * team.size, MAX_FEATURE_DIM),
     )
 
@@ -220,7 +222,7 @@ class _Turns:
         self._replicas = replicas
         self._team = team
         self._hp = hp
-        self._n_local = math.ceil(hp.feature_dim / team.size)
+        self._n_local = Partition(team.rank, team.size).n_rows_at_most(hp.feature_dim)
         self._should_stop = should_stop
         self._wants_checkpoint = wants_checkpoint
         if self._n_local * team.size > MAX_FEATURE_DIM:
@@ -239,7 +241,7 @@ class _Turns:
 
     def _agree(self, batch: Batch | None, stops: bool) -> _Turn | None:
         team, hp = self._team, self._hp
-        original = batch or _no_rows(hp.feature_dim)
+        original = batch or Batch.empty(hp.feature_dim)
         if original.feature_dim != hp.feature_dim:
             raise DataError(f"a batch has feature_dim={original.feature_dim}, expected {hp.feature_dim}")
         if self._replicas is not None and self._replicas.are_used(None if batch is None else batch.is_dense):
@@ -308,12 +310,6 @@ class _Turns:
         return Batch.trusted(len(starts) - 1, values, rows.indptr, indices, rows.known_labels)
 
 
-def _no_rows(feature_dim: int) -> Batch:
-    return Batch.trusted(
-        feature_dim, np.zeros(0, np.float32), np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
-    )
-
-
 def _as_sparse(batch: Batch) -> Batch:
     """Dense rows with every feature stored: of those, a lazy update is that of every feature."""
     n, d = batch.values.shape
@@ -331,20 +327,11 @@ def share_of(data: Rows, epoch: int, team: Members, hp: Hyperparameters, is_trai
             return
         # as one host with the larger mini batch would, whose buffer is filled by those
         larger = iter(lambda: list(itertools.islice(stream, team.size)), [])
-        for batch in shuffled(map(joined, larger), hp.shuffle_buffer_size, m * team.size, (hp.seed, epoch)):
+        for batch in shuffled(map(Batch.concatenate, larger), hp.shuffle_buffer_size, m * team.size, (hp.seed, epoch)):
             if batch.n_rows > team.rank * m:
-                yield _slice(batch, team.rank * m, min((team.rank + 1) * m, batch.n_rows))
+                yield batch.slice(team.rank * m, min((team.rank + 1) * m, batch.n_rows))
         return
     yield from itertools.islice(stream, team.rank, None, team.size) if data.is_replicated else stream
-
-
-def _slice(batch: Batch, start: int, stop: int) -> Batch:
-    labels = batch.known_labels[start:stop]
-    if batch.indptr is None or batch.indices is None:
-        return Batch.trusted(batch.feature_dim, batch.values[start:stop], labels=labels)
-    indptr = batch.indptr[start : stop + 1]
-    entries = slice(int(indptr[0]), int(indptr[-1]))
-    return Batch.trusted(batch.feature_dim, batch.values[entries], indptr - indptr[0], batch.indices[entries], labels)
 
 
 # ---------------------------------------------------------------- rows and updates
@@ -369,11 +356,11 @@ class ShardedSolver(Solver):
         super().__init__(part_of(hyperparameters, team), num_threads, model, checkpoint)
 
     def _initial(self) -> Model:
-        return Model.initialise(self._whole, self.num_threads, (self._team.rank, self._team.size))
+        return Model.initialise(self._whole, self.num_threads, Partition(self._team.rank, self._team.size))
 
     def _start_from(self, model: Model) -> None:
         if model.feature_dim <= self._whole.feature_dim:  # a larger one is refused, with its whole dimension
-            mine = slice(self._team.rank, None, self._team.size)
+            mine = Partition(self._team.rank, self._team.size).rows
             model = Model(model.predictor_type, model.w0, model.w[mine], model.V[mine])
         super()._start_from(model)
 
@@ -418,7 +405,7 @@ def _scored(
     residuals, scores = np.empty(n, np.float32), np.empty(n, np.float32)
     _shards.score(
         batch.indptr, batch.indices, batch.values, batch.labels, fetched, w0, sums, residuals, scores,
-        hp.predictor_type == "binary_classifier", num_threads,
+        link_for(hp.predictor_type).is_classifier, num_threads,
     )  # fmt: skip
     return fetched, sums, residuals, scores
 
@@ -917,23 +904,20 @@ class _Column:
         if isinstance(rows, tuple):  # w as a column, which is how it is saved
             return _Column(self._local[rows], self.shape[0], self._team)
         team = self._team
+        partition = Partition(team.rank, team.size)
         start, stop, _ = rows.indices(self.shape[0])
-        mine = self._rows_of(team.rank, start, stop)
-        sent = np.ascontiguousarray(self._local[mine])
+        sent = np.ascontiguousarray(self._local[partition.local_slice(start, stop)])
         to = [len(sent), *[0] * (team.size - 1)]
-        counts = [len(range(*self._rows_of(rank, start, stop).indices(self.shape[0]))) for rank in range(team.size)]
+        slices = (partition.of(rank).local_slice(start, stop) for rank in range(team.size))
+        counts = [part.stop - part.start for part in slices]
         received = team.rows.exchange(sent, to, counts if team.rank == 0 else [0] * team.size)
         out = np.zeros((stop - start, *self.shape[1:]), np.float32)
         if team.rank == 0:
             at = 0
             for rank, n in enumerate(counts):
-                out[(rank - start) % team.size :: team.size] = received[at : at + n]
+                out[partition.of(rank).places_in(start)] = received[at : at + n]
                 at += n
         return out
-
-    def _rows_of(self, rank: int, start: int, stop: int) -> slice:
-        size = self._team.size
-        return slice(max(0, -(-(start - rank) // size)), max(0, -(-(stop - rank) // size)))
 
 
 class ShardedModel:

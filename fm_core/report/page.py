@@ -21,6 +21,7 @@ from fm_core.atomic_file import replacing
 from fm_core.errors import ConfigError
 from fm_core.hyperparameter_text import to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
+from fm_core.links import link_for
 from fm_core.metrics import metrics_for
 from fm_core.model import Model
 from fm_core.report.history import TrainingRecord
@@ -83,7 +84,7 @@ def page(record: TrainingRecord, model: Model, hyperparameters: Hyperparameters)
 
 def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[str]:
     """Say in plain sentences what a person should look at."""
-    loss = _loss(hyperparameters.predictor_type)
+    loss = link_for(hyperparameters.predictor_type).loss_metric
     curve = [epoch["train"][loss] for epoch in record.epochs]
     found = []
     if len(curve) >= 2:
@@ -108,7 +109,7 @@ def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[s
                 "data by heart; set early_stopping_patience, or raise factors_wd, or use fewer factors."
             )
     labels = record.sample.labels
-    if hyperparameters.predictor_type == "binary_classifier" and len(labels):
+    if link_for(hyperparameters.predictor_type).is_classifier and len(labels):
         share = float((labels > 0.5).mean())
         if not 0.1 <= share <= 0.9:
             found.append(
@@ -133,10 +134,6 @@ def _of_features(model: Model, hyperparameters: Hyperparameters) -> list[str]:
         return []
     which = f"{n_unseen:,} of {'' if n == model.feature_dim else 'the first '}{n:,} features"
     return [f"{which} never occurred in the training data: what they add to a score is chance."]
-
-
-def _loss(predictor_type: str) -> str:
-    return "mse" if predictor_type == "regressor" else "binary_classification_cross_entropy"
 
 
 # --- plots -----------------------------------------------------------------------------------

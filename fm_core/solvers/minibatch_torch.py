@@ -17,6 +17,7 @@ from fm_core.batch import Batch
 from fm_core.checkpoints.file import Checkpoint
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import Step
+from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.training.loop import Solver
 
@@ -139,7 +140,7 @@ class _DeviceSolver(Solver):
 
     @property
     def _classifies(self) -> bool:
-        return self.hyperparameters.predictor_type == "binary_classifier"
+        return link_for(self.hyperparameters.predictor_type).is_classifier
 
     def _step(self) -> Step:
         step = super()._step()

@@ -32,6 +32,7 @@ from fm_core.checkpoints.writer import Checkpointer
 from fm_core.errors import ConfigError, DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import OPTIMIZERS, PADDING, TILE, Step, group, in_use, ungrouped
+from fm_core.links import link_for
 from fm_core.metrics import metrics_for
 from fm_core.model import Model
 from fm_core.training.prefetch import read_ahead
@@ -297,7 +298,7 @@ class Solver:
         n = batch.n_rows
         self._make_scratch(n)
         sums, residuals, scores = self._sums[:n], self._residuals[:n], self._scores[:n]
-        classify = hp.predictor_type == "binary_classifier"
+        classify = link_for(hp.predictor_type).is_classifier
         if batch.indptr is None or batch.indices is None:
             w, squares, gradients = self._scratch_for_dense()
             self._kernels.train_dense(
@@ -764,7 +765,7 @@ class _BestKeeper:
         self.best: Model | None = None
 
     def is_best(self, metrics: dict[str, float], solver: Solver, epoch: int) -> bool:
-        value = metrics.get("binary_classification_cross_entropy", metrics.get("mse", math.inf))
+        value = metrics.get(link_for(self._predictor_type).loss_metric, math.inf)
         if not value < self.best_value:
             return False
         self.best_value, self.best_epoch = value, epoch

@@ -8,11 +8,10 @@ the next buffer.
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fm_core.batch import Batch
 
-__all__ = ["joined", "shuffled"]
+__all__ = ["shuffled"]
 
 
 def shuffled(batches: Iterable[Batch], buffer_size: int, batch_size: int, seed: int | Sequence[int]) -> Iterator[Batch]:
@@ -39,44 +38,15 @@ def shuffled(batches: Iterable[Batch], buffer_size: int, batch_size: int, seed: 
         held.append(batch)
         n_held += batch.n_rows
         if n_held >= max(buffer_size, batch_size):
-            rows = joined(held)
+            rows = Batch.concatenate(held)
             order = random.permutation(n_held)
             whole = n_held - n_held % batch_size
             for start in range(0, whole, batch_size):
-                yield _taken(rows, order[start : start + batch_size])
-            held = [_taken(rows, order[whole:])] if whole < n_held else []
+                yield rows.take(order[start : start + batch_size])
+            held = [rows.take(order[whole:])] if whole < n_held else []
             n_held -= whole
     if n_held:
-        rows = joined(held)
+        rows = Batch.concatenate(held)
         order = random.permutation(n_held)
         for start in range(0, n_held, batch_size):
-            yield _taken(rows, order[start : start + batch_size])
-
-
-def joined(batches: list[Batch]) -> Batch:
-    """Give the rows of several batches as one; all dense or all sparse."""
-    if len(batches) == 1:
-        return batches[0]
-    labels = np.concatenate([b.known_labels for b in batches])
-    values = np.concatenate([b.values for b in batches])
-    if batches[0].indptr is None:
-        return Batch.trusted(batches[0].feature_dim, values, labels=labels)
-    lengths = np.concatenate([np.diff(b.indptr) for b in batches if b.indptr is not None])
-    indices = np.concatenate([b.indices for b in batches if b.indices is not None])
-    return Batch.trusted(batches[0].feature_dim, values, _starts(lengths), indices, labels)
-
-
-def _taken(batch: Batch, rows: NDArray[np.int64]) -> Batch:
-    labels = batch.known_labels[rows]
-    if batch.indptr is None or batch.indices is None:
-        return Batch.trusted(batch.feature_dim, batch.values[rows], labels=labels)
-    lengths = np.diff(batch.indptr)[rows]
-    indptr = _starts(lengths)
-    entries = np.arange(indptr[-1]) + np.repeat(batch.indptr[rows] - indptr[:-1], lengths)
-    return Batch.trusted(batch.feature_dim, batch.values[entries], indptr, batch.indices[entries], labels)
-
-
-def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    starts = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
-    return starts
+            yield rows.take(order[start : start + batch_size])

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import scipy.sparse
 from hypothesis import given
+from hypothesis import strategies as st
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from tests.fm_core.strategies import sparse_batches
+from tests.fm_core.strategies import dense_batches, sparse_batches
 
 
 def sparse(indptr=(0, 2, 3), indices=(1, 4, 0), values=(1, 2, 3), labels=(0, 1), feature_dim=5):
@@ -79,3 +80,52 @@ def test_csr_matrices_come_back(batch):
     assert (again.indices == batch.indices).all()
     assert (again.values == batch.values).all()
     assert (again.indptr == batch.indptr).all()
+
+
+def rows_of(batch):
+    """What a batch holds, in plain lists: keys, values and label of each row."""
+    labels = [None] * batch.n_rows if batch.labels is None else batch.labels.tolist()
+    if batch.is_dense:
+        return [(None, values.tolist(), label) for values, label in zip(batch.values, labels, strict=True)]
+    ranges = [slice(batch.indptr[i], batch.indptr[i + 1]) for i in range(batch.n_rows)]
+    return [(batch.indices[r].tolist(), batch.values[r].tolist(), y) for r, y in zip(ranges, labels, strict=True)]
+
+
+BATCHES = st.one_of(sparse_batches(), dense_batches())
+
+
+@given(batch=BATCHES, has_labels=st.booleans(), data=st.data())
+def test_rows_are_cut_taken_and_joined_as_lists_are(batch, has_labels, data):
+    batch = batch if has_labels else batch.with_labels(None)
+    rows = rows_of(batch)
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, batch.n_rows)] * 2)))
+    order = data.draw(st.lists(st.integers(0, batch.n_rows - 1))) if batch.n_rows else []
+    size = data.draw(st.integers(1, batch.n_rows + 1))
+    part, taken, split = batch.slice(start, stop), batch.take(np.array(order, np.int64)), list(batch.split(size))
+    assert rows_of(part) == rows_of(part.copy()) == rows[start:stop]
+    assert rows_of(taken) == [rows[i] for i in order]
+    assert [rows_of(one) for one in split] == [rows[i : i + size] for i in range(0, len(rows), size)]
+    assert rows_of(Batch.concatenate([part, taken, *split])) == rows_of(part) + rows_of(taken) + rows
+    for made in (part, part.copy(), taken, *split):
+        made.__post_init__()  # fit for the kernels
+
+
+def test_a_copy_keeps_nothing_else_alive_and_a_slice_is_a_view():
+    batch = sparse()
+    assert np.shares_memory(batch.slice(0, 1).values, batch.values)
+    copy = batch.slice(0, 1).copy()
+    assert not any(np.shares_memory(getattr(copy, name), getattr(batch, name)) for name in ("values", "indices"))
+
+
+@pytest.mark.parametrize("is_dense", [False, True])
+def test_an_empty_batch_has_no_rows_and_known_labels(is_dense):
+    batch = Batch.empty(7, is_dense=is_dense)
+    batch.__post_init__()
+    assert (batch.n_rows, batch.feature_dim, batch.is_dense, len(batch.known_labels)) == (0, 7, is_dense, 0)
+
+
+@given(batch=BATCHES)
+def test_a_matrix_holds_the_same_rows(batch):
+    matrix = batch.to_matrix()
+    made = Batch.from_dense(matrix, batch.labels) if batch.is_dense else Batch.from_csr(matrix, batch.labels)
+    assert rows_of(made) == rows_of(batch)

@@ -19,7 +19,6 @@ from fm_core.errors import ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.convert.inputs import FORMATS, Options, format_of, open_rows
 from fm_core.formats.convert.outputs import WRITERS, Writer
-from fm_core.formats.rebatch import taken
 from fm_core.formats.tables.encoder import TableSchema
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ class _Part:
         for shard, ((file, _), writer) in enumerate(zip(self._files, self._writers, strict=True)):
             mine = None if rows is None else rows[(shard - self._n_rows) % n_shards :: n_shards]
             if mine is None or len(mine):
-                writer.write(batch if mine is None else taken(batch, mine))
+                writer.write(batch if mine is None else batch.take(mine))
                 file.n_rows += n_rows if mine is None else len(mine)
         self._n_rows += n_rows
 

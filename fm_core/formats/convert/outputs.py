@@ -12,9 +12,8 @@ import numpy as np
 import orjson
 
 from fm_core.batch import Batch
-from fm_core.formats.rebatch import concatenated
 from fm_core.formats.recordio._encode import write_records
-from fm_core.formats.recordio.whole_file import matrix_of, write_npz
+from fm_core.formats.recordio.whole_file import write_npz
 
 __all__ = ["WRITERS", "Writer"]
 
@@ -36,7 +35,7 @@ class _Recordio:
         self._file = file
 
     def write(self, batch: Batch) -> None:
-        write_records(self._file, matrix_of(batch), batch.labels)
+        write_records(self._file, batch.to_matrix(), batch.labels)
 
     def close(self) -> None:
         pass
@@ -74,7 +73,7 @@ class _Delimited:
         self._file = file
 
     def write(self, batch: Batch) -> None:
-        rows = batch.values if batch.indptr is None else matrix_of(batch).toarray()
+        rows = batch.values if batch.indptr is None else batch.to_matrix().toarray()
         if batch.labels is not None:
             rows = np.column_stack([batch.labels, rows])
         if len(rows):
@@ -102,7 +101,7 @@ class _Npz:
         # By way of memory: a zip seeks, which a compressed file cannot.
         if self._batches:
             buffer = io.BytesIO()
-            write_npz(buffer, concatenated(self._batches))
+            write_npz(buffer, Batch.concatenate(self._batches))
             self._file.write(buffer.getbuffer())
 
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.formats.rebatch import concatenated
 from fm_core.formats.recordio.faults import BadRecord
 from fm_core.formats.recordio.framing import Framer
 from fm_core.formats.recordio.payload import parse
@@ -24,7 +23,7 @@ from fm_core.formats.streams import CHUNK_BYTES, decompressed, open_chunks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MOST_FEATURES", "RecordKind", "matrix_of", "peek_records", "read_npz", "read_records", "write_npz"]
+__all__ = ["MOST_FEATURES", "RecordKind", "peek_records", "read_npz", "read_records", "write_npz"]
 
 #: Feature ids are int32.
 MOST_FEATURES = 2**31 - 1
@@ -85,9 +84,9 @@ def read_records(file: "str | os.PathLike[str] | bytes | BinaryIO") -> "tuple[An
     )
     if not batches:
         raise DataError(f"{name}: found no record, expected at least one")
-    whole = concatenated(batches)
+    whole = Batch.concatenate(batches)
     feature_dim = kind.feature_dim or int(whole.indices.max(initial=-1) if whole.indices is not None else 0) + 1
-    return matrix_of(Batch.trusted(feature_dim, whole.values, whole.indptr, whole.indices)), whole.labels
+    return Batch.trusted(feature_dim, whole.values, whole.indptr, whole.indices).to_matrix(), whole.labels
 
 
 def peek_records(chunks: Iterator[bytes]) -> tuple[RecordKind, list[bytes]]:
@@ -107,15 +106,6 @@ def peek_records(chunks: Iterator[bytes]) -> tuple[RecordKind, list[bytes]]:
     except BadRecord:
         pass  # for the decoder to tell of, with its place
     return RecordKind(None, False), head
-
-
-def matrix_of(batch: Batch) -> Any:
-    """Give the rows of a batch as a CSR matrix, or as the ndarray they are if dense."""
-    if batch.indptr is None:
-        return batch.values
-    from scipy.sparse import csr_matrix
-
-    return csr_matrix((batch.values, batch.indices, batch.indptr), shape=(batch.n_rows, batch.feature_dim), copy=False)
 
 
 def read_npz(path: str) -> Batch:

@@ -11,7 +11,6 @@ import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.formats.rebatch import concatenated
 from fm_core.formats.tables.encoder import Column, Encoder
 from fm_core.formats.tables.table import ArrayTable, CellTable, rest_of, text_of
 from fm_core.formats.text.parse import cell_blocks
@@ -189,7 +188,7 @@ def decode_named_csv(body: bytes, encoder: Encoder, *, header: bool | None = Non
         for block in blocks:
             yield encoder.encode(CellTable("", cells if header else names, block))
 
-    return concatenated(list(batches()))
+    return Batch.concatenate(list(batches()))
 
 
 def _is_header(cells: list[str], names: list[str]) -> bool:

@@ -596,7 +596,5 @@ def encode_table(
     labels : ndarray of float32, shape (n_rows,), or None
         None if the frame lacks the label's column.
     """
-    from fm_core.formats.recordio.whole_file import matrix_of
-
     batch = Encoder(schema, unseen=unseen, labels=labels).encode(frame_table(frame))
-    return matrix_of(batch), batch.labels
+    return batch.to_matrix(), batch.labels

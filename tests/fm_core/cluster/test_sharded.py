@@ -17,7 +17,6 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import reference
 from fm_core.model import Model
 from fm_core.training.loop import Solver, fit
-from fm_core.training.shuffle import joined
 from tests.fm_core.cluster.members import together
 from tests.fm_core.strategies import hyperparameters_for, sparse_batches
 
@@ -47,7 +46,7 @@ def test_a_step_of_several_members_is_the_references_of_all_their_rows(data, siz
     found = together(size, task)
     solver = Solver(dataclasses.replace(hp, mini_batch_size=hp.mini_batch_size * size))
     solver._kernels = reference
-    scores = [solver.step(joined(step)).copy() for step in steps]
+    scores = [solver.step(Batch.concatenate(step)).copy() for step in steps]
     close = {"rtol": 2e-4, "atol": 2e-5}
     np.testing.assert_allclose(whole([each.params for each, _ in found], FEATURE_DIM), solver.params, **close)
     np.testing.assert_allclose(whole([each.state for each, _ in found], FEATURE_DIM), solver.state, **close)

@@ -18,9 +18,9 @@ from fm_core.formats import read_records, write_records
 from fm_core.formats.convert.conversion import Conversion, convert
 from fm_core.formats.convert.inputs import FORMATS, Options, format_of, open_rows
 from fm_core.formats.convert.outputs import WRITERS
-from fm_core.formats.rebatch import concatenated, rebatched, sliced, taken
+from fm_core.formats.rebatch import rebatched
 from fm_core.formats.recordio.serializer import RecordSerializer
-from fm_core.formats.recordio.whole_file import matrix_of, read_npz
+from fm_core.formats.recordio.whole_file import read_npz
 from fm_core.formats.tables.encoder import TablePlan
 from tests.fm_core.strategies import dense_batches, sparse_batches
 
@@ -41,17 +41,17 @@ def extreme(draw):
 def put(folder, batch, name="0.recordio"):
     path = Path(folder) / name
     with path.open("wb") as file:
-        write_records(file, matrix_of(batch), batch.labels)
+        write_records(file, batch.to_matrix(), batch.labels)
     return path
 
 
 def rows_of(path, **options):
     opened = open_rows([path], None, Options(**options))
-    return concatenated(list(opened.batches()))
+    return Batch.concatenate(list(opened.batches()))
 
 
 def dense_of(batch):
-    rows = matrix_of(batch)
+    rows = batch.to_matrix()
     return rows if isinstance(rows, np.ndarray) else rows.toarray()
 
 
@@ -94,7 +94,7 @@ def test_rows_without_labels_stay_so(batch, tmp_path_factory):
         if name == "1.libsvm":
             options = Options(labels="optional", feature_dim=batch.feature_dim)
         opened = open_rows([there], None, options)
-        found = concatenated(list(opened.batches()))
+        found = Batch.concatenate(list(opened.batches()))
         assert found.labels is None
         np.testing.assert_array_equal(dense_of(found), dense_of(bare))
 
@@ -102,7 +102,7 @@ def test_rows_without_labels_stay_so(batch, tmp_path_factory):
 @given(batch=st.one_of(BATCHES, extreme()))
 def test_read_records_reads_what_write_records_wrote(batch):
     file = io.BytesIO()
-    write_records(file, matrix_of(batch), batch.labels)
+    write_records(file, batch.to_matrix(), batch.labels)
     for given_file in (file.getvalue(), io.BytesIO(file.getvalue()), gzip.compress(file.getvalue())):
         rows, labels = read_records(given_file)
         assert isinstance(rows, np.ndarray) == batch.is_dense
@@ -143,14 +143,14 @@ def test_the_width_of_sparse_records_without_a_shape_is_found(tmp_path):
 @given(batch=BATCHES, sizes=st.lists(st.integers(0, 5), max_size=6), batch_size=st.integers(1, 7))
 def test_batches_are_cut_and_joined(batch, sizes, batch_size):
     bounds = [min(bound, batch.n_rows) for bound in np.cumsum([0, *sizes, 100])]
-    parts = [sliced(batch, start, stop) for start, stop in itertools.pairwise(bounds)]
+    parts = [batch.slice(start, stop) for start, stop in itertools.pairwise(bounds)]
     found = list(rebatched(parts, batch_size))
     assert [one.n_rows for one in found[:-1]] == [batch_size] * (len(found) - 1)
     for one in found:
         one.__post_init__()
-    same_rows(concatenated(found), batch)
+    same_rows(Batch.concatenate(found), batch)
     order = np.arange(batch.n_rows)[::-2]
-    np.testing.assert_array_equal(dense_of(taken(batch, order)), dense_of(batch)[order])
+    np.testing.assert_array_equal(dense_of(batch.take(order)), dense_of(batch)[order])
 
 
 @given(batch=st.one_of(sparse_batches(max_rows=40), dense_batches(max_rows=40)), shards=st.integers(1, 4),
@@ -181,7 +181,7 @@ def test_a_split_is_the_same_however_rows_are_read_and_another_with_another_seed
     rows = np.arange(10000, dtype=np.float32)[:, None] + 1
     batch = Batch.from_dense(rows, np.zeros(len(rows)))
     whole = put(tmp_path, batch)
-    parts = [put(tmp_path, sliced(batch, start, start + 2500), f"{start}.rec") for start in range(0, 10000, 2500)]
+    parts = [put(tmp_path, batch.slice(start, start + 2500), f"{start}.rec") for start in range(0, 10000, 2500)]
     found = []
     for number, (inputs, seed) in enumerate([([whole], 0), (parts, 0), ([whole], 1)]):
         (train, test), _, _ = convert(inputs, tmp_path / f"out{number}.rec", Conversion(split=0.8, seed=seed))

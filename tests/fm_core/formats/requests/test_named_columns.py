@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.formats.rebatch import concatenated
-from fm_core.formats.recordio.whole_file import matrix_of
 from fm_core.formats.requests.named_columns import decode_named, decode_named_csv
 from fm_core.formats.tables.encoder import Column, Encoder, TablePlan, TableSchema, make_schema
 from fm_core.formats.tables.table import cell_tables
@@ -42,7 +41,7 @@ def written(rows, names, header=True):
 
 
 def dense(batch):
-    return matrix_of(batch).toarray().tolist()
+    return batch.to_matrix().toarray().tolist()
 
 
 @given(ROWS)
@@ -51,7 +50,7 @@ def test_instances_and_both_kinds_of_csv_are_encoded_as_a_file_is(rows):
     body = written(rows, names)
     tables = list(cell_tables("x", [body], header=True))
     encoder = Encoder(make_schema(tables, PLAN))
-    expected = dense(concatenated([encoder.encode(table) for table in tables]))
+    expected = dense(Batch.concatenate([encoder.encode(table) for table in tables]))
     assert dense(decode_named([{"columns": row} for row in rows], encoder)) == expected
     assert dense(decode_named_csv(body, encoder)) == expected
     assert dense(decode_named_csv(written(rows, names[::-1]), encoder)) == expected

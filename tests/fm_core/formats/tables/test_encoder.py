@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.convert.conversion import Conversion, convert
 from fm_core.formats.convert.inputs import Options, open_rows
-from fm_core.formats.rebatch import concatenated
-from fm_core.formats.recordio.whole_file import matrix_of
 from fm_core.formats.tables.encoder import Column, Encoder, TablePlan, TableSchema, encode_table, make_schema
 from fm_core.formats.tables.table import frame_table
 
@@ -34,11 +33,11 @@ def put(tmp_path, text, name="x.csv"):
 
 def encoded(path, **options):
     opened = open_rows([path], None, Options(**options))
-    return concatenated(list(opened.batches())), opened.schema
+    return Batch.concatenate(list(opened.batches())), opened.schema
 
 
 def dense_of(batch):
-    rows = matrix_of(batch)
+    rows = batch.to_matrix()
     return rows if isinstance(rows, np.ndarray) else rows.toarray()
 
 
@@ -131,7 +130,7 @@ def test_rows_across_many_chunks_and_files_share_one_schema(tmp_path, monkeypatc
         put(tmp_path, "user,items,y\n" + "".join(lines[400:]), "b.csv"),
     ]
     opened = open_rows(paths, None, Options(plan=TablePlan(label="y", several={"items": "|"})))
-    batch = concatenated(list(opened.batches()))
+    batch = Batch.concatenate(list(opened.batches()))
     assert (batch.n_rows, batch.feature_dim) == (1000, 97 + 31)
     names = opened.schema.feature_names()
     for i in (0, 399, 400, 999):

@@ -7,10 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.convert.inputs import Options, open_rows
-from fm_core.formats.rebatch import concatenated
-from fm_core.formats.recordio.whole_file import matrix_of
 from fm_core.formats.tables.encoder import TablePlan, encode_table, make_schema
 from fm_core.formats.tables.table import frame_table
 from tests.conftest import ROOT
@@ -47,7 +46,7 @@ def write(path, table, **options):
 
 def encoded(path, plan=PLAN):
     opened = open_rows([path], None, Options(plan=plan))
-    return matrix_of(concatenated(list(opened.batches()))).toarray().tolist(), opened.schema
+    return Batch.concatenate(list(opened.batches())).to_matrix().toarray().tolist(), opened.schema
 
 
 EXPECTED = [[1, 1, 0, 1, 1], [0, 0, 0, 0, 1], [1, 0, 2, 0, 0], [0, 0, 0, 1, 0], [0, 1, 0, 0, 0]]
@@ -73,7 +72,7 @@ def test_a_text_with_the_same_ids_is_the_same_row(tmp_path):
     _, schema = encoded(write(tmp_path / "x.parquet", table()))
     (tmp_path / "x.csv").write_text("ids,genres\n3|5,crime|drama\n5,\n,scifi|crime|scifi\n3,\n,drama\n")
     opened = open_rows([tmp_path / "x.csv"], None, Options(schema=schema, labels="none"))
-    assert matrix_of(concatenated(list(opened.batches()))).toarray().tolist() == EXPECTED
+    assert Batch.concatenate(list(opened.batches())).to_matrix().toarray().tolist() == EXPECTED
 
 
 def test_a_frame_has_lists_too():

@@ -1,0 +1,75 @@
+"""What a predictor type stands for: its loss, link function, label rule, and the metric that is its loss.
+
+Whatever depends on whether numbers or classes are predicted asks the one object of its type here. The kernels
+are told `is_classifier`: their own link function is part of their text.
+"""
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from fm_core.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LINKS", "Link", "link_for"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """The loss and the link function of a predictor type.
+
+    Attributes
+    ----------
+    predictor_type : str
+        The hyperparameter's word.
+    is_classifier : bool
+        Whether a score is the probability of label 1.
+    labels : {"binary", "real"}
+        The labels that can be learned: 0 and 1, or any finite number.
+    loss_metric : str
+        The metric that is the loss: the smaller, the better.
+    """
+
+    predictor_type: str
+    is_classifier: bool
+    labels: Literal["binary", "real"]
+    loss_metric: str
+
+    def score(self, z: "NDArray[np.float64]") -> "NDArray[np.float64]":
+        """Make scores of the model's sums: the logistic function of them for a classifier, else themselves."""
+        if not self.is_classifier:
+            return z
+        with np.errstate(over="ignore"):
+            return 1 / (1 + np.exp(-z))
+
+    def check_labels(self, labels: "NDArray[np.float32]") -> None:
+        """Refuse labels that cannot be learned.
+
+        Raises
+        ------
+        DataError
+            A label is not finite or, of a classifier, neither 0 nor 1; the message names its row.
+        """
+        finite = np.isfinite(labels)
+        right = finite & ((labels == 0) | (labels == 1)) if self.is_classifier else finite
+        if not right.all():
+            row = int(np.argmin(right))
+            expected = "0 or 1 for a binary classifier" if self.is_classifier else "a finite number"
+            raise DataError(f"row {row}: the label is {labels[row]:.9g}, expected {expected}")
+
+
+LINKS = {
+    link.predictor_type: link
+    for link in (
+        Link("regressor", False, "real", "mse"),
+        Link("binary_classifier", True, "binary", "binary_classification_cross_entropy"),
+    )
+}
+
+
+def link_for(predictor_type: str) -> Link:
+    """Give what a predictor type stands for."""
+    return LINKS[predictor_type]
