@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fm_core.estimators import FMClassifier, FMRegressor
     from fm_core.formats import read_records, write_records
     from fm_core.formats.recordio.serializer import RecordSerializer
-    from fm_core.formats.tables.encoder import TableSchema
+    from fm_core.formats.tables.schema import TableSchema
     from fm_core.hyperparameters import Hyperparameters
     from fm_core.model import Model
     from fm_core.training.loop import evaluate, fit
@@ -57,7 +57,7 @@ _MODULES = {
     "fm_core.analysis.explanation": ("Explanation", "explain"),
     "fm_core.formats": ("read_records", "write_records"),
     "fm_core.formats.recordio.serializer": ("RecordSerializer",),
-    "fm_core.formats.tables.encoder": ("TableSchema",),
+    "fm_core.formats.tables.schema": ("TableSchema",),
     "fm_core.hyperparameters": ("Hyperparameters",),
     "fm_core.model": ("Model",),
     "fm_core.analysis.ranking": ("rank",),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from fm_core.artifact.model_file import load_model
 from fm_core.errors import ArtifactError, ConfigError
 from fm_core.formats import SCHEMA_FILE
-from fm_core.formats.tables.encoder import Encoder, TableSchema
+from fm_core.formats.tables.encoder import Encoder
+from fm_core.formats.tables.schema import TableSchema
 
 if TYPE_CHECKING:
     from fm_core.model import Model

@@ -31,7 +31,7 @@ def carry_schema(channel: Channel, model_folder: Path, feature_dim: int) -> None
     path = channel.folder / SCHEMA_FILE
     if channel.mode == "Pipe" or not path.is_file():
         return
-    from fm_core.formats.tables.encoder import TableSchema  # 8 ms, of a job that has one
+    from fm_core.formats.tables.schema import TableSchema  # 8 ms, of a job that has one
 
     try:
         schema = TableSchema.load(path)

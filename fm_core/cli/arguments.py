@@ -81,7 +81,8 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
         Arguments contradict each other, or one is no option.
     """
     from fm_core.formats.convert.inputs import Options, format_of
-    from fm_core.formats.tables.encoder import TablePlan, TableSchema
+    from fm_core.formats.tables.learner import TablePlan
+    from fm_core.formats.tables.schema import TableSchema
 
     if arguments.delimiter is not None and (len(arguments.delimiter) != 1 or not arguments.delimiter.isascii()):
         raise ConfigError(f"--delimiter is {arguments.delimiter!r}, expected one ASCII character")

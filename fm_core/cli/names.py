@@ -37,7 +37,7 @@ def feature_names(arguments: argparse.Namespace, feature_dim: int) -> Names:
     if arguments.names is not None:
         names = arguments.names.read_text().splitlines()
     elif arguments.schema is not None:
-        from fm_core.formats.tables.encoder import TableSchema
+        from fm_core.formats.tables.schema import TableSchema
 
         names = TableSchema.load(arguments.schema).feature_names()
     if names is None:

@@ -9,7 +9,8 @@ from fm_core.cli.arguments import progress_bar
 from fm_core.cli.names import add_schema_argument
 from fm_core.errors import ConfigError
 from fm_core.formats.convert.inputs import FORMATS, Options, format_of, open_rows
-from fm_core.formats.tables.encoder import TablePlan, TableSchema
+from fm_core.formats.tables.learner import TablePlan
+from fm_core.formats.tables.schema import TableSchema
 
 __all__ = ["add_row_arguments", "read_rows"]
 

@@ -12,33 +12,17 @@ import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.formats.canonical import SumError, sparse_batch
+from fm_core.formats.bad_records import BadRecords
+from fm_core.formats.canonical import summed_batches
 from fm_core.formats.rebatch import rebatched
-from fm_core.formats.recordio.reader import Source
+from fm_core.formats.streams import Source
 from fm_core.formats.tables.arrow import parquet_tables
 from fm_core.formats.text.parse import cell_blocks, libsvm_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["read_csv_batches", "read_libsvm_batches", "read_parquet_batches", "summed_batches"]
-
-
-class _BadRows:
-    """Counts the rows that are skipped, and refuses one more than are allowed."""
-
-    def __init__(self, most: int, on_bad_record: Callable[[str], None] | None) -> None:
-        self._most = most
-        self._report = on_bad_record
-        self._n_bad = 0
-
-    def __call__(self, sentence: str) -> None:
-        if self._n_bad == self._most:
-            more = f" ({self._n_bad} bad records were skipped before it, as many as max_bad_records allows)"
-            raise DataError(sentence + (more if self._n_bad else ""))
-        self._n_bad += 1
-        if self._report is not None:
-            self._report(sentence)
+__all__ = ["read_csv_batches", "read_libsvm_batches", "read_parquet_batches"]
 
 
 def read_libsvm_batches(
@@ -55,7 +39,7 @@ def read_libsvm_batches(
 
     Rows are sparse, whatever `is_dense` says. Blank lines and comments are no rows.
     """
-    bad = _BadRows(max_bad_records, on_bad_record)
+    bad = BadRecords(max_bad_records, on_bad_record)
 
     def batches() -> Iterator[Batch]:
         for source in sources:
@@ -65,41 +49,6 @@ def read_libsvm_batches(
                 yield from summed_batches(block, source.name, feature_dim, bad)
 
     return rebatched(batches(), batch_size)
-
-
-def summed_batches(block: Any, name: str, feature_dim: int, bad: Callable[[str], None]) -> Iterator[Batch]:
-    """Give the rows of a block of libsvm text, their repeated keys added up.
-
-    Parameters
-    ----------
-    block : fm_core.formats.text._text.LibsvmRows
-    name : str
-        Of its source, for messages.
-    feature_dim : int
-    bad : callable
-        Gets a sentence for a row whose sums are more than float32 holds, and raises or lets it be skipped.
-    """
-    start, stop = 0, block.n_rows
-    while start < stop:
-        indptr = block.indptr[start : stop + 1]
-        keys = slice(indptr[0], indptr[-1])
-        try:
-            batch = sparse_batch(
-                feature_dim,
-                indptr - indptr[0],
-                block.indices[keys],
-                block.values[keys],
-                ascending=block.ascending,
-            )
-        except SumError as error:
-            stop = start + error.row  # first what is before it
-            if stop == start:
-                bad(f"{name}: line {block.lines[start]}: {error.sentence}")
-                start, stop = start + 1, block.n_rows
-            continue
-        labels = None if block.labels is None else block.labels[start:stop]
-        yield Batch.trusted(feature_dim, batch.values, batch.indptr, batch.indices, labels)
-        start, stop = stop, block.n_rows
 
 
 def read_csv_batches(
@@ -116,7 +65,7 @@ def read_csv_batches(
 
     Rows are dense, whatever `is_dense` says.
     """
-    bad = _BadRows(max_bad_records, on_bad_record)
+    bad = BadRecords(max_bad_records, on_bad_record)
     n_labels = int(labels != "none")
 
     def batches() -> Iterator[Batch]:
@@ -159,7 +108,7 @@ def read_parquet_batches(
     Rows are dense, whatever `is_dense` says. A file is held in memory while it is read,
     because Parquet has its directory at its end.
     """
-    bad = _BadRows(max_bad_records, on_bad_record)
+    bad = BadRecords(max_bad_records, on_bad_record)
     n_labels = int(labels != "none")
 
     def batches() -> Iterator[Batch]:

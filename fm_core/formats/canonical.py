@@ -1,6 +1,7 @@
 """Rows as a text or a client gives them, made canonical: keys in order, repeated keys added up."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from fm_core.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SumError", "sparse_batch"]
+__all__ = ["SumError", "sparse_batch", "summed_batches"]
 
 
 class SumError(DataError):
@@ -74,3 +75,38 @@ def sparse_batch(
         raise SumError(what, int(place[first[np.argmin(np.isfinite(sums))]] >> 31))
     starts = np.searchsorted(place[first], np.arange(len(indptr), dtype=np.int64) << 31)
     return Batch.trusted(feature_dim, sums, starts.astype(np.int64), (place[first] & (2**31 - 1)).astype(np.int32))
+
+
+def summed_batches(block: Any, name: str, feature_dim: int, bad: Callable[[str], None]) -> Iterator[Batch]:
+    """Give the rows of a block of libsvm text, their repeated keys added up.
+
+    Parameters
+    ----------
+    block : fm_core.formats.text._text.LibsvmRows
+    name : str
+        Of its source, for messages.
+    feature_dim : int
+    bad : callable
+        Gets a sentence for a row whose sums are more than float32 holds, and raises or lets it be skipped.
+    """
+    start, stop = 0, block.n_rows
+    while start < stop:
+        indptr = block.indptr[start : stop + 1]
+        keys = slice(indptr[0], indptr[-1])
+        try:
+            batch = sparse_batch(
+                feature_dim,
+                indptr - indptr[0],
+                block.indices[keys],
+                block.values[keys],
+                ascending=block.ascending,
+            )
+        except SumError as error:
+            stop = start + error.row  # first what is before it
+            if stop == start:
+                bad(f"{name}: line {block.lines[start]}: {error.sentence}")
+                start, stop = start + 1, block.n_rows
+            continue
+        labels = None if block.labels is None else block.labels[start:stop]
+        yield Batch.trusted(feature_dim, batch.values, batch.indptr, batch.indices, labels)
+        start, stop = stop, block.n_rows

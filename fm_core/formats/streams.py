@@ -8,10 +8,11 @@ import os
 import pathlib
 import zlib
 from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from fm_core.errors import DataError
 
-__all__ = ["CHUNK_BYTES", "decompressed", "open_chunks"]
+__all__ = ["CHUNK_BYTES", "Source", "decompressed", "open_chunks"]
 
 # Large enough that a call is nothing, small enough to stay in a core's cache.
 CHUNK_BYTES = 1 << 20
@@ -19,6 +20,21 @@ CHUNK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 #: Bytes handed to zlib at the beginning of a gzip member.
 _FIRST_PIECE = 512
+
+
+class Source(NamedTuple):
+    """One stream of bytes, and its name.
+
+    Attributes
+    ----------
+    name : str
+        For messages: a path, mostly.
+    chunks : iterable of bytes-like
+        The bytes, cut anywhere. A chunk must not change until the next one is asked for.
+    """
+
+    name: str
+    chunks: Iterable[Any]
 
 
 def open_chunks(path: str | os.PathLike[str], chunk_size: int = CHUNK_BYTES) -> Iterator[bytes]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fm_core.artifact.model_file import load_model, save_model
-from fm_core.formats.tables.encoder import TableSchema, encode_table
+from fm_core.formats.tables.frames import encode_table
+from fm_core.formats.tables.schema import TableSchema
 from fm_core.model import Model
 from tests.conftest import ROOT
 from tests.contract.serving import refused_start, serving

@@ -19,7 +19,7 @@ from fm_core.errors import ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.convert.inputs import FORMATS, Options, format_of, open_rows
 from fm_core.formats.convert.outputs import WRITERS, Writer
-from fm_core.formats.tables.encoder import TableSchema
+from fm_core.formats.tables.schema import TableSchema
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,12 +17,15 @@ from typing import Any, NamedTuple
 
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
-from fm_core.formats.batch_readers import summed_batches
-from fm_core.formats.recordio.reader import Source, read_batches
+from fm_core.formats.canonical import summed_batches
+from fm_core.formats.recordio.reader import read_batches
 from fm_core.formats.recordio.whole_file import MOST_FEATURES, peek_records, read_npz
-from fm_core.formats.streams import CHUNK_BYTES, decompressed
-from fm_core.formats.tables.encoder import Encoder, Learner, TablePlan, TableSchema
-from fm_core.formats.tables.table import Table, cell_tables
+from fm_core.formats.streams import CHUNK_BYTES, Source, decompressed
+from fm_core.formats.tables.delimited import cell_tables
+from fm_core.formats.tables.encoder import Encoder
+from fm_core.formats.tables.learner import Learner, TablePlan
+from fm_core.formats.tables.schema import TableSchema
+from fm_core.formats.tables.table import Table
 from fm_core.formats.text.parse import libsvm_blocks
 
 __all__ = ["FORMATS", "Options", "RowInput", "format_of", "open_rows", "read_tables"]

@@ -1,31 +1,18 @@
 """Streams of framed records to batches, and request bodies to rows."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.formats.recordio._decode import BAD_FRAME, BAD_RECORD, BATCH_FULL, CHUNK_DONE, RECORD_TEXTS, Decoder
+from fm_core.formats.bad_records import BadRecords
+from fm_core.formats.recordio._decode import BAD_FRAME, BATCH_FULL, CHUNK_DONE, RECORD_TEXTS, Decoder
 from fm_core.formats.recordio.faults import Fault, located
+from fm_core.formats.streams import Source
 
-__all__ = ["Source", "decode_rows", "read_batches"]
+__all__ = ["decode_rows", "read_batches"]
 
 _NO_BOUND = 1 << 62
-
-
-class Source(NamedTuple):
-    """One stream of framed records.
-
-    Attributes
-    ----------
-    name : str
-        For messages: a path, mostly.
-    chunks : iterable of bytes-like
-        The bytes, cut anywhere. A chunk must not change until the next one is asked for.
-    """
-
-    name: str
-    chunks: Iterable[Any]
 
 
 def read_batches(
@@ -72,7 +59,7 @@ def read_batches(
         which the record's frame begins.
     """
     decoder = Decoder(feature_dim=feature_dim, batch_size=batch_size, labels=labels, is_dense=is_dense)
-    n_bad = 0
+    bad = BadRecords(max_bad_records, on_bad_record)
     for source in sources:
         decoder.begin()
         for chunk in source.chunks:
@@ -82,11 +69,9 @@ def read_batches(
                     yield _batch(decoder, feature_dim)
                     continue
                 sentence = located(source.name, *decoder.problem()[1:])
-                if event == BAD_FRAME or n_bad == max_bad_records:
-                    raise DataError(sentence + (_so_far(n_bad) if event == BAD_RECORD else ""))
-                n_bad += 1
-                if on_bad_record is not None:
-                    on_bad_record(sentence)
+                if event == BAD_FRAME:
+                    raise DataError(sentence)
+                bad(sentence)
         if decoder.end() == BAD_FRAME:
             raise DataError(located(source.name, *decoder.problem()[1:]))
     if decoder.n_rows:
@@ -152,7 +137,3 @@ def _decode_all(data: Any, feature_dim: int, **kinds: bool | None) -> _Rows | No
 
 def _batch(decoder: Any, feature_dim: int) -> Batch:
     return Batch.trusted(feature_dim, *decoder.take())
-
-
-def _so_far(n_bad: int) -> str:
-    return f" ({n_bad} bad records were skipped before it, as many as max_bad_records allows)" if n_bad else ""

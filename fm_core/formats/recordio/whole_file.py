@@ -17,8 +17,8 @@ from fm_core.errors import DataError
 from fm_core.formats.recordio.faults import BadRecord
 from fm_core.formats.recordio.framing import Framer
 from fm_core.formats.recordio.payload import parse
-from fm_core.formats.recordio.reader import Source, read_batches
-from fm_core.formats.streams import CHUNK_BYTES, decompressed, open_chunks
+from fm_core.formats.recordio.reader import read_batches
+from fm_core.formats.streams import CHUNK_BYTES, Source, decompressed, open_chunks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

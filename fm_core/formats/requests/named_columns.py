@@ -11,8 +11,10 @@ import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.formats.tables.encoder import Column, Encoder
-from fm_core.formats.tables.table import ArrayTable, CellTable, rest_of, text_of
+from fm_core.formats.tables.delimited import CellTable, rest_of
+from fm_core.formats.tables.encoder import Encoder
+from fm_core.formats.tables.schema import Column
+from fm_core.formats.tables.table import ArrayTable, text_of
 from fm_core.formats.text.parse import cell_blocks
 
 if TYPE_CHECKING:

@@ -1,5 +1,37 @@
-"""Tables with columns: the schema that makes features of them, and its readers."""
+"""Tables with columns: the schema that makes features of them, its making, and who reads tables.
 
-from fm_core.formats.tables.encoder import TableSchema
+The public names, each imported from its module when it is first asked for.
+"""
 
-__all__ = ["TableSchema"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fm_core.formats.tables.encoder import Encoder
+    from fm_core.formats.tables.frames import encode_table, frame_table
+    from fm_core.formats.tables.learner import TablePlan, make_schema
+    from fm_core.formats.tables.schema import Column, TableSchema
+
+__all__ = ["Column", "Encoder", "encode_table", "frame_table", "make_schema", "TablePlan", "TableSchema"]
+
+_HOMES = {
+    "Column": "schema",
+    "Encoder": "encoder",
+    "TablePlan": "learner",
+    "TableSchema": "schema",
+    "encode_table": "frames",
+    "frame_table": "frames",
+    "make_schema": "learner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,59 +1,18 @@
-"""Streams of text to parsed blocks of whole lines, and what can be wrong with a line.
+"""Streams of text to parsed blocks of whole lines, which are counted from 1, as editors count them."""
 
-Lines are counted from 1, as editors count them. What the compiled parsers report by
-number is said here, once.
-"""
-
-import enum
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fm_core.errors import DataError
-from fm_core.formats.recordio.framing import MAGIC
 from fm_core.formats.text._text import Cells, LibsvmRows
+from fm_core.formats.text.faults import TextFault, sentence_of
+from fm_core.formats.text.sniff import BYTE_ORDER_MARK, LONGEST_BEGINNING, refuse_binary
 
-__all__ = ["MAX_LINE_BYTES", "TextFault", "cell_blocks", "libsvm_blocks", "refuse_binary"]
+__all__ = ["MAX_LINE_BYTES", "cell_blocks", "libsvm_blocks"]
 
 #: A line, or a row with quoted newlines; what is longer is no text of rows, or lacks a closing quote.
 MAX_LINE_BYTES = 1 << 26
-
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-_MAGICS = {
-    b"PAR1": "Parquet",
-    b"ARROW1": "Arrow",
-    b"PK\x03\x04": "a zip archive, as npz files are",
-    MAGIC.to_bytes(4, "little"): "RecordIO",
-    b"\x1f\x8b": "gzip within gzip",
-}
-
-_LONGEST_BEGINNING = max(map(len, [_BYTE_ORDER_MARK, *_MAGICS]))
-
-
-class TextFault(enum.IntEnum):
-    """A way for a line to be wrong; `_text` repeats the numbers."""
-
-    LABEL = 1
-    LABEL_BINARY = 2
-    LABEL_MISSING = 3
-    PAIR = 4
-    KEY = 5
-    RAGGED = 6
-    QUOTE = 7
-    QUOTE_OPEN = 8
-
-
-_SENTENCES = {
-    TextFault.LABEL: "the label is {at!r}, expected a number that is finite as float32",
-    TextFault.LABEL_BINARY: "the label is {at!r}, expected 0 or 1",
-    TextFault.LABEL_MISSING: "found {at!r} where the label stands, expected a number before the first pair",
-    TextFault.PAIR: "{at!r} is not key:value, an integer and a number that is finite as float32",
-    TextFault.KEY: "key {at} is not a feature, expected {first_key} to {last_key} for feature_dim={feature_dim}",
-    TextFault.RAGGED: "found {number} columns, expected {n_columns}{why}",
-    TextFault.QUOTE: 'column {number} has text behind its closing quote, expected a separator; a quote within is ""',
-    TextFault.QUOTE_OPEN: "a quote in this row is not closed before the end of the data",
-}
 
 
 def libsvm_blocks(
@@ -133,20 +92,6 @@ def cell_blocks(
     yield from _blocks(name, chunks, parse, {"why": why}, on_bad_line, "delimited text")
 
 
-def refuse_binary(name: str, head: bytes, expected: str) -> None:
-    """Say so if the first bytes of what should be text are those of another format.
-
-    Raises
-    ------
-    DataError
-    """
-    for magic, what in _MAGICS.items():
-        if head.startswith(magic):
-            raise DataError(f"{name}: the file begins as {what} does, expected {expected}; give it its right type")
-    if b"\0" in head:
-        raise DataError(f"{name}: byte {head.index(0)} is zero, expected {expected}; the file is not text")
-
-
 def _blocks(
     name: str,
     chunks: Iterable[Any],
@@ -162,11 +107,11 @@ def _blocks(
         final = chunk is None
         if not final:
             rest = rest + bytes(chunk)
-            if not is_begun and len(rest) < _LONGEST_BEGINNING:
+            if not is_begun and len(rest) < LONGEST_BEGINNING:
                 continue
         if not is_begun:
             is_begun = True
-            rest = rest.removeprefix(_BYTE_ORDER_MARK)
+            rest = rest.removeprefix(BYTE_ORDER_MARK)
             refuse_binary(name, rest[:4096], expected)
         while rest:
             block = parse(rest, final=final, first_line=line)
@@ -176,7 +121,7 @@ def _blocks(
             rest = rest[block.consumed :]
             if not block.faulty:
                 break
-            sentence = f"{name}: line {block.fault_line}: {_sentence(block, facts)}"
+            sentence = f"{name}: line {block.fault_line}: {sentence_of(block, facts)}"
             if on_bad_line is None or block.faulty == TextFault.QUOTE_OPEN:
                 raise DataError(sentence)
             on_bad_line(sentence)
@@ -185,10 +130,3 @@ def _blocks(
                 f"{name}: line {line}: the row that begins here is longer than {MAX_LINE_BYTES} bytes, expected "
                 f"{expected}; look for a quote that is not closed"
             )
-
-
-def _sentence(block: Any, facts: dict[str, Any]) -> str:
-    at = "" if block.fault_at is None else block.fault_at[:40].decode(errors="replace")
-    n_columns = getattr(block, "n_columns", 0)
-    text = _SENTENCES[TextFault(block.faulty)]
-    return text.format(at=at, number=block.fault_number, n_columns=n_columns, **facts)

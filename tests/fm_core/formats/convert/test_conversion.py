@@ -21,7 +21,7 @@ from fm_core.formats.convert.outputs import WRITERS
 from fm_core.formats.rebatch import rebatched
 from fm_core.formats.recordio.serializer import RecordSerializer
 from fm_core.formats.recordio.whole_file import read_npz
-from fm_core.formats.tables.encoder import TablePlan
+from fm_core.formats.tables.learner import TablePlan
 from tests.fm_core.strategies import dense_batches, sparse_batches
 
 BATCHES = st.one_of(sparse_batches(), dense_batches(max_rows=12))

@@ -36,4 +36,4 @@ def _facts(message, descriptor):
 
 def test_protobuf_is_not_loaded_unasked():
     script = "import sys, fm_core.formats; sys.exit(any(m.startswith('google') or m == 'scipy' for m in sys.modules))"
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=PROTO.parents[2])
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=PROTO.parents[3])

@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +11,13 @@ from hypothesis import strategies as st
 from fm_core.formats.recordio.faults import SENTENCES, BadRecord, Fault, located
 from fm_core.formats.recordio.messages import Record
 from fm_core.formats.recordio.payload import parse, read_row
+from tests.conftest import ROOT
 from tests.fm_core.formats.recordio import wire
 from tests.fm_core.formats.strategies import FEATURE_DIM, chunkings, dense_records, sparse_records
 from tests.fm_core.formats.twins import compiled, plain
 from tests.golden.records import make
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "records"
+GOLDEN = ROOT / "tests/golden/records"
 READERS = pytest.mark.parametrize("read", [plain, compiled])
 
 

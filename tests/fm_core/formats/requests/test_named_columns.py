@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.requests.named_columns import decode_named, decode_named_csv
-from fm_core.formats.tables.encoder import Column, Encoder, TablePlan, TableSchema, make_schema
-from fm_core.formats.tables.table import cell_tables
+from fm_core.formats.tables.delimited import cell_tables
+from fm_core.formats.tables.encoder import Encoder
+from fm_core.formats.tables.learner import TablePlan, make_schema
+from fm_core.formats.tables.schema import Column, TableSchema
 
 TEXTS = st.text(st.sampled_from('ab é"\n,'), min_size=1, max_size=4).filter(lambda text: text.strip() == text)
 ROWS = st.lists(

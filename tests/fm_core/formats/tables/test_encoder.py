@@ -13,8 +13,10 @@ from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.convert.conversion import Conversion, convert
 from fm_core.formats.convert.inputs import Options, open_rows
-from fm_core.formats.tables.encoder import Column, Encoder, TablePlan, TableSchema, encode_table, make_schema
-from fm_core.formats.tables.table import frame_table
+from fm_core.formats.tables.encoder import Encoder
+from fm_core.formats.tables.frames import encode_table, frame_table
+from fm_core.formats.tables.learner import TablePlan, make_schema
+from fm_core.formats.tables.schema import Column, TableSchema
 
 RATINGS = """user,item,genres,year,rating
 ann,"Heat, 1995",crime|drama,1995,4.5

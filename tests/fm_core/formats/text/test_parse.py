@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fm_core.errors import DataError
 from fm_core.formats.text import parse as lines
-from fm_core.formats.text.parse import TextFault, cell_blocks, libsvm_blocks
+from fm_core.formats.text.faults import TextFault
+from fm_core.formats.text.parse import cell_blocks, libsvm_blocks
 from tests.conftest import ROOT
 
 #: Cells with everything that a reader of CSV stumbles on.

@@ -1,0 +1,32 @@
+"""The records, or rows, that may be skipped because of what they contain."""
+
+from collections.abc import Callable
+
+from fm_core.errors import DataError
+
+__all__ = ["BadRecords"]
+
+
+class BadRecords:
+    """Counts the records that are skipped, and refuses one more than are allowed.
+
+    Parameters
+    ----------
+    most : int
+    report : callable or None
+        Gets a sentence for each skipped record.
+    """
+
+    def __init__(self, most: int, report: Callable[[str], None] | None = None) -> None:
+        self._most = most
+        self._report = report
+        self._n_bad = 0
+
+    def __call__(self, sentence: str) -> None:
+        """Skip a record, of which the sentence says what is wrong, or raise DataError."""
+        if self._n_bad == self._most:
+            more = f" ({self._n_bad} bad records were skipped before it, as many as max_bad_records allows)"
+            raise DataError(sentence + (more if self._n_bad else ""))
+        self._n_bad += 1
+        if self._report is not None:
+            self._report(sentence)

@@ -1,0 +1,191 @@
+"""schema.json: which columns of a table become which features.
+
+A numeric column is one feature; a categorical one has a feature for each text of its cells that
+was seen, with value 1; a hashed one a fixed number of features, which CRC-32 of the text chooses.
+"""
+
+import bisect
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from fm_core.atomic_file import replacing
+from fm_core.errors import ConfigError
+
+__all__ = ["SCHEMA_FILE", "Column", "TableSchema"]
+
+#: Name under which the schema of a table lies beside its records, and beside the model of them.
+SCHEMA_FILE = "schema.json"
+
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """How one column becomes features.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"numeric", "categorical", "hashed"}
+    categories : tuple of str
+        Of a categorical column, in the order of their features.
+    buckets : int
+        Features of a hashed column.
+    separator : str or None
+        Between the ids of a cell.
+    """
+
+    name: str
+    kind: str
+    categories: tuple[str, ...] = ()
+    buckets: int = 0
+    separator: str | None = None
+
+    @property
+    def n_features(self) -> int:
+        """How many features the column has."""
+        return {"numeric": 1, "categorical": len(self.categories), "hashed": self.buckets}[self.kind]
+
+    def feature_name(self, number: int) -> str:
+        """Give the name of one of the column's features, counted from 0."""
+        if self.kind == "numeric":
+            return self.name
+        return f"{self.name}={self.categories[number]}" if self.kind == "categorical" else f"{self.name}#{number}"
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSchema:
+    """Which columns become which features.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+        Their features follow each other in this order.
+    label : str or None
+    is_dense : bool
+    missing : {"error", "zero"}
+    """
+
+    columns: tuple[Column, ...]
+    label: str | None = None
+    is_dense: bool = False
+    missing: str = "error"
+
+    @property
+    def feature_dim(self) -> int:
+        """How many features there are."""
+        return sum(column.n_features for column in self.columns)
+
+    @property
+    def offsets(self) -> list[int]:
+        """The first feature of each column."""
+        return list(itertools.accumulate((column.n_features for column in self.columns[:-1]), initial=0))
+
+    @property
+    def has_header(self) -> bool:
+        """Whether columns have names, not just numbers."""
+        return not all(name.isdecimal() for name in [column.name for column in self.columns] + [self.label or "0"])
+
+    def feature_name(self, feature: int) -> str:
+        """Name a feature: ``column``, ``column=category`` or ``column#bucket``."""
+        offsets = self.offsets
+        at = bisect.bisect_right(offsets, feature) - 1
+        return self.columns[at].feature_name(feature - offsets[at])
+
+    def feature_names(self) -> list[str]:
+        """Name every feature, in order."""
+        return [column.feature_name(i) for column in self.columns for i in range(column.n_features)]
+
+    def to_json(self) -> str:
+        """Give what schema.json holds."""
+        columns = []
+        for column, offset in zip(self.columns, self.offsets, strict=True):
+            described: dict[str, Any] = {"name": column.name, "kind": column.kind, "first_feature": offset}
+            if column.kind == "hashed":
+                described["buckets"] = column.buckets
+            if column.separator is not None:
+                described["separator"] = column.separator
+            if column.kind == "categorical":
+                described["categories"] = list(column.categories)
+            columns.append(described)
+        document = {
+            "version": _VERSION,
+            "feature_dim": self.feature_dim,
+            "label": self.label,
+            "dense": self.is_dense,
+            "missing": self.missing,
+            "columns": columns,
+        }
+        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "the schema") -> "TableSchema":
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        ConfigError
+            It is something else.
+        """
+        try:
+            document = json.loads(text)
+            if document["version"] != _VERSION:
+                raise ConfigError(f"{source}: version is {document['version']!r}, expected {_VERSION}")
+            columns = tuple(_read_column(described) for described in document["columns"])
+            schema = cls(columns, document["label"], document["dense"], document["missing"])
+            if not isinstance(schema.label, str | None) or schema.missing not in ("error", "zero"):
+                raise ValueError(f"label is {schema.label!r} and missing {schema.missing!r}")
+            if not columns or document["feature_dim"] != schema.feature_dim:
+                raise ConfigError(
+                    f"{source}: feature_dim is {document['feature_dim']}, expected {schema.feature_dim}, "
+                    "as many features as its columns have"
+                )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ConfigError(f"{source} is no schema as `fm convert` writes it: {error!r}") from error
+        return schema
+
+    def save(self, path: Path) -> None:
+        """Write schema.json, whole or not at all."""
+        with replacing(path) as file:
+            file.write(self.to_json().encode())
+
+    @classmethod
+    def load(cls, path: Path) -> "TableSchema":
+        """Read schema.json.
+
+        Raises
+        ------
+        ConfigError
+            It is no schema.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is no schema: it is not UTF-8 text") from error
+        return cls.from_json(text, str(path))
+
+
+def _read_column(described: Mapping[str, Any]) -> Column:
+    column = Column(
+        name=described["name"],
+        kind=described["kind"],
+        categories=tuple(described.get("categories", ())),
+        buckets=described.get("buckets", 0),
+        separator=described.get("separator"),
+    )
+    texts = [column.name, *column.categories, *([] if column.separator is None else [column.separator])]
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or type(column.buckets) is not int
+        or column.buckets < int(column.kind == "hashed")
+        or column.separator == ""
+        or len({"", *column.categories}) <= len(column.categories)
+    ):
+        raise ValueError(f"column {column.name!r} is not as written")
+    return column

@@ -1,0 +1,40 @@
+"""What can be wrong with a line of text: one number and one sentence each."""
+
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["TextFault", "sentence_of"]
+
+
+class TextFault(enum.IntEnum):
+    """A way for a line to be wrong; `_text` repeats the numbers."""
+
+    LABEL = 1
+    LABEL_BINARY = 2
+    LABEL_MISSING = 3
+    PAIR = 4
+    KEY = 5
+    RAGGED = 6
+    QUOTE = 7
+    QUOTE_OPEN = 8
+
+
+_SENTENCES = {
+    TextFault.LABEL: "the label is {at!r}, expected a number that is finite as float32",
+    TextFault.LABEL_BINARY: "the label is {at!r}, expected 0 or 1",
+    TextFault.LABEL_MISSING: "found {at!r} where the label stands, expected a number before the first pair",
+    TextFault.PAIR: "{at!r} is not key:value, an integer and a number that is finite as float32",
+    TextFault.KEY: "key {at} is not a feature, expected {first_key} to {last_key} for feature_dim={feature_dim}",
+    TextFault.RAGGED: "found {number} columns, expected {n_columns}{why}",
+    TextFault.QUOTE: 'column {number} has text behind its closing quote, expected a separator; a quote within is ""',
+    TextFault.QUOTE_OPEN: "a quote in this row is not closed before the end of the data",
+}
+
+
+def sentence_of(block: Any, facts: Mapping[str, Any]) -> str:
+    """Say what is wrong with the line at which a block stopped."""
+    at = "" if block.fault_at is None else block.fault_at[:40].decode(errors="replace")
+    n_columns = getattr(block, "n_columns", 0)
+    text = _SENTENCES[TextFault(block.faulty)]
+    return text.format(at=at, number=block.fault_number, n_columns=n_columns, **facts)
