@@ -146,6 +146,12 @@ test-torch: $(VENV)/.built .venvs/torch/.installed  ## run the tests of what nee
 test-cluster: $(VENV)/.built .venvs/torch/.installed  ## run the tests of several hosts, each a process
 	.venvs/torch/bin/python -m pytest tests/cluster $(PYTEST_ARGS)
 
+BASE ?= 6f779ad
+COMPARE_ARGS ?=
+.PHONY: compare
+compare: $(VENV)/.built  ## run the same jobs, requests and commands by the commit BASE and by the working tree, and compare what they leave
+	$(BIN)/python -m tools.compare --base $(BASE) $(COMPARE_ARGS)
+
 # --- use -------------------------------------------------------------------------------------
 
 .PHONY: demo

@@ -1,0 +1,88 @@
+"""What is meant to differ, each with its reason, and how two results are compared."""
+
+import dataclasses
+import difflib
+import fnmatch
+import re
+from collections.abc import Mapping
+
+__all__ = ["MEANT", "Meant", "difference"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Meant:
+    """A difference that is meant.
+
+    Attributes
+    ----------
+    case : str
+        Cases by name, with ``*``.
+    part : str
+        Parts of what a case leaves, with ``*``: ``stdout``, ``status``, ``model/model_algo-1``.
+    lines : str
+        A regular expression: lines that match it, on either side, are not compared. ``.*``: the whole part.
+    reason : str
+    """
+
+    case: str
+    part: str
+    lines: str
+    reason: str
+
+
+MEANT: list[Meant] = []
+
+
+def difference(name: str, base: Mapping[str, bytes], tree: Mapping[str, bytes]) -> tuple[str | None, list[Meant]]:
+    """Compare what the two sides left.
+
+    Parameters
+    ----------
+    name : str
+        Of the case.
+    base, tree : mapping of str to bytes
+        Everything each left, by the name of the part.
+
+    Returns
+    -------
+    first : str or None
+        The first difference that is not meant.
+    met : list of Meant
+        Those that are.
+    """
+    first, met = None, []
+    for part in dict.fromkeys([*base, *tree]):
+        one, other = base.get(part), tree.get(part)
+        if one == other:
+            continue
+        rules = [rule for rule in MEANT if fnmatch.fnmatch(name, rule.case) and fnmatch.fnmatch(part, rule.part)]
+        used = [rule for rule in rules if _without(one, [rule]) != one or _without(other, [rule]) != other]
+        met += used
+        if _without(one, used) != _without(other, used) and first is None:
+            first = f"{part}: {_first(one, other, used)}"
+    return first, met
+
+
+def _without(data: bytes | None, rules: list[Meant]) -> bytes | None:
+    """The lines that none of the rules is about; a part that is left out whole is as one that is not there."""
+    if any(rule.lines == ".*" for rule in rules):
+        return None
+    if data is None or not rules:
+        return data
+    patterns = [re.compile(rule.lines.encode()) for rule in rules]
+    return b"\n".join(line for line in data.split(b"\n") if not any(p.search(line) for p in patterns))
+
+
+def _first(one: bytes | None, other: bytes | None, rules: list[Meant]) -> str:
+    one, other = _without(one, rules), _without(other, rules)
+    if one is None or other is None:
+        return "only the base has it" if other is None else "only the tree has it"
+    try:
+        texts = one.decode().splitlines(), other.decode().splitlines()
+    except UnicodeDecodeError:
+        at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+        return f"{len(one)} and {len(other)} bytes, from byte {at} on {one[at : at + 16].hex()} and " + (
+            other[at : at + 16].hex() or "nothing"
+        )
+    changed = [line for line in difflib.unified_diff(*texts, n=0, lineterm="") if line[:3] not in ("---", "+++")]
+    return "\n    " + "\n    ".join(line[:400] for line in changed[1:7]) if changed else "the ends of lines"
