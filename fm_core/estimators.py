@@ -4,10 +4,13 @@ They fit, score and stand in pipelines and searches as any estimator does, and s
 the artifact that SageMaker jobs write. scikit-learn is needed by this module alone, and
 `fm_core` imports it on request only.
 
-Constructor parameters are hyperparameters by SageMaker's names. Those that the data decides
-(``feature_dim``, ``predictor_type``), and those that mean nothing in a notebook, are left out.
+Constructor parameters are hyperparameters by SageMaker's names, made from their declarations
+(fm_core/hyperparameters.py). Those that the data decides (``feature_dim``, ``predictor_type``), and those that mean
+nothing in a notebook, are left out there.
 """
 
+import dataclasses
+import inspect
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +21,8 @@ import numpy as np
 from fm_core.artifact.model_file import MODEL_FILE, load_model, read_meta, save_model
 from fm_core.batch import Batch
 from fm_core.errors import ArtifactError
-from fm_core.hyperparameter_text import from_texts, to_texts
-from fm_core.hyperparameters import Hyperparameters
+from fm_core.hyperparameter_text import from_texts, to_text, to_texts
+from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
 from fm_core.training.loop import BatchReport, EpochReport, ResumeReport, Solver, ValidationReport, fit
 
@@ -41,6 +44,37 @@ __all__ = ["FMClassifier", "FMRegressor"]
 _ROWS_SCORED_AT_ONCE = 100_000
 
 _Self = TypeVar("_Self", bound="_FactorizationMachine")
+_Kind = TypeVar("_Kind", bound=type)
+
+#: The constructor's parameters, as fm_core.hyperparameters declares them.
+_PARAMETERS = {name: parameter for name, parameter in parameters().items() if parameter.in_estimators}
+_TYPES = {field.name: field.type for field in dataclasses.fields(Hyperparameters)}
+_SIGNATURE = inspect.Signature(
+    [
+        inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+        *(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=parameter.estimator_default,
+                annotation=_TYPES[name],
+            )
+            for name, parameter in _PARAMETERS.items()
+        ),
+    ]
+)
+
+
+def _documented(kind: _Kind) -> _Kind:
+    """Write the declarations' sentences into the docstring of an estimator."""
+    entries = []
+    for name, parameter in _PARAMETERS.items():
+        default = parameter.estimator_default
+        words = "Not set by default." if default is None else f"Default: {to_text(default)}."
+        entries.append(f"{name} : {parameter.expected()}\n    {parameter.doc} {words}")
+    if kind.__doc__:  # python -OO has none
+        kind.__doc__ = inspect.cleandoc(kind.__doc__).replace("{hyperparameters}", "\n".join(entries))
+    return kind
 
 
 class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
@@ -48,76 +82,16 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
 
     _predictor_type: ClassVar[str]
 
-    # Defaults are SageMaker's but for those marked: they suit a million records, and one epoch of
-    # batches of 1000 leaves the few hundred rows of a notebook unlearned.
-    def __init__(
-        self,
-        *,
-        num_factors: int = 8,  # SageMaker has no default
-        epochs: int = 30,  # 1
-        mini_batch_size: int = 50,  # 1000
-        bias_lr: float = 0.1,
-        linear_lr: float = 0.01,  # 0.001
-        factors_lr: float = 0.01,  # 0.0001
-        bias_wd: float = 0.01,
-        linear_wd: float = 0.001,
-        factors_wd: float = 0.00001,
-        bias_init_method: str = "normal",
-        bias_init_sigma: float = 0.01,
-        bias_init_scale: float | None = None,
-        bias_init_value: float | None = None,
-        linear_init_method: str = "normal",
-        linear_init_sigma: float = 0.01,
-        linear_init_scale: float | None = None,
-        linear_init_value: float | None = None,
-        factors_init_method: str = "normal",
-        factors_init_sigma: float = 0.001,
-        factors_init_scale: float | None = None,
-        factors_init_value: float | None = None,
-        clip_gradient: float | None = None,
-        eps: float | None = None,
-        rescale_grad: float | None = None,
-        use_bias: bool = True,
-        use_linear: bool = True,
-        seed: int = 0,
-        num_threads: int | str = "auto",  # every core, as nothing is decoded beside it
-        lazy_update: bool = True,
-        shuffle: bool = True,  # false: a table is often sorted by its label
-        shuffle_buffer_size: int = 100_000,
-        early_stopping_patience: int | None = None,
-    ) -> None:
-        self.num_factors = num_factors
-        self.epochs = epochs
-        self.mini_batch_size = mini_batch_size
-        self.bias_lr = bias_lr
-        self.linear_lr = linear_lr
-        self.factors_lr = factors_lr
-        self.bias_wd = bias_wd
-        self.linear_wd = linear_wd
-        self.factors_wd = factors_wd
-        self.bias_init_method = bias_init_method
-        self.bias_init_sigma = bias_init_sigma
-        self.bias_init_scale = bias_init_scale
-        self.bias_init_value = bias_init_value
-        self.linear_init_method = linear_init_method
-        self.linear_init_sigma = linear_init_sigma
-        self.linear_init_scale = linear_init_scale
-        self.linear_init_value = linear_init_value
-        self.factors_init_method = factors_init_method
-        self.factors_init_sigma = factors_init_sigma
-        self.factors_init_scale = factors_init_scale
-        self.factors_init_value = factors_init_value
-        self.clip_gradient = clip_gradient
-        self.eps = eps
-        self.rescale_grad = rescale_grad
-        self.use_bias = use_bias
-        self.use_linear = use_linear
-        self.seed = seed
-        self.num_threads = num_threads
-        self.lazy_update = lazy_update
-        self.shuffle = shuffle
-        self.shuffle_buffer_size = shuffle_buffer_size
-        self.early_stopping_patience = early_stopping_patience
+    def __init__(self, **given: Any) -> None:
+        try:
+            named = _SIGNATURE.bind(self, **given)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}() {error}") from None
+        named.apply_defaults()
+        for name in _PARAMETERS:
+            setattr(self, name, named.arguments[name])
+
+    __init__.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # what get_params, clone and help go by
 
     # --- learning ---
 
@@ -244,14 +218,13 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
+@_documented
 class FMRegressor(RegressorMixin, _FactorizationMachine):  # type: ignore[misc]
     """A factorization machine that predicts a number.
 
     Parameters
     ----------
-    num_factors, epochs, mini_batch_size, ... : optional
-        Hyperparameters by SageMaker's names; docs/hyperparameters.md says what each does, and
-        docs/python.md which defaults differ here.
+    {hyperparameters}
 
     Attributes
     ----------
@@ -323,13 +296,13 @@ class FMRegressor(RegressorMixin, _FactorizationMachine):  # type: ignore[misc]
         return np.ascontiguousarray(targets, np.float32)
 
 
+@_documented
 class FMClassifier(ClassifierMixin, _FactorizationMachine):  # type: ignore[misc]
     """A factorization machine that tells two classes apart.
 
     Parameters
     ----------
-    num_factors, epochs, mini_batch_size, ... : optional
-        As for `FMRegressor`.
+    {hyperparameters}
 
     Attributes
     ----------

@@ -4,7 +4,12 @@ The names, ranges and defaults are those of SageMaker's built-in Factorization
 Machines. Three groups: ``documented`` (Amazon's developer guide), ``hidden`` (in the
 built-in's printed default configuration, undocumented), and ``extension`` (ours;
 each default leaves the built-in's behaviour). Validation, the reference table in
-docs/hyperparameters.md and ``train --help`` are all made from the fields below.
+docs/hyperparameters.md, ``train --help``, and the parameters of `FMClassifier` and `FMRegressor` are all made
+from the fields below. Each says what it decides (see `Parameter`), which a checkpoint, the artifact and the hosts of
+a job go by.
+
+Estimators have defaults of their own where SageMaker's suit a million records: one epoch of batches of 1000
+leaves the few hundred rows of a notebook unlearned, and a table is often sorted by its label.
 
 Text never gets here: container/training/hyperparameters.py turns SageMaker's strings into the
 typed values that this module checks.
@@ -13,7 +18,7 @@ typed values that this module checks.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fm_core.errors import ConfigError
 
@@ -40,11 +45,19 @@ class Parameter:
     choices : tuple of str
         The admitted values of a ``choice``; for the other kinds, words admitted in
         place of a value, such as ``auto``.
+    decides : {"model", "run", "host"}
+        What depends on the value. model: what is learned, so that a checkpoint of another value is refused.
+        run: how far, by which way and with what words the job goes; all hosts of a job have the same value.
+        host: what one machine does; hosts may differ.
     has_effect : bool
         False for the built-in's internals that have no meaning here: accepted, ignored.
     required : bool
     default : object
         None means "not set".
+    in_estimators : bool
+        Whether `FMClassifier` and `FMRegressor` have it.
+    estimator_default : object
+        Its default there.
     """
 
     name: str
@@ -54,9 +67,12 @@ class Parameter:
     minimum: float | None
     maximum: float | None
     choices: tuple[str, ...]
+    decides: Literal["model", "run", "host"]
     has_effect: bool
+    in_estimators: bool
     required: bool
     default: Any
+    estimator_default: Any
 
     def expected(self) -> str:
         """What a value has to be, in words: ``an integer from 1 to 2147483647``."""
@@ -99,9 +115,21 @@ class Parameter:
         return self.maximum is None or value <= self.maximum
 
 
+#: What a declaration need not say.
+_ORDINARY = {
+    "group": "documented",
+    "decides": "model",
+    "minimum": None,
+    "maximum": None,
+    "choices": (),
+    "has_effect": True,
+    "in_estimators": True,
+}
+
+
 def _declare(kind: str, doc: str, default: Any = dataclasses.MISSING, **facts: Any) -> Any:
-    facts = {"group": "documented", "minimum": None, "maximum": None, "choices": (), "has_effect": True, **facts}
-    return dataclasses.field(default=default, metadata={"kind": kind, "doc": doc, **facts})
+    metadata = {"kind": kind, "doc": doc, **_ORDINARY, "estimator_default": default, **facts}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def _integer(doc: str, default: Any = dataclasses.MISSING, minimum: int = 1, **facts: Any) -> Any:
@@ -117,7 +145,7 @@ def _choice(doc: str, default: Any, *choices: str, **facts: Any) -> Any:
 
 
 def _ignored(doc: str, default: str) -> Any:
-    return _declare("text", doc, default, group="hidden", has_effect=False)
+    return _declare("text", doc, default, group="hidden", decides="run", has_effect=False, in_estimators=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,16 +159,24 @@ class Hyperparameters:
         every one of them.
     """
 
-    feature_dim: int = _integer("Number of features; every key is below it.", maximum=MAX_FEATURE_DIM)
-    num_factors: int = _integer("Number of factors of each feature's vector v (k).", maximum=65536)
-    predictor_type: str = _choice(
-        "What is learned: a class of 0 or 1, or a number.", dataclasses.MISSING, "binary_classifier", "regressor"
+    feature_dim: int = _integer(
+        "Number of features; every key is below it.", maximum=MAX_FEATURE_DIM, in_estimators=False
     )
-    epochs: int = _integer("Passes over the training data.", 1)
-    mini_batch_size: int = _integer("Records per update of the parameters.", 1000, maximum=MAX_FEATURE_DIM)
+    num_factors: int = _integer("Number of factors of each feature's vector v (k).", maximum=65536, estimator_default=8)
+    predictor_type: str = _choice(
+        "What is learned: a class of 0 or 1, or a number.",
+        dataclasses.MISSING,
+        "binary_classifier",
+        "regressor",
+        in_estimators=False,
+    )
+    epochs: int = _integer("Passes over the training data.", 1, decides="run", estimator_default=30)
+    mini_batch_size: int = _integer(
+        "Records per update of the parameters.", 1000, maximum=MAX_FEATURE_DIM, estimator_default=50
+    )
     bias_lr: float = _number("Learning rate of the bias w0.", 0.1, minimum=0)
-    linear_lr: float = _number("Learning rate of the linear weights w.", 0.001, minimum=0)
-    factors_lr: float = _number("Learning rate of the factors v.", 0.0001, minimum=0)
+    linear_lr: float = _number("Learning rate of the linear weights w.", 0.001, minimum=0, estimator_default=0.01)
+    factors_lr: float = _number("Learning rate of the factors v.", 0.0001, minimum=0, estimator_default=0.01)
     bias_wd: float = _number("L2 weight decay of the bias.", 0.01, minimum=0)
     linear_wd: float = _number("L2 weight decay of the linear weights.", 0.001, minimum=0)
     factors_wd: float = _number("L2 weight decay of the factors.", 0.00001, minimum=0)
@@ -170,35 +206,59 @@ class Hyperparameters:
 
     use_bias: bool = _declare("boolean", "Whether the model has the bias w0.", True, group="hidden")
     use_linear: bool = _declare("boolean", "Whether the model has the linear weights w.", True, group="hidden")
-    batch_metrics_publish_interval: int = _integer("Batches between two metric lines.", 500, group="hidden")
-    _optimizer: str = _choice("The update rule.", "adam", "adam", "sgd", "adagrad", "ftrl", group="hidden")
-    _learning_rate: float = _number("Base learning rate, multiplied with each *_lr.", 1.0, minimum=0, group="hidden")
-    _wd: float = _number("Base weight decay, multiplied with each *_wd.", 1.0, minimum=0, group="hidden")
+    batch_metrics_publish_interval: int = _integer(
+        "Batches between two metric lines.", 500, group="hidden", decides="run", in_estimators=False
+    )
+    _optimizer: str = _choice(
+        "The update rule.", "adam", "adam", "sgd", "adagrad", "ftrl", group="hidden", in_estimators=False
+    )
+    _learning_rate: float = _number(
+        "Base learning rate, multiplied with each *_lr.", 1.0, minimum=0, group="hidden", in_estimators=False
+    )
+    _wd: float = _number(
+        "Base weight decay, multiplied with each *_wd.", 1.0, minimum=0, group="hidden", in_estimators=False
+    )
     _kvstore: str = _choice(
         "How several hosts work together.", "auto", "auto", "local", "device", "dist_sync", "dist_async",
-        "dist_device_sync", group="hidden",
+        "dist_device_sync", group="hidden", decides="run", in_estimators=False,
     )  # fmt: skip
     _num_gpus: int | str = _integer(
-        "GPUs to use for dense data; auto: all there are.", "auto", minimum=0, choices=("auto",), group="hidden"
+        "GPUs to use for dense data; auto: all there are.",
+        "auto",
+        minimum=0,
+        choices=("auto",),
+        group="hidden",
+        decides="host",
+        in_estimators=False,
     )
     _log_level: str = _choice(
         "Least severe log line that is printed.", "info", "debug", "info", "warning", "error", "critical",
-        group="hidden",
+        group="hidden", decides="host", in_estimators=False,
     )  # fmt: skip
     _tuning_objective_metric: str = _declare(
-        "text", "Set by SageMaker's hyperparameter tuning; every metric is printed in any case.", "", group="hidden"
+        "text",
+        "Set by SageMaker's hyperparameter tuning; every metric is printed in any case.",
+        "",
+        group="hidden",
+        decides="run",
+        in_estimators=False,
     )
     _data_format: str = _ignored("Data format of the built-in's reader.", "record")
     _num_kv_servers: str = _ignored("Parameter servers of the built-in's engine.", "auto")
     _use_full_symbolic: str = _ignored("Network variant of the built-in's engine.", "true")
 
     _sync_interval: int = _integer(
-        "Batches of each host between two averages of their parameters, for _kvstore dist_async.", 20, group="extension"
+        "Batches of each host between two averages of their parameters, for _kvstore dist_async.",
+        20,
+        group="extension",
+        decides="run",
+        in_estimators=False,
     )
     seed: int = _integer("Seed of every random number.", 0, minimum=0, maximum=2**63 - 1, group="extension")
     num_threads: int | str = _integer(
-        "Threads of the solver, beside the one that reads; auto: the cores it may use, less one if there are several.",
-        "auto", choices=("auto",), maximum=1024, group="extension",
+        "Solver threads, in addition to the reader thread; auto: the usable cores, less one for decoding "
+        "if there are several.",
+        "auto", choices=("auto",), maximum=1024, group="extension", decides="host",
     )  # fmt: skip
     lazy_update: bool = _declare(
         "boolean",
@@ -207,7 +267,11 @@ class Hyperparameters:
         group="extension",
     )
     shuffle: bool = _declare(
-        "boolean", "Whether records are shuffled, within a bounded buffer.", False, group="extension"
+        "boolean",
+        "Whether records are shuffled, within a bounded buffer.",
+        False,
+        group="extension",
+        estimator_default=True,
     )
     shuffle_buffer_size: int = _integer("Records in the shuffle buffer.", 100_000, group="extension")
     early_stopping_patience: int | None = _integer(
@@ -216,10 +280,15 @@ class Hyperparameters:
     )  # fmt: skip
     max_bad_records: int = _integer(
         "Damaged records that are skipped in each pass, each named in the log, before the job fails.",
-        0, minimum=0, group="extension",
+        0, minimum=0, group="extension", decides="run", in_estimators=False,
     )  # fmt: skip
     checkpoint_interval_s: float = _number(
-        "Seconds between two checkpoints, where the job has a folder for them.", 60.0, minimum=0, group="extension"
+        "Seconds between two checkpoints, where the job has a folder for them.",
+        60.0,
+        minimum=0,
+        group="extension",
+        decides="host",
+        in_estimators=False,
     )
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ def argument_parser() -> argparse.ArgumentParser:
         epilog="\n".join(f"{group} hyperparameters:\n{''.join(entries)}" for group, entries in groups.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("verb", nargs="?", choices=["train"], metavar="train", help="changes nothing")
+    parser.add_argument("verb", nargs="?", choices=["train"], metavar="train", help="optional, ignored")
     return parser
 
 
@@ -37,5 +37,5 @@ def _entry(parameter: Parameter) -> str:
     expected = parameter.expected()
     words = [parameter.doc, f"{expected[0].upper()}{expected[1:]}.", default]
     if not parameter.has_effect:
-        words.append("Taken, and without effect.")
+        words.append("Accepted, but ignored.")
     return f"  {parameter.name}\n{textwrap.indent(textwrap.fill(' '.join(words), 86), ' ' * 6)}\n"

@@ -15,7 +15,7 @@ from fm_core.errors import ConfigError
 from fm_core.hyperparameter_text import to_text
 from fm_core.hyperparameters import Hyperparameters, Parameter, parameters
 
-__all__ = ["default_configuration", "final_configuration", "parse", "remarks"]
+__all__ = ["default_configuration", "final_configuration", "of_model", "parse", "remarks"]
 
 #: Keys with this prefix come from the SDK's script mode and are of no concern to an algorithm.
 TOLERATED_PREFIX = "sagemaker_"
@@ -77,6 +77,19 @@ def final_configuration(provided: Mapping[str, Any]) -> dict[str, str]:
     """The defaults with what was provided put over them, as the built-in prints and saves it."""
     return default_configuration() | {
         name: value if isinstance(value, str) else to_text(value) for name, value in provided.items()
+    }
+
+
+def of_model(final: Mapping[str, str]) -> dict[str, str]:
+    """Those of the final configuration that the artifact keeps: the same job is the same file on any machine.
+
+    What decides about a host is left out, but for what the built-in itself writes there.
+    """
+    known = parameters()
+    return {
+        name: text
+        for name, text in final.items()
+        if not (name in known and known[name].decides == "host" and known[name].group == "extension")
     }
 
 

@@ -53,20 +53,6 @@ _BLOCK_BYTES = 4 << 20
 #: Written bytes are sent to the disk this often: one fsync of gigabytes at the end would hold up every other one.
 _SYNC_BYTES = 64 << 20
 
-#: Hyperparameters that may differ between a checkpoint and the job that goes on from it.
-_NOT_DECIDING = {
-    "epochs",
-    "num_threads",
-    "batch_metrics_publish_interval",
-    "checkpoint_interval_s",
-    "max_bad_records",
-    "_kvstore",
-    "_sync_interval",
-    "_num_gpus",
-    "_log_level",
-    "_tuning_objective_metric",
-}
-
 
 class Abandoned(Exception):
     """Writing a checkpoint, or reading a part of it, was given up, as the caller asked."""
@@ -140,9 +126,7 @@ class Checkpoint:
 def deciding(hyperparameters: Hyperparameters) -> dict[str, Any]:
     """The hyperparameters that decide the model; `epochs` only decides how far training goes."""
     return {
-        name: getattr(hyperparameters, name)
-        for name, parameter in parameters().items()
-        if parameter.has_effect and name not in _NOT_DECIDING
+        name: getattr(hyperparameters, name) for name, parameter in parameters().items() if parameter.decides == "model"
     }
 
 

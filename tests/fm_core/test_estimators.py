@@ -196,6 +196,17 @@ def test_every_hyperparameter_that_means_something_here_can_be_given(kind):
     assert set(inspect.signature(kind).parameters) == expected
 
 
+@BOTH
+def test_what_can_be_given_is_documented_and_nothing_else_is_taken(kind):
+    for name, parameter in inspect.signature(kind).parameters.items():
+        declared = parameters()[name]
+        assert f"\n{name} : {declared.expected()}\n    {declared.doc}" in kind.__doc__
+        assert parameter.default == declared.estimator_default
+        assert getattr(kind(), name) == parameter.default
+    with pytest.raises(TypeError, match=rf"{kind.__name__}\(\) got an unexpected keyword argument 'factors'"):
+        kind(factors=3)
+
+
 def test_defaults_differ_from_sagemakers_where_the_docs_say_so(root):
     table = parameters()
     differ = {

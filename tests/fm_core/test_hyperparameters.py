@@ -74,3 +74,25 @@ def test_words_stand_in_for_numbers_only_where_declared():
 def test_hyperparameters_do_not_change():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Hyperparameters(**REQUIRED).epochs = 3
+
+
+def test_each_says_what_it_decides():
+    """The sets that checkpoints, artifacts and clusters go by: a change of one of these is a change of behaviour."""
+    by_decision = {"model": set(), "run": set(), "host": set()}
+    for name, parameter in parameters().items():
+        by_decision[parameter.decides].add(name)
+    assert by_decision["host"] == {"num_threads", "checkpoint_interval_s", "_num_gpus", "_log_level"}
+    assert by_decision["run"] == {
+        *("epochs", "batch_metrics_publish_interval", "max_bad_records", "_tuning_objective_metric"),
+        *("_kvstore", "_sync_interval", "_data_format", "_num_kv_servers", "_use_full_symbolic"),
+    }
+
+
+def test_what_has_no_effect_decides_nothing_of_the_model():
+    assert {p.decides for p in parameters().values() if not p.has_effect} == {"run"}
+
+
+def test_a_default_of_the_estimators_is_admitted():
+    for parameter in parameters().values():
+        if parameter.in_estimators:
+            assert parameter.problem(parameter.estimator_default) is None

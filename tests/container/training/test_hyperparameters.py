@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from container.training.hyperparameters import default_configuration, final_configuration, parse, remarks
+from container.training.hyperparameters import default_configuration, final_configuration, of_model, parse, remarks
 from fm_core.errors import ConfigError
 from fm_core.hyperparameter_text import to_text
 from fm_core.hyperparameters import Hyperparameters, parameters
@@ -168,3 +168,11 @@ def test_a_number_keeps_every_digit_as_text(value):
 
 def test_hyperparameters_of_the_type_are_what_parse_gives():
     assert isinstance(parse(REQUIRED), Hyperparameters)
+
+
+def test_the_artifact_keeps_what_the_built_in_does_and_nothing_of_one_machine():
+    kept = of_model(final_configuration({"num_threads": "7", "checkpoint_interval_s": "1", "_num_gpus": "0", "x": "y"}))
+    assert kept["_num_gpus"] == "0"
+    assert kept["_log_level"] == "info"
+    assert kept["x"] == "y"
+    assert not {"num_threads", "checkpoint_interval_s"} & set(kept)
