@@ -5,11 +5,11 @@ import runpy
 
 import pytest
 
-from container.environment import TrainingSettings
 from container.serving.errors import STATUSES
 from container.serving.requests import DECODERS
 from container.serving.responses import ENCODERS
 from container.serving.settings import ServingSettings
+from container.training.settings import TrainingSettings
 from tests.conftest import ROOT
 
 FOLDERS = ("", "docs/", "benchmarks/", "local_test/", "local_test/a9a/")

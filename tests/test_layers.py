@@ -37,7 +37,12 @@ FACTS = {
     ),
     "names of environment variables": (
         r"[\"'](FM|SAGEMAKER)_[A-Z_]+[\"']",
-        ["container/environment.py", "container/serving/settings.py", "fm_core/kernels/__init__.py"],
+        [
+            "container/environment.py",
+            "container/serving/settings.py",
+            "container/training/settings.py",
+            "fm_core/kernels/__init__.py",
+        ],
     ),
     "FIFOs": (r"\bmkfifo\b|\bS_ISFIFO\b|\bis_fifo\b|\bO_NONBLOCK\b", ["container/training/channels.py"]),
     "exit codes": (

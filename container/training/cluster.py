@@ -8,20 +8,18 @@ prints the metrics of all.
 This module brings PyTorch along; a job of one host never imports it.
 """
 
-import dataclasses
 import logging
 import socket
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-import fm_core
-from container.environment import TrainingSettings
 from container.stopping import StopRequest
 from container.training.channel_batches import ChannelBatches
 from container.training.job import TrainingJob
+from container.training.program import program_checksum
+from container.training.settings import TrainingSettings
 from fm_core.artifact.model_file import save_model
 from fm_core.batch import Batch
 from fm_core.checkpoints.file import Checkpoint
@@ -39,14 +37,11 @@ from fm_core.cluster.sharded import (
     send_model,
 )
 from fm_core.errors import ConfigError
-from fm_core.hyperparameters import Hyperparameters
+from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
 from fm_core.training.loop import FitResult
 
 __all__ = ["Cluster"]
-
-#: Hyperparameters that may differ from host to host.
-_OF_ONE_HOST = {"num_threads", "_num_gpus", "_log_level"}
 
 _log = logging.getLogger(__name__)
 
@@ -218,14 +213,9 @@ def _interface(job: TrainingJob) -> str | None:
 
 def _facts(job: TrainingJob, hyperparameters: Hyperparameters) -> dict[str, Any]:
     """What has to be the same on every host."""
-    crc = 0
-    folder = Path(fm_core.__file__).parent
-    for path in sorted(folder.glob("*.py"), key=str):
-        crc = zlib.crc32(path.read_bytes(), crc)
-    values = dataclasses.asdict(hyperparameters)
     return {
-        "the program": f"{crc:08x}",
+        "the program": program_checksum(),
         "hosts": sorted(job.hosts),
         "channels": {name: [channel.distribution, channel.mode] for name, channel in sorted(job.channels.items())},
-        **{name: value for name, value in values.items() if name not in _OF_ONE_HOST},
+        **{name: getattr(hyperparameters, name) for name, p in parameters().items() if p.decides != "host"},
     }

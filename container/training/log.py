@@ -1,4 +1,4 @@
-"""What a training job says while it runs, and the failure file.
+"""What a training job says while it runs.
 
 `Reporter` is the solver's callback: it puts the lines of container/training/log_lines.py in the
 built-in's order and hands them to `logging`. On a terminal, and only there, a progress
@@ -15,15 +15,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from container.training import log_lines as lines
 from container.training.log_lines import Line, PassStatistics, RecordCounters
-from fm_core.atomic_file import replacing
 from fm_core.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
     from fm_core.training.loop import BatchReport, EpochReport, ResumeReport, ValidationReport
 
-__all__ = ["Progress", "Reporter", "emit", "set_up_logging", "write_failure"]
-
-FAILURE_CHARACTERS = 1024
+__all__ = ["Progress", "Reporter", "emit", "set_up_logging"]
 
 _log = logging.getLogger(__name__)
 
@@ -120,16 +117,6 @@ def emit(said: Iterable[Line]) -> None:
     for line in said:
         # What is bare has no level to be filtered by: metrics are printed in any case, as in the built-in.
         _log.log(logging.CRITICAL if line.bare else line.level, "%s", line.text, extra={"bare": line.bare})
-
-
-def write_failure(path: Path, text: str) -> None:
-    """Write why the job failed: one line, at most 1024 characters, complete or not at all."""
-    text = " ".join(text.split())
-    if len(text) > FAILURE_CHARACTERS:
-        text = f"{text[: FAILURE_CHARACTERS - 1]}…"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(text.encode(errors="backslashreplace"))
 
 
 class Reporter:

@@ -325,7 +325,10 @@ def test_a_setting_that_cannot_be_read_is_said(good_job):
 
 
 def test_a_bug_is_an_algorithm_error_with_its_traceback_in_the_log(good_job):
-    code = "import container.train as t; t.read_job = lambda paths: 1 / 0; raise SystemExit(t.main([]))"
+    code = (
+        "from container import train; from container.training import run; run.read_job = lambda paths: 1 / 0; "
+        "raise SystemExit(train.main([]))"
+    )
     done = good_job.run("-c", code)
     assert (done.code, done.model) == (1, {})
     assert done.failure.startswith("AlgorithmError: ZeroDivisionError: division by zero")

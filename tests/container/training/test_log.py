@@ -10,7 +10,7 @@ import termios
 
 import pytest
 
-from container.training.log import Progress, Reporter, emit, set_up_logging, write_failure
+from container.training.log import Progress, Reporter, emit, set_up_logging
 from container.training.log_lines import Line
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.training.loop import BatchReport, EpochReport, ValidationReport
@@ -78,7 +78,7 @@ def test_a_line_has_the_prefix_of_the_built_in_unless_it_is_bare(log):
     assert re.fullmatch(rf"{moment} INFO \d+\] one", one)
     assert re.fullmatch(rf"{moment} WARNING \d+\] two", two)
     assert three == "three"
-    assert re.fullmatch(rf"{moment} ERROR \d+ test_reporting\.py:\d+\] four", four)
+    assert re.fullmatch(rf"{moment} ERROR \d+ test_log\.py:\d+\] four", four)
 
 
 def test_a_level_hides_lines_but_no_bare_ones(log):
@@ -90,23 +90,6 @@ def test_a_level_hides_lines_but_no_bare_ones(log):
 def test_a_percent_sign_is_no_harm(log):
     emit([Line("completed 2.0 % of %s epochs", bare=True)])
     assert log.getvalue() == "completed 2.0 % of %s epochs\n"
-
-
-# --- the failure file ----------------------------------------------------------------------------
-
-
-def test_a_failure_is_one_line_of_at_most_1024_characters(tmp_path):
-    path = tmp_path / "output/failure"
-    write_failure(path, "ClientError: two\nlines")
-    assert path.read_text() == "ClientError: two lines"
-    write_failure(path, "ClientError: " + "é" * 5000)
-    text = path.read_text()
-    assert len(text) == 1024
-    assert text.startswith("ClientError: éé")
-    assert text.endswith("é…")
-    write_failure(path, "x" * 1024)
-    assert path.read_text() == "x" * 1024
-    assert [file.name for file in path.parent.iterdir()] == ["failure"]
 
 
 # --- the order of lines --------------------------------------------------------------------------

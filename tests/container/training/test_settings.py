@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from container.environment import TrainingSettings, opt_ml
+from container.environment import opt_ml
+from container.training.settings import TrainingSettings
 from fm_core.errors import ConfigError
 
 

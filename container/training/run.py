@@ -1,0 +1,232 @@
+"""A job, step by step: contract -> channels -> fit -> save -> test -> report.
+
+Asked to stop, the job saves its model first, be it the one that training would have begun with, and then a
+checkpoint if there is time. What ends a job with an error is said by container/training/failure.py.
+"""
+
+import contextlib
+import itertools
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import fm_core.hyperparameters
+from container.resources import usable_cores
+from container.stopping import StopRequest
+from container.training import hyperparameters as translation
+from container.training import log_lines as lines
+from container.training.channel_batches import ChannelBatches
+from container.training.channels import ChannelReader
+from container.training.checkpoints import check_memory, open_checkpoints
+from container.training.gpus import Gpus
+from container.training.hosts import Hosts, open_hosts
+from container.training.job import MODEL, Paths, TrainingJob, read_job, read_object
+from container.training.log import Progress, Reporter, emit
+from container.training.report import TrainingReport
+from container.training.schema_copy import carry_schema
+from container.training.settings import TrainingSettings
+from fm_core.artifact.model_file import load_model
+from fm_core.checkpoints.file import Checkpoint
+from fm_core.errors import ArtifactError, ConfigError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
+from fm_core.training.loop import FitResult, threads_of
+
+__all__ = ["removed_on_failure", "run", "score_test_channel", "solver_threads"]
+
+TRAIN, TEST, VALIDATION = CHANNELS = ("train", "test", "validation")
+
+#: Seconds after SIGTERM until which a checkpoint may still be written: the job is over after 30, and killed after 120.
+LAST_CHECKPOINT_SECONDS = 25.0
+
+_log = logging.getLogger(__name__)
+
+
+def run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: Progress) -> None:
+    """Do the whole job, step by step."""
+    provided = read_object(paths.hyperparameters)
+    defaults, final = translation.default_configuration(), translation.final_configuration(provided)
+    source = fm_core.hyperparameters.__file__
+    emit(lines.configuration_lines(defaults, provided, final, source, paths.hyperparameters))
+    hyperparameters = translation.parse(provided)
+    logging.getLogger().setLevel(hyperparameters._log_level.upper())
+    job = read_job(paths)
+    emit(lines.worker_lines(os.getpid(), job.checkpoint_folder))
+    by_averages = len(job.hosts) > 1 and hyperparameters._kvstore == "dist_async"
+    gpus = Gpus(hyperparameters._num_gpus, settings.torch_devices, by_averages)
+    _remark(provided, job, gpus)
+    with open_hosts(job, hyperparameters, settings, stop) as hosts:
+        _train(job, hyperparameters, final, settings, stop, progress, gpus, hosts)
+
+
+def _train(
+    job: TrainingJob,
+    hyperparameters: Hyperparameters,
+    final: dict[str, str],
+    settings: TrainingSettings,
+    stop: StopRequest,
+    progress: Progress,
+    gpus: Gpus,
+    hosts: Hosts,
+) -> None:
+    """Do what has to be done once it is known what, and by whom."""
+    paths = job.paths
+    check_memory(hosts.part_of(hyperparameters), n_hosts=len(job.hosts))
+    _check_writable(job)
+    channels = _open_channels(job, hyperparameters, settings, stop, progress)
+    learned_from = {name: channels[name] for name in (TRAIN, VALIDATION) if name in channels}
+    model_folder = job.channels[MODEL].folder if MODEL in job.channels else None
+    checkpointer = open_checkpoints(
+        job, hosts.part_of(hyperparameters), learned_from, model_folder, make=hosts.checkpointer
+    )
+    found = checkpointer.latest(stop) if checkpointer else None
+    resume = found if isinstance(found, Checkpoint) else None
+    for channel in learned_from.values():
+        channel.begin_with(resume.position.epoch if resume else 0)
+    reporter = Reporter(
+        host=job.current_host,
+        hyperparameters=hyperparameters,
+        train_folder=job.channels[TRAIN].folder,
+        n_bytes=lambda: channels[TRAIN].statistics.n_bytes,
+        should_stop=stop,
+        progress=progress,
+        n_gpus=gpus.used,
+        store=hosts.store,
+    )
+    n_threads = solver_threads(hyperparameters, settings)
+    report = TrainingReport.wanted(paths.output_data, settings.report) if len(job.hosts) == 1 else None
+    try:
+        if isinstance(found, Model):
+            result = FitResult(found, {}, 0, stopped=True)
+        else:
+            result = hosts.fit(
+                channels[TRAIN],
+                hyperparameters,
+                num_threads=n_threads,
+                model=None if model_folder is None or resume else _starting_model(model_folder),
+                validation=channels.get(VALIDATION),
+                callback=reporter if report is None else report.beside(reporter),
+                should_stop=stop,
+                resume=resume,
+                checkpointer=checkpointer,
+                device=gpus.open,
+            )
+        if stop() and not reporter.has_started:
+            _log.warning("Asked to stop (%s) before the first batch: the model is saved as training would have begun "
+                         "with it.", stop.signal_name)  # fmt: skip
+        else:
+            reporter.finished()
+            if stop():
+                _log.warning("Asked to stop (%s): %d of %d epochs are done.", stop.signal_name, result.epochs_done,
+                             hyperparameters.epochs)  # fmt: skip
+        with removed_on_failure(paths.model_file(job.current_host)) as model_file:
+            started = time.time()
+            hosts.save(model_file, result.model, translation.of_model(final))
+            if hosts.is_leading:
+                reporter.saved(model_file, started)
+                carry_schema(job.channels[TRAIN], paths.model, hyperparameters.feature_dim)
+            if TEST in channels:
+                score_test_channel(result.model, channels[TEST], job, reporter, stop, n_threads, hosts, report)
+            else:
+                emit([lines.no_test_line()])
+    finally:
+        if checkpointer:
+            checkpointer.close(lambda: stop.seconds() > LAST_CHECKPOINT_SECONDS)
+    if report is not None and reporter.has_started:
+        report.write(result.model, hyperparameters)
+    reporter.ended()
+
+
+def _check_writable(job: TrainingJob) -> None:
+    """Refuse a model folder that cannot be written to before training, and not after it."""
+    probe = job.paths.model_file(job.current_host).with_name(f".writable-{job.current_host}")
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ArtifactError(
+            f"the model folder {probe.parent} cannot be written to: {error.strerror or error}; nothing was trained"
+        ) from error
+
+
+def _starting_model(folder: Path) -> Model:
+    try:
+        model = load_model(folder)
+    except ArtifactError as error:  # the user's choice, and not something of ours
+        raise ConfigError(f"channel {MODEL}: {error}") from error
+    _log.info(
+        "Training starts from the model in %s: feature_dim=%d, num_factors=%d.",
+        folder, model.feature_dim, model.num_factors,
+    )  # fmt: skip
+    return model
+
+
+def _remark(provided: dict[str, object], job: TrainingJob, gpus: Gpus) -> None:
+    """Say what of the configuration is not acted on, and refuse what must not be ignored."""
+    for remark in translation.remarks(provided):
+        _log.info(remark)
+    gpus.remark()
+    for name in sorted(job.channels.keys() - {*CHANNELS, MODEL}):
+        _log.warning("Channel %s is not used, only %s are.", name, ", ".join((*CHANNELS, MODEL)))
+    emit(lines.pipe_line(channel.name, channel.folder) for channel in job.channels.values() if channel.mode == "Pipe")
+
+
+def _open_channels(
+    job: TrainingJob,
+    hyperparameters: Hyperparameters,
+    settings: TrainingSettings,
+    stop: StopRequest,
+    progress: Progress,
+) -> dict[str, ChannelBatches]:
+    opened = {}
+    for name in CHANNELS:
+        if name in job.channels:
+            reader = ChannelReader(
+                job.channels[name], stop=stop, wait_seconds=settings.pipe_wait_seconds, n_hosts=len(job.hosts)
+            )
+            opened[name] = ChannelBatches(reader, hyperparameters, progress if name == TRAIN else None)
+    return opened
+
+
+def solver_threads(hyperparameters: Hyperparameters, settings: TrainingSettings) -> int:
+    """Count the threads to learn with: those asked for, or of the usable cores what is best, within OMP_NUM_THREADS."""
+    if isinstance(hyperparameters.num_threads, int):
+        return hyperparameters.num_threads
+    threads = threads_of(usable_cores())
+    return threads if settings.omp_num_threads is None else min(threads, settings.omp_num_threads)
+
+
+def score_test_channel(
+    model: Model,
+    channel: ChannelBatches,
+    job: TrainingJob,
+    reporter: Reporter,
+    stop: StopRequest,
+    num_threads: int,
+    hosts: Hosts,
+    report: TrainingReport | None = None,
+) -> None:
+    """Score the test channel, unless the job has to stop: the model has been saved by then."""
+    watched = model if report is None else report.watched(model)
+    batches = itertools.takewhile(lambda _: not stop(), channel(0))
+    metrics, n_records = hosts.evaluate(watched, batches, num_threads)
+    if stop():
+        _log.warning("Asked to stop (%s): the test channel is not scored.", stop.signal_name)
+    else:
+        reporter.tested(job.channels[TEST].folder, metrics, n_records, channel.statistics)
+        if report is not None:
+            report.tested(metrics, n_records, channel.statistics.seconds)
+
+
+@contextlib.contextmanager
+def removed_on_failure(model_file: Path) -> Iterator[Path]:
+    """Leave no model behind when the block that writes and tests it fails."""
+    model_file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield model_file
+    except BaseException:
+        model_file.unlink(missing_ok=True)
+        raise
