@@ -1,0 +1,218 @@
+"""What a training asks of a solver, whatever it computes: the first of three choices, beside device and hosts.
+
+Two things stand for a solver. An `Algorithm` is known before any row is read: what the solver needs of the data, how
+much memory, which arrays a checkpoint has of it; it does, in the reading thread, what can be done of a batch ahead of
+its turn, and makes the solver once the first rows have said of what kind they are. A `Solver` then has the parameters
+and learns: its `epoch` is a generator that yields a `SafePoint` wherever training may be stopped, reported or kept.
+
+The loop (fm_core/training/loop.py) consumes safe points and knows no mathematics. Solvers know no files, no clock, no
+callbacks and no other hosts; registry.py says which of them goes with which devices and hosts.
+
+Both are protocols. A class that names one as its base gets the defaults of what it leaves out.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.batch import Batch
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
+
+__all__ = ["Algorithm", "ArraySpec", "Moment", "SafePoint", "Solver", "SolverState"]
+
+
+class Moment(NamedTuple):
+    """Where a training is, between two steps.
+
+    Attributes
+    ----------
+    epoch : int
+        The epoch that is under way, counted from 0.
+    n_batches : int
+        How many of its steps are done.
+    """
+
+    epoch: int
+    n_batches: int
+
+
+class SafePoint(NamedTuple):
+    """A moment between two steps: training may be stopped here, told of, and go on from here another day.
+
+    Attributes
+    ----------
+    scores, labels : ndarray of float32, shape (n,), or None
+        What the step has scored before it learned from it: they are added to the epoch's metrics. Valid until the
+        next step. A solver whose metrics are those of a model so far yields them once, at the end of its epoch.
+    batch : Batch or None
+        The rows of a mini-batch step: a checkpoint remembers a checksum, by which other data is recognised.
+    changed : ndarray of int32, shape (m,), or None
+        Which rows of the arrays by feature the step has changed, in rising order; None: any. It need not be told;
+        told, it makes checkpoints cheap.
+    is_resumable : bool
+        Whether the arrays are such that an epoch can go on from here. Where it is false, no checkpoint is written,
+        also if training stops here: the one before it stays.
+    checkpoint : bool or None
+        Whether a checkpoint has to be written here, where hosts have agreed on it; None: if one is due.
+    """
+
+    scores: NDArray[np.float32] | None = None
+    labels: NDArray[np.float32] | None = None
+    batch: Batch | None = None
+    changed: NDArray[np.int32] | None = None
+    is_resumable: bool = True
+    checkpoint: bool | None = None
+
+
+class SolverState(NamedTuple):
+    """All that a solver needs to go on, as a checkpoint has kept it.
+
+    Attributes
+    ----------
+    n_steps : int
+    arrays : mapping of str to ndarray
+        As `Solver.arrays` gave them; they become the solver's.
+    """
+
+    n_steps: int
+    arrays: Mapping[str, NDArray[Any]]
+
+
+class ArraySpec(NamedTuple):
+    """One array of a solver, as a checkpoint has it.
+
+    Attributes
+    ----------
+    shape : tuple of int or None
+        None: any length, which the file then says.
+    dtype : str
+        NumPy's name, little endian.
+    of_model : bool
+        Whether the model is made of it. Such an array is read also where a job has no time to go on, and is refused
+        with a value that is not finite.
+    by_feature : bool
+        Whether it has a row for each feature, which `SafePoint.changed` speaks of. Float32, two-dimensional.
+    is_lazy : bool
+        Whether a row that no step has changed is zero, so that a checkpoint can leave it out.
+    """
+
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    of_model: bool = True
+    by_feature: bool = False
+    is_lazy: bool = False
+
+
+class Solver(Protocol):
+    """The parameters, and how they are learned."""
+
+    @property
+    def n_steps(self) -> int:
+        """Steps so far, over all epochs: checkpoints are numbered by it, so that it only grows."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether further epochs are not worth their time: asked at the end of each."""
+        return False
+
+    @property
+    def remedy(self) -> str:
+        """What may help if parameters are no longer finite: the end of a sentence, from its comma on."""
+        return ""
+
+    @property
+    def model(self) -> Model:
+        """What the artifact would hold, now. It may share the solver's arrays."""
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """What a checkpoint keeps, by the names of `Algorithm.layout`: the arrays themselves, not copies."""
+
+    def predict(self, batch: Batch) -> NDArray[np.float32]:
+        """Score rows with `model`, as it is now: how validation data is scored."""
+
+    def epoch(self, data: Any, at: Moment) -> Iterator[SafePoint]:
+        """Learn from the data once.
+
+        Parameters
+        ----------
+        data : iterable of (Batch, object), or object
+            Of a solver that needs a stream: the batches of this epoch that are not done yet, each with what
+            `Algorithm.prepare` gave. Of one that needs all rows: what `Algorithm.load` gave.
+        at : Moment
+            Where to begin: `n_batches` is not 0 after a checkpoint within an epoch.
+
+        Yields
+        ------
+        point : SafePoint
+            After each step. Whoever consumes them may leave at any.
+
+        Raises
+        ------
+        DataError
+            A batch is not as declared.
+        DivergenceError
+            Parameters are no longer finite; the caller adds where.
+        """
+
+
+class Algorithm(Protocol):
+    """What is known of a solver before it exists, and how it is made.
+
+    Attributes
+    ----------
+    name : str
+        The hyperparameter's value, and what a checkpoint says of its arrays.
+    needs : {"stream", "resident"}
+        Mini-batches, read anew in each epoch, or all rows in memory, read once.
+    """
+
+    name: str
+    needs: Literal["stream", "resident"]
+
+    def layout(self, hyperparameters: Hyperparameters) -> Mapping[str, ArraySpec]:
+        """The arrays of a checkpoint, in the file's order."""
+
+    def memory_needed(self, hyperparameters: Hyperparameters) -> int:
+        """The bytes that the solver's arrays take, once every feature has occurred; of several hosts, this one's."""
+
+    def model_of(self, hyperparameters: Hyperparameters, arrays: Mapping[str, NDArray[Any]]) -> Model:
+        """Make the model of those arrays that are `of_model`."""
+
+    def prepare(self, batch: Batch) -> Any:
+        """Do what can be done of a batch ahead of its turn. Called in the reading thread, for each batch."""
+        return None
+
+    def load(self, items: Iterable[tuple[Batch, Any]]) -> Any:
+        """Keep all rows, where `needs` is resident: given each batch with what `prepare` gave, once in a training."""
+        return list(items)
+
+    def make(
+        self,
+        hyperparameters: Hyperparameters,
+        *,
+        is_dense: bool = False,
+        model: Model | None = None,
+        state: SolverState | None = None,
+    ) -> Solver:
+        """Make the solver.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
+        is_dense : bool
+            What kind of rows there are.
+        model : Model, optional
+            Starting point.
+        state : SolverState, optional
+            To go on from; `model` is not looked at then.
+
+        Raises
+        ------
+        ConfigError
+            The model to start from does not go with the hyperparameters.
+        ResourceError
+            A device has not enough memory.
+        """
