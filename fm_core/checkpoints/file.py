@@ -388,7 +388,7 @@ def _read_arrays(
     should_stop: Callable[[], bool],
 ) -> Checkpoint | Model:
     d, width = hyperparameters.feature_dim, hyperparameters.num_factors + 1
-    state_width = OPTIMIZERS[hyperparameters._optimizer][1] * width
+    state_width = OPTIMIZERS[hyperparameters._optimizer].n_states * width
     declared = {array["name"]: array for array in header["arrays"]}
     n_rows = declared["state"]["shape"][0] if "changed" in declared else d
     expected = {

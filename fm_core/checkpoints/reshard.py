@@ -108,7 +108,7 @@ def resharded(
     features = partition.features(hp.feature_dim)
     width, n_rows = hp.num_factors + 1, partition.n_rows(hp.feature_dim)
     params = np.zeros((n_rows, width), np.float32)
-    state = np.zeros((n_rows, OPTIMIZERS[hp._optimizer][1] * width), np.float32)
+    state = np.zeros((n_rows, OPTIMIZERS[hp._optimizer].n_states * width), np.float32)
     changed: NDArray[np.bool_] | None = np.zeros(n_rows, bool)
     best: Floats | None = None
     positions, bias, batch_size = [], np.zeros(3, np.float32), hp.mini_batch_size

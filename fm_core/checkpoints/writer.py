@@ -1,7 +1,7 @@
 """Checkpointer: when a checkpoint is written, of what, where, and which ones are kept.
 
 Training is held up for one thing, the copy of the rows that changed since the last checkpoint
-(kernels/_changes.pyx); a thread then writes from that copy. The copy takes as much memory as the
+(kernels/_dirty_rows.pyx); a thread then writes from that copy. The copy takes as much memory as the
 solver's arrays; without it, training waits until the file is written.
 
 A checkpoint is due every `interval` seconds, and at the end of an epoch; never while one is being

@@ -3,7 +3,7 @@
 `available` maps names to builds, fastest first: ``avx512`` and ``avx2`` on x86-64
 processors that have them, ``generic`` everywhere. The first is used; the environment
 variable FM_CORE_KERNELS names another. Each build is a module with the functions of
-`protocol.Kernels`; `reference` has them in plain NumPy, for tests.
+`interface.Kernels`; `reference` has them in plain NumPy, for tests.
 """
 
 import functools
@@ -24,9 +24,21 @@ if "OMP_WAIT_POLICY" not in os.environ:
 from fm_core.errors import ConfigError
 from fm_core.kernels._draw import draw
 from fm_core.kernels._group import group, ungrouped
-from fm_core.kernels.interface import OPTIMIZERS, PADDING, TILE, Kernels, Step
+from fm_core.kernels.interface import OPTIMIZERS, PADDING, TILE, Kernels, Optimizer, Step
 
-__all__ = ["OPTIMIZERS", "PADDING", "TILE", "Kernels", "Step", "available", "draw", "group", "in_use", "ungrouped"]
+__all__ = [
+    "OPTIMIZERS",
+    "PADDING",
+    "TILE",
+    "Kernels",
+    "Optimizer",
+    "Step",
+    "available",
+    "draw",
+    "group",
+    "in_use",
+    "ungrouped",
+]
 
 #: Build: the processor features (names of /proc/cpuinfo) that it needs, fastest build first.
 _NEEDS = {

@@ -1,3 +1,5 @@
 """The kernels, compiled for any CPU of the architecture."""
 
+include "_optimizers.pxi"
 include "_sparse.pxi"
+include "_dense.pxi"

@@ -3,16 +3,18 @@
 A host works on copies of the rows that its batch touches, numbered one after the other: `score` them,
 then `gradients` of each. The owner of a row adds the gradients that came for it, in the hosts' order, and
 `update`s it once. `order`, `columns` and `places` prepare the numbers that this needs; they depend on the
-data only and run in the reading thread. Equations: protocol.py; the plain form: reference.py.
+data only and run in the reading thread. Equations: interface.py; the plain form: reference.py.
 
 One build, for any processor: between hosts the network is what limits, and these loops are not
 the ones that a single host runs.
 """
 
 from cython.parallel cimport prange
-from libc.math cimport exp, sqrtf
+from libc.math cimport exp
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
+
+from fm_core.kernels.simd cimport FULL
 
 cdef extern from *:
     void __builtin_prefetch(const void* address) nogil
@@ -169,66 +171,20 @@ def gradients(
 
 # ---------------------------------------------------------------- updates
 
-cdef struct Rule:
-    int optimizer            # the numbers of protocol.OPTIMIZERS
-    float rescale_grad
-    float clip_gradient      # not positive: none
-    float eps
-
-
-cdef Rule _rule(step):
-    cdef Rule rule
-    rule.optimizer = step.optimizer
-    rule.rescale_grad = step.rescale_grad
-    rule.clip_gradient = step.clip_gradient
-    rule.eps = step.eps
-    return rule
-
-
-cdef inline float _clipped(float g, float c) noexcept nogil:
-    if c > 0:
-        g = c if g > c else g
-        g = -c if g < -c else g
-    return g
+include "_optimizers.pxi"
 
 
 cdef inline void _update(
-    float* p, float* state, Py_ssize_t stride, const float* gradient, Py_ssize_t n, const Rule* rule, float lr, float wd
+    float* p, float* state, Py_ssize_t stride, const float* gradient, Py_ssize_t n, const Rule* rule, Rates rates
 ) noexcept nogil:
-    # n parameters that share their rates; 1 - beta in float32, as in _sparse.pxi
-    # in copies, as the compiler cannot know that writing parameters leaves them as they are
-    cdef float one = 1, beta1 = 0.9, beta2 = 0.999, rest1 = one - beta1, rest2 = one - beta2, slope, g, a, b, root
-    cdef float rescale = rule.rescale_grad, c = rule.clip_gradient, eps = rule.eps
-    cdef Py_ssize_t f
-    if rule.optimizer == 0:
-        for f in range(n):
-            g = _clipped(gradient[f] * rescale + wd * p[f], c)
-            a = beta1 * state[f] + rest1 * g
-            b = beta2 * state[stride + f] + rest2 * g * g
-            state[f] = a
-            state[stride + f] = b
-            p[f] = p[f] - lr * a / (sqrtf(b) + eps)
-    elif rule.optimizer == 1:
-        for f in range(n):
-            p[f] = p[f] - lr * _clipped(gradient[f] * rescale + wd * p[f], c)
-    elif rule.optimizer == 2:
-        for f in range(n):
-            g = _clipped(gradient[f] * rescale + wd * p[f], c)
-            a = state[f] + g * g
-            state[f] = a
-            p[f] = p[f] - lr * g / (sqrtf(a) + eps)
-    elif lr > 0:
-        slope = one / lr
-        for f in range(n):
-            g = _clipped(gradient[f] * rescale, c)
-            b = state[stride + f]
-            a = state[f] if b != 0 else -(slope + wd) * p[f]
-            root = sqrtf(b)
-            b = b + g * g
-            a = a + g - (sqrtf(b) - root) * slope * p[f]
-            state[f] = a
-            state[stride + f] = b
-            p[f] = -a / ((sqrtf(b) + one) * slope + wd)
+    # n parameters that share their rates
+    cdef Rule own = rule[0]  # the compiler cannot know that writing parameters leaves the caller's as it is
+    cdef Py_ssize_t f = 0
+    while n - f >= FULL:
+        _update_lanes(p + f, state + f, stride, lanes_load(gradient + f, FULL), FULL, &own, rates)
+        f += FULL
+    if n > f:
+        _update_lanes(p + f, state + f, stride, lanes_load(gradient + f, <int> (n - f)), <int> (n - f), &own, rates)
 
 
 cdef inline const float* _total(
@@ -257,9 +213,6 @@ def update(
     rows as `touched` has, and one more.
     """
     cdef Rule rule = _rule(step)
-    cdef float factors_lr = step.factors_lr, factors_wd = step.factors_wd
-    cdef float linear_lr = step.linear_lr, linear_wd = step.linear_wd
-    cdef bint use_linear = step.use_linear
     cdef Py_ssize_t j, i, f, e, width = params.shape[1], k = width - 1, stride = state.shape[1]
     cdef Py_ssize_t n = touched.shape[0], n_rows = params.shape[0] if not lazy else n, block, first
     cdef float* states = &state[0, 0] if state.shape[0] and stride else NULL
@@ -274,9 +227,9 @@ def update(
                     _ask_for(states + i * stride, stride)
                 i = touched[j]
                 g = _total(gradients, at, starts[j], starts[j + 1], width, &totals[j, 0])
-                _update(&params[i, 0], states + i * stride, width, g, k, &rule, factors_lr, factors_wd)
-                if use_linear:
-                    _update(&params[i, k], states + i * stride + k, width, g + k, 1, &rule, linear_lr, linear_wd)
+                _update(&params[i, 0], states + i * stride, width, g, k, &rule, rule.factors)
+                if rule.use_linear:
+                    _update(&params[i, k], states + i * stride + k, width, g + k, 1, &rule, rule.linear)
         else:
             for j in prange(n, num_threads=num_threads, schedule="dynamic", chunksize=FEATURES_A_TASK):
                 g = _total(gradients, at, starts[j], starts[j + 1], width, &totals[j, 0])
@@ -300,17 +253,14 @@ def update(
                     if j < n and touched[j] == i:
                         e = j
                         j = j + 1
-                    _update(&params[i, 0], states + i * stride, width, &totals[e, 0], k, &rule, factors_lr, factors_wd)
-                    if use_linear:
-                        _update(
-                            &params[i, k], states + i * stride + k, width, &totals[e, k], 1, &rule,
-                            linear_lr, linear_wd,
-                        )
+                    _update(&params[i, 0], states + i * stride, width, &totals[e, 0], k, &rule, rule.factors)
+                    if rule.use_linear:
+                        _update(&params[i, k], states + i * stride + k, width, &totals[e, k], 1, &rule, rule.linear)
 
 
 def update_bias(float[::1] bias, double gradient, step):
     """Update w0, from the sum of all hosts' residuals."""
     cdef Rule rule = _rule(step)
     cdef float g = <float> gradient
-    if step.use_bias:
-        _update(&bias[0], &bias[1], 1, &g, 1, &rule, step.bias_lr, step.bias_wd)
+    if rule.use_bias:
+        _update(&bias[0], &bias[1], 1, &g, 1, &rule, rule.bias)

@@ -12,7 +12,7 @@ positive (weight decay inside the limit, as MXNet's Adam has it), a parameter th
 
 =======  =====================================================================================
 adam     m <- .9 m + .1 g;  u <- .999 u + .001 g^2;  theta <- theta - lr m / (sqrt(u) + eps)   [2]_
-         with lr already times sqrt(1 - .999^t) / (1 - .9^t), t the number of batches so far
+         with lr already times sqrt(1 - .999^t) / (1 - .9^t), t the number of batches so far: the schedule
 sgd      theta <- theta - lr g
 adagrad  h <- h + g^2;  theta <- theta - lr g / (sqrt(h) + eps)                                [3]_
 ftrl     n' = n + g^2;  z <- z + g - (sqrt(n') - sqrt(n)) / lr theta;  n <- n'
@@ -30,12 +30,14 @@ References
 .. [4] H. B. McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, algorithm 1.
 """
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OPTIMIZERS", "PADDING", "TILE", "Kernels", "Step"]
+__all__ = ["OPTIMIZERS", "PADDING", "TILE", "Kernels", "Optimizer", "Step"]
 
 Floats = NDArray[np.float32]
 
@@ -45,15 +47,47 @@ PADDING = 16
 #: Features of dense rows that one task updates.
 TILE = 16
 
-#: Name of each optimizer: its number, and how many numbers of state each parameter has.
-OPTIMIZERS = {"adam": (0, 2), "sgd": (1, 0), "adagrad": (2, 1), "ftrl": (3, 2)}
+
+def _constant(t: int) -> float:
+    return 1.0
+
+
+def _adam_bias_correction(t: int) -> float:
+    # in float64, as MXNet has it, and rounded once, as part of a Step
+    return math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+
+
+class Optimizer(NamedTuple):
+    """What a solver knows of an optimizer; its formula is the kernels'.
+
+    Attributes
+    ----------
+    number : int
+        That of `Step` and of _optimizers.pxi.
+    n_states : int
+        How many numbers of state each parameter has.
+    schedule : callable
+        Gives what learning rates are multiplied with at update t = 1, 2, ...
+    """
+
+    number: int
+    n_states: int
+    schedule: Callable[[int], float] = _constant
+
+
+OPTIMIZERS = {
+    "adam": Optimizer(0, 2, _adam_bias_correction),
+    "sgd": Optimizer(1, 0),
+    "adagrad": Optimizer(2, 1),
+    "ftrl": Optimizer(3, 2),
+}
 
 
 class Step(NamedTuple):
     """The rates of one update, all but `optimizer` and the two switches in float32.
 
     ``clip_gradient`` of 0 means none. Learning rates are final: base rate, multiplier
-    and Adam's bias correction multiplied.
+    and the optimizer's schedule multiplied.
     """
 
     optimizer: int

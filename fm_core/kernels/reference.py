@@ -1,9 +1,11 @@
 """The kernels in plain NumPy, obvious and slow: the specification the compiled builds are tested against.
 
-One row and one feature at a time, in float64, straight from the equations of protocol.py, and of draw.h.
+One row and one feature at a time, in float64, straight from the equations of interface.py, and of draw.h.
 """
 
 import numpy as np
+
+from fm_core.kernels.interface import OPTIMIZERS
 
 __all__ = ["draw", "predict_dense", "predict_sparse", "threefry", "train_dense", "train_sparse"]
 
@@ -53,7 +55,7 @@ def train_sparse(
     indptr, indices, values, labels, features, starts, rows, row_values, is_grouped,
     params, state, bias, sums, residuals, scores, classify, lazy, step, num_threads,
 ):  # fmt: skip
-    """See `protocol.Kernels.train_sparse`."""
+    """See `interface.Kernels.train_sparse`."""
     X = _dense_rows(indptr, indices, values, len(params))
     distinct = np.unique(indices)
     touched = distinct if lazy else np.arange(len(params))
@@ -66,17 +68,17 @@ def train_sparse(
 def train_dense(
     X, labels, params, state, bias, sums, residuals, scores, w, squares, gradients, classify, step, num_threads
 ):
-    """See `protocol.Kernels.train_dense`."""
+    """See `interface.Kernels.train_dense`."""
     _train(X, np.arange(len(params)), labels, params, state, bias, sums, residuals, scores, classify, step)
 
 
 def predict_sparse(indptr, indices, values, w0, w, V, scores, classify, num_threads):
-    """See `protocol.Kernels.predict_sparse`."""
+    """See `interface.Kernels.predict_sparse`."""
     predict_dense(_dense_rows(indptr, indices, values, len(w)), w0, w, V, scores, classify, num_threads)
 
 
 def predict_dense(X, w0, w, V, scores, classify, num_threads):
-    """See `protocol.Kernels.predict_dense`."""
+    """See `interface.Kernels.predict_dense`."""
     for r, x in enumerate(X):
         z, _ = _score(x.astype(float), float(w0), w.astype(float), V.astype(float))
         scores[r] = _sigmoid(z) if classify else z
@@ -136,18 +138,29 @@ def _train(X, touched, labels, params, state, bias, sums, residuals, scores, cla
 
 def _update(theta, states, gradient, lr, wd, step):
     """Give the new theta; `states` changes in place."""
-    g = step.rescale_grad * gradient + (wd * theta if step.optimizer != 3 else 0)
+    formula, decay = _FORMULAS[step.optimizer]
+    g = step.rescale_grad * gradient + (wd * theta if decay else 0)
     if step.clip_gradient > 0:
         g = np.clip(g, -step.clip_gradient, step.clip_gradient)
-    if step.optimizer == 0:
-        states[0] = _BETA1 * states[0] + (1 - _BETA1) * g
-        states[1] = _BETA2 * states[1] + (1 - _BETA2) * g**2
-        return theta - lr * states[0] / (np.sqrt(states[1]) + step.eps)
-    if step.optimizer == 1:
-        return theta - lr * g
-    if step.optimizer == 2:
-        states[0] += g**2
-        return theta - lr * g / (np.sqrt(states[0]) + step.eps)
+    return formula(theta, states, g, lr, wd, step.eps)
+
+
+def _adam(theta, states, g, lr, wd, eps):
+    states[0] = _BETA1 * states[0] + (1 - _BETA1) * g
+    states[1] = _BETA2 * states[1] + (1 - _BETA2) * g**2
+    return theta - lr * states[0] / (np.sqrt(states[1]) + eps)
+
+
+def _sgd(theta, states, g, lr, wd, eps):
+    return theta - lr * g
+
+
+def _adagrad(theta, states, g, lr, wd, eps):
+    states[0] += g**2
+    return theta - lr * g / (np.sqrt(states[0]) + eps)
+
+
+def _ftrl(theta, states, g, lr, wd, eps):
     moves = lr > 0
     slope = 1 / np.where(moves, lr, 1)
     n = states[1] + g**2
@@ -156,3 +169,12 @@ def _update(theta, states, gradient, lr, wd, step):
     states[0] = np.where(moves, z, states[0])
     states[1] = np.where(moves, n, states[1])
     return np.where(moves, -z / ((1 + np.sqrt(n)) * slope + wd), theta)
+
+
+#: Of each optimizer's number: the formula, and whether weight decay is part of its g.
+_FORMULAS = {
+    OPTIMIZERS["adam"].number: (_adam, True),
+    OPTIMIZERS["sgd"].number: (_sgd, True),
+    OPTIMIZERS["adagrad"].number: (_adagrad, True),
+    OPTIMIZERS["ftrl"].number: (_ftrl, False),
+}

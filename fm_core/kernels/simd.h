@@ -5,8 +5,8 @@
  * here: loads and stores of fewer floats, which never touch a byte behind the last one, square
  * root, limits and sums.
  */
-#ifndef FM_CORE_LANES_H
-#define FM_CORE_LANES_H
+#ifndef FM_CORE_SIMD_H
+#define FM_CORE_SIMD_H
 
 #include <math.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-"""Dense batches on PyTorch's devices: the same step as `protocol.Kernels.train_dense`, as tensor operations.
+"""Dense batches on PyTorch's devices: the same step as `interface.Kernels.train_dense`, as tensor operations.
 
 Plan of one step, rows of a batch shared out among the devices, each device with the parameters of its own:
 
@@ -16,7 +16,7 @@ the same batches give the same bits. PyTorch is imported with this module, and w
 
 References
 ----------
-.. [1] protocol.py: the equations.
+.. [1] interface.py: the equations.
 .. [2] NVIDIA, "cuBLAS library", section "Results reproducibility": CUBLAS_WORKSPACE_CONFIG.
 """
 
@@ -172,7 +172,7 @@ class TorchDense:
         rows = -(-self._most_rows // len(self._replicas)) * feature_dim
         parameters = feature_dim * (num_factors + 1)
         # state; the gradient, and three arrays of its size in a step of the optimizer; X^2, and one more batch
-        n_bytes = 4 * (parameters * (1 + OPTIMIZERS[optimizer][1] + 4) + 2 * rows)
+        n_bytes = 4 * (parameters * (1 + OPTIMIZERS[optimizer].n_states + 4) + 2 * rows)
         for replica in self._replicas:
             free = torch.cuda.mem_get_info(replica.device)[0] if replica.is_cuda else math.inf
             if n_bytes > free:
@@ -266,11 +266,11 @@ class TorchDense:
         states = [self._state[:, i * width : i * width + changed] for i in range(n_states)]
         lr = _row(step.factors_lr, step.linear_lr, params)[:changed]
         wd = _row(step.factors_wd, step.linear_wd, params)[:changed]
-        _OPTIMIZERS[step.optimizer](params[:, :changed], states, gradients[0][:, :changed], lr, wd, step)
+        _FORMULAS[step.optimizer](params[:, :changed], states, gradients[0][:, :changed], lr, wd, step)
         if step.use_bias:
             states = [bias[1 + i : 2 + i] for i in range(n_states)]
             lr, wd = torch.full_like(bias[:1], step.bias_lr), torch.full_like(bias[:1], step.bias_wd)
-            _OPTIMIZERS[step.optimizer](bias[:1], states, gradients[1], lr, wd, step)
+            _FORMULAS[step.optimizer](bias[:1], states, gradients[1], lr, wd, step)
 
 
 class _Leaving:
@@ -315,7 +315,7 @@ def _gradient(params: Tensor, X: Tensor, X2: Tensor, P: Tensor, residuals: Tenso
     return [G, residuals.sum(dtype=torch.float64).float()[None]]
 
 
-# ---------------------------------------------------------------- optimizers: protocol.py has the table
+# ---------------------------------------------------------------- optimizers: interface.py has the table
 #
 # theta and its states change in place; the gradient is used up. Rates are rows that fit theta's.
 
@@ -364,8 +364,11 @@ def _ftrl(theta: Tensor, states: list[Tensor], gradient: Tensor, lr: Tensor, wd:
     n.copy_(torch.where(moves, n_next, n))
 
 
-_OPTIMIZERS = {
-    OPTIMIZERS[name][0]: rule for name, rule in {"adam": _adam, "sgd": _sgd, "adagrad": _adagrad, "ftrl": _ftrl}.items()
+_FORMULAS = {
+    OPTIMIZERS["adam"].number: _adam,
+    OPTIMIZERS["sgd"].number: _sgd,
+    OPTIMIZERS["adagrad"].number: _adagrad,
+    OPTIMIZERS["ftrl"].number: _ftrl,
 }
 
 

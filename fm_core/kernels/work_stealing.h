@@ -5,8 +5,8 @@
  * each task come unasked, and those asked for at its end go to the wrong core.) A thread that has no more takes
  * tasks from the back of the others' ranges.
  */
-#ifndef FM_CORE_TASKS_H
-#define FM_CORE_TASKS_H
+#ifndef FM_CORE_WORK_STEALING_H
+#define FM_CORE_WORK_STEALING_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -208,7 +208,7 @@ class Solver:
         self.hyperparameters = hp
         self.num_threads = num_threads
         self._kernels = in_use()[1]
-        self._optimizer, n_states = OPTIMIZERS[hp._optimizer]
+        self._optimizer = OPTIMIZERS[hp._optimizer]
         self._scratch_rows = 0
         self._dense_scratch: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]] | None = None
         self.params: NDArray[np.float32]
@@ -223,7 +223,7 @@ class Solver:
         if model is not None:
             self._start_from(model)
         # zeros come as untouched pages from the system
-        self.state = np.zeros((len(self.params), n_states * (hp.num_factors + 1)), np.float32)
+        self.state = np.zeros((len(self.params), self._optimizer.n_states * (hp.num_factors + 1)), np.float32)
         self.n_steps = 0
 
     def _initial(self) -> Model:
@@ -339,12 +339,9 @@ class Solver:
 
     def _step(self) -> Step:
         hp = self.hyperparameters
-        lr = hp._learning_rate
-        if hp._optimizer == "adam":
-            # in float64, as MXNet does, and rounded once
-            lr *= math.sqrt(1 - 0.999**self.n_steps) / (1 - 0.9**self.n_steps)
+        lr = hp._learning_rate * self._optimizer.schedule(self.n_steps)
         return Step(
-            optimizer=self._optimizer,
+            optimizer=self._optimizer.number,
             rescale_grad=1 / hp.mini_batch_size if hp.rescale_grad is None else hp.rescale_grad,
             clip_gradient=hp.clip_gradient or 0.0,
             eps=1e-8 if hp.eps is None else hp.eps,
@@ -388,7 +385,7 @@ def _take_small_pages(array: NDArray[np.float32], n_places: int) -> None:
 def memory_needed(hyperparameters: Hyperparameters) -> int:
     """The bytes that training's arrays take, once every feature has occurred."""
     hp = hyperparameters
-    n_arrays = 1 + OPTIMIZERS[hp._optimizer][1] + (hp.early_stopping_patience is not None)
+    n_arrays = 1 + OPTIMIZERS[hp._optimizer].n_states + (hp.early_stopping_patience is not None)
     return 4 * n_arrays * hp.feature_dim * (hp.num_factors + 1)
 
 
