@@ -1,10 +1,18 @@
-"""Write docs/hyperparameters.md from fm_core/hyperparameters.py: `make docs`."""
+"""Write what the docs take from declarations: `make docs`.
 
+docs/hyperparameters.md is made of fm_core/hyperparameters.py; the layers in docs/architecture.md of import-linter's
+contracts in pyproject.toml.
+"""
+
+import re
+import tomllib
 from pathlib import Path
 
 from fm_core.hyperparameters import Parameter, parameters
 
-TARGET = Path(__file__).with_name("hyperparameters.md")
+HYPERPARAMETERS = Path(__file__).with_name("hyperparameters.md")
+ARCHITECTURE = Path(__file__).with_name("architecture.md")
+CONTRACTS = Path(__file__).parent.with_name("pyproject.toml")
 
 INTRODUCTION = """# Hyperparameters
 
@@ -63,5 +71,28 @@ def row(parameter: Parameter) -> str:
     return f"| `{parameter.name}` | {parameter.expected()} | {default} | {parameter.decides} | {doc} |"
 
 
+def layers() -> str:
+    """Draw the layers of each package, the uppermost first, as import-linter holds them."""
+    contracts = tomllib.loads(CONTRACTS.read_text())["tool"]["importlinter"]["contracts"]
+    drawn = []
+    for contract in contracts:
+        if contract["type"] == "layers":
+            rows = [re.sub(r"\s*[|:]\s*", "   ", layer) for layer in contract["layers"]]
+            drawn.append("\n".join([*contract["containers"], *("    " + row for row in rows)]))
+    return "```\n" + "\n\n".join(drawn) + "\n```"
+
+
+def architecture() -> str:
+    """Make docs/architecture.md anew, with the layers of today."""
+    text = ARCHITECTURE.read_text()
+    return re.sub(
+        r"(?<=<!-- layers: made by `make docs` -->\n).*?(?=\n<!-- end of layers -->)",
+        lambda _: layers(),
+        text,
+        flags=re.S,
+    )
+
+
 if __name__ == "__main__":
-    TARGET.write_text(page())
+    HYPERPARAMETERS.write_text(page())
+    ARCHITECTURE.write_text(architecture())

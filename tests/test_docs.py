@@ -52,6 +52,11 @@ def test_the_table_of_hyperparameters_is_what_make_docs_writes():
     assert PAGES["docs/hyperparameters.md"] == page(), "run `make docs`"
 
 
+def test_the_layers_are_those_that_import_linter_holds():
+    architecture = runpy.run_path(str(ROOT / "docs/make_tables.py"))["architecture"]
+    assert PAGES["docs/architecture.md"] == architecture(), "run `make docs`"
+
+
 def test_every_setting_is_documented_and_none_that_is_gone():
     documented = set(re.findall(r"^\| `(\w+)`", PAGES["docs/settings.md"], re.MULTILINE))
     assert documented == variables_of_the_code()
