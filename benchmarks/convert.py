@@ -24,7 +24,7 @@ from common import ROOT, describe, in_turn, ratios, table, times
 
 from fm_core.formats import write_records
 from fm_core.formats.convert.conversion import Conversion, convert
-from fm_core.formats.convert.inputs import Options
+from fm_core.formats.registry.inputs import Options
 from fm_core.formats.tables.learner import TablePlan
 
 SDK_ROWS = 2_000

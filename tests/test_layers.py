@@ -55,11 +55,11 @@ FACTS = {
     "media types of data": (
         r"\b(application/(jsonlines|x-)|text/(csv|libsvm))",
         [
-            "container/serving/media_types.py",
             "container/serving/requests.py",
             "container/serving/responses.py",
             "container/training/job.py",
-            "fm_core/formats/recordio/serializer.py",
+            "fm_core/formats/recordio/__init__.py",
+            "fm_core/formats/registry/__init__.py",
         ],
     ),
     "the RecordIO magic": (r"(?i)0xced7230a", ["fm_core/formats"]),

@@ -8,11 +8,11 @@ import functools
 from container.serving.errors import NotAcceptableError, UnsupportedMediaTypeError
 from container.serving.requests import DECODERS, Decoder, csv_decoder
 from container.serving.responses import ENCODERS, Encoder
+from fm_core.formats.registry import FORMATS
 
 __all__ = ["decoder_of", "encoder_of"]
 
-#: Amazon's documentation writes the type this way too.
-ALIASES = {"x-recordio-protobuf": "application/x-recordio-protobuf"}
+ALIASES = {alias: described.media_type for described in FORMATS.values() for alias in described.media_types[1:]}
 
 
 def _essence(media_type: str) -> str:
@@ -46,7 +46,7 @@ def decoder_of(content_type: str) -> Decoder:
             f"{what}, which is not supported: set it to one of {', '.join(DECODERS)}, whichever the body is "
             "(in the SageMaker Python SDK, give the Predictor a serializer)"
         )
-    header = _parameters(content_type).get("header") if essence == "text/csv" else None
+    header = _parameters(content_type).get("header") if essence == FORMATS["csv"].media_type else None
     if header is None:
         return found
     if header not in _HEADERS:

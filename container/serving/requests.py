@@ -3,7 +3,6 @@
 A decoder makes `Rows` (or a list of `Ranking`) of a body, by the model's schema where it names columns.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +11,9 @@ import orjson
 from container.serving.payloads import Ranking, Rows
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.formats import decode_rows
+from fm_core.formats.registry import FORMATS, Format, Role, media_types_for
 from fm_core.formats.requests.instances import decode_instances
-from fm_core.formats.requests.named_columns import decode_named, decode_named_csv
-from fm_core.formats.requests.text import decode_csv, decode_libsvm
+from fm_core.formats.requests.named_columns import decode_named
 from fm_core.formats.tables.encoder import Encoder as ColumnEncoder
 
 __all__ = ["DECODERS", "Decoder", "csv_decoder"]
@@ -117,30 +115,25 @@ def _decode_ranking(instance: Any, where: str, feature_dim: int, columns: Column
     )
 
 
-def _decode_recordio(body: bytes, feature_dim: int, columns: ColumnEncoder | None = None) -> Rows:
-    return Rows(*decode_rows(body, feature_dim=feature_dim))
+def _decoder_of(described: Format) -> Decoder:
+    def decode(body: bytes, feature_dim: int, columns: ColumnEncoder | None = None) -> Rows:
+        return Rows(*described.functions.decode_request(body, feature_dim=feature_dim, encoder=columns))
+
+    return decode
 
 
 def csv_decoder(header: bool) -> Decoder:
     """The decoder of CSV of which is known whether its first line names the columns."""
-    return functools.partial(_decode_csv, header=header)
+
+    def decode(body: bytes, feature_dim: int, columns: ColumnEncoder | None = None) -> Rows:
+        decode_request = FORMATS["csv"].functions.decode_request
+        return Rows(*decode_request(body, feature_dim=feature_dim, encoder=columns, header=header))
+
+    return decode
 
 
-def _decode_csv(
-    body: bytes, feature_dim: int, columns: ColumnEncoder | None = None, header: bool | None = None
-) -> Rows:
-    batch = None if columns is None else decode_named_csv(body, columns, header=header)
-    return Rows(decode_csv(body, feature_dim=feature_dim) if batch is None else batch)
-
-
-def _decode_libsvm(body: bytes, feature_dim: int, columns: ColumnEncoder | None = None) -> Rows:
-    return Rows(decode_libsvm(body, feature_dim=feature_dim))
-
-
+#: SageMaker's own shapes of JSON, and every format of files that requests may have.
 DECODERS: dict[str, Decoder] = {
     "application/json": _decode_json,
     "application/jsonlines": _decode_jsonlines,
-    "application/x-recordio-protobuf": _decode_recordio,
-    "text/csv": _decode_csv,
-    "text/libsvm": _decode_libsvm,
-}
+} | {media_type: _decoder_of(described) for media_type, described in media_types_for(Role.REQUEST).items()}

@@ -9,9 +9,10 @@ import orjson
 
 from container.serving.payloads import Predictions, RankedPredictions
 from fm_core.formats import encode_predictions
+from fm_core.formats.text.numbers import decimals
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 __all__ = ["ENCODERS", "Encoder"]
 
@@ -34,12 +35,6 @@ class Encoder:
     rankings: Callable[[list[RankedPredictions]], bytes] | None = None
 
 
-def _numbers(array: "NDArray[np.float32]") -> list[bytes]:
-    # The shortest decimal that reads back as the same float32, for example 0.1.
-    text: bytes = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
-    return text[1:-1].split(b",") if len(array) else []
-
-
 def _labels(predictions: Predictions) -> list[bytes]:
     # As the built-in prints them.
     return [b"1.0" if score >= 0.5 else b"0.0" for score in predictions.scores.tolist()]
@@ -47,7 +42,7 @@ def _labels(predictions: Predictions) -> list[bytes]:
 
 def _objects(predictions: Predictions) -> list[bytes]:
     """One JSON object for each row."""
-    scores = _numbers(predictions.scores)
+    scores = decimals(predictions.scores)
     if predictions.with_labels:
         pairs = zip(scores, _labels(predictions), strict=True)
         objects = [b'{"score":%b,"predicted_label":%b}' % pair for pair in pairs]
@@ -78,7 +73,7 @@ def _encode_recordio(predictions: Predictions) -> bytes:
 
 
 def _encode_csv(predictions: Predictions) -> bytes:
-    scores = _numbers(predictions.scores)
+    scores = decimals(predictions.scores)
     if not predictions.with_labels:
         return b"\n".join(scores)
     return b"\n".join(map(b",".join, zip(scores, _labels(predictions), strict=True)))

@@ -17,20 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from container.stopping import StopRequest
-from container.training.job import CSV, LIBSVM, PARQUET, RECORDIO_PROTOBUF, Channel
+from container.training.job import CONTENT_TYPES, Channel
 from fm_core.errors import ConfigError, DataError
-from fm_core.formats import SCHEMA_FILE, Source, decompressed, open_chunks, read_batches, unwrap
-from fm_core.formats.batch_readers import read_csv_batches, read_libsvm_batches, read_parquet_batches
+from fm_core.formats import SCHEMA_FILE, Source, decompressed, open_chunks, unwrap
 
 __all__ = ["ChannelReader", "data_files", "fingerprint"]
-
-#: What reads each of contract.CONTENT_TYPES.
-READERS: dict[str, Callable[..., Iterator[Any]]] = {
-    RECORDIO_PROTOBUF: read_batches,
-    LIBSVM: read_libsvm_batches,
-    CSV: read_csv_batches,
-    PARQUET: read_parquet_batches,
-}
 
 _CHUNK = 1 << 20
 #: How often a path is looked for; an open FIFO is waited for without a tick.
@@ -72,7 +63,7 @@ class ChannelReader:
     """
 
     def __init__(self, channel: Channel, *, stop: StopRequest, wait_seconds: float, n_hosts: int = 1) -> None:
-        self.read_batches = READERS[channel.content_type]
+        self.read_batches = CONTENT_TYPES[channel.content_type].functions.read_batches
         self.n_bytes = 0
         self.first_epoch = 0
         self.name = channel.name

@@ -14,14 +14,11 @@ from types import MappingProxyType
 from typing import Any
 
 from fm_core.errors import ConfigError
+from fm_core.formats.registry import FORMATS, Role, media_types_for
 
 __all__ = [
     "CONTENT_TYPES",
-    "CSV",
-    "LIBSVM",
     "MODEL",
-    "PARQUET",
-    "RECORDIO_PROTOBUF",
     "Channel",
     "Paths",
     "TrainingJob",
@@ -29,13 +26,10 @@ __all__ = [
     "read_object",
 ]
 
-RECORDIO_PROTOBUF = "application/x-recordio-protobuf"
-LIBSVM = "text/libsvm"
-CSV = "text/csv"
-PARQUET = "application/x-parquet"
-
 #: Content types a channel may have; the built-in has the first only.
-CONTENT_TYPES = (RECORDIO_PROTOBUF, LIBSVM, CSV, PARQUET)
+CONTENT_TYPES = media_types_for(Role.CHANNEL)
+
+_RECORDIO = FORMATS["recordio"].media_type
 
 #: The channel that holds the model to start from, and the only content type that it may have.
 MODEL = "model"
@@ -123,7 +117,7 @@ class Channel:
     name: str
     folder: Path
     mode: str = "File"
-    content_type: str = RECORDIO_PROTOBUF
+    content_type: str = _RECORDIO
     distribution: str = "FullyReplicated"
     record_wrapper: str = "None"
     compression: str = "None"
@@ -211,7 +205,7 @@ def _read_channels(paths: Paths) -> dict[str, Channel]:
         if not isinstance(description, dict):
             raise ConfigError(f"{path}: channel {name} is a JSON {_kind(description)}, expected a JSON object")
         where = f"{path}: channel {name}"
-        expected = _MODEL_TYPES if name == MODEL else CONTENT_TYPES
+        expected = _MODEL_TYPES if name == MODEL else tuple(CONTENT_TYPES)
         declared = _text(description, "ContentType", where, expected[0])
         channels[name] = channel = Channel(
             name=name,
@@ -224,11 +218,12 @@ def _read_channels(paths: Paths) -> dict[str, Channel]:
         )
         if name == MODEL and channel.mode == "Pipe":
             raise ConfigError(f"{where}: TrainingInputMode is Pipe, expected File or FastFile: it holds a model file")
-        if channel.content_type == PARQUET and channel.mode == "Pipe":
+        if name != MODEL and channel.mode == "Pipe" and not CONTENT_TYPES[channel.content_type].is_stream:
+            what = CONTENT_TYPES[channel.content_type].name.capitalize()
             raise ConfigError(
-                f"{where}: TrainingInputMode is Pipe, expected File or FastFile: Parquet cannot be read as a stream"
+                f"{where}: TrainingInputMode is Pipe, expected File or FastFile: {what} cannot be read as a stream"
             )
-        if channel.record_wrapper != "None" and channel.content_type in CONTENT_TYPES[1:]:
+        if channel.record_wrapper != "None" and channel.content_type != _RECORDIO and name != MODEL:
             raise ConfigError(
                 f"{where}: RecordWrapperType is {channel.record_wrapper}, expected None for {channel.content_type}"
             )
@@ -242,9 +237,10 @@ def _content_type(declared: str, expected: tuple[str, ...], where: str) -> str:
     content_type, *parameters = (part.strip().lower() for part in declared.split(";"))
     if content_type not in expected:
         raise ConfigError(f"{where}: ContentType is {_short(declared)}, expected {' or '.join(expected)}, or none")
+    is_csv = content_type == FORMATS["csv"].media_type
     for parameter in parameters:
         # Other algorithms of SageMaker take rows without labels, or with several, so.
-        if content_type == CSV and parameter.startswith("label_size") and parameter != "label_size=1":
+        if is_csv and parameter.startswith("label_size") and parameter != "label_size=1":
             raise ConfigError(f"{where}: ContentType is {_short(declared)}, expected label_size=1 or none")
     return content_type
 

@@ -8,22 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fm_core.errors import ConfigError
+from fm_core.formats.registry import Role, format_of, formats_for
 
 if TYPE_CHECKING:
-    from fm_core.formats.convert.inputs import Options
+    from fm_core.formats.registry.inputs import Options
 
 __all__ = ["add_input_arguments", "input_options", "progress_bar"]
-
-_READ = ("recordio", "libsvm", "libfm", "csv", "tsv", "parquet", "arrow", "npz")
-_TABLES = ("csv", "tsv", "parquet", "arrow")
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what says how files of rows are read."""
     group = parser.add_argument_group("what is read")
     group.add_argument(
-        "--from", metavar="FORMAT", dest="from_format", choices=_READ, help="format of IN, whatever its name"
-    )
+        "--from", metavar="FORMAT", dest="from_format", choices=formats_for(Role.READ),
+        help="format of IN, whatever its name",
+    )  # fmt: skip
     group.add_argument("--feature-dim", metavar="N", type=int, help="how many features there are, if that is known")
     group.add_argument(
         "--first-id", metavar="N", type=int, choices=(0, 1), default=0,
@@ -80,7 +79,7 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
     ConfigError
         Arguments contradict each other, or one is no option.
     """
-    from fm_core.formats.convert.inputs import Options, format_of
+    from fm_core.formats.registry.inputs import Options
     from fm_core.formats.tables.learner import TablePlan
     from fm_core.formats.tables.schema import TableSchema
 
@@ -100,7 +99,7 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
         needs_label
         and arguments.label is None
         and not arguments.no_label
-        and (arguments.from_format or format_of(arguments.inputs[0])) in _TABLES
+        and format_of(arguments.inputs[0], arguments.from_format).is_table
     ):
         raise ConfigError("nothing says which column is the label: name it with --label, or say --no-label")
     labels = "optional"
@@ -137,7 +136,7 @@ def progress_bar(wanted: bool = True) -> Any:
     -------
     progress : callable
         ``progress(what, total)`` is a context manager whose value has ``update(n)``; see
-        fm_core.formats.convert.inputs.Options.
+        fm_core.formats.registry.inputs.Options.
     """
 
     def progress(what: str, total: int) -> AbstractContextManager[Any]:

@@ -17,6 +17,7 @@ import argparse
 from pathlib import Path
 
 from fm_core.cli.arguments import add_input_arguments, input_options
+from fm_core.formats.registry import Role, formats_for
 
 __all__ = ["add_arguments", "run"]
 
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", metavar="OUT", type=Path, help="file to write")
     add_input_arguments(parser)
     group = parser.add_argument_group("what is written")
-    group.add_argument("--to", metavar="FORMAT", choices=_WRITTEN, help="format of OUT, whatever its name")
+    group.add_argument(
+        "--to", metavar="FORMAT", choices=formats_for(Role.WRITE), help="format of OUT, whatever its name"
+    )
     group.add_argument("--shards", metavar="N", type=_positive, default=1, help="deal the rows out to N files")
     group.add_argument("--split", metavar="SHARE", type=_share, help="write .train and .test, this share to the first")
     group.add_argument("--seed", metavar="N", type=int, default=0, help="decides which rows go where (default 0)")
@@ -60,9 +63,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"feature_dim is {feature_dim}")
     if schema is not None and arguments.schema is None:
         print(f"{arguments.schema_out or arguments.output.with_name('schema.json')}: {len(schema.columns)} columns")
-
-
-_WRITTEN = ("recordio", "libsvm", "libfm", "csv", "tsv", "npz")
 
 
 def _positive(text: str) -> int:

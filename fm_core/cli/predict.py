@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from fm_core.artifact.model_file import load_model
 from fm_core.atomic_file import replacing
 from fm_core.cli.rows import add_row_arguments, read_rows
 from fm_core.errors import DataError
+from fm_core.formats.text.numbers import decimals
 from fm_core.metrics import metrics_for
 from fm_core.model import Model
 
@@ -69,20 +69,14 @@ def _check_finite(scores: NDArray[np.float32], n_before: int) -> None:
         raise DataError(f"the score of row {row} overflows float32: its values are too large")
 
 
-def _numbers(scores: NDArray[np.float32]) -> list[bytes]:
-    # the shortest decimals that read back as the same float32
-    text: bytes = orjson.dumps(scores, option=orjson.OPT_SERIALIZE_NUMPY)
-    return text[1:-1].split(b",") if len(scores) else []
-
-
 def _write_text(file: BinaryIO, scores: Scores, model: Model) -> None:
     for part in scores:
-        file.write(b"".join(b"%b\n" % number for number in _numbers(part)))
+        file.write(b"".join(b"%b\n" % number for number in decimals(part)))
 
 
 def _write_json_lines(file: BinaryIO, scores: Scores, model: Model) -> None:
     for part in scores:
-        for number, score in zip(_numbers(part), part.tolist(), strict=True):
+        for number, score in zip(decimals(part), part.tolist(), strict=True):
             label = b',"predicted_label":%.1f' % (score >= 0.5) if model.is_classifier else b""
             file.write(b'{"score":%b%b}\n' % (number, label))
 

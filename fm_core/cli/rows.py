@@ -8,7 +8,8 @@ from fm_core.batch import Batch
 from fm_core.cli.arguments import progress_bar
 from fm_core.cli.names import add_schema_argument
 from fm_core.errors import ConfigError
-from fm_core.formats.convert.inputs import FORMATS, Options, format_of, open_rows
+from fm_core.formats.registry import Role, format_of, formats_for
+from fm_core.formats.registry.inputs import Options, open_rows
 from fm_core.formats.tables.learner import TablePlan
 from fm_core.formats.tables.schema import TableSchema
 
@@ -20,7 +21,9 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rows", type=Path, metavar="FILE", help="rows, in any format that `fm convert` reads")
     add_schema_argument(parser)
     group = parser.add_argument_group("how FILE is read")
-    group.add_argument("--from", dest="from_format", metavar="FORMAT", choices=list(FORMATS), help="whatever its name")
+    group.add_argument(
+        "--from", dest="from_format", metavar="FORMAT", choices=formats_for(Role.READ), help="whatever its name"
+    )
     group.add_argument(
         "--label", metavar="COLUMN", help="of a table without a schema, whose columns all are numbers: not a feature"
     )
@@ -54,14 +57,14 @@ def read_rows(arguments: argparse.Namespace, feature_dim: int, labels: str = "no
         unseen=arguments.unseen,
         progress=progress_bar(),
     )
-    format_name = arguments.from_format or format_of(arguments.rows)
-    if FORMATS[format_name].is_table and options.schema is None:
+    of = format_of(arguments.rows, arguments.from_format)
+    if of.is_table and options.schema is None:
         # Columns are looked at first: were some taken for categories, their ids would not be the model's.
-        opened = open_rows([arguments.rows], format_name, Options(plan=options.plan, labels="none"))
+        opened = open_rows([arguments.rows], of, Options(plan=options.plan, labels="none"))
         texts = [c.name for c in opened.schema.columns if c.kind != "numeric"] if opened.schema else []
         if texts:
             raise ConfigError(
                 f"{arguments.rows}: column {texts[0]!r} holds texts, which need --schema: "
                 "the schema.json by which the training data was converted"
             )
-    return open_rows([arguments.rows], format_name, options).batches()
+    return open_rows([arguments.rows], of, options).batches()

@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 
 from fm_core.errors import DataError
 
-__all__ = ["CHUNK_BYTES", "Source", "decompressed", "open_chunks"]
+__all__ = ["CHUNK_BYTES", "Source", "decompressed", "open_chunks", "pieces_of"]
 
 # Large enough that a call is nothing, small enough to stay in a core's cache.
 CHUNK_BYTES = 1 << 20
+
+#: Of a request's body, so short that Python's lock is free again within milliseconds, whatever a column's reader does.
+PIECE_BYTES = 1 << 18
 
 _GZIP_MAGIC = b"\x1f\x8b"
 #: Bytes handed to zlib at the beginning of a gzip member.
@@ -59,6 +62,11 @@ def open_chunks(path: str | os.PathLike[str], chunk_size: int = CHUNK_BYTES) -> 
     """
     with pathlib.Path(path).open("rb", buffering=0) as file:
         yield from decompressed(iter(lambda: file.read(chunk_size), b""), os.fspath(path), chunk_size)
+
+
+def pieces_of(body: bytes, size: int = PIECE_BYTES) -> Iterator[bytes]:
+    """Cut what is in memory into chunks, so that a reader never works on all of it at once."""
+    return (body[at : at + size] for at in range(0, len(body), size))
 
 
 def decompressed(chunks: Iterable[bytes], name: str = "", chunk_size: int = CHUNK_BYTES) -> Iterator[bytes]:

@@ -15,8 +15,8 @@ from container.serving.requests import DECODERS
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats import Source, decode_rows, decompressed, read_batches, unwrap
-from fm_core.formats.batch_readers import read_csv_batches, read_libsvm_batches
 from fm_core.formats.recordio.framing import frame
+from fm_core.formats.registry import FORMATS
 from tests.fm_core.formats import twins
 from tests.fm_core.formats.recordio import wire
 
@@ -115,8 +115,8 @@ def _served(media_type: str):
 #: name: what takes the bytes. Of the media types the name is what follows the slash.
 TARGETS = {
     "records": _training(read_batches),
-    "libsvm_lines": _training(read_libsvm_batches),
-    "csv_lines": _training(read_csv_batches),
+    "libsvm_lines": _training(FORMATS["libsvm"].functions.read_batches),
+    "csv_lines": _training(FORMATS["csv"].functions.read_batches),
     "twins": twin_readers,
     "request": request,
     "streams": streams,

@@ -7,7 +7,7 @@ takes its name at the end only, so that nothing half-written is ever left.
 import contextlib
 import dataclasses
 import gzip
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -17,8 +17,9 @@ from fm_core.atomic_file import replacing
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE
-from fm_core.formats.convert.inputs import FORMATS, Options, format_of, open_rows
-from fm_core.formats.convert.outputs import WRITERS, Writer
+from fm_core.formats.registry import Format, Role, format_of, formats_for
+from fm_core.formats.registry.inputs import Options, open_rows
+from fm_core.formats.registry.outputs import Writer
 from fm_core.formats.tables.schema import TableSchema
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Conversion:
     Attributes
     ----------
     to : str or None
-        One of `WRITERS`; None: the format of the output's name.
+        The name of a format that can be written; None: that of the output's name.
     shards : int
         Files to deal the rows out to in turn.
     split : float or None
@@ -110,14 +111,14 @@ def convert(
         Nothing is written then.
     """
     options = options or Options()
-    to = conversion.to or format_of(output)
-    if to not in WRITERS:
-        raise ConfigError(f"{output}: {to} can only be read, expected one of {', '.join(WRITERS)}")
+    to = format_of(output, conversion.to)
+    if Role.WRITE not in to.roles:
+        raise ConfigError(f"{output}: {to.name} can only be read, expected one of {', '.join(formats_for(Role.WRITE))}")
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: there is no folder {output.parent}, make it first")
     if options.scratch is None:
         options = dataclasses.replace(options, scratch=output.parent)  # where there has to be room anyway
-    opened = open_rows(inputs, format_name, options)
+    opened = open_rows(inputs, format_of(inputs[0], format_name), options)
     schema = opened.schema if options.schema is None else None
     with contextlib.ExitStack() as stack:
         if schema is not None:
@@ -126,7 +127,7 @@ def convert(
             _refuse_another(path, text, conversion)
             stack.enter_context(replacing(path)).write(text.encode())
         parts = [
-            _Part(stack, paths, WRITERS[to], conversion.first_key)
+            _Part(stack, paths, to, conversion.first_key)
             for paths in _names(output, to, conversion.shards, conversion.split is not None)
         ]
         n_rows = 0
@@ -149,11 +150,12 @@ class _Part:
         self,
         stack: contextlib.ExitStack,
         paths: list[Path],
-        writer: Callable[..., Writer],
+        to: Format,
         first_key: int,
     ) -> None:
         self._files = [(Written(path), stack.enter_context(_opened(path))) for path in paths]
-        self._writers = [writer(file, first_key=first_key) for _, file in self._files]
+        make_writer = to.functions.make_writer
+        self._writers: list[Writer] = [make_writer(file, to, first_key) for _, file in self._files]
         self._n_rows = 0
 
     def write(self, batch: Batch, rows: "NDArray[np.int64] | None") -> None:
@@ -189,12 +191,12 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, compressed)
 
 
-def _names(output: Path, to: str, shards: int, is_split: bool) -> list[list[Path]]:
+def _names(output: Path, to: Format, shards: int, is_split: bool) -> list[list[Path]]:
     """Give the names of the files of each part."""
     name = output.name
     compressed = name[-3:] if name.lower().endswith(".gz") else ""
     name = name.removesuffix(compressed)
-    known = [suffix for suffix in FORMATS[to].suffixes if name.lower().endswith(suffix)]
+    known = [suffix for suffix in to.suffixes if name.lower().endswith(suffix)]
     suffix = name[-len(known[0]) :] if known else Path(name).suffix
     stem = name.removesuffix(suffix)
     return [

@@ -2,4 +2,6 @@
 
 from fm_core.formats.recordio.framing import Framer, frame
 
-__all__ = ["Framer", "frame"]
+__all__ = ["MEDIA_TYPE", "Framer", "frame"]
+
+MEDIA_TYPE = "application/x-recordio-protobuf"

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fm_core.formats.recordio import MEDIA_TYPE
 from fm_core.formats.recordio._encode import write_records
 
 __all__ = ["RecordSerializer"]
@@ -17,7 +18,7 @@ class RecordSerializer:
     serializer for `CONTENT_TYPE` and calls `serialize`; an instance may also be called.
     """
 
-    CONTENT_TYPE = "application/x-recordio-protobuf"
+    CONTENT_TYPE = MEDIA_TYPE
 
     def serialize(self, data: Any) -> bytes:
         """Encode rows.

@@ -1,12 +1,8 @@
-"""Rows in memory as SciPy and NumPy have them: of batches, of records, of npz files.
-
-SciPy is imported when a sparse matrix is made.
-"""
+"""Whole files of records, in memory as SciPy and NumPy have rows, and a look at their first record."""
 
 import io
 import itertools
 import os
-import zipfile
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -23,7 +19,7 @@ from fm_core.formats.streams import CHUNK_BYTES, Source, decompressed, open_chun
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MOST_FEATURES", "RecordKind", "peek_records", "read_npz", "read_records", "write_npz"]
+__all__ = ["MOST_FEATURES", "RecordKind", "peek_records", "read_records"]
 
 #: Feature ids are int32.
 MOST_FEATURES = 2**31 - 1
@@ -106,49 +102,3 @@ def peek_records(chunks: Iterator[bytes]) -> tuple[RecordKind, list[bytes]]:
     except BadRecord:
         pass  # for the decoder to tell of, with its place
     return RecordKind(None, False), head
-
-
-def read_npz(path: str) -> Batch:
-    """Read a matrix that ``scipy.sparse.save_npz`` wrote, or dense rows under ``X``; labels, if any, are under ``y``.
-
-    Raises
-    ------
-    DataError
-        It is no npz file, or holds something else.
-    """
-    from scipy.sparse import load_npz
-
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: the file is no zip archive, expected an npz file, which is one")
-    try:
-        with np.load(path) as arrays:
-            labels = arrays.get("y", None)
-            dense = arrays.get("X", None)
-        matrix = load_npz(path).tocsr() if dense is None else dense
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise DataError(
-            f"{path}: {str(error).splitlines()[0][:200]}; expected an npz file with a sparse matrix of SciPy's or X"
-        ) from error
-    n_rows = matrix.shape[0]
-    if labels is not None and labels.shape != (n_rows,):
-        raise DataError(f"{path}: y has shape {labels.shape}, expected ({n_rows},), one label for each row")
-    try:
-        return Batch.from_csr(matrix, labels) if dense is None else Batch.from_dense(matrix, labels)
-    except (DataError, ValueError) as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def write_npz(file: BinaryIO, batch: Batch) -> None:
-    """Write what `read_npz` reads."""
-    arrays: dict[str, Any] = {} if batch.labels is None else {"y": batch.labels}
-    if batch.indptr is None or batch.indices is None:
-        arrays["X"] = batch.values
-    else:
-        arrays |= {
-            "data": batch.values,
-            "indices": batch.indices,
-            "indptr": batch.indptr,
-            "shape": np.array([batch.n_rows, batch.feature_dim]),
-            "format": np.array(b"csr"),
-        }
-    np.savez(file, **arrays)

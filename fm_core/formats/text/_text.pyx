@@ -134,7 +134,8 @@ cdef class LibsvmRows:
     first_key : int
         The key of feature 0: 0, or 1 as some writers count.
     labels : {"binary", "real", "optional", "none"}
-        Whether every line must begin with one; "optional": those of the first line decide.
+        Whether every line must begin with one; "optional": those of the first line decide. With "none" a line
+        may begin with one, which has to be a number, and is left out.
 
     Attributes
     ----------
@@ -232,6 +233,7 @@ cdef class LibsvmRows:
         cdef int64_t key, last = -1
         cdef int64_t n = n_keys[0]
         cdef bint first = True
+        cdef float unwanted
         while True:
             while at < end and is_space(at[0]):
                 at += 1
@@ -250,9 +252,9 @@ cdef class LibsvmRows:
                 if self._with_labels and colon != NULL:
                     return self.wrong(LABEL_MISSING, at, token_end)
                 if colon == NULL:
+                    if not read_number(at, token_end, &labels[self.n_rows] if self._with_labels else &unwanted):
+                        return self.wrong(LABEL, at, token_end)
                     if self._with_labels:
-                        if not read_number(at, token_end, &labels[self.n_rows]):
-                            return self.wrong(LABEL, at, token_end)
                         if binary and labels[self.n_rows] != 0 and labels[self.n_rows] != 1:
                             return self.wrong(LABEL_BINARY, at, token_end)
                     at = token_end
@@ -463,7 +465,11 @@ cdef class Cells:
         n_wrong : int
             Cells that are NaN.
         """
-        cdef const int64_t[::1] wanted = np.array(columns, np.int64)
+        # A range of millions of columns is not made of Python's numbers.
+        cdef const int64_t[::1] wanted = (
+            np.arange(columns.start, columns.stop, columns.step, np.int64) if isinstance(columns, range)
+            else np.array(columns, np.int64)
+        )
         cdef int64_t n_wanted = wanted.shape[0]
         cdef int64_t row, i, cell, start, end, n_wrong = 0
         cdef const char* data = PyByteArray_AS_STRING(self._data)

@@ -100,15 +100,20 @@ def _blocks(
     on_bad_line: Callable[[str], None] | None,
     expected: str,
 ) -> Iterator[Any]:
-    rest = b""
+    pieces: list[bytes] = []
+    n_bytes = 0
+    # What has no whole line is looked at again once it is twice as long, so that a long line takes linear time.
+    wanted = LONGEST_BEGINNING
     line = 1
     is_begun = False
     for chunk in itertools.chain(chunks, [None]):
         final = chunk is None
         if not final:
-            rest = rest + bytes(chunk)
-            if not is_begun and len(rest) < LONGEST_BEGINNING:
+            pieces.append(bytes(chunk))
+            n_bytes += len(chunk)
+            if n_bytes < wanted:
                 continue
+        rest = b"".join(pieces)
         if not is_begun:
             is_begun = True
             rest = rest.removeprefix(BYTE_ORDER_MARK)
@@ -125,7 +130,9 @@ def _blocks(
             if on_bad_line is None or block.faulty == TextFault.QUOTE_OPEN:
                 raise DataError(sentence)
             on_bad_line(sentence)
-        if len(rest) > MAX_LINE_BYTES:
+        pieces, n_bytes = [rest], len(rest)
+        wanted = min(2 * n_bytes, MAX_LINE_BYTES + 1)
+        if n_bytes > MAX_LINE_BYTES:
             raise DataError(
                 f"{name}: line {line}: the row that begins here is longer than {MAX_LINE_BYTES} bytes, expected "
                 f"{expected}; look for a quote that is not closed"

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fm_core.formats.convert.inputs import FORMATS
+from fm_core.formats.registry import FORMATS
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs/convert.md").read_text()

@@ -16,11 +16,11 @@ from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats import read_records, write_records
 from fm_core.formats.convert.conversion import Conversion, convert
-from fm_core.formats.convert.inputs import FORMATS, Options, format_of, open_rows
-from fm_core.formats.convert.outputs import WRITERS
 from fm_core.formats.rebatch import rebatched
 from fm_core.formats.recordio.serializer import RecordSerializer
-from fm_core.formats.recordio.whole_file import read_npz
+from fm_core.formats.registry import FORMATS, Role, format_of, formats_for
+from fm_core.formats.registry.inputs import Options, open_rows
+from fm_core.formats.registry.npz import read_npz
 from fm_core.formats.tables.learner import TablePlan
 from tests.fm_core.strategies import dense_batches, sparse_batches
 
@@ -60,7 +60,7 @@ def same_rows(found, expected):
     np.testing.assert_array_equal(found.labels, expected.labels)
 
 
-@pytest.mark.parametrize("to", WRITERS)
+@pytest.mark.parametrize("to", formats_for(Role.WRITE))
 @pytest.mark.parametrize("compressed", ["", ".gz"])
 @given(batch=st.one_of(BATCHES, extreme()))
 def test_what_is_written_is_read_back(to, compressed, batch, tmp_path_factory):
@@ -214,7 +214,7 @@ def test_ids_of_text_may_be_counted_from_1(tmp_path):
 
 @pytest.mark.parametrize("name", ["x.rec", "x.PBR", "a.b.recordio.gz", "x.protobuf", "x.pb"])
 def test_names_tell_formats(name):
-    assert format_of(Path(name)) == "recordio"
+    assert format_of(Path(name)).name == "recordio"
     with pytest.raises(ConfigError, match=r"x\.txt: the name does not tell the format, expected one of \.recordio"):
         format_of(Path("x.txt"))
 

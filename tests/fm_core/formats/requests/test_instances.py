@@ -1,14 +1,12 @@
-"""JSON instances and text rows against rows built one at a time."""
+"""JSON instances against rows built one at a time."""
 
 import hypothesis.strategies as st
-import numpy as np
 import pytest
 from hypothesis import given
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.requests.instances import decode_instances
-from fm_core.formats.requests.text import decode_csv, decode_libsvm
 
 FEATURE_DIM = 7
 
@@ -48,17 +46,6 @@ def test_sparse_instances_are_rows_with_keys_in_order_and_repeated_ones_summed(r
 def test_dense_instances_are_rows_without_their_zeros(rows):
     batch = decode_instances([{"features": row} for row in rows], feature_dim=FEATURE_DIM)
     assert_rows(batch, [{key: value for key, value in enumerate(row) if value} for row in rows])
-    if rows:
-        csv = decode_csv("\n".join(",".join(map(repr, row)) for row in rows).encode(), feature_dim=FEATURE_DIM)
-        assert csv.values.tolist() == np.array(rows, np.float32).tolist()
-        Batch(FEATURE_DIM, csv.values)
-
-
-@given(rows=st.lists(PAIRS, max_size=6), label=st.sampled_from(["", "1 ", "-0.5\t"]))
-def test_libsvm_lines_are_rows_with_keys_in_order_and_repeated_ones_summed(rows, label):
-    rows = rows if label else [pairs for pairs in rows if pairs]  # a blank line is no row
-    text = "\n".join(label + " ".join(f"{key}:{value!r}" for key, value in pairs) for pairs in rows)
-    assert_rows(decode_libsvm(text.encode(), feature_dim=FEATURE_DIM), [summed(pairs) for pairs in rows])
 
 
 def test_the_fault_is_named_wherever_it_stands():

@@ -9,7 +9,7 @@ import pytest
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.formats.convert.inputs import Options, open_rows
+from fm_core.formats.registry.inputs import Options, open_rows
 from fm_core.formats.tables.frames import encode_table, frame_table
 from fm_core.formats.tables.learner import TablePlan, make_schema
 from tests.conftest import ROOT

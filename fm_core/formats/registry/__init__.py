@@ -1,0 +1,129 @@
+"""The one table of formats: which names, media types and abilities each has, and where its functions are.
+
+A format is a row of `FORMATS` and the functions of a module of this folder, which is imported when one of
+them is needed. A module has those functions that its rows' roles ask for:
+
+========= ================================================================================
+READ      ``open_rows(paths, format, options)``: files of rows, as `inputs.RowInput`
+WRITE     ``make_writer(file, format, first_key)``: an `outputs.Writer` of rows to a file
+CHANNEL   ``read_batches(sources, *, feature_dim, batch_size, labels, ...)``: what trains a
+          model, in batches; the parameters are those of `fm_core.formats.read_batches`
+REQUEST   ``decode_request(body, *, feature_dim, encoder, header)``: what is to be scored, as
+          `inputs.RequestRows`
+========= ================================================================================
+"""
+
+import dataclasses
+import enum
+import importlib
+from pathlib import Path
+from typing import Any
+
+from fm_core.errors import ConfigError
+from fm_core.formats.recordio import MEDIA_TYPE as RECORDIO_TYPE
+
+__all__ = ["FORMATS", "Format", "Role", "format_of", "formats_for", "media_types_for"]
+
+
+class Role(enum.Flag):
+    """What can be done with a format."""
+
+    READ = enum.auto()
+    WRITE = enum.auto()
+    CHANNEL = enum.auto()
+    REQUEST = enum.auto()
+
+
+_FILES = Role.READ | Role.WRITE
+_EVERYWHERE = _FILES | Role.CHANNEL | Role.REQUEST
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A format of rows.
+
+    Attributes
+    ----------
+    name : str
+    module : str
+        Of this folder, with the format's functions.
+    suffixes : tuple of str
+        Names that end so (or so and ``.gz``, where the format is a stream) are of it.
+    roles : Role
+    media_types : tuple of str
+        The first is its own; others are further spellings of it. Those of channels and requests have one.
+    is_table : bool
+        Whether it has columns, which a schema makes features of; else it has feature ids.
+    is_stream : bool
+        Whether it is read from its beginning to its end, and so may be gzip, or come through a pipe.
+    delimiter : str or None
+        Between the cells of a line.
+    """
+
+    name: str
+    module: str
+    suffixes: tuple[str, ...]
+    roles: Role = _FILES
+    media_types: tuple[str, ...] = ()
+    is_table: bool = False
+    is_stream: bool = True
+    delimiter: str | None = None
+
+    @property
+    def media_type(self) -> str:
+        """The name by which channels and requests know it."""
+        return self.media_types[0]
+
+    @property
+    def functions(self) -> Any:
+        """The module with what its roles ask for."""
+        return importlib.import_module(f"{__name__}.{self.module}")
+
+
+FORMATS = {
+    described.name: described
+    for described in (
+        Format(
+            "recordio", "recordio", (".recordio", ".rec", ".pbr", ".protobuf", ".pb"), _EVERYWHERE,
+            (RECORDIO_TYPE, "x-recordio-protobuf"),  # Amazon's documentation writes the type this way too
+        ),
+        Format("libsvm", "libsvm", (".libsvm", ".svm", ".svmlight"), _EVERYWHERE, ("text/libsvm",)),
+        Format("libfm", "libsvm", (".libfm",)),
+        Format("csv", "delimited", (".csv",), _EVERYWHERE, ("text/csv",), is_table=True, delimiter=","),
+        Format("tsv", "delimited", (".tsv", ".tab"), is_table=True, delimiter="\t"),
+        Format(
+            "parquet", "columnar", (".parquet", ".pq"), Role.READ | Role.CHANNEL, ("application/x-parquet",),
+            is_table=True, is_stream=False,
+        ),
+        Format("arrow", "columnar", (".arrow", ".feather", ".arrows"), Role.READ, is_table=True, is_stream=False),
+        Format("npz", "npz", (".npz",), is_stream=False),
+    )
+}  # fmt: skip
+
+
+def formats_for(role: Role) -> list[str]:
+    """Name the formats that have a role."""
+    return [described.name for described in FORMATS.values() if role in described.roles]
+
+
+def media_types_for(role: Role) -> dict[str, Format]:
+    """Give the formats that have a role by their own media type."""
+    return {described.media_type: described for described in FORMATS.values() if role in described.roles}
+
+
+def format_of(path: Path, name: str | None = None) -> Format:
+    """Know the format of a file by its own name, unless the format is named.
+
+    Raises
+    ------
+    ConfigError
+        The file's name ends like none.
+    """
+    if name is not None:
+        return FORMATS[name]
+    file_name = path.name.lower()
+    for described in FORMATS.values():
+        if file_name.removesuffix(".gz" if described.is_stream else "").endswith(described.suffixes):
+            return described
+    known = ", ".join(suffix for described in FORMATS.values() for suffix in described.suffixes)
+    raise ConfigError(f"{path}: the name does not tell the format, expected one of {known}; or name the format")

@@ -1,0 +1,134 @@
+"""CSV and TSV: the registry's functions.
+
+Channels take rows of numbers without a header, the label first; files and requests columns of any kind, by a schema.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import orjson
+
+from fm_core.batch import Batch
+from fm_core.formats.bad_records import BadRecords
+from fm_core.formats.rebatch import rebatched
+from fm_core.formats.registry import Format
+from fm_core.formats.registry.inputs import Options, RequestRows, RowInput, chunks_of
+from fm_core.formats.registry.table_rows import open_tables
+from fm_core.formats.requests.named_columns import decode_named_csv
+from fm_core.formats.streams import Source, pieces_of
+from fm_core.formats.tables.delimited import cell_tables, rest_of
+from fm_core.formats.tables.number_rows import number_batches, number_expected, numbers_wanted
+from fm_core.formats.tables.table import Table
+from fm_core.formats.text.parse import cell_blocks
+
+if TYPE_CHECKING:
+    from fm_core.formats.tables.encoder import Encoder
+
+__all__ = ["decode_request", "make_writer", "open_rows", "read_batches"]
+
+
+def read_batches(
+    sources: Iterable[Source],
+    *,
+    feature_dim: int,
+    batch_size: int,
+    labels: str,
+    is_dense: bool | None = None,
+    max_bad_records: int = 0,
+    on_bad_record: Callable[[str], None] | None = None,
+) -> Iterator[Batch]:
+    """Read lines ``label,x0,x1,...`` without a header; rows are dense, whatever `is_dense` says."""
+    bad = BadRecords(max_bad_records, on_bad_record)
+
+    def batches() -> Iterator[Batch]:
+        for source in sources:
+            yield from _batches(source, feature_dim, labels, bad, hint="a header is not expected")
+
+    return rebatched(batches(), batch_size)
+
+
+def _batches(
+    source: Source, feature_dim: int, labels: str, bad: Callable[[str], None], *, header: bool = False, hint: str
+) -> Iterator[Batch]:
+    n_labels = int(labels != "none")
+    blocks = cell_blocks(
+        source.name,
+        source.chunks,
+        n_columns=feature_dim + n_labels,
+        why=f", {numbers_wanted(feature_dim, n_labels)}",
+        on_bad_line=bad,
+    )
+    for number, block_there in enumerate(blocks):
+        block: Any = rest_of(block_there) if header and number == 0 else block_there
+
+        def refuse(row: int, column: int, block: Any = block) -> None:
+            text = block.text(row, column).decode(errors="replace")[:40]
+            more = f"; {hint}" if block.lines[row] == 1 else ""
+            bad(f"{source.name}: line {block.lines[row]}, column {column}: {number_expected(repr(text))}{more}")
+
+        def refuse_label(row: int, block: Any = block) -> None:
+            text = block.text(row, 0).decode(errors="replace")[:40]
+            bad(f"{source.name}: line {block.lines[row]}: the label is {text!r}, expected 0 or 1")
+
+        numbers, n_wrong = block.numbers(range(feature_dim + n_labels))
+        yield from number_batches(numbers, n_wrong > 0, labels, refuse, refuse_label)
+
+
+def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
+    """Learn a schema, where there is none."""
+    delimiter = options.delimiter or of.delimiter or ","
+    header = options.header
+    if header is None and options.schema is not None:
+        header = options.schema.has_header
+
+    def tables(update: Callable[[int], Any]) -> Iterator[Table]:
+        for path in paths:
+            yield from cell_tables(str(path), chunks_of(path, update), delimiter=delimiter, header=header)
+
+    return open_tables(paths, tables, options)
+
+
+def decode_request(
+    body: bytes, *, feature_dim: int, encoder: "Encoder | None" = None, header: bool | None = None
+) -> RequestRows:
+    """Make rows of a body: of named columns, where there is a schema and they are not as many as there are features.
+
+    Parameters
+    ----------
+    header : bool, optional
+        Whether the first line names the columns. None: it does if there is a schema and names its columns.
+    """
+    batch = None if encoder is None else decode_named_csv(body, encoder, header=header)
+    if batch is None:
+        source = Source("the body", pieces_of(body))
+        hint = "if it is a header, send the media type with header=present"
+        batches = list(_batches(source, feature_dim, "none", BadRecords(0), header=header is True, hint=hint))
+        batch = Batch.concatenate(batches) if batches else Batch.empty(feature_dim, is_dense=True)
+    return RequestRows(batch)
+
+
+class _Writer:
+    """``label,x0,x1,...`` without a header, every feature a column."""
+
+    def __init__(self, file: BinaryIO, delimiter: bytes) -> None:
+        self._file = file
+        self._delimiter = delimiter
+
+    def write(self, batch: Batch) -> None:
+        rows = batch.values if batch.indptr is None else batch.to_matrix().toarray()
+        if batch.labels is not None:
+            rows = np.column_stack([batch.labels, rows])
+        if len(rows):
+            text = orjson.dumps(np.ascontiguousarray(rows), option=orjson.OPT_SERIALIZE_NUMPY)[2:-2]
+            text = (text.replace(b"],[", b"\n") + b"\n").replace(b".0,", b",").replace(b".0\n", b"\n")
+            self._file.write(text.replace(b",", self._delimiter))
+
+    def close(self) -> None:
+        pass
+
+
+def make_writer(file: BinaryIO, of: Format, first_key: int = 0) -> _Writer:
+    """Make what writes lines of numbers."""
+    return _Writer(file, (of.delimiter or ",").encode())

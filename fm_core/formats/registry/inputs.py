@@ -1,0 +1,147 @@
+"""Files of rows before they are read: how they are to be read, and what is found out of them first.
+
+What is read is read in order, in bounded memory; only npz is held as a whole.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+from fm_core.formats.registry import Format, format_of
+from fm_core.formats.streams import CHUNK_BYTES, decompressed
+from fm_core.formats.tables.learner import TablePlan
+from fm_core.formats.tables.schema import TableSchema
+
+__all__ = ["Options", "RequestRows", "RowInput", "chunks_of", "open_rows", "size_of"]
+
+#: ``progress(what, total)``: a context manager whose value has ``update(n)``; both count bytes.
+Progress = Callable[[str, int], AbstractContextManager[Any]]
+
+
+class _NoProgress:
+    def update(self, n: int) -> None:
+        """Count nothing."""
+
+
+def _no_progress(what: str, total: int) -> AbstractContextManager[_NoProgress]:
+    return contextlib.nullcontext(_NoProgress())
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How files are read.
+
+    Attributes
+    ----------
+    feature_dim : int or None
+        None: found out.
+    first_key : int
+        The id of feature 0 in libsvm and libFM text.
+    labels : {"real", "optional", "none"}
+        "optional": rows have labels if the first one has.
+    plan : TablePlan
+        For tables, when there is no schema yet.
+    schema : TableSchema or None
+    unseen : {"error", "ignore"}
+    header : bool or None
+        Of CSV and TSV; None: found out.
+    delimiter : str or None
+        None: a comma, or a tab for TSV.
+    scratch : Path or None
+        A folder for a temporary file, which takes 4 bytes or so for each cell of tables with
+        categories; None: the system's.
+    progress : callable
+    """
+
+    feature_dim: int | None = None
+    first_key: int = 0
+    labels: str = "real"
+    plan: TablePlan = dataclasses.field(default_factory=TablePlan)
+    schema: TableSchema | None = None
+    unseen: str = "error"
+    header: bool | None = None
+    delimiter: str | None = None
+    scratch: Path | None = None
+    progress: Progress = _no_progress
+
+
+@dataclasses.dataclass(frozen=True)
+class RowInput:
+    """Files that are ready to be read.
+
+    Attributes
+    ----------
+    feature_dim : int
+    schema : TableSchema or None
+        How the features were made, if the files are tables.
+    batches : callable
+        Gives the rows from the first file's start, in batches of any size, all sparse or all dense.
+    """
+
+    feature_dim: int
+    schema: TableSchema | None
+    batches: Callable[[], Iterator[Batch]]
+
+
+class RequestRows(NamedTuple):
+    """The rows of a request's body and, where the format has them, what names each row.
+
+    Attributes
+    ----------
+    batch : Batch
+    uids, metadatas : list of bytes or None, or None
+    """
+
+    batch: Batch
+    uids: list[bytes | None] | None = None
+    metadatas: list[bytes | None] | None = None
+
+
+def open_rows(paths: Sequence[Path], of: Format | None = None, options: Options | None = None) -> RowInput:
+    """Find out what has to be known before the rows of files can be read.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        All of one format, read one after the other.
+    of : Format, optional
+        None: that of the first file's name.
+    options : Options, optional
+
+    Raises
+    ------
+    ConfigError
+        An option does not go with the format.
+    DataError
+        A file is not what its name says, or holds what it should not.
+    """
+    options = options or Options()
+    of = of or format_of(paths[0])
+    for path in paths:
+        path.stat()  # a file that is not there is said before another one has been read
+    opened: RowInput = of.functions.open_rows(paths, of, options)
+    if options.feature_dim is not None and opened.feature_dim != options.feature_dim:
+        raise DataError(f"{paths[0]}: rows have {opened.feature_dim} features, expected {options.feature_dim}")
+    return opened
+
+
+def chunks_of(path: Path, update: Callable[[int], Any]) -> Iterator[bytes]:
+    """Read a file in chunks, decompressed, and count the bytes as they are on disk."""
+
+    def counted() -> Iterator[bytes]:
+        with path.open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                update(len(chunk))
+                yield chunk
+
+    return decompressed(counted(), str(path))
+
+
+def size_of(paths: Iterable[Path]) -> int:
+    """How many bytes files have on disk."""
+    return sum(path.stat().st_size for path in paths)

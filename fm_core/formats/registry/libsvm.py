@@ -1,0 +1,122 @@
+"""libsvm's and libFM's text, ``label key:value key:value ...``: the registry's functions.
+
+Channels, files and requests are read by one parser, so that the same bytes are the same rows everywhere.
+Blank lines and comments are no rows; a label is a number even where nobody wants it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+from fm_core.formats.bad_records import BadRecords
+from fm_core.formats.canonical import summed_batches
+from fm_core.formats.rebatch import rebatched
+from fm_core.formats.recordio.whole_file import MOST_FEATURES
+from fm_core.formats.registry import Format
+from fm_core.formats.registry.inputs import Options, RequestRows, RowInput, chunks_of, size_of
+from fm_core.formats.streams import Source, pieces_of
+from fm_core.formats.text.numbers import number_texts
+from fm_core.formats.text.parse import libsvm_blocks
+
+__all__ = ["decode_request", "make_writer", "open_rows", "read_batches"]
+
+
+def read_batches(
+    sources: Iterable[Source],
+    *,
+    feature_dim: int,
+    batch_size: int,
+    labels: str,
+    is_dense: bool | None = None,
+    max_bad_records: int = 0,
+    on_bad_record: Callable[[str], None] | None = None,
+) -> Iterator[Batch]:
+    """Read lines ``label key:value key:value ...``, keys counted from 0; rows are sparse, whatever `is_dense` says."""
+    bad = BadRecords(max_bad_records, on_bad_record)
+    return rebatched(_batches(sources, feature_dim, labels, bad), batch_size)
+
+
+def _batches(sources: Iterable[Source], feature_dim: int, labels: str, bad: Callable[[str], None]) -> Iterator[Batch]:
+    for source in sources:
+        for block in libsvm_blocks(source.name, source.chunks, feature_dim=feature_dim, labels=labels, on_bad_line=bad):
+            yield from summed_batches(block, source.name, feature_dim, bad)
+
+
+def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
+    """Find the highest id, where nobody has said how many features there are."""
+    labels = options.labels
+
+    def blocks(what: str, feature_dim: int) -> Iterator[tuple[Path, Any]]:
+        with options.progress(what, size_of(paths)) as bar:
+            for path in paths:
+                for block in libsvm_blocks(
+                    str(path),
+                    chunks_of(path, bar.update),
+                    feature_dim=feature_dim,
+                    first_key=options.first_key,
+                    labels=labels,
+                ):
+                    yield path, block
+
+    feature_dim = options.feature_dim
+    if feature_dim is None:
+        highest = -1
+        for _, block in blocks("Looking for the highest id", MOST_FEATURES):
+            highest = max(highest, int(block.indices.max(initial=-1)))
+        feature_dim = max(highest + 1, 1)
+
+    def batches() -> Iterator[Batch]:
+        for path, block in blocks("Reading", feature_dim):
+            yield from summed_batches(block, str(path), feature_dim, _refuse)
+
+    return RowInput(feature_dim, None, batches)
+
+
+def _refuse(sentence: str) -> None:
+    raise DataError(sentence)
+
+
+def decode_request(body: bytes, *, feature_dim: int, encoder: Any = None, header: bool | None = None) -> RequestRows:
+    """Make sparse rows of a body."""
+    source = Source("the body", pieces_of(body))
+    batches = list(_batches([source], feature_dim, "none", BadRecords(0)))
+    return RequestRows(Batch.concatenate(batches) if batches else Batch.empty(feature_dim, is_dense=False))
+
+
+class _Writer:
+    """Without labels, lines begin with the first pair."""
+
+    def __init__(self, file: BinaryIO, first_key: int) -> None:
+        self._file = file
+        self._first_key = first_key
+
+    def write(self, batch: Batch) -> None:
+        indptr, keys, values = _csr(batch)
+        pairs = list(map(b"%d:%b".__mod__, zip((keys + self._first_key).tolist(), number_texts(values), strict=True)))
+        bounds = indptr.tolist()
+        labels = None if batch.labels is None else number_texts(batch.labels)
+        lines = []
+        for i in range(batch.n_rows):
+            row = pairs[bounds[i] : bounds[i + 1]]
+            # A row with neither would be a blank line, which is no row.
+            lines.append(b" ".join([labels[i], *row] if labels else row or [b"%d:0" % self._first_key]))
+        self._file.write(b"\n".join(lines) + b"\n" if lines else b"")
+
+    def close(self) -> None:
+        pass
+
+
+def make_writer(file: BinaryIO, of: Format, first_key: int = 0) -> _Writer:
+    """Make what writes lines, feature 0 as `first_key`."""
+    return _Writer(file, first_key)
+
+
+def _csr(batch: Batch) -> tuple[Any, Any, Any]:
+    if batch.indptr is None or batch.indices is None:
+        rows, keys = np.nonzero(batch.values)
+        return np.searchsorted(rows, np.arange(batch.n_rows + 1)), keys, batch.values[rows, keys]
+    return batch.indptr, batch.indices, batch.values

@@ -1,0 +1,105 @@
+"""npz files, as SciPy's ``save_npz`` writes sparse matrices, or with dense rows under ``X``: the registry's functions.
+
+SciPy is imported when a file is read.
+"""
+
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+from fm_core.formats.registry import Format
+from fm_core.formats.registry.inputs import Options, RowInput
+
+__all__ = ["make_writer", "open_rows", "read_npz", "write_npz"]
+
+
+def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
+    """Read all of the files."""
+    whole = [read_npz(str(path)) for path in paths]
+    for path, batch in zip(paths, whole, strict=True):
+        if (batch.feature_dim, batch.is_dense) != (whole[0].feature_dim, whole[0].is_dense):
+            raise DataError(
+                f"{path}: rows have {batch.feature_dim} features, expected {whole[0].feature_dim} and the kind of rows "
+                f"of {paths[0]}"
+            )
+        if batch.labels is None and (options.labels == "real" or whole[0].labels is not None):
+            raise DataError(f"{path}: found no array y, expected the labels there")
+
+    def batches() -> Iterator[Batch]:
+        for batch in whole:
+            yield batch.with_labels(None if options.labels == "none" else batch.labels)
+
+    return RowInput(whole[0].feature_dim, None, batches)
+
+
+class _Writer:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._batches: list[Batch] = []
+
+    def write(self, batch: Batch) -> None:
+        self._batches.append(batch)
+
+    def close(self) -> None:
+        # By way of memory: a zip seeks, which a compressed file cannot.
+        if self._batches:
+            buffer = io.BytesIO()
+            write_npz(buffer, Batch.concatenate(self._batches))
+            self._file.write(buffer.getbuffer())
+
+
+def make_writer(file: BinaryIO, of: Format, first_key: int = 0) -> _Writer:
+    """Make what keeps all rows until the end."""
+    return _Writer(file)
+
+
+def read_npz(path: str) -> Batch:
+    """Read a matrix that ``scipy.sparse.save_npz`` wrote, or dense rows under ``X``; labels, if any, are under ``y``.
+
+    Raises
+    ------
+    DataError
+        It is no npz file, or holds something else.
+    """
+    from scipy.sparse import load_npz
+
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: the file is no zip archive, expected an npz file, which is one")
+    try:
+        with np.load(path) as arrays:
+            labels = arrays.get("y", None)
+            dense = arrays.get("X", None)
+        matrix = load_npz(path).tocsr() if dense is None else dense
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise DataError(
+            f"{path}: {str(error).splitlines()[0][:200]}; expected an npz file with a sparse matrix of SciPy's or X"
+        ) from error
+    n_rows = matrix.shape[0]
+    if labels is not None and labels.shape != (n_rows,):
+        raise DataError(f"{path}: y has shape {labels.shape}, expected ({n_rows},), one label for each row")
+    try:
+        return Batch.from_csr(matrix, labels) if dense is None else Batch.from_dense(matrix, labels)
+    except (DataError, ValueError) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def write_npz(file: BinaryIO, batch: Batch) -> None:
+    """Write what `read_npz` reads."""
+    arrays: dict[str, Any] = {} if batch.labels is None else {"y": batch.labels}
+    if batch.indptr is None or batch.indices is None:
+        arrays["X"] = batch.values
+    else:
+        arrays |= {
+            "data": batch.values,
+            "indices": batch.indices,
+            "indptr": batch.indptr,
+            "shape": np.array([batch.n_rows, batch.feature_dim]),
+            "format": np.array(b"csr"),
+        }
+    np.savez(file, **arrays)

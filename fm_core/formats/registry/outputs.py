@@ -1,0 +1,17 @@
+"""What every writer of rows to a file does."""
+
+from typing import Protocol
+
+from fm_core.batch import Batch
+
+__all__ = ["Writer"]
+
+
+class Writer(Protocol):
+    """Writes rows to an open binary file, which it leaves open. All but npz write as they go."""
+
+    def write(self, batch: Batch) -> None:
+        """Write the rows of a batch, behind those before."""
+
+    def close(self) -> None:
+        """Write what is left; the file stays open."""

@@ -1,0 +1,60 @@
+"""RecordIO-protobuf: the registry's functions."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fm_core.batch import Batch
+from fm_core.formats.recordio._encode import write_records
+from fm_core.formats.recordio.reader import decode_rows, read_batches
+from fm_core.formats.recordio.whole_file import MOST_FEATURES, peek_records
+from fm_core.formats.registry import Format
+from fm_core.formats.registry.inputs import Options, RequestRows, RowInput, chunks_of, size_of
+from fm_core.formats.streams import Source
+
+__all__ = ["decode_request", "make_writer", "open_rows", "read_batches"]
+
+_BATCH_ROWS = 1 << 13
+
+
+def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
+    """Look at the first record; where it does not say how many features there are, look at all."""
+    chunks = chunks_of(paths[0], lambda _: None)
+    kind, _ = peek_records(chunks)
+    labels = options.labels
+    if labels == "optional":
+        labels = "real" if kind.has_label else "none"
+
+    def read(what: str, feature_dim: int) -> Iterator[Batch]:
+        with options.progress(what, size_of(paths)) as bar:
+            sources = (Source(str(path), chunks_of(path, bar.update)) for path in paths)
+            yield from read_batches(sources, feature_dim=feature_dim, batch_size=_BATCH_ROWS, labels=labels)
+
+    feature_dim = kind.feature_dim or options.feature_dim
+    if feature_dim is None:
+        highest = 0
+        for batch in read("Looking for the highest id", MOST_FEATURES):
+            highest = max(highest, int(batch.indices.max(initial=0)) if batch.indices is not None else 0)
+        feature_dim = highest + 1
+    return RowInput(feature_dim, None, lambda: read("Reading", feature_dim))
+
+
+def decode_request(body: bytes, *, feature_dim: int, encoder: Any = None, header: bool | None = None) -> RequestRows:
+    """Decode a body of framed records; labels are ignored."""
+    return RequestRows(*decode_rows(body, feature_dim=feature_dim))
+
+
+class _Writer:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, batch: Batch) -> None:
+        write_records(self._file, batch.to_matrix(), batch.labels)
+
+    def close(self) -> None:
+        pass
+
+
+def make_writer(file: BinaryIO, of: Format, first_key: int = 0) -> _Writer:
+    """Make what writes records."""
+    return _Writer(file)

@@ -1,0 +1,62 @@
+"""Tables all of whose columns are numbers, the label first: what channels read of CSV and Parquet."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["number_batches", "number_expected", "numbers_wanted"]
+
+
+def number_batches(
+    numbers: "NDArray[np.float32]",
+    has_wrong: bool,
+    labels: str,
+    refuse: Callable[[int, int], None],
+    refuse_label: Callable[[int], None],
+) -> Iterator[Batch]:
+    """Make a batch of rows whose first column is the label, without those that are refused but may be skipped.
+
+    The rows before one that ends the reading come first, so that it makes no difference where chunks end.
+    """
+    wrong = np.isnan(numbers) if has_wrong else np.zeros((len(numbers), 1), bool)
+    bad = np.asarray(wrong.any(axis=1))
+    other = np.zeros(len(numbers), bool)
+    if labels == "binary":
+        other = (numbers[:, 0] != 0) & (numbers[:, 0] != 1) & ~bad
+    refused = np.flatnonzero(bad | other)
+    failure = None
+    for n_before, row in enumerate(refused.tolist()):
+        try:
+            if bad[row]:
+                refuse(row, int(np.argmax(wrong[row])))
+            else:
+                refuse_label(row)
+        except DataError as error:
+            failure, numbers, refused = error, numbers[:row], refused[:n_before]
+            break
+    if len(refused):
+        numbers = np.delete(numbers, refused, axis=0)
+    if labels == "none":
+        yield Batch.trusted(numbers.shape[1], np.ascontiguousarray(numbers))
+    else:
+        features, first = np.ascontiguousarray(numbers[:, 1:]), np.ascontiguousarray(numbers[:, 0])
+        yield Batch.trusted(features.shape[1], features, labels=first)
+    if failure is not None:
+        raise failure
+
+
+def numbers_wanted(feature_dim: int, n_labels: int) -> str:
+    """Say how many columns there have to be."""
+    return f"{'a label and ' if n_labels else ''}feature_dim={feature_dim} numbers"
+
+
+def number_expected(found: str) -> str:
+    """Say what a cell has to be."""
+    return f"found {found}, expected a number that is finite as float32"
