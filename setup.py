@@ -34,6 +34,7 @@ EXTENSIONS = {
     "fm_core.kernels._group": (["-O3"], []),
     "fm_core.kernels._metrics": (["-O3"], []),
     "fm_core.kernels._ranking": (["-O3", *MATH], []),
+    "fm_core.kernels._retrieval": (["-O3", "-Wno-psabi", *OPENMP], OPENMP),
     "fm_core.kernels._sharded": (KERNEL, OPENMP),
     "fm_core.kernels._generic": (KERNEL, OPENMP),
 }

@@ -178,7 +178,7 @@ class Batch:
         labels = None if self.labels is None else self.labels[rows]
         if self.indptr is None or self.indices is None:
             return Batch.trusted(self.feature_dim, self.values[rows], labels=labels)
-        lengths = np.diff(self.indptr)[rows]
+        lengths = self.indptr[rows + 1] - self.indptr[rows]
         indptr = _starts(lengths)
         entries = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
         return Batch.trusted(self.feature_dim, self.values[entries], indptr, self.indices[entries], labels)

@@ -8,20 +8,22 @@ own non-zeros cost, and the result is that of scoring every pair in full.
 """
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.kernels._ranking import candidate_scores
+from fm_core.kernels._ranking import candidate_scores, context_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fm_core.model import Model
 
-__all__ = ["Ranked", "rank"]
+__all__ = ["Context", "Contexts", "Ranked", "contexts_of", "own_scores", "rank", "rank_in_context"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +40,65 @@ class Ranked:
 
     indices: "NDArray[np.int64]"
     scores: "NDArray[np.float32]"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Context:
+    """What a context gives to its pairs.
+
+    Attributes
+    ----------
+    own : float
+        ``w0 + <w, x>`` and its own pairs.
+    sums : ndarray of float64, shape (num_factors,)
+        ``sum_i v_if x_i``.
+    keys : ndarray of int32, shape (n,)
+        Its features, increasing.
+    values : ndarray of float32, shape (n,)
+    """
+
+    own: float
+    sums: "NDArray[np.float64]"
+    keys: "NDArray[np.int32]"
+    values: "NDArray[np.float32]"
+
+    def joined_by(self, w: float, v: "NDArray[np.float64]") -> "Context":
+        """Add a feature of value 1 that the model does not have, by its parameters."""
+        return dataclasses.replace(self, own=self.own + w + float(v @ self.sums), sums=self.sums + v)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Contexts:
+    """The contexts that the rows of a batch are.
+
+    Attributes
+    ----------
+    own : ndarray of float64, shape (n_rows,)
+    sums : ndarray of float64, shape (n_rows, num_factors)
+    batch : Batch
+        Sparse.
+    """
+
+    own: "NDArray[np.float64]"
+    sums: "NDArray[np.float64]"
+    batch: Batch
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def __iter__(self) -> Iterator[Context]:
+        assert self.batch.indptr is not None
+        assert self.batch.indices is not None
+        for row, (start, stop) in enumerate(itertools.pairwise(self.batch.indptr.tolist())):
+            keys, values = self.batch.indices[start:stop], self.batch.values[start:stop]
+            yield Context(float(self.own[row]), self.sums[row], keys, values)
+
+
+def contexts_of(model: "Model", batch: Batch) -> Contexts:
+    """See each row of a sparse batch as a context."""
+    sums, own = np.empty((batch.n_rows, model.num_factors)), np.empty(batch.n_rows)
+    context_sums(batch.indptr, batch.indices, batch.values, model.w, model.V, sums, own)
+    return Contexts(model.w0 + own, sums, batch)
 
 
 def rank(model: "Model", context: Batch, candidates: Batch, top_k: int | None = None) -> Ranked:
@@ -68,51 +129,59 @@ def rank(model: "Model", context: Batch, candidates: Batch, top_k: int | None = 
                 f"the {name} have {'dense' if batch.is_dense else 'sparse'} rows of feature_dim={batch.feature_dim}, "
                 f"expected sparse rows of feature_dim={model.feature_dim}"
             )
-    z = _pair_scores(model, context, candidates)
+    return rank_in_context(model, next(iter(contexts_of(model, context))), candidates, top_k)
+
+
+def rank_in_context(model: "Model", context: Context, candidates: Batch, top_k: int | None = None) -> Ranked:
+    """Do the same for a context that is made already, and candidates that are known to be sparse and of its width."""
+    z = _without_own(model, context, candidates)
     order = _best(z, len(z) if top_k is None else min(top_k, len(z)))
-    return Ranked(order, model.link.score(z[order]).astype(np.float32))
+    scores = z[order] + context.own  # added last, so that rounding makes no ties
+    with np.errstate(over="ignore"):
+        return Ranked(order, model.link.score(scores).astype(np.float32))
 
 
-def _pair_scores(model: "Model", context: Batch, candidates: Batch) -> "NDArray[np.float64]":
-    assert context.indices is not None
-    assert candidates.indices is not None
-    x = context.values.astype(np.float64)
-    V = model.V[context.indices].astype(np.float64)
-    sums = x @ V
-    own = model.w0 + x @ model.w[context.indices] + 0.5 * ((sums @ sums) - (x * x) @ (V * V).sum(axis=1))
-
+def own_scores(model: "Model", candidates: Batch) -> "NDArray[np.float64]":
+    """Give what each candidate adds by itself: its linear terms and its own pairs."""
     z = np.empty(candidates.n_rows)
+    _candidate_scores(model, np.zeros(model.num_factors, np.float32), candidates, z)
+    return z
+
+
+def _without_own(model: "Model", context: Context, candidates: Batch) -> "NDArray[np.float64]":
+    z = np.empty(candidates.n_rows)
+    _candidate_scores(model, context.sums.astype(np.float32), candidates, z)
+    _take_back_shared(model, z, context, candidates)
+    return z
+
+
+def _candidate_scores(model: "Model", sums: "NDArray[np.float32]", candidates: Batch, z: "NDArray[np.float64]") -> None:
     candidate_scores(
         candidates.indptr,
         candidates.indices,
         candidates.values,
         model.w,
         model.V,
-        sums.astype(np.float32),
+        sums,
         np.empty(model.num_factors, np.float32),
         z,
     )
-    z += own
-    _take_back_shared(z, x, V, context.indices, candidates)
-    return z
 
 
-def _take_back_shared(
-    z: "NDArray[np.float64]",
-    x: "NDArray[np.float64]",
-    V: "NDArray[np.float64]",
-    keys: "NDArray[np.int32]",
-    candidates: Batch,
-) -> None:
+def _take_back_shared(model: "Model", z: "NDArray[np.float64]", context: Context, candidates: Batch) -> None:
     """Take the products of a feature with itself back, where it stands on both sides."""
     assert candidates.indptr is not None
     assert candidates.indices is not None
+    keys = context.keys
     if not len(keys) or not len(candidates.indices):
         return
     place = np.minimum(np.searchsorted(keys, candidates.indices), len(keys) - 1)
     entries = np.flatnonzero(keys[place] == candidates.indices)
+    if not len(entries):
+        return
     place = place[entries]
-    products = x[place] * candidates.values[entries] * (V[place] * V[place]).sum(axis=1)
+    V = model.V[keys].astype(np.float64)
+    products = context.values[place].astype(np.float64) * candidates.values[entries] * (V[place] * V[place]).sum(axis=1)
     rows = np.searchsorted(candidates.indptr, entries, side="right") - 1
     np.subtract.at(z, rows, products)
 

@@ -65,6 +65,52 @@ def candidate_scores(
             scores[row] = z
 
 
+def context_sums(
+    const int64_t[::1] indptr,
+    const int32_t[::1] indices,
+    const float[::1] values,
+    const float[:] w,
+    const float[:, :] V,
+    double[:, ::1] sums,
+    double[::1] own,
+):
+    """Give what each row has as a context, in double precision.
+
+    Parameters
+    ----------
+    indptr, indices, values : memoryviews of int64, int32 and float32
+        CSR rows, checked already.
+    w : memoryview of float32, shape (feature_dim,)
+    V : memoryview of float32, shape (feature_dim, num_factors)
+        Each row contiguous.
+    sums : memoryview of float64, shape (n_rows, num_factors)
+        Written: ``s_f``.
+    own : memoryview of float64, shape (n_rows,)
+        Written: ``<w, x> + 1/2 sum_f (s_f^2 - sum_j v_jf^2 x_j^2)``.
+    """
+    cdef:
+        Py_ssize_t k = V.shape[1], row, at, f
+        const float* factors = &V[0, 0]
+        const float* v
+        Py_ssize_t stride = V.strides[0] // <Py_ssize_t> sizeof(float)
+        double linear, pairs, item
+    with nogil:
+        for row in range(own.shape[0]):
+            linear = pairs = 0
+            for f in range(k):
+                sums[row, f] = 0
+            for at in range(indptr[row], indptr[row + 1]):
+                v = factors + indices[at] * stride
+                linear += <double> values[at] * w[indices[at]]
+                for f in range(k):
+                    item = <double> values[at] * v[f]
+                    sums[row, f] += item
+                    pairs -= item * item
+            for f in range(k):
+                pairs += sums[row, f] * sums[row, f]
+            own[row] = linear + 0.5 * pairs
+
+
 cdef inline void _prefetch(const float* row, Py_ssize_t k) noexcept nogil:
     cdef Py_ssize_t f
     for f in range(0, k, 16):  # floats of a cache line
