@@ -5,9 +5,10 @@ taken care of: a pass cut short by SIGTERM ends, and one without a record is ref
 A damaged record that may be skipped is named in the first pass, and counted in every one.
 """
 
+import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from container.stopping import Interrupted
 from container.training.channels import ChannelReader
@@ -63,6 +64,20 @@ class ChannelBatches:
         """Say which epoch this process begins with, where it is not the first."""
         self._reader.first_epoch = epoch
 
+    def look_at_first_record(self) -> None:
+        """Decode the first record, where reading it takes nothing from the pass that follows: not of a pipe.
+
+        Raises
+        ------
+        DataError
+            As the pass would that begins with this record.
+        """
+        if self._reader.is_stream:
+            return
+        with contextlib.closing(self._read(0, 1, lambda sentence: None)) as batches:
+            if next(batches, None) is None and not self._reader.may_be_empty:
+                self._reader.refuse_empty(0)
+
     @property
     def statistics(self) -> PassStatistics:
         """The latest pass, so far."""
@@ -81,17 +96,8 @@ class ChannelBatches:
                 _log.warning("Skipped a damaged record, %d of at most %d: %s", n_skipped, limit, sentence)
 
         limit = self._hyperparameters.max_bad_records
-        batches = self._reader.read_batches(
-            self._reader.sources(epoch),
-            feature_dim=self._hyperparameters.feature_dim,
-            batch_size=self._hyperparameters.mini_batch_size,
-            labels=link_for(self._hyperparameters.predictor_type).labels,
-            is_dense=self._is_dense,
-            max_bad_records=limit,
-            on_bad_record=skipped,
-        )
         try:
-            for batch in batches:
+            for batch in self._read(epoch, self._hyperparameters.mini_batch_size, skipped):
                 self._is_dense = batch.is_dense
                 self._n_batches += 1
                 yield batch
@@ -102,3 +108,14 @@ class ChannelBatches:
                          self._reader.name, self._n_passes, n_skipped, limit)  # fmt: skip
         if self._n_batches == 0:
             self._reader.refuse_empty(epoch)
+
+    def _read(self, epoch: int, batch_size: int, skipped: Callable[[str], None]) -> Generator[Batch]:
+        yield from self._reader.read_batches(
+            self._reader.sources(epoch),
+            feature_dim=self._hyperparameters.feature_dim,
+            batch_size=batch_size,
+            labels=link_for(self._hyperparameters.predictor_type).labels,
+            is_dense=self._is_dense,
+            max_bad_records=self._hyperparameters.max_bad_records,
+            on_bad_record=skipped,
+        )

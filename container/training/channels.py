@@ -49,6 +49,8 @@ class ChannelReader:
         The channel's.
     n_bytes : int
         Bytes of the latest pass so far, after decompression.
+    may_be_empty : bool
+        Whether no record at all is no fault: it may be this host's shard.
     first_epoch : int
         The epoch whose pass is the first of this process: in Pipe mode, that of FIFO 0.
     read_batches : callable
@@ -71,7 +73,7 @@ class ChannelReader:
         self._stop = stop
         self._wait_seconds = wait_seconds
         # ShardedByS3Key gives nothing to some hosts when there are fewer objects than hosts.
-        self._may_be_empty = n_hosts > 1 and channel.distribution == "ShardedByS3Key"
+        self.may_be_empty = n_hosts > 1 and channel.distribution == "ShardedByS3Key"
         self._files: list[Path] = []
         if channel.mode != "Pipe":
             self._find_files()
@@ -94,13 +96,18 @@ class ChannelReader:
             yield self._source(path.relative_to(self._channel.folder.parent).as_posix(), open_chunks(path))
 
     @property
+    def is_stream(self) -> bool:
+        """Whether what is read is gone: in Pipe mode."""
+        return self._channel.mode == "Pipe"
+
+    @property
     def fingerprint(self) -> str:
         """What is known of the data without reading it."""
-        return "a stream" if self._channel.mode == "Pipe" else fingerprint(self._channel.folder, self._files)
+        return "a stream" if self.is_stream else fingerprint(self._channel.folder, self._files)
 
     def refuse_empty(self, epoch: int) -> None:
         """Say what an empty pass means: nothing if this host's shard may be empty, else an error."""
-        if self._may_be_empty:
+        if self.may_be_empty:
             _log.info("This host's shard of channel %s is empty.", self._channel.name)
             return
         if self._channel.mode == "Pipe":

@@ -8,12 +8,15 @@ prints the metrics of all.
 This module brings PyTorch along; a job of one host never imports it.
 """
 
+import contextlib
 import logging
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
+
+import numpy as np
 
 from container.stopping import StopRequest
 from container.training.channel_batches import ChannelBatches
@@ -118,8 +121,30 @@ class Cluster:
         if error is None:
             self._team.leave()
         else:
-            blame, sentence = self._described(error)
-            self._team.leave(f"{blame}: {sentence}", blame)
+            self._leave_by(error)
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Tell the other hosts if the block fails: they wait for this one in it, and fail there with its sentence."""
+        try:
+            yield
+        except Exception as error:
+            self._leave_by(error)
+            raise
+
+    def wait_for_all(self) -> None:
+        """Wait until every host has come so far.
+
+        Raises
+        ------
+        TeamError
+            One of them never will.
+        """
+        self._team.rows.gather(np.zeros(1, np.int64))
+
+    def _leave_by(self, error: BaseException) -> None:
+        blame, sentence = self._described(error)
+        self._team.leave(f"{blame}: {sentence}", blame)
 
     def part_of(self, hyperparameters: Hyperparameters) -> Hyperparameters:
         """The hyperparameters as they are for the rows of the model that this host keeps."""

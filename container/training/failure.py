@@ -1,15 +1,19 @@
 """How a failed job says why: who has to act, and one sentence, in the log and in output/failure.
 
-An error of a class that is not in `BLAME` is a bug of ours, and its traceback goes to the log.
+An error of a class that is not in `BLAME` is a bug of ours, and its traceback goes to the log. A step that comes
+after the model is saved does not fail the job (`survived`): a model that was learned is not lost to its test data,
+its report, or its last checkpoint.
 """
 
+import contextlib
 import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fm_core.atomic_file import replacing
 from fm_core.errors import ArtifactError, CheckpointError, FMError, TeamError
 
-__all__ = ["blame", "described", "fail", "write_failure"]
+__all__ = ["blame", "described", "fail", "survived", "write_failure"]
 
 #: Who has to act on an error, the most specific class counts; any other class is a bug of ours.
 BLAME = {
@@ -51,6 +55,25 @@ def fail(path: Path, error: Exception) -> None:
         write_failure(path, text)
     except OSError as unwritten:
         _log.error("The reason could not be written to %s: %s", path, unwritten)
+
+
+@contextlib.contextmanager
+def survived(consequence: str, told: Callable[[str], None] = lambda sentence: None) -> Iterator[None]:
+    """Let the job go on if the block fails: the model is saved already, or another error is on its way.
+
+    Parameters
+    ----------
+    consequence : str
+        What is missing then, such as "The test channel was not scored"; it begins the line in the log.
+    told : callable
+        Gets the sentence of the error.
+    """
+    try:
+        yield
+    except Exception as error:
+        sentence = described(error)[1]
+        _log.error("%s: %s", consequence, sentence, exc_info=error if blame(error) is None else None)
+        told(sentence)
 
 
 def write_failure(path: Path, text: str) -> None:

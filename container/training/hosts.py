@@ -35,6 +35,15 @@ class OneHost:
     evaluate = staticmethod(evaluate)
 
     @staticmethod
+    def told() -> contextlib.AbstractContextManager[None]:
+        """Tell the other hosts if the block fails: there are none."""
+        return contextlib.nullcontext()
+
+    @staticmethod
+    def wait_for_all() -> None:
+        """Wait until every host has come so far: there is none to wait for."""
+
+    @staticmethod
     def part_of(hyperparameters: Hyperparameters) -> Hyperparameters:
         """The hyperparameters as they are for the rows of the model that this host keeps: all of them."""
         return hyperparameters

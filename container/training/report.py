@@ -58,6 +58,10 @@ class TrainingReport:
         """Note the metrics of the test channel."""
         self._record.tested(metrics, n_records, seconds)
 
+    def not_tested(self, reason: str) -> None:
+        """Note why there are no metrics of the test channel."""
+        self._record.not_tested(reason)
+
     def write(self, model: Model, hyperparameters: Hyperparameters) -> None:
         """Write both files."""
         from fm_core.report.page import write_report

@@ -1,15 +1,15 @@
 """A job, step by step: contract -> channels -> fit -> save -> test -> report.
 
 Asked to stop, the job saves its model first, be it the one that training would have begun with, and then a
-checkpoint if there is time. What ends a job with an error is said by container/training/failure.py.
+checkpoint if there is time. Until the model is saved, whatever fails ends the job, and there is no model. What comes
+afterwards (schema, test channel, last checkpoint, report) may fail: that is said, and the job succeeds with its model.
+So data is looked at before it is learned from: the first record of every channel, where it can be read twice.
 """
 
-import contextlib
 import itertools
 import logging
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import fm_core.hyperparameters
@@ -20,6 +20,7 @@ from container.training import log_lines as lines
 from container.training.channel_batches import ChannelBatches
 from container.training.channels import ChannelReader
 from container.training.checkpoints import check_memory, open_checkpoints
+from container.training.failure import survived
 from container.training.gpus import Gpus
 from container.training.hosts import Hosts, open_hosts
 from container.training.job import MODEL, Paths, TrainingJob, read_job, read_object
@@ -34,7 +35,7 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.training.loop import FitResult, threads_of
 
-__all__ = ["removed_on_failure", "run", "score_test_channel", "solver_threads"]
+__all__ = ["run", "score_test_channel", "solver_threads"]
 
 TRAIN, TEST, VALIDATION = CHANNELS = ("train", "test", "validation")
 
@@ -76,6 +77,9 @@ def _train(
     check_memory(hosts.part_of(hyperparameters), n_hosts=len(job.hosts))
     _check_writable(job)
     channels = _open_channels(job, hyperparameters, settings, stop, progress)
+    if not stop():
+        for channel in channels.values():
+            channel.look_at_first_record()
     learned_from = {name: channels[name] for name in (TRAIN, VALIDATION) if name in channels}
     model_folder = job.channels[MODEL].folder if MODEL in job.channels else None
     checkpointer = open_checkpoints(
@@ -121,22 +125,42 @@ def _train(
             if stop():
                 _log.warning("Asked to stop (%s): %d of %d epochs are done.", stop.signal_name, result.epochs_done,
                              hyperparameters.epochs)  # fmt: skip
-        with removed_on_failure(paths.model_file(job.current_host)) as model_file:
-            started = time.time()
-            hosts.save(model_file, result.model, translation.of_model(final))
-            if hosts.is_leading:
-                reporter.saved(model_file, started)
+        _save(paths.model_file(job.current_host), result.model, translation.of_model(final), reporter, hosts)
+        # The model is saved: from here on nothing that fails is worth losing it.
+        if hosts.is_leading:
+            with survived("schema.json was not copied"):
                 carry_schema(job.channels[TRAIN], paths.model, hyperparameters.feature_dim)
-            if TEST in channels:
+        if TEST in channels:
+            with survived("The test channel was not scored", report.not_tested if report else _untold), hosts.told():
                 score_test_channel(result.model, channels[TEST], job, reporter, stop, n_threads, hosts, report)
-            else:
-                emit([lines.no_test_line()])
+        else:
+            emit([lines.no_test_line()])
     finally:
         if checkpointer:
-            checkpointer.close(lambda: stop.seconds() > LAST_CHECKPOINT_SECONDS)
+            with survived("The last checkpoint was not written"):
+                checkpointer.close(lambda: stop.seconds() > LAST_CHECKPOINT_SECONDS)
     if report is not None and reporter.has_started:
-        report.write(result.model, hyperparameters)
+        with survived("No report was written"):
+            report.write(result.model, hyperparameters)
     reporter.ended()
+
+
+def _save(model_file: Path, model: Model, settings: dict[str, str], reporter: Reporter, hosts: Hosts) -> None:
+    """Write the artifact, whole or not at all."""
+    started = time.time()
+    model_file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        hosts.save(model_file, model, settings)
+        hosts.wait_for_all()
+    except BaseException:
+        model_file.unlink(missing_ok=True)  # one of an earlier job, which is not this job's
+        raise
+    if hosts.is_leading:
+        reporter.saved(model_file, started)
+
+
+def _untold(sentence: str) -> None:
+    pass
 
 
 def _check_writable(job: TrainingJob) -> None:
@@ -215,18 +239,9 @@ def score_test_channel(
     metrics, n_records = hosts.evaluate(watched, batches, num_threads)
     if stop():
         _log.warning("Asked to stop (%s): the test channel is not scored.", stop.signal_name)
+        if report is not None:
+            report.not_tested(f"the job was asked to stop ({stop.signal_name})")
     else:
         reporter.tested(job.channels[TEST].folder, metrics, n_records, channel.statistics)
         if report is not None:
             report.tested(metrics, n_records, channel.statistics.seconds)
-
-
-@contextlib.contextmanager
-def removed_on_failure(model_file: Path) -> Iterator[Path]:
-    """Leave no model behind when the block that writes and tests it fails."""
-    model_file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield model_file
-    except BaseException:
-        model_file.unlink(missing_ok=True)
-        raise

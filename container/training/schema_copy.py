@@ -39,6 +39,6 @@ def carry_schema(channel: Channel, model_folder: Path, feature_dim: int) -> None
             raise ConfigError(f"{path} has {schema.feature_dim} features, expected feature_dim={feature_dim}")
         schema.save(model_folder / SCHEMA_FILE)
     except (ConfigError, OSError) as error:
-        _log.warning("The schema does not go with the model: %s", error)
+        _log.warning("schema.json was not copied: %s", error)
         return
-    _log.info("%s goes with the model: serve takes rows by the names of their columns.", path)
+    _log.info("%s was copied next to the model: the endpoint accepts named columns.", path)

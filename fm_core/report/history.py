@@ -34,6 +34,8 @@ class TrainingRecord:
         Metrics of the test data, if `tested` was told.
     sample : Sample
         Scores of the test data.
+    untested : str
+        Why there is nothing of both, in words; empty where there was no test data.
     """
 
     def __init__(self) -> None:
@@ -41,6 +43,7 @@ class TrainingRecord:
         self.test: dict[str, float] = {}
         self.n_tested = 0
         self.sample = Sample()
+        self.untested = ""
         self._started = time.time()
         self.seconds_to_first_batch = 0.0
         self.seconds_of_test = 0.0
@@ -75,6 +78,10 @@ class TrainingRecord:
     def tested(self, metrics: Mapping[str, float], n_records: int, seconds: float) -> None:
         """The test data was scored."""
         self.test, self.n_tested, self.seconds_of_test = dict(metrics), n_records, seconds
+
+    def not_tested(self, reason: str) -> None:
+        """Forget what was scored of the test data, whose end was not reached."""
+        self.test, self.sample, self.untested = {}, Sample(), reason
 
     @property
     def records_per_second(self) -> float:

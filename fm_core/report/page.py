@@ -117,7 +117,8 @@ def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[s
                 "little; look at the ROC curve and the calibration."
             )
     if not len(labels):
-        found.append("There was no test channel, so nothing is said of scores on rows that the model has not seen.")
+        why = f"The test data was not scored: {record.untested}" if record.untested else "There was no test channel"
+        found.append(f"{why}, so nothing is said of scores on rows that the model has not seen.")
     return found
 
 

@@ -128,3 +128,35 @@ def test_a_taken_port_is_told(hosts):
         job.jobs[1].environment["FM_CLUSTER_WAIT_SECONDS"] = "3"
         finished = job.run(timeout=LIMIT)
     assert_failed(finished[:1], r"^ClientError: port \d+, where the other hosts would find this one, cannot be used")
+
+
+def test_a_damaged_record_of_the_test_data_on_one_host_is_said_by_all_and_the_model_kept(hosts):
+    job = hosts(3, epochs="2")
+    job.put("part", records(300))
+    job.put("part", records(300, seed=1), "test")
+    job.configure("test", S3DistributionType="ShardedByS3Key")
+    job.jobs[2].put("part", records(300, seed=1)[:-6], "test")
+    finished = job.run()
+    assert [host.code for host in finished] == [0, 0, 0]
+    assert [list(host.model) for host in finished] == [["model_127.0.0.1"], [], []]
+    load_model(job.jobs[0].root / "model/model_127.0.0.1")
+    for host in finished:
+        assert host.failure is None
+        assert re.search(r"ERROR .*The test channel was not scored: .*test/part: record 299", host.log), host.log[
+            -2000:
+        ]
+        assert "Traceback" not in host.log
+
+
+def test_a_model_that_the_first_host_cannot_write_fails_all(hosts):
+    job = hosts(2, epochs="2")
+    job.put("part", records(300))
+    patched = (
+        "import sys; from container.training import cluster\n"
+        "def full(*given): raise OSError(28, 'No space left on device')\n"
+        "cluster.save_model = full\n"
+        "from container.train import program; program()"
+    )
+    with job.jobs[0].started("-c", patched) as first, job.jobs[1].started() as second:
+        finished = job.ended([first, second])
+    assert_failed(finished, r"^AlgorithmError: .*No space left on device")

@@ -42,7 +42,7 @@ def job(tmp_path_factory):
     job.hyperparameters |= {"feature_dim": "22", "linear_lr": "0.05"}
     finished = job.run()
     assert finished.code == 0, finished.log
-    assert "schema.json goes with the model" in finished.log
+    assert "schema.json was copied next to the model" in finished.log
     assert sorted(finished.model) == ["model_algo-1", "schema.json"]
     return job
 
@@ -294,5 +294,5 @@ def test_a_schema_of_other_data_does_not_go_with_the_model(job, tmp_path, text, 
     other.put("schema.json", text.encode())
     done = other.run_here()
     assert done.succeeded, done.log
-    assert "The schema does not go with the model: " in done.log
+    assert "schema.json was not copied: " in done.log
     assert said in done.log

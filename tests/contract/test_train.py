@@ -269,7 +269,8 @@ BAD_INPUT = {
     "value that is not finite": (rows_with(wide_row(float("nan")), [1.0]), r"part-1\.pbr: record 0 \(byte 0\).*finite"),
     "dense among sparse": (
         lambda job: job.put("part-1.pbr", records(3, dense=True)), r"part-1\.pbr: record 0 \(byte 0\).*dense"),
-    "bad record of the test channel": (lambda job: job.put("0.pbr", GOOD[:-6], "test"), r"test/0\.pbr: record 229"),
+    "bad first record of the test channel": (
+        lambda job: job.put("0.pbr", b"no frame" + GOOD, "test"), r"test/0\.pbr: record 0"),
     "more memory than there is": (
         too_large, r"training takes \d+ MiB of memory with feature_dim=\d+, .* and \d+ MiB are available: lower"),
     "a file's name that is no text": (

@@ -5,7 +5,6 @@ import pytest
 from container.stopping import StopRequest
 from container.training import run
 from container.training.settings import TrainingSettings
-from fm_core import errors
 from fm_core.hyperparameters import Hyperparameters
 
 
@@ -43,14 +42,3 @@ def test_a_job_that_has_to_stop_reads_no_more_of_its_test_channel(caplog):
     run.score_test_channel(None, batches, None, None, stop, 1, hosts)
     assert scored == []
     assert "Asked to stop (SIGTERM): the test channel is not scored." in caplog.text
-
-
-def test_a_model_is_removed_when_what_follows_fails(tmp_path):
-    def save_and_fail():
-        with run.removed_on_failure(tmp_path / "model/model_algo-1") as path:
-            path.write_bytes(b"x")
-            raise errors.DataError("the test channel is bad")
-
-    with pytest.raises(errors.DataError):
-        save_and_fail()
-    assert list((tmp_path / "model").iterdir()) == []
