@@ -2,9 +2,9 @@
 
 A pair's row is the context's features and the candidate's added up. With s_f = sum_i v_if x_i
 over a side's features, its score is the context's own score, plus the candidate's own pairs
-and linear terms, plus sum_f s_f(context) s_f(candidate); that last sum also pairs a feature
-that stands on both sides with itself, which is taken back. A candidate thus costs what its
-own non-zeros cost, and the result is that of scoring every pair in full.
+and linear terms, plus sum_f s_f(context) s_f(candidate). A candidate thus costs what its own
+non-zeros cost, and the result is that of scoring every pair in full. In that last sum a feature
+that stands on both sides would meet itself; candidates that have one are scored apart.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.kernels._ranking import candidate_scores, context_sums
+from fm_core.kernels._ranking import candidate_scores, context_sums, shared_scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,16 +55,20 @@ class Context:
     keys : ndarray of int32, shape (n,)
         Its features, increasing.
     values : ndarray of float32, shape (n,)
+    joined : ndarray of float64, shape (num_factors,)
+        The part of `sums` that is of features the model does not have.
     """
 
     own: float
     sums: "NDArray[np.float64]"
     keys: "NDArray[np.int32]"
     values: "NDArray[np.float32]"
+    joined: "NDArray[np.float64]"
 
     def joined_by(self, w: float, v: "NDArray[np.float64]") -> "Context":
         """Add a feature of value 1 that the model does not have, by its parameters."""
-        return dataclasses.replace(self, own=self.own + w + float(v @ self.sums), sums=self.sums + v)
+        own = self.own + w + float(v @ self.sums)
+        return dataclasses.replace(self, own=own, sums=self.sums + v, joined=self.joined + v)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Contexts:
         assert self.batch.indices is not None
         for row, (start, stop) in enumerate(itertools.pairwise(self.batch.indptr.tolist())):
             keys, values = self.batch.indices[start:stop], self.batch.values[start:stop]
-            yield Context(float(self.own[row]), self.sums[row], keys, values)
+            yield Context(float(self.own[row]), self.sums[row], keys, values, np.zeros(self.sums.shape[1]))
 
 
 def contexts_of(model: "Model", batch: Batch) -> Contexts:
@@ -151,7 +155,21 @@ def own_scores(model: "Model", candidates: Batch) -> "NDArray[np.float64]":
 def _without_own(model: "Model", context: Context, candidates: Batch) -> "NDArray[np.float64]":
     z = np.empty(candidates.n_rows)
     _candidate_scores(model, context.sums.astype(np.float32), candidates, z)
-    _take_back_shared(model, z, context, candidates)
+    shared = _sharing(context, candidates)
+    if len(shared):
+        shared_scores(
+            shared,
+            candidates.indptr,
+            candidates.indices,
+            candidates.values,
+            model.w,
+            model.V,
+            context.keys,
+            context.values,
+            context.sums,
+            context.joined,
+            z,
+        )
     return z
 
 
@@ -168,22 +186,16 @@ def _candidate_scores(model: "Model", sums: "NDArray[np.float32]", candidates: B
     )
 
 
-def _take_back_shared(model: "Model", z: "NDArray[np.float64]", context: Context, candidates: Batch) -> None:
-    """Take the products of a feature with itself back, where it stands on both sides."""
+def _sharing(context: Context, candidates: Batch) -> "NDArray[np.int64]":
+    """Which candidates have a feature of the context."""
     assert candidates.indptr is not None
     assert candidates.indices is not None
     keys = context.keys
     if not len(keys) or not len(candidates.indices):
-        return
+        return np.empty(0, np.int64)
     place = np.minimum(np.searchsorted(keys, candidates.indices), len(keys) - 1)
     entries = np.flatnonzero(keys[place] == candidates.indices)
-    if not len(entries):
-        return
-    place = place[entries]
-    V = model.V[keys].astype(np.float64)
-    products = context.values[place].astype(np.float64) * candidates.values[entries] * (V[place] * V[place]).sum(axis=1)
-    rows = np.searchsorted(candidates.indptr, entries, side="right") - 1
-    np.subtract.at(z, rows, products)
+    return np.unique(np.searchsorted(candidates.indptr, entries, side="right") - 1)
 
 
 def _best(z: "NDArray[np.float64]", n: int) -> "NDArray[np.int64]":

@@ -3,12 +3,15 @@
 For a candidate with features x and the context's factor sums c (c_f = sum_i v_if x_i over the
 context), this is
 
-    <w, x>  +  sum_f c_f s_f  +  1/2 sum_f (s_f^2 - sum_j v_jf^2 x_j^2),    s_f = sum_j v_jf x_j
+    <w, x>  +  sum_f c_f s_f  +  sum_{i<j} <v_i, v_j> x_i x_j,    s_f = sum_j v_jf x_j
 
-The last sum is left out where a candidate has one feature, and is then exactly 0.
+The last sum is left out where a candidate has one feature, and is then exactly 0. It is never computed as the half of
+s_f^2 minus squares: of a value like a year or a time both are so large that their difference is noise.
 """
 
 from libc.stdint cimport int32_t, int64_t
+
+import numpy as np
 
 cdef extern from *:
     void __builtin_prefetch(const void* address) nogil
@@ -86,7 +89,7 @@ def context_sums(
     sums : memoryview of float64, shape (n_rows, num_factors)
         Written: ``s_f``.
     own : memoryview of float64, shape (n_rows,)
-        Written: ``<w, x> + 1/2 sum_f (s_f^2 - sum_j v_jf^2 x_j^2)``.
+        Written: ``<w, x> + sum_{i<j} <v_i, v_j> x_i x_j``.
     """
     cdef:
         Py_ssize_t k = V.shape[1], row, at, f
@@ -104,11 +107,81 @@ def context_sums(
                 linear += <double> values[at] * w[indices[at]]
                 for f in range(k):
                     item = <double> values[at] * v[f]
+                    pairs += item * sums[row, f]
                     sums[row, f] += item
-                    pairs -= item * item
+            own[row] = linear + pairs
+
+
+def shared_scores(
+    const int64_t[::1] rows,
+    const int64_t[::1] indptr,
+    const int32_t[::1] indices,
+    const float[::1] values,
+    const float[:] w,
+    const float[:, :] V,
+    const int32_t[::1] context_keys,
+    const float[::1] context_values,
+    const double[::1] context_sums,
+    const double[::1] joined,
+    double[::1] scores,
+):
+    """Score once more those candidates that have a feature of the context, in double precision.
+
+    Such a feature makes no pair with itself: its entry meets the sums of the context's other features.
+
+    Parameters
+    ----------
+    rows : memoryview of int64, shape (n,)
+        The candidates to score.
+    indptr, indices, values, w, V, scores
+        As for `candidate_scores`; other rows of `scores` stay as they are.
+    context_keys, context_values : memoryviews of int32 and float32, shape (m,)
+        The context's row, keys increasing.
+    context_sums, joined : memoryviews of float64, shape (num_factors,)
+        The context's, and the part of it that is of no key.
+    """
+    cdef:
+        Py_ssize_t k = V.shape[1], n_context = context_keys.shape[0], r, at, i, f, place
+        const float* factors = &V[0, 0]
+        const float* v
+        Py_ssize_t stride = V.strides[0] // <Py_ssize_t> sizeof(float)
+        double[::1] before = np.empty(k), others = np.empty(k)
+        double z, item, pairs
+    with nogil:
+        for r in range(rows.shape[0]):
+            z = 0
             for f in range(k):
-                pairs += sums[row, f] * sums[row, f]
-            own[row] = linear + 0.5 * pairs
+                before[f] = 0
+            for at in range(indptr[rows[r]], indptr[rows[r] + 1]):
+                place = _found(context_keys, indices[at])
+                for f in range(k):
+                    others[f] = joined[f] if place >= 0 else context_sums[f]
+                if place >= 0:
+                    for i in range(n_context):
+                        if i != place:
+                            v = factors + context_keys[i] * stride
+                            for f in range(k):
+                                others[f] += <double> context_values[i] * v[f]
+                v = factors + indices[at] * stride
+                pairs = 0
+                for f in range(k):
+                    item = <double> values[at] * v[f]
+                    pairs += item * (others[f] + before[f])
+                    before[f] += item
+                z += <double> values[at] * w[indices[at]] + pairs
+            scores[rows[r]] = z
+
+
+cdef inline Py_ssize_t _found(const int32_t[::1] keys, int32_t key) noexcept nogil:
+    """Give the place of a key among increasing ones, or -1."""
+    cdef Py_ssize_t low = 0, high = keys.shape[0], middle
+    while low < high:
+        middle = (low + high) // 2
+        if keys[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < keys.shape[0] and keys[low] == key else -1
 
 
 cdef inline void _prefetch(const float* row, Py_ssize_t k) noexcept nogil:
@@ -131,15 +204,17 @@ cdef inline double _own_pairs(
 ) noexcept nogil:
     cdef Py_ssize_t f, j
     cdef const float* v
-    cdef float squares = 0, total = 0, item
+    cdef float pairs, item
+    cdef double total = 0
+    # each entry times the sum of those before it, as in _sparse.pxi: large values do not cancel
     for f in range(k):
         sums[f] = 0
     for j in range(n):
         v = factors + keys[j] * stride
+        pairs = 0
         for f in range(k):
             item = v[f] * x[j]
+            pairs += item * sums[f]
             sums[f] += item
-            squares += item * item
-    for f in range(k):
-        total += sums[f] * sums[f]
-    return 0.5 * (<double> total - squares)
+        total += pairs
+    return total

@@ -4,8 +4,9 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
+from scipy.sparse import csr_array
 
-from fm_core.analysis.ranking import rank
+from fm_core.analysis.ranking import contexts_of, rank, rank_in_context
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.requests.instances import decode_instances
@@ -51,6 +52,63 @@ def test_a_ranking_is_the_order_of_the_full_scores(context, candidates, top_k, p
     assert ranked.scores == pytest.approx(full[ranked.indices], rel=1e-4, abs=1e-4)
     assert ranked.scores == pytest.approx(np.sort(full)[::-1][: len(ranked.indices)], rel=1e-4, abs=1e-4)
     assert (np.diff(ranked.scores) <= 0).all()
+
+
+#: Values as of a price, a year, a time in seconds or milliseconds, beside features of value 1.
+LARGE = [1.0, 2e4, 1.7e9, 1.7e12]
+
+
+@pytest.mark.parametrize("place", ["candidate", "context", "both"])
+@pytest.mark.parametrize("value", LARGE)
+@pytest.mark.parametrize("num_factors", [1, 7, 16])
+def test_large_values_do_not_drown_the_others(place, value, num_factors):
+    """Against each pair's products one by one; `Model.predict` is held to the same."""
+    random = np.random.default_rng(num_factors)
+    n, d = 20, 30
+    V = (random.normal(size=(d, num_factors)) * 0.1).astype(np.float32)
+    V[29] *= 1e-2  # of a model that has learned such values
+    model = Model("regressor", 0.0, np.zeros(d, np.float32), V)
+    context, candidates = np.zeros((1, d)), np.zeros((n, d))
+    context[0, 0] = 1
+    candidates[np.arange(n), 1 + np.arange(n)] = 1
+    if place != "candidate":
+        context[0, 29] = value
+    if place != "context":
+        candidates[:, 29] = value
+    pairs = context + candidates
+    exact = np.array([one_by_one(V.astype(np.float64), row) for row in pairs])
+    full = model.predict(Batch.from_csr(csr_array(pairs)))
+    ranked = rank(model, Batch.from_csr(csr_array(context)), Batch.from_csr(csr_array(candidates)))
+    scores = np.empty(n)
+    scores[ranked.indices] = ranked.scores
+    tolerance = 1e-5 * np.ptp(exact)
+    np.testing.assert_allclose(full, exact, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(scores, exact, rtol=0, atol=tolerance)
+    np.testing.assert_array_equal(ranked.indices, np.argsort(-exact, kind="stable"))
+
+
+def one_by_one(V, x):
+    """The pairs' part of a score, each product by itself."""
+    keys = np.flatnonzero(x)
+    return sum(x[i] * x[j] * (V[i] @ V[j]) for at, i in enumerate(keys) for j in keys[:at])
+
+
+def test_a_feature_on_both_sides_does_not_meet_itself_also_beside_a_joined_one():
+    model = make_model("regressor", 3)
+    joined = np.array([0.5, -1.0, 2.0])
+    (context,) = contexts_of(model, batch_of([{1: 2.0, 4: -1.0}]))
+    wide = Model(
+        "regressor", model.w0, np.append(model.w, np.float32(0.25)), np.vstack([model.V, joined.astype(np.float32)])
+    )
+    candidates = [{1: 1.0, 2: 3.0}, {4: 5.0}, {5: 1.0}]
+    ranked = rank_in_context(model, context.joined_by(0.25, joined), batch_of(candidates))
+    rows = np.zeros((3, FEATURE_DIM + 1))
+    rows[:, [1, 4, 9]] = [2.0, -1.0, 1.0]
+    for row, candidate in enumerate(candidates):
+        for key, value in candidate.items():
+            rows[row, key] += value
+    expected = wide.predict(Batch.from_csr(csr_array(rows)))
+    assert ranked.scores == pytest.approx(expected[ranked.indices], rel=1e-5)
 
 
 def test_of_equal_candidates_the_first_comes_first():
