@@ -45,8 +45,7 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 
 $(VENV)/.built: $(VENV)/.installed setup.py $(EXTENSION_SOURCES)
 	@echo "building the extensions"
-	$(if $(filter setup.py,$?),CYTHON_FORCE_REGEN=1) $(BIN)/python setup.py --quiet build_ext --inplace \
-	    $(if $(wildcard $@),$(if $(filter setup.py,$?),--force))
+	$(BIN)/python setup.py --quiet build_ext --inplace $(if $(wildcard $@),$(if $(filter setup.py,$?),--force))
 	@touch $@
 
 .PHONY: develop
@@ -139,6 +138,10 @@ test-sdk: $(VENV)/.built .venvs/sdk/.installed  ## train on and answer what the 
 test-local-mode: $(VENV)/.built .venvs/sdk/.installed .venvs/sdk3/.installed  ## train and serve in the image through the SageMaker SDKs' local mode
 	$(BIN)/python -m pytest -m image tests/local_mode $(PYTEST_ARGS)
 
+.PHONY: test-clients
+test-clients: $(VENV)/.built .venvs/clients/.installed  ## ask the server as HTTP clients of several languages do
+	FM_CLIENTS_PYTHON=$(CURDIR)/.venvs/clients/bin/python $(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
+
 .PHONY: test-torch
 test-torch: $(VENV)/.built .venvs/torch/.installed  ## run the tests of what needs PyTorch, without a GPU
 	.venvs/torch/bin/python -m pytest tests/torch tests/container/training/test_gpus.py $(PYTEST_ARGS)
@@ -186,12 +189,13 @@ bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what ea
 	if [ -x .venvs/torch/bin/python ]; then .venvs/torch/bin/python benchmarks/cluster.py; \
 	else echo "left out: benchmarks/cluster.py, which needs the PyTorch of make bench-peers"; fi
 
+.venvs/clients/.installed: tests/clients/requirements.txt
 .venvs/mxnet/.installed: tests/mxnet/requirements.txt
 .venvs/sdk/.installed: tests/sdk/requirements.txt
 .venvs/sdk3/.installed: tests/local_mode/requirements-v3.txt
 .venvs/tools/.installed: tools/requirements.txt
 .venvs/torch/.installed: benchmarks/requirements-torch.txt
-.venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/notebooks/.installed:
+.venvs/clients/.installed .venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/notebooks/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from container.resources import usable_cores, usable_memory
-from container.serving.app import create_app
+from container.serving.app import create_app, takes_long
 from container.serving.metrics import Metrics
 from container.serving.model_registry import ModelRegistry
 from container.serving.served_model import ServedModel, open_with_schema
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _temporary_folder() as scratch:
             metrics = None if settings.metrics_port is None else Metrics(scratch)
             app = create_app(_models(settings, scratch), settings)
-            Server(app if metrics is None else metrics.beside(app, settings.metrics_port), settings, metrics).run()
+            beside = app if metrics is None else metrics.beside(app, settings.metrics_port)
+            Server(beside, settings, metrics, takes_long).run()
     except FMError as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1

@@ -50,7 +50,7 @@ FACTS = {
         ["container/entrypoint.py", "container/serve.py", "container/stopping.py", "fm_core/cli/__main__.py"],
     ),
     "Flask": (r"\bflask\b", ["container/serving/app.py"]),
-    "gunicorn": (r"\bgunicorn\b", ["container/serving/server.py"]),
+    "gunicorn": (r"\bgunicorn\b", ["container/serving/server.py", "container/serving/worker.py"]),
     "HTTP error statuses": (r"(?<!< )\b(40[1-9]|41[0-9]|42[0-9]|50[1-9])\b", ["container/serving/errors.py"]),
     "media types of data": (
         r"\b(application/(jsonlines|x-)|text/(csv|libsvm))",

@@ -5,30 +5,31 @@ made with its model, so tests hand it one of three features.
 """
 
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from flask import Flask, Response, request
 
 from container.serving.body import read_body
-from container.serving.errors import answer_to
-from container.serving.invocation import Answer, invoke
+from container.serving.errors import internal_error, refusal_of
+from container.serving.invocation import Answer, answered, invoke
 from container.serving.media_types import encoder_of
 from container.serving.model_registry import ModelRegistry
 from container.serving.request_log import ERROR
 from container.serving.served_model import ServedModel
 from container.serving.settings import ServingSettings
+from container.serving.wsgi import status_line
 from fm_core.errors import DataError
 
 if TYPE_CHECKING:
     from fm_core.model import Model
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "takes_long"]
+
+#: From the environment of a request to its answer.
+View = Callable[[dict[str, Any]], Answer]
 
 _CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
-
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 def create_app(models: "Model | ServedModel | ModelRegistry[Any]", settings: ServingSettings) -> Flask:
@@ -58,22 +59,27 @@ def create_app(models: "Model | ServedModel | ModelRegistry[Any]", settings: Ser
 
     @app.get("/ping")
     def ping() -> Response:
-        return Response(b"", 200)
+        return _respond(_ping(request.environ), request.environ)
 
+    short_ways: dict[tuple[str, str], View] = {("GET", "/ping"): _ping}
     if isinstance(models, ModelRegistry):
         _add_models_api(app, models, settings)
-        return app
+    else:
+        served = _served(models)
+        short_ways["POST", "/invocations"] = lambda environ: invoke(served, settings, environ)
+        _add_invocations(app, short_ways["POST", "/invocations"], settings)
+    app.wsgi_app = _around_flask(app, short_ways)  # type: ignore[method-assign]
+    return app
 
-    served = _served(models)
 
-    def answer_of(environ: dict[str, Any]) -> Answer:
-        return invoke(served, settings, environ)
+def _ping(environ: dict[str, Any]) -> Answer:
+    return Answer(b"", 200, [("Content-Length", "0")])
 
+
+def _add_invocations(app: Flask, view: View, settings: ServingSettings) -> None:
     @app.post("/invocations")
     def invocations() -> Response:
-        return _respond(answer_of(request.environ), request.environ)
-
-    app.wsgi_app = _short_way(app, "/invocations", answer_of)  # type: ignore[method-assign]
+        return _respond(view(request.environ), request.environ)
 
     @app.get("/execution-parameters")
     def execution_parameters() -> Response:
@@ -85,24 +91,28 @@ def create_app(models: "Model | ServedModel | ModelRegistry[Any]", settings: Ser
             }
         )
 
-    return app
+
+def takes_long(environ: dict[str, Any], body: bytes) -> bool:
+    """Whether a request with a small body takes more than some milliseconds of computing, or waits for files."""
+    return "HTTP_CONTENT_ENCODING" in environ or environ["PATH_INFO"].startswith("/models") or b'"explain"' in body
 
 
-def _short_way(app: Flask, path: str, view: Callable[[dict[str, Any]], Answer]) -> Callable[..., Iterable[bytes]]:
-    """Answer POST to a path without Flask, whose routing, contexts and signals take longer than one row.
+def _around_flask(app: Flask, short_ways: dict[tuple[str, str], View]) -> Callable[..., Iterable[bytes]]:
+    """Answer some requests without Flask, whose routing, contexts and signals take longer than one row.
 
-    The same view under Flask's roof stays the one that decides what else there is at that path.
+    The same views under Flask's roof stay the ones that decide what else there is at those addresses.
     """
     by_flask = app.wsgi_app
 
     def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != path or environ["REQUEST_METHOD"] != "POST":
+        view = short_ways.get((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        if view is None:
             return by_flask(environ, start_response)
         try:
             answer = view(environ)
         except Exception as error:
             answer = _refusal(app, error, environ)
-        start_response(_STATUS_LINES[answer.status], _headers(answer, environ))
+        start_response(status_line(answer.status), _headers(answer, environ))
         return [answer.body]
 
     return wsgi_app
@@ -151,17 +161,16 @@ def _name_and_url(body: bytes) -> tuple[str, str]:
 
 
 def _refusal(app: Flask, error: Exception, environ: dict[str, Any]) -> Answer:
-    answer = answer_to(error)
-    if answer is None:
-        app.logger.error("a request failed by an error of ours", exc_info=error)
-        answer = 500, "internal error; the container's log has the traceback"
-    status, sentence = answer
-    environ[ERROR] = sentence
-    return Answer(sentence.encode(errors="replace"), status, "text/plain; charset=utf-8")
+    refused = refusal_of(error)
+    if refused is None:
+        app.logger.error("unhandled exception in a request", exc_info=error)
+        refused = internal_error()
+    environ[ERROR] = refused.detail
+    return Answer(refused.body, refused.status, refused.headers)
 
 
 def _json(document: object) -> Response:
-    return _respond(Answer(orjson.dumps(document), 200, "application/json"), request.environ)
+    return _respond(answered(orjson.dumps(document), "application/json"), request.environ)
 
 
 def _respond(answer: Answer, environ: dict[str, Any]) -> Response:
@@ -169,8 +178,8 @@ def _respond(answer: Answer, environ: dict[str, Any]) -> Response:
 
 
 def _headers(answer: Answer, environ: dict[str, Any]) -> list[tuple[str, str]]:
-    headers = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
+    headers = answer.headers
     attributes = environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES")
     if attributes and attributes.isascii() and attributes.isprintable():
-        headers.append((_CUSTOM_ATTRIBUTES, attributes))
+        return [*headers, (_CUSTOM_ATTRIBUTES, attributes)]
     return headers

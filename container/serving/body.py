@@ -1,14 +1,12 @@
-"""The body of a request, from gunicorn's stream in one read and within bounds."""
+"""The body of a request, as a view reads it."""
 
-from typing import IO, Any
+from typing import Any
 
-from container.serving.errors import PayloadTooLargeError
+from container.serving.errors import too_large
+from container.serving.handover import BODY
 from fm_core.errors import DataError
 
 __all__ = ["read_body"]
-
-#: How much of a body that is too large is read for the sake of an orderly answer, and in what pieces.
-_DISCARDED, _PIECE = 256 * 2**20, 2**20
 
 
 def read_body(environ: dict[str, Any], limit: int) -> bytes:
@@ -28,33 +26,29 @@ def read_body(environ: dict[str, Any], limit: int) -> bytes:
     DataError
         There are none, or fewer than announced.
     """
-    # From the server itself, in one call: Flask would read, and the server copy, 64 KB at a time, and
-    # what a chunked body has beyond the limit would be cut off in silence.
+    found = environ.get(BODY)
+    if found is not None:  # our own server has it, and has looked at its length
+        if not len(found):
+            raise _empty()
+        return found if isinstance(found, bytes) else bytes(found)
     stream, length = environ["wsgi.input"], _content_length(environ)
     if length is None:  # chunked, or none
         body: bytes = stream.read(limit + 1) if environ.get("wsgi.input_terminated") else b""
     else:
         body = stream.read(length) if length <= limit else b""
     if max(length or 0, len(body)) > limit:
-        _discard(stream)
-        raise PayloadTooLargeError(
-            f"the body has {length or 'too many'} bytes, more than the {limit} that are taken: "
-            "send fewer rows at once, or set MAX_CONTENT_LENGTH in the container's environment"
-        )
+        raise too_large(length or "too many", limit)
     if len(body) < (length or 0):
         raise DataError(f"the body ends after {len(body)} bytes, expected Content-Length: {length}")
     if not body:
-        raise DataError("the body is empty, expected at least one row")
+        raise _empty()
     return body
+
+
+def _empty() -> DataError:
+    return DataError("the body is empty, expected at least one row")
 
 
 def _content_length(environ: dict[str, Any]) -> int | None:
     text = environ.get("CONTENT_LENGTH")
     return int(text) if text and text.isdecimal() else None
-
-
-def _discard(stream: IO[bytes]) -> None:
-    # A client that is still sending when the connection closes does not get to read the answer.
-    for _ in range(_DISCARDED // _PIECE):
-        if not stream.read(_PIECE):
-            return

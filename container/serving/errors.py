@@ -1,16 +1,35 @@
-"""Errors of a request, and the one table from exception class to HTTP status."""
+"""Errors of a request, the one table from exception class to HTTP status, and the one shape of a refusal.
 
+The shape is that of RFC 9457, "Problem Details", in plain JSON:
+``{"status": 400, "title": "Bad Request", "detail": "the body is empty, expected at least one row"}``.
+"""
+
+import errno
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import NamedTuple
+
+import orjson
 from werkzeug.exceptions import HTTPException
 
 from fm_core.errors import ArtifactError, DataError, FMError, ResourceError
 
 __all__ = [
+    "STATUSES",
+    "HeadTooLargeError",
+    "MalformedRequestError",
     "ModelExistsError",
     "ModelNotLoadedError",
     "NotAcceptableError",
+    "OverloadedError",
     "PayloadTooLargeError",
+    "Refusal",
+    "RequestTimeoutError",
     "UnsupportedMediaTypeError",
-    "answer_to",
+    "WorkerLostError",
+    "internal_error",
+    "refusal_of",
+    "too_large",
 ]
 
 
@@ -26,6 +45,26 @@ class PayloadTooLargeError(FMError):
     """The body is larger than the limit."""
 
 
+class MalformedRequestError(FMError):
+    """What came is no HTTP request."""
+
+
+class HeadTooLargeError(FMError):
+    """The head of a request is larger than the limit."""
+
+
+class RequestTimeoutError(FMError):
+    """The client was too slow."""
+
+
+class OverloadedError(FMError):
+    """As many requests are under way as may be."""
+
+
+class WorkerLostError(FMError):
+    """The process that computed an answer died over it."""
+
+
 class ModelNotLoadedError(FMError):
     """No model of this name is loaded."""
 
@@ -37,22 +76,88 @@ class ModelExistsError(FMError):
 #: The first class that an exception is an instance of decides.
 STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (DataError, 400),
+    (MalformedRequestError, 400),
     (ModelNotLoadedError, 404),
     (NotAcceptableError, 406),
+    (RequestTimeoutError, 408),
     (ModelExistsError, 409),
     (PayloadTooLargeError, 413),
     (UnsupportedMediaTypeError, 415),
+    (HeadTooLargeError, 431),
     (ArtifactError, 500),
+    (OverloadedError, 503),
     (ResourceError, 507),
+    (WorkerLostError, 507),
     (MemoryError, 507),
 )
 
+#: System errors that say what a MemoryError says.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC)
 
-def answer_to(error: Exception) -> tuple[int, str] | None:
-    """The status and the sentence that tell a client of an error; None if it is a bug of ours."""
-    if isinstance(error, HTTPException):  # Flask's own: no such path (404), no such method (405)
-        return error.code or 500, error.description or error.name
+#: What Flask says at length.
+_PLAIN = {
+    404: "there is nothing at this address: GET / lists what there is",
+    405: "this address is not for this method: GET / lists what there is",
+}
+
+#: Seconds after which a client that was refused for want of room may come again.
+_RETRY_AFTER = "1"
+
+
+class Refusal(NamedTuple):
+    """The answer that tells a client of an error.
+
+    Attributes
+    ----------
+    status : int
+    headers : list of (str, str)
+    body : bytes
+    detail : str
+        The sentence in it.
+    """
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    detail: str
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it is given before the body is there: the client had better not send it."""
+        return self.status == HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def refusal_of(error: Exception) -> Refusal | None:
+    """What to answer to an error; None if it is a bug of ours."""
+    if isinstance(error, HTTPException):  # Flask's own: no such path, no such method
+        status = error.code or 500
+        return _refusal(status, _PLAIN.get(status, error.description or error.name), error.get_headers())
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        error = ResourceError(f"the machine has not enough of what this request needs: {error.strerror}")
     for kind, status in STATUSES:
         if isinstance(error, kind):
-            return status, str(error) or "not enough memory for this request: send fewer rows at once"
+            return _refusal(status, str(error) or "not enough memory for this request: send fewer rows at once")
     return None
+
+
+def internal_error() -> Refusal:
+    """What to answer where the error is a bug of ours."""
+    return _refusal(500, "internal error; the container's log has the traceback")
+
+
+def _refusal(status: int, detail: str, headers: Iterable[tuple[str, str]] = ()) -> Refusal:
+    detail = detail.encode(errors="replace").decode()
+    body = orjson.dumps({"status": status, "title": HTTPStatus(status).phrase, "detail": detail})
+    own = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        own.append(("Retry-After", _RETRY_AFTER))
+    kept = [(name, value) for name, value in headers if name == "Allow"]
+    return Refusal(status, own + kept, body, detail)
+
+
+def too_large(size: int | str, limit: int) -> PayloadTooLargeError:
+    """The error of a body above the limit."""
+    return PayloadTooLargeError(
+        f"the body has {size} bytes, more than the {limit} that are taken: "
+        "send fewer rows at once, or set MAX_CONTENT_LENGTH in the container's environment"
+    )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fm_core.model import Model
 
-__all__ = ["Answer", "invoke"]
+__all__ = ["Answer", "answered", "invoke"]
 
 #: Pairs of features that the explanations of one request may have: less than a second of work.
 _MOST_PAIRS = 2_000_000
@@ -38,12 +38,17 @@ class Answer(NamedTuple):
     ----------
     body : bytes
     status : int
-    content_type : str
+    headers : list of (str, str)
     """
 
     body: bytes
     status: int
-    content_type: str
+    headers: list[tuple[str, str]]
+
+
+def answered(body: bytes, media_type: str) -> Answer:
+    """The answer of a request that succeeded."""
+    return Answer(body, 200, [("Content-Type", media_type), ("Content-Length", str(len(body)))])
 
 
 def invoke(served: ServedModel, settings: ServingSettings, environ: dict[str, Any]) -> Answer:
@@ -65,7 +70,7 @@ def invoke(served: ServedModel, settings: ServingSettings, environ: dict[str, An
     decode = decoder_of(environ.get("CONTENT_TYPE", ""))
     rows = decode(read_body(environ, settings.max_content_length), served.model.feature_dim, served.encoder)
     body = _scored(served, rows, encoder, settings.predict_threads, environ)
-    return Answer(body, 200, encoder.media_type)
+    return answered(body, encoder.media_type)
 
 
 def _scored(

@@ -1,38 +1,52 @@
-"""A line of the request log, and the keys of the WSGI environment under which views leave what it tells."""
+"""The request log: a line of JSON on stdout for each request, and the keys under which the WSGI environment
+holds what the line tells.
+"""
 
+import contextlib
 import datetime
+import os
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ERROR", "ROWS", "request_line"]
+import orjson
+
+__all__ = ["BYTES_IN", "BYTES_OUT", "ERROR", "ROWS", "STATUS", "is_logged", "log_request"]
 
 ROWS = "fm.rows"
 ERROR = "fm.error"
+STATUS = "fm.status"
+BYTES_IN = "fm.bytes_in"
+BYTES_OUT = "fm.bytes_out"
+
+#: Asked for every few seconds for as long as the endpoint lives.
+_FREQUENT = ("/ping", "/metrics")
 
 
-def request_line(
-    environ: Mapping[str, Any], resp: Any, path: str, status: int, seconds: float
-) -> dict[str, int | float | str]:
-    """The object that tells of a request.
+def is_logged(environ: Mapping[str, Any], log_level: int) -> bool:
+    """Whether a request gets a line: each that was refused, and others by the level, but health checks."""
+    if environ[STATUS] >= 400:
+        return True
+    return log_level <= 20 and environ["PATH_INFO"] not in _FREQUENT
+
+
+def log_request(environ: Mapping[str, Any], seconds: float) -> None:
+    """Write the line of an answered request.
 
     Parameters
     ----------
     environ : mapping
-        Of WSGI.
-    resp : gunicorn.http.wsgi.Response
-    path : str
-    status : int
+        Of WSGI, with what stands under the keys of this module.
     seconds : float
-        It took.
+        From the request's first byte to its answer.
     """
     line: dict[str, int | float | str] = {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
-        "method": environ.get("REQUEST_METHOD", "")[:16],
-        "path": path[:200],
-        "status": status,
+        "method": environ["REQUEST_METHOD"][:16],
+        "path": environ["PATH_INFO"][:200],
+        "status": environ[STATUS],
         "milliseconds": round(seconds * 1000, 3),
-        "bytes_in": int(environ.get("CONTENT_LENGTH") or 0),
-        "bytes_out": resp.sent,
+        "bytes_in": environ[BYTES_IN],
+        "bytes_out": environ[BYTES_OUT],
     }
     for name, key in (
         ("rows", ROWS),
@@ -45,4 +59,6 @@ def request_line(
         value = environ.get(key)
         if value is not None:
             line[name] = value if isinstance(value, int) else str(value)[:400].encode(errors="replace").decode()
-    return line
+    # One write of less than a pipe's atomic size, so lines of several processes do not mix.
+    with contextlib.suppress(OSError):  # a full or closed log is no reason to fail a request
+        os.write(1, orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))

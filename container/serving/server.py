@@ -1,29 +1,29 @@
-"""gunicorn, started from Python with our settings and our log of requests."""
+"""gunicorn, started from Python with our settings and our workers."""
 
-import contextlib
-import datetime
+import functools
 import gc
 import os
+import resource
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
 from gunicorn.app.base import BaseApplication
-from gunicorn.glogging import Logger
 
+from container.serving.handover import Handover
+from container.serving.load import Load
 from container.serving.metrics import SCRAPE, Metrics
-from container.serving.request_log import ROWS, request_line
+from container.serving.request_log import ROWS, STATUS, is_logged, log_request
 from container.serving.settings import ServingSettings
+from container.serving.worker import DRAIN_SECONDS, Work, Worker
+from container.serving.wsgi import App
 
 __all__ = ["Server", "shared_memory"]
 
-#: SageMaker kills 30 seconds after SIGTERM; requests under way get most of them.
-_DRAIN_SECONDS = 25
-#: Longer than the pause between a client's requests, so that it need not connect again.
-_KEEPALIVE_SECONDS = 75
-
 _LEVELS = ((50, "critical"), (40, "error"), (30, "warning"), (20, "info"), (0, "debug"))
+
+#: Open files that a worker needs besides connections: models, standard streams, sockets of our own.
+_RESERVED_FILES = 48
 
 
 def shared_memory() -> str | None:
@@ -31,8 +31,12 @@ def shared_memory() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
+def _never(environ: dict[str, Any], body: bytes) -> bool:
+    return False
+
+
 class Server(BaseApplication):  # type: ignore[misc]
-    """gunicorn, started from Python: no configuration file and no command line.
+    """gunicorn: no configuration file and no command line.
 
     Parameters
     ----------
@@ -40,12 +44,37 @@ class Server(BaseApplication):  # type: ignore[misc]
         WSGI.
     settings : ServingSettings
     metrics : Metrics or None
+    takes_long : callable, optional
+        Of the environment and the body of a request with a small body: whether it takes more than some
+        milliseconds. By default none does.
     """
 
-    def __init__(self, app: Any, settings: ServingSettings, metrics: Metrics | None = None) -> None:
-        self._app = app
+    def __init__(
+        self,
+        app: App,
+        settings: ServingSettings,
+        metrics: Metrics | None = None,
+        takes_long: Callable[[dict[str, Any], bytes], bool] = _never,
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
+        workers = settings.workers
+        most_connections = _raise_open_files() - _RESERVED_FILES
+        most_requests = workers * settings.queue
+        # Each request that is handed over takes a descriptor where its answer comes in, and for some time others.
+        self._work = Work(
+            app=app,
+            takes_long=takes_long,
+            log=functools.partial(_log, metrics, settings.log_level),
+            handover=Handover(),
+            load=Load(workers, most_requests, settings.body_memory),
+            n_fronts=workers,
+            n_computing=workers,
+            patience=settings.client_timeout,
+            largest_body=settings.max_content_length,
+            most_connections=max(16, min(most_connections // 3, 4096)),
+        )
+        Worker.work = self._work
         super().__init__()
 
     def load_config(self) -> None:
@@ -54,33 +83,56 @@ class Server(BaseApplication):  # type: ignore[misc]
         ports = [settings.port] + ([settings.metrics_port] if settings.metrics_port else [])
         options = {
             "bind": [f"0.0.0.0:{port}" for port in ports],
-            "workers": settings.workers,
-            "worker_class": "gthread",
-            "threads": settings.threads,
+            "workers": self._work.n_fronts + self._work.n_computing,
+            "worker_class": Worker,
             "timeout": settings.timeout,
-            "graceful_timeout": _DRAIN_SECONDS,
-            "keepalive": _KEEPALIVE_SECONDS,
+            "graceful_timeout": DRAIN_SECONDS,
             "loglevel": next(name for level, name in _LEVELS if settings.log_level >= level),
-            "logger_class": _logger_class(settings.log_level, self._metrics),
-            "pre_fork": lambda server, worker: _quieten_collector(),
+            "pre_fork": self._place,
             # Until a worker has its own handlers it would lose a SIGTERM to those of its parent, and hold up the end.
             "post_fork": lambda server, worker: signal.signal(signal.SIGTERM, signal.SIG_DFL),
-            "child_exit": lambda server, worker: self._forget(worker.pid),
+            "child_exit": self._forget,
             # Its socket would be one more thing to reach this process by.
             "control_socket_disable": True,
             # Heartbeats are writes to a file, which on a disk can block.
             "worker_tmp_dir": shared_memory(),
         }
         for name, value in options.items():
-            self.cfg.set(name, value)
+            if name in self.cfg.settings:  # older versions have no control socket
+                self.cfg.set(name, value)
 
-    def _forget(self, process_id: int) -> None:
+    def _place(self, server: Any, worker: Worker) -> None:
+        self._work.place(worker, server.WORKERS.values())
+        _quieten_collector()
+
+    def _forget(self, server: Any, worker: Worker) -> None:
+        if worker.is_front:
+            self._work.load.clear(worker.slot)
         if self._metrics is not None:
-            self._metrics.forget(process_id)
+            self._metrics.forget(worker.pid)
 
     def load(self) -> Any:
         """Give gunicorn the app, which was made before any worker."""
-        return self._app
+        return self._work.app
+
+
+def _log(metrics: Metrics | None, log_level: int, environ: Mapping[str, Any], seconds: float) -> None:
+    if SCRAPE in environ:
+        return
+    if metrics is not None:
+        metrics.observe(environ["PATH_INFO"], environ[STATUS], seconds, environ.get(ROWS, 0))
+    if is_logged(environ, log_level):
+        log_request(environ, seconds)
+
+
+def _raise_open_files() -> int:
+    """Let this process, and those forked from it, open as many files as it may; how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft
 
 
 def _quieten_collector() -> None:
@@ -89,25 +141,3 @@ def _quieten_collector() -> None:
     # for garbage among them as often as usual takes a fifth of the time of parsing 6 MB, and two thirds
     # of that of 100 MB.
     gc.set_threshold(50_000, 100, 10)
-
-
-def _logger_class(log_level: int, metrics: Metrics | None) -> type:
-    class RequestLogger(Logger):  # type: ignore[misc]
-        """One JSON object a request on stdout; gunicorn's own lines stay on stderr."""
-
-        def access(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: datetime.timedelta) -> None:
-            if SCRAPE in environ:
-                return
-            path, status = environ.get("PATH_INFO", ""), int(str(resp.status).split(maxsplit=1)[0])
-            seconds = request_time.total_seconds()
-            if metrics is not None:
-                metrics.observe(path, status, seconds, environ.get(ROWS, 0))
-            # Health checks come every few seconds for as long as the endpoint lives.
-            if status < 400 and (path == "/ping" or log_level > 20):
-                return
-            line = orjson.dumps(request_line(environ, resp, path, status, seconds), option=orjson.OPT_APPEND_NEWLINE)
-            # One write of less than a pipe's atomic size, so lines of several workers do not mix.
-            with contextlib.suppress(OSError):  # a full or closed log is no reason to fail a request
-                os.write(1, line)
-
-    return RequestLogger

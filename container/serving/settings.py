@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from container.environment import boolean, integer, opt_ml
+from container.environment import boolean, integer, opt_ml, seconds
+from container.serving.request_body import SPOOLED
 from fm_core.errors import ConfigError
 
 __all__ = ["BATCH_PAYLOAD", "REAL_TIME_PAYLOAD", "ServingSettings"]
@@ -33,8 +34,14 @@ class ServingSettings:
         port of ``SAGEMAKER_SAFE_PORT_RANGE``; unset: nowhere.
     workers : int
         ``SAGEMAKER_MODEL_SERVER_WORKERS``: processes; by default the cores.
-    threads : int
-        ``FM_SERVER_THREADS``: requests that one process has under way.
+    queue : int
+        ``FM_SERVER_QUEUE``: for each worker, requests that take long (a body above 64 KB, an explanation)
+        which may be computed or wait; one more is answered 503 at once.
+    body_memory : int
+        Bytes of memory that bodies may take together while they come in and wait.
+    client_timeout : float
+        ``FM_CLIENT_TIMEOUT_SECONDS``: how long a client may keep the server waiting for the rest of a head,
+        the next bytes of a body, or the reading of an answer.
     predict_threads : int
         Threads of one prediction: the cores if there is one worker, else 1.
     timeout : int
@@ -70,7 +77,9 @@ class ServingSettings:
     port: int = 8080
     metrics_port: int | None = None
     workers: int = 1
-    threads: int = 4
+    queue: int = 32
+    body_memory: int = 256 * 2**20
+    client_timeout: float = 20.0
     predict_threads: int = 1
     timeout: int = 60
     max_content_length: int = REAL_TIME_PAYLOAD
@@ -118,15 +127,18 @@ class ServingSettings:
         if unseen not in ("error", "ignore"):
             raise ConfigError(f"environment variable FM_UNSEEN is {unseen[:80]!r}, expected error or ignore")
         port = integer(environ, "SAGEMAKER_BIND_TO_PORT", cls.port, 1, 65535)
+        max_content_length = integer(environ, "MAX_CONTENT_LENGTH", limit, 1, 2**40)
         return cls(
             root=opt_ml(environ),
             port=port,
             metrics_port=_metrics_port(environ, port),
             workers=workers,
-            threads=integer(environ, "FM_SERVER_THREADS", cls.threads, 1, 256),
+            queue=integer(environ, "FM_SERVER_QUEUE", cls.queue, 1, 4096),
+            body_memory=max(memory // 4, 2 * min(max_content_length, SPOOLED)),
+            client_timeout=seconds(environ, "FM_CLIENT_TIMEOUT_SECONDS", cls.client_timeout),
             predict_threads=cores if workers == 1 else 1,
             timeout=integer(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT", cls.timeout, 1, 86400),
-            max_content_length=integer(environ, "MAX_CONTENT_LENGTH", limit, 1, 2**40),
+            max_content_length=max_content_length,
             default_accept=environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or cls.default_accept,
             log_level=integer(environ, "SAGEMAKER_CONTAINER_LOG_LEVEL", cls.log_level, 0, 100),
             max_concurrent_transforms=integer(

@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
 import http.client
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -14,6 +16,16 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 START_SECONDS = 30
+
+
+def detail(answer):
+    """The sentence of a refusal, looked at from all sides."""
+    status, headers, body = answer
+    assert headers["Content-Type"] == "application/json"
+    document = json.loads(body)
+    assert document.keys() == {"status", "title", "detail"}
+    assert document["status"] == status
+    return document["detail"]
 
 
 @dataclasses.dataclass
@@ -41,9 +53,28 @@ class Server:
 
     @property
     def workers(self):
-        """Process ids of the workers."""
+        """Process ids of the workers: of each two, one that holds connections and one that computes."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(child) for child in children.split()]
+
+    def oldest_of_each_kind(self):
+        """The oldest worker of those that hold connections, and the oldest of those that compute."""
+        holding = {worker for worker in self.workers if listens(worker, self.port)}
+        return [min(holding), min(set(self.workers) - holding)]
+
+    @contextlib.contextmanager
+    def computing(self):
+        """Gives a function that waits until a worker computes, and gives its process id."""
+        before = {worker: ticks(worker) for worker in self.workers}
+
+        def busy():
+            return [worker for worker in self.workers if ticks(worker) - before.get(worker, 0) > 10]
+
+        def wait():
+            self.wait_for(busy)
+            return busy()[0]
+
+        yield wait
 
     @property
     def requests(self):
@@ -59,6 +90,26 @@ class Server:
         while not condition():
             assert time.monotonic() < deadline, f"waited {seconds} s in vain\n{self.stderr}"
             time.sleep(0.01)
+
+
+def ticks(process_id):
+    """Hundredths of a second of processor time that a process has taken; 0 if it is gone."""
+    try:
+        fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
+
+
+def listens(process_id, port):
+    """Whether a process listens at a port."""
+    lines = [line.split() for line in Path(f"/proc/{process_id}/net/tcp").read_text().splitlines()[1:]]
+    wanted = {f"socket:[{fields[9]}]" for fields in lines if fields[3] == "0A" and fields[1].endswith(f":{port:04X}")}
+    for descriptor in Path(f"/proc/{process_id}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if os.readlink(descriptor) in wanted:  # noqa: PTH115 - it is no path
+                return True
+    return False
 
 
 def free_port():
@@ -77,16 +128,19 @@ COMMAND = [sys.executable, "-m", "container.serve"]
 
 
 @contextlib.contextmanager
-def serving(root, folder, **variables):
+def serving(root, folder, open_files=None, **variables):
     """A server of the tree at `root`, all workers up, answering /ping; its output goes to `folder`."""
     variables = {"SAGEMAKER_BIND_TO_PORT": free_port(), "SAGEMAKER_MODEL_SERVER_WORKERS": 2} | variables
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
-        process = subprocess.Popen(COMMAND, cwd=ROOT, env=environment(root, **variables), stdout=stdout, stderr=stderr)
+        limit = None if open_files is None else functools.partial(_limit_open_files, open_files)
+        process = subprocess.Popen(
+            COMMAND, cwd=ROOT, env=environment(root, **variables), stdout=stdout, stderr=stderr, preexec_fn=limit
+        )
     wanted = int(variables["SAGEMAKER_MODEL_SERVER_WORKERS"] or 1)
     server = Server(process, int(variables["SAGEMAKER_BIND_TO_PORT"]), folder)
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not (_answers(server) and len(server.workers) >= wanted):
+        while not (_answers(server) and len(server.workers) >= 2 * wanted):
             assert process.poll() is None, server.stderr
             assert time.monotonic() < deadline, server.stderr
             time.sleep(0.02)
@@ -98,6 +152,10 @@ def serving(root, folder, **variables):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _limit_open_files(n):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n, n))
 
 
 def _answers(server):

@@ -13,7 +13,7 @@ from fm_core.formats.tables.frames import encode_table
 from fm_core.formats.tables.schema import TableSchema
 from fm_core.model import Model
 from tests.conftest import ROOT
-from tests.contract.serving import refused_start, serving
+from tests.contract.serving import detail, refused_start, serving
 from tests.contract.training import Job
 
 RATINGS = "user,movie,genres,year,rating\n" + "".join(
@@ -133,13 +133,13 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_cells_that_do_not_fit_are_refused_by_name(server, name):
     instance, said = REFUSED[name]
-    status, _, body = server.invoke({"instances": [instance]})
-    assert (status, body.decode()[: len(said)]) == (400, said)
+    answer = server.invoke({"instances": [instance]})
+    assert (answer[0], detail(answer)[: len(said)]) == (400, said)
 
 
 def test_instances_are_all_of_one_kind(server):
-    status, _, body = server.invoke({"instances": [{"columns": NEW[0]}, {"keys": [1], "values": [1]}]})
-    assert (status, body[:35]) == (400, b'instance 1 has no object "columns",')
+    answer = server.invoke({"instances": [{"columns": NEW[0]}, {"keys": [1], "values": [1]}]})
+    assert (answer[0], detail(answer)[:35]) == (400, 'instance 1 has no object "columns",')
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_instances_are_all_of_one_kind(server):
     ],
 )
 def test_csv_that_does_not_fit_is_refused_by_line_and_column(server, body, content_type, status, said):
-    answered, _, found = server.invoke(body if isinstance(body, bytes) else body.encode(), content_type)
-    assert (answered, found.decode()[: len(said)]) == (status, said)
+    answer = server.invoke(body if isinstance(body, bytes) else body.encode(), content_type)
+    assert (answer[0], detail(answer)[: len(said)]) == (status, said)
 
 
 def test_a_ranking_names_the_columns_of_each_side(server, expected):
@@ -176,9 +176,10 @@ def test_a_ranking_names_the_columns_of_each_side(server, expected):
     found = {candidate["index"]: candidate["score"] for candidate in ranked["candidates"]}
     assert found[0] == pytest.approx(expected[0], rel=1e-5)
     instance["candidates"][1]["columns"]["film"] = "m4"
-    status, _, body = server.invoke({"instances": [instance]})
-    assert status == 400
-    assert body.startswith(b"instance 0, candidate 1: column 'film' is not in the schema, expected some of: user, ")
+    answer = server.invoke({"instances": [instance]})
+    assert answer[0] == 400
+    said = "instance 0, candidate 1: column 'film' is not in the schema, expected some of: user, "
+    assert detail(answer).startswith(said)
 
 
 def test_an_explanation_has_names(server):
@@ -258,9 +259,9 @@ def test_a_schema_that_is_too_large_is_not_read(tree):
 
 def test_without_a_schema_columns_are_refused_with_the_way_out(tree, tmp_path):
     with serving(tree, tmp_path, SAGEMAKER_MODEL_SERVER_WORKERS=1) as server:
-        status, _, body = server.invoke({"instances": [{"columns": {"a": "1"}}]})
-    assert status == 400
-    assert body.startswith(b'instance 0 has "columns", but the model has no schema: put the schema.json')
+        answer = server.invoke({"instances": [{"columns": {"a": "1"}}]})
+    assert answer[0] == 400
+    assert detail(answer).startswith('instance 0 has "columns", but the model has no schema: put the schema.json')
 
 
 def test_a_schema_of_a_multi_model_endpoint_is_its_models_own(tree, tmp_path):

@@ -1,10 +1,12 @@
 """Load for a while: `python -m tests.soak.soak --seconds 600`.
 
 Against one multi-model server of two workers: valid requests of every format, whose
-scores are known; requests that have to be refused; models that come and go; and every few
-seconds SIGKILL for every worker but the oldest, which lives through the whole run and
-shows whether memory grows. Fails on a wrong answer, on a valid request that failed though
-no worker died meanwhile, and on memory that grew.
+scores are known; requests that have to be refused; models that come and go; clients that say
+nothing, stop in the midst of a head or a body, or do not read; large bodies; a /ping every
+100 ms; and every few seconds SIGKILL for every worker but the oldest of each kind, which
+live through the whole run and show whether memory grows. Fails on a wrong answer, on a
+valid request that failed though no worker died meanwhile, on a ping that took a second,
+and on memory that grew.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -30,9 +33,14 @@ from tests.contract.serving import serving
 
 JSON, RECORDIO = "application/json", "application/x-recordio-protobuf"
 CLIENTS, COMERS = 4, 3
+#: Clients that do nothing, or stop in the midst; and seconds after which they try again.
+STALLING, STALL_SECONDS = 60, 7
+#: Seconds that a ping may take, and between two of them.
+PING_IN_TIME, PING_EVERY = 1.0, 0.1
 
 #: What the oldest worker's own memory may grow by after the warm-up: caches, no leak.
 ALLOWED_GROWTH_KB = 12_000
+KINDS = ("holds connections", "computes")
 
 
 @dataclasses.dataclass
@@ -41,7 +49,8 @@ class Tally:
     problems: list[str] = dataclasses.field(default_factory=list)
     lost: list[tuple[float, float, str]] = dataclasses.field(default_factory=list)
     kills: list[float] = dataclasses.field(default_factory=list)
-    memory_kb: list[int] = dataclasses.field(default_factory=list)
+    memory_kb: list[list[int]] = dataclasses.field(default_factory=list)
+    pings: list[float] = dataclasses.field(default_factory=list)
 
     def unexplained(self):
         """Requests that got no answer while no worker was killed."""
@@ -162,27 +171,73 @@ class Soak:
             if found and found[0] not in (200, 404):
                 self.problem(f"unload: {found[0]}")
 
+    def pinger(self):
+        """Ask for health as the platform does, on a connection of its own, and take the time."""
+        while not self.stop.wait(PING_EVERY):
+            start = time.monotonic()
+            found = self.attempt("pings", lambda: self.server.ask("GET", "/ping"))
+            if found is None:
+                continue
+            self.tally.pings.append(time.monotonic() - start)
+            if found[0] != 200:
+                self.problem(f"ping: {found[0]}")
+
+    def staller(self, seed):
+        """Be one of the clients that cost others nothing."""
+        chance = random.Random(seed)
+        head = b"POST /models/steady/invoke HTTP/1.1\r\nHost: a\r\nContent-Type: application/jsonlines\r\n"
+        rows = b'{"keys":[1],"values":[1]}\n' * 40_000
+        whole = head + b"Content-Length: %d\r\n\r\n" % len(rows) + rows
+        while not self.stop.is_set():
+            sent = chance.choice(
+                [b"", head[: chance.randint(1, len(head))], whole[: chance.randint(len(head), len(whole))], whole]
+            )
+            try:
+                with socket.create_connection(("127.0.0.1", self.server.port), timeout=30) as client:
+                    client.sendall(sent)
+                    self.tally.counts["stalling"] += 1
+                    self.stop.wait(chance.uniform(0, 2 * STALL_SECONDS))
+            except OSError:  # hung up on, as it has to be
+                self.tally.counts["stalling hung up on"] += 1
+
+    def large(self, seed):
+        """Send bodies that take a worker seconds."""
+        chance = random.Random(seed)
+        while not self.stop.is_set():
+            content_type, line = chance.choice(
+                [("text/csv", b"1,2,3,4,5\n"), ("text/libsvm", b"0:1 1:2 3:4\n"), (RECORDIO, framed([2.0], [1], 5))]
+            )
+            body = line * (5_500_000 // len(line))
+            found = self.attempt(
+                "large",
+                lambda: self.server.invoke(body, content_type, "text/csv", path="/models/steady/invoke"),  # noqa: B023
+            )
+            if found and found[0] not in (200, 503, 507):  # 507: its worker was killed
+                self.problem(f"large {content_type}: {found[0]} {found[2][:200]!r}")
+
     def run(self, seconds, kill_every):
         load = {"model_name": "steady", "url": str(self.root / "models/steady/model")}
         assert self.server.invoke(load, path="/models")[0] == 200
-        oldest = min(self.server.workers)
+        oldest = self.server.oldest_of_each_kind()
         threads = [threading.Thread(target=self.client, args=(seed,)) for seed in range(CLIENTS)]
         threads += [threading.Thread(target=self.comer, args=(number,)) for number in range(COMERS)]
+        threads += [threading.Thread(target=self.staller, args=(seed,)) for seed in range(STALLING)]
+        threads += [threading.Thread(target=self.pinger), threading.Thread(target=self.large, args=(0,))]
         for thread in threads:
             thread.start()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(min(kill_every, max(0, end - time.monotonic())))
-            self.tally.memory_kb.append(private_kb(oldest))
-            for victim in set(self.server.workers) - {oldest}:
+            self.tally.memory_kb.append([private_kb(worker) for worker in oldest])
+            for victim in set(self.server.workers) - set(oldest):
                 self.tally.kills.append(time.monotonic())
                 os.kill(victim, signal.SIGKILL)
         self.stop.set()
         for thread in threads:
             thread.join()
-        self.server.wait_for(lambda: len(self.server.workers) == 2)
-        if oldest not in self.server.workers:
-            self.problem("the oldest worker died, though it was never killed")
+        self.server.wait_for(lambda: len(self.server.workers) == 4)
+        if not set(oldest) <= set(self.server.workers):
+            self.problem("an oldest worker died, though it was never killed")
         return self.tally
 
 
@@ -202,7 +257,8 @@ def soak(folder, seconds, kill_every):
         place = folder / "models" / name / "model"
         place.mkdir(parents=True)
         save_model(place / "model_algo-1", each, {})
-    with serving(folder, folder, SAGEMAKER_MULTI_MODEL="true", SAGEMAKER_CONTAINER_LOG_LEVEL=30) as server:
+    variables = {"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_CONTAINER_LOG_LEVEL": 30, "FM_CLIENT_TIMEOUT_SECONDS": 5}
+    with serving(folder, folder, **variables) as server:
         return Soak(server, folder, model, comers).run(seconds, kill_every)
 
 
@@ -210,16 +266,28 @@ def verdict(tally):
     """What went wrong, a line each; empty if nothing did."""
     wrong = tally.problems[:20]
     wrong += [f"{what} at {start:.2f}, though no worker was killed" for start, what in tally.unexplained()][:20]
-    warm = tally.memory_kb[len(tally.memory_kb) // 3 :]
-    if warm and max(warm) > warm[0] + ALLOWED_GROWTH_KB:
-        wrong.append(f"the oldest worker's memory went from {warm[0]} to {max(warm)} kB")
+    for kind, measured in zip(KINDS, zip(*tally.memory_kb, strict=True), strict=False):
+        warm = measured[len(measured) // 3 :]
+        if max(warm) > warm[0] + ALLOWED_GROWTH_KB:
+            wrong.append(f"the memory of the oldest worker that {kind} went from {warm[0]} to {max(warm)} kB")
+    slow = [ping for ping in tally.pings if ping >= PING_IN_TIME]
+    if slow:
+        wrong.append(f"{len(slow)} pings took more than {PING_IN_TIME} s, one of them {max(slow):.2f} s")
     return wrong
 
 
 def figures(tally):
     """What happened, for docs/reliability.md."""
     counts = tally.counts
-    warm = tally.memory_kb[len(tally.memory_kb) // 3 :] or [0]
+    memory = {}
+    for kind, measured in zip(KINDS, zip(*tally.memory_kb, strict=True), strict=False):
+        warm = measured[len(measured) // 3 :]
+        memory |= {
+            f"kB of the oldest worker that {kind}, at first": measured[0],
+            f"  after the first third ({kind})": warm[0],
+            f"  at most from there on ({kind})": max(warm),
+            f"  at last ({kind})": warm[-1],
+        }
     return {
         "valid requests answered": counts["answered"],
         "refused as they have to be": counts["refused"],
@@ -230,11 +298,13 @@ def figures(tally):
         "requests lost with a killed worker": counts["lost"] - len(tally.unexplained()),
         "requests lost otherwise": len(tally.unexplained()),
         "wrong scores, statuses or deaths": len(tally.problems),
-        "memory of the oldest worker, kB, at first": (tally.memory_kb or [0])[0],
-        "  after the first third": warm[0],
-        "  at most from there on": max(warm),
-        "  at last": warm[-1],
-    }
+        "clients that said nothing, stopped in the midst, or did not read": counts["stalling"],
+        "  of which hung up on": counts["stalling hung up on"],
+        "bodies of 5.5 MB": counts["large"],
+        "pings": len(tally.pings),
+        "  the slowest, milliseconds": round(1000 * max(tally.pings, default=0)),
+        "  the slowest of a hundred": round(1000 * float(np.percentile(tally.pings or [0], 99))),
+    } | memory
 
 
 def main():
@@ -246,7 +316,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         tally = soak(Path(folder), arguments.seconds, arguments.kill_every)
     for name, figure in figures(tally).items():
-        print(f"{name:52} {figure:>12,}")
+        print(f"{name:66} {figure:>12,}")
     wrong = verdict(tally)
     print("\n".join(wrong) or "nothing went wrong")
     return 1 if wrong else 0

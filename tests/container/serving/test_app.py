@@ -160,8 +160,10 @@ def test_custom_attributes_are_echoed_with_answers_and_refusals(client):
 def test_statuses_and_sentences(model, status, sentence, request_of):
     client = create_app(model, ServingSettings(max_content_length=1000)).test_client()
     answer = client.post("/invocations", **request_of)
-    assert (answer.status_code, answer.content_type) == (status, "text/plain; charset=utf-8")
-    assert sentence in answer.text
+    assert (answer.status_code, answer.content_type) == (status, JSON)
+    assert answer.json.keys() == {"status", "title", "detail"}
+    assert answer.json["status"] == status
+    assert sentence in answer.json["detail"]
     assert "\n" not in answer.text
 
 
@@ -172,7 +174,8 @@ def test_statuses_and_sentences(model, status, sentence, request_of):
 def test_other_addresses_and_methods(client, method, path, status):
     answer = getattr(client, method)(path)
     assert answer.status_code == status
-    assert "<" not in answer.text, "a sentence, not a page"
+    assert answer.json["status"] == status, "no page of HTML"
+    assert ("Allow" in answer.headers) == (status == 405)
 
 
 def test_a_chunked_body_is_counted_too(model):
@@ -258,7 +261,7 @@ def test_several_contexts_each_have_their_own_candidates(client):
 def test_a_ranking_that_cannot_be_read_is_refused(client, change, sentence):
     answer = rank(client, {"context": sparse({}), "candidates": [sparse({})]} | change)
     assert answer.status_code == 400
-    assert sentence in answer.text
+    assert sentence in answer.json["detail"]
 
 
 def test_rankings_and_plain_instances_do_not_mix(client):

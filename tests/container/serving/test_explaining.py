@@ -65,7 +65,7 @@ def test_an_instance_that_does_not_ask_gets_none(configuration, client):
 def test_what_is_no_number_of_shares_is_refused(wanted, client):
     answer = post(client, {"instances": [sparse(ROWS[0]), asking(ROWS[0], wanted)]})
     assert answer.status_code == 400
-    assert 'instance 1: "explain" is' in answer.text
+    assert 'instance 1: "explain" is' in answer.json["detail"]
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/x-recordio-protobuf"])

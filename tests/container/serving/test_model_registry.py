@@ -300,7 +300,7 @@ def test_the_api_loads_lists_invokes_and_unloads(client, root):
     assert client.post("/models/a/invoke", json=BODY).json == {"predictions": [{"score": 1.0}]}
     assert client.delete("/models/a").status_code == 200
     for answer in (client.delete("/models/a"), client.get("/models/a"), client.post("/models/a/invoke", json=BODY)):
-        assert (answer.status_code, answer.content_type) == (404, "text/plain; charset=utf-8")
+        assert (answer.status_code, answer.content_type) == (404, "application/json")
 
 
 def test_names_with_slashes_and_escapes_work_in_addresses(client, root):

@@ -80,7 +80,7 @@ def test_the_metrics_port():
         ("SAGEMAKER_CONTAINER_LOG_LEVEL", "info"),
         ("SAGEMAKER_MULTI_MODEL", "on"),
         ("FM_MODEL_MEMORY_MB", "9" * 30),
-        ("FM_SERVER_THREADS", "0"),
+        ("FM_SERVER_QUEUE", "0"),
         ("FM_METRICS_PORT", "8080"),
         ("FM_METRICS_PORT", "auto"),
         ("FM_METRICS_PORT", "70000"),

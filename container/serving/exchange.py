@@ -1,0 +1,115 @@
+"""A request and what becomes of it, and what a connection asks of the process that it is in."""
+
+import mmap
+from typing import Any, Protocol
+
+from container.serving.errors import Refusal
+from container.serving.request_body import RequestBody
+
+__all__ = ["Answering", "Exchange", "Owner"]
+
+
+class Exchange:
+    """A request, and what becomes of it.
+
+    Attributes
+    ----------
+    environ : dict
+        Of WSGI, without the body.
+    body : RequestBody
+    keep_alive : bool
+        Whether the client wants the connection to stay open.
+    refused : Refusal or None
+        The answer, if it was made without the app.
+    complete : bool
+        Whether all of the body is there.
+    begun : float
+        When its first byte came.
+    held : int
+        Bytes of the body that are counted as being in memory.
+    is_under_way : bool
+        Whether it is counted as one that waits for a computing process, or is in the hands of one.
+    discarded : int
+        Bytes of the body that were dropped.
+    answering, answered : bool
+        Whether the answer was asked for, and whether it was written.
+    """
+
+    __slots__ = (
+        "answered", "answering", "begun", "body", "complete", "discarded", "environ", "held", "is_under_way",
+        "keep_alive", "refused",
+    )  # fmt: skip
+
+    def __init__(self, environ: dict[str, Any], keep_alive: bool, begun: float) -> None:
+        self.environ = environ
+        self.keep_alive = keep_alive
+        self.begun = begun
+        self.body = RequestBody()
+        self.refused: Refusal | None = None
+        self.complete = False
+        self.answering = False
+        self.answered = False
+        self.is_under_way = False
+        self.held = 0
+        self.discarded = 0
+
+    @property
+    def length(self) -> int | None:
+        """The length of the body that the client announced; None: it did not."""
+        text = self.environ.get("CONTENT_LENGTH")
+        return int(text) if text and text.isdecimal() else None
+
+
+class Answering(Protocol):
+    """What an owner asks of a connection."""
+
+    def respond(self, exchange: Exchange, status: str, headers: list[tuple[str, str]], body: bytes | mmap.mmap) -> None:
+        """Write an answer."""
+
+    def refuse(self, exchange: Exchange, error: Exception) -> None:
+        """Answer a request without the app."""
+
+    def go_on(self) -> None:
+        """Turn to the next request, after an answer that came later."""
+
+
+class Owner(Protocol):
+    """What a connection asks: front.py's `Front`, which has them all.
+
+    Attributes
+    ----------
+    patience : float
+        Seconds that a client may keep us waiting.
+    is_stopping : bool
+        Whether no further request is taken.
+    """
+
+    patience: float
+    is_stopping: bool
+
+    def opened(self, connection: Any) -> None:
+        """Know a connection."""
+
+    def closed(self, connection: Any) -> None:
+        """Forget a connection."""
+
+    def refuses(self, length: int) -> Exception | None:
+        """Why a body of an announced length is not even read; None: it is."""
+
+    def takes(self, exchange: Exchange, size: int) -> Exception | None:
+        """Why the next bytes of a body are not taken; None: they are."""
+
+    def count(self, exchange: Exchange) -> None:
+        """Count the memory that a body takes now."""
+
+    def forget(self, exchange: Exchange) -> None:
+        """Give up what a request takes."""
+
+    def answer(self, connection: "Answering", exchange: Exchange) -> None:
+        """Answer a request, now or later, by its `respond` or `refuse`."""
+
+    def log(self, exchange: Exchange) -> None:
+        """Log an answered request."""
+
+    def tell(self, error: Exception) -> None:
+        """Put an error of ours into the log."""

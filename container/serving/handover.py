@@ -1,0 +1,204 @@
+"""Requests that take long go from the processes that hold connections to those that compute.
+
+One pair of sockets is the queue: whoever has a request sends it into the one end, whichever computing
+process is free takes it from the other, and the kernel gives each message to one of them. A body travels
+as the descriptor of its file, and so does a large answer; each message carries the socket that its answer
+goes back through. If the process that took a request dies, that socket closes, and the sender knows.
+"""
+
+import contextlib
+import io
+import marshal
+import mmap
+import os
+import select
+import socket
+from typing import Any, NamedTuple
+
+from container.serving.request_body import LIGHT, anonymous_file
+from container.serving.wsgi import Called
+
+__all__ = ["BODY", "Handover", "Reply", "Task", "receive"]
+
+#: The key of the WSGI environment under which a body stands as a buffer, beside the stream ``wsgi.input``.
+BODY = "fm.body"
+
+#: More than the head of a request and a small body together.
+_MESSAGE = 192 * 2**10
+
+
+class Reply(NamedTuple):
+    """The answer to a request that was handed over.
+
+    Attributes
+    ----------
+    status : str
+    headers : list of (str, str)
+    body : bytes or mmap
+    noted : dict
+        What the app left in the environment, for the log.
+    """
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes | mmap.mmap
+    noted: dict[str, Any]
+
+
+class Handover:
+    """The queue, made before the processes are forked."""
+
+    def __init__(self) -> None:
+        self._in, self._out = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._in.setblocking(False)
+        self._out.setblocking(False)
+
+    def send(self, environ: dict[str, Any], body: bytes, descriptor: int | None) -> socket.socket:
+        """Hand a request over.
+
+        Parameters
+        ----------
+        environ : dict
+            Of WSGI; only its texts go along.
+        body : bytes
+            A small body.
+        descriptor : int or None
+            The file of a large one.
+
+        Returns
+        -------
+        socket
+            Readable when there is an answer: then `receive` it. Close it to give up.
+
+        Raises
+        ------
+        OSError
+            The queue is full, or there are too many open files.
+        """
+        texts = {name: value for name, value in environ.items() if type(value) is str}
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            descriptors = [theirs.fileno()] + ([] if descriptor is None else [descriptor])
+            socket.send_fds(self._in, [marshal.dumps((texts, body))], descriptors)
+        except BaseException:
+            mine.close()
+            raise
+        finally:
+            theirs.close()
+        mine.setblocking(False)
+        return mine
+
+    def take(self, seconds: float) -> "Task | None":
+        """Take the next request; None if there is none for so long."""
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        if not poll.poll(seconds * 1000):
+            return None
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._out, _MESSAGE, 2)
+        except BlockingIOError:  # another process was quicker
+            return None
+        # Without room for descriptors the kernel drops them: the sender sees its socket close.
+        return Task(message, descriptors) if descriptors else None
+
+    def close(self) -> None:
+        """Close both ends in this process."""
+        self._in.close()
+        self._out.close()
+
+
+def receive(answering: socket.socket) -> Reply | None:
+    """Receive the answer that has come; None if the computing process died."""
+    try:
+        message, descriptors, _, _ = socket.recv_fds(answering, _MESSAGE, 1)
+    except ConnectionError:
+        return None
+    if not message:
+        return None
+    status, headers, noted, body = marshal.loads(message)
+    if descriptors:
+        try:
+            body = mmap.mmap(descriptors[0], 0, access=mmap.ACCESS_READ)
+        finally:
+            os.close(descriptors[0])
+    return Reply(status, headers, body, noted)
+
+
+class Task:
+    """A request in the hands of a computing process.
+
+    Attributes
+    ----------
+    environ : dict
+        Of WSGI, with the body as ``wsgi.input`` and, a buffer, under `BODY`.
+    """
+
+    def __init__(self, message: bytes, descriptors: list[int]) -> None:
+        self.environ: dict[str, Any]
+        self.environ, self._small = marshal.loads(message)
+        self._answering = socket.socket(fileno=descriptors[0])
+        self._descriptors = descriptors[1:]
+        self._body: mmap.mmap | None = None
+
+    def open(self) -> None:
+        """Make the body readable.
+
+        Raises
+        ------
+        OSError
+            There is no room for it among the addresses of this process.
+        """
+        if self._descriptors:
+            self._body = mmap.mmap(self._descriptors[0], 0, access=mmap.ACCESS_READ)
+        body = self._small
+        self.environ |= {
+            "wsgi.input": io.BytesIO(body) if self._body is None else self._body,
+            "wsgi.input_terminated": True,
+            "wsgi.multithread": False,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+            "wsgi.version": (1, 0),
+            BODY: body if self._body is None else self._body,
+        }
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits for the answer."""
+        poll = select.poll()
+        poll.register(self._answering, 0)  # a hang-up is told in any case
+        return not poll.poll(0)
+
+    def answer(self, called: Called) -> None:
+        """Send the answer.
+
+        Raises
+        ------
+        OSError
+            There is no memory for it.
+        """
+        noted = {name: value for name, value in self.environ.items() if name.startswith("fm.") and name != BODY}
+        with contextlib.suppress(BrokenPipeError):  # nobody waits any more
+            if len(called.body) <= LIGHT:
+                message = marshal.dumps((called.status, called.headers, noted, called.body))
+                self._answering.sendall(message)
+                return
+            descriptor = anonymous_file()
+            try:
+                view = memoryview(called.body)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                message = marshal.dumps((called.status, called.headers, noted, None))
+                socket.send_fds(self._answering, [message], [descriptor])
+            finally:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        """Give up what it takes; without an answer, the sender learns that there is none."""
+        self.environ.clear()
+        self._answering.close()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors = []
+        if self._body is not None:
+            with contextlib.suppress(BufferError):  # a traceback may hold a view of it; it goes with that
+                self._body.close()
