@@ -45,7 +45,8 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 
 $(VENV)/.built: $(VENV)/.installed setup.py $(EXTENSION_SOURCES)
 	@echo "building the extensions"
-	$(BIN)/python setup.py --quiet build_ext --inplace $(if $(wildcard $@),$(if $(filter setup.py,$?),--force))
+	$(if $(filter setup.py,$?),CYTHON_FORCE_REGEN=1) $(BIN)/python setup.py --quiet build_ext --inplace \
+	    $(if $(wildcard $@),$(if $(filter setup.py,$?),--force))
 	@touch $@
 
 .PHONY: develop

@@ -27,9 +27,11 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(scope="session")
 def processor():
     """What the processor can, by Linux's names; on x86-64."""
-    from fm_core.kernels import _processor_features
-
-    return _processor_features() or pytest.skip("/proc/cpuinfo has no flags here")
+    listed = Path("/proc/cpuinfo")
+    for line in listed.read_text(errors="replace").splitlines() if listed.exists() else []:
+        if line.startswith("flags"):
+            return set(line.partition(":")[2].split())
+    pytest.skip("/proc/cpuinfo has no flags here")
 
 
 @pytest.fixture(scope="session")

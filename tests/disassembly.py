@@ -35,7 +35,7 @@ def misplaced(module: Path) -> set[str]:
     """Functions of a module that need a newer processor than their names, or the module's, tell."""
     found = newer_functions(module)
     stem = module.name.split(".")[0]
-    allowed = {"_avx2": {"avx"}, "_avx512": {"avx", "avx512"}}.get(stem, set())
+    allowed = {"avx2": {"avx"}, "avx512": {"avx", "avx512"}}.get(stem.rpartition("_")[2], set())
     return {
         name
         for needs, names in found.items()

@@ -99,8 +99,8 @@ def test_only_what_is_named_for_them_uses_newer_instructions(wheel, tmp_path):
         modules = [Path(archive.extract(name, tmp_path)) for name in archive.namelist() if name.endswith(".so")]
     assert {module.name: misplaced(module) for module in modules if misplaced(module)} == {}
     newer = {module.name.split(".")[0]: newer_functions(module) for module in modules}
-    assert newer["_avx2"]["avx"]
-    assert newer["_avx512"]["avx512"]
+    assert newer["_minibatch_avx2"]["avx"]
+    assert newer["_minibatch_avx512"]["avx512"]
     assert functions(newer["_decode"]["avx512"]) == {"avx512_keys", "avx512_floats"}
     assert functions(newer["_draw"]["avx512"]) == {"avx512_rows"}
     assert functions(newer["_draw"]["avx"]) == {"avx2_rows"}

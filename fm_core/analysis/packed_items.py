@@ -131,8 +131,8 @@ class PackedItems:
     ) -> "list[NDArray[np.int64]]":
         """Positions of the items that may be among the best of each context, increasing."""
         n = self.rows.n_rows
-        sums = np.array([context.sums for context in contexts]).astype(np.float32).astype(np.float64)
         with np.errstate(over="ignore"):
+            sums = np.array([context.sums for context in contexts]).astype(np.float32).astype(np.float64)
             size = np.sqrt((sums * sums).sum(axis=1)).max(initial=0)
         if top_k * _FEW >= n or not (self._is_finite and size * max(1.0, self._largest) < _LARGEST):
             return [_all_of(n, *limits) for limits in zip(choices, excluded, strict=True)]

@@ -35,7 +35,7 @@ class Ranked:
     indices : ndarray of int64, shape (n,)
         Positions among the candidates, best first; of equal ones the first comes first.
     scores : ndarray of float32, shape (n,)
-        As `Model.predict` gives them.
+        As `Model.predict` gives them; not finite where values are too large.
     """
 
     indices: "NDArray[np.int64]"
@@ -139,7 +139,8 @@ def rank(model: "Model", context: Batch, candidates: Batch, top_k: int | None = 
 def rank_in_context(model: "Model", context: Context, candidates: Batch, top_k: int | None = None) -> Ranked:
     """Do the same for a context that is made already, and candidates that are known to be sparse and of its width."""
     z = _without_own(model, context, candidates)
-    order = _best(z, len(z) if top_k is None else min(top_k, len(z)))
+    # What overflowed comes first, so that it is seen and not left out in silence.
+    order = _best(np.where(np.isnan(z), np.inf, z), len(z) if top_k is None else min(top_k, len(z)))
     scores = z[order] + context.own  # added last, so that rounding makes no ties
     with np.errstate(over="ignore"):
         return Ranked(order, model.link.score(scores).astype(np.float32))
@@ -154,7 +155,9 @@ def own_scores(model: "Model", candidates: Batch) -> "NDArray[np.float64]":
 
 def _without_own(model: "Model", context: Context, candidates: Batch) -> "NDArray[np.float64]":
     z = np.empty(candidates.n_rows)
-    _candidate_scores(model, context.sums.astype(np.float32), candidates, z)
+    with np.errstate(over="ignore"):
+        sums = context.sums.astype(np.float32)
+    _candidate_scores(model, sums, candidates, z)
     shared = _sharing(context, candidates)
     if len(shared):
         shared_scores(

@@ -1,16 +1,16 @@
 """Which builds of the kernels this machine can run, and the one in use.
 
-`available` maps names to builds, fastest first: ``avx512`` and ``avx2`` on x86-64
-processors that have them, ``generic`` everywhere. The first is used; the environment
-variable FM_CORE_KERNELS names another. Each build is a module with the functions of
-`interface.Kernels`; `reference` has them in plain NumPy, for tests.
+`builds` names them, fastest first: ``avx512`` and ``avx2`` on x86-64 processors that have them,
+``generic`` everywhere. The first is used; the environment variable FM_CORE_KERNELS names another.
+Each text of kernels is one module a build, which `load` gives. That of mini-batch training has the
+functions of `interface.Kernels`; `reference` has them in plain NumPy, for tests.
 """
 
 import functools
 import importlib
 import importlib.util
 import os
-from pathlib import Path
+from typing import Any
 
 # Read by libgomp when it is loaded, which _draw does: these lines stay above its import. A thread that waits looks
 # 20,000 times, some 300 us, before it sleeps: that bridges the gap between two batches, and waking a thread of a
@@ -22,6 +22,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from fm_core.errors import ConfigError
+from fm_core.kernels import _draw
 from fm_core.kernels._draw import draw
 from fm_core.kernels._group import group, ungrouped
 from fm_core.kernels.interface import OPTIMIZERS, PADDING, TILE, Kernels, Optimizer, Step
@@ -34,34 +35,25 @@ __all__ = [
     "Optimizer",
     "Step",
     "available",
+    "build_in_use",
+    "builds",
     "draw",
     "group",
     "in_use",
+    "load",
     "ungrouped",
 ]
 
-#: Build: the processor features (names of /proc/cpuinfo) that it needs, fastest build first.
-_NEEDS = {
-    "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"},
-    "avx2": {"avx2", "fma"},
-    "generic": set(),
-}
+
+@functools.cache
+def builds() -> tuple[str, ...]:
+    """Names of the builds that this processor can run, fastest first."""
+    return tuple(name for name in _draw.builds() if importlib.util.find_spec(f"fm_core.kernels._minibatch_{name}"))
 
 
 @functools.cache
-def available() -> dict[str, Kernels]:
-    """The builds that this processor can run, by name, fastest first."""
-    features = _processor_features()
-    return {
-        name: importlib.import_module(f"fm_core.kernels._{name}")
-        for name, needs in _NEEDS.items()
-        if needs <= features and importlib.util.find_spec(f"fm_core.kernels._{name}")
-    }
-
-
-@functools.cache
-def in_use() -> tuple[str, Kernels]:
-    """Name and module of the build in use.
+def build_in_use() -> str:
+    """Name of the build in use.
 
     Raises
     ------
@@ -70,20 +62,31 @@ def in_use() -> tuple[str, Kernels]:
     """
     forced = os.environ.get("FM_CORE_KERNELS")
     if not forced:
-        return next(iter(available().items()))
-    if forced not in available():
+        return builds()[0]
+    if forced not in builds():
         raise ConfigError(
-            f"FM_CORE_KERNELS is {forced!r}, expected one of those this machine runs: {', '.join(available())}"
+            f"FM_CORE_KERNELS is {forced!r}, expected one of those this machine runs: {', '.join(builds())}"
         )
-    return forced, available()[forced]
+    return forced
 
 
-def _processor_features() -> set[str]:
-    try:
-        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as lines:
-            for line in lines:
-                if line.startswith("flags"):
-                    return set(line.partition(":")[2].split())
-    except OSError:
-        pass
-    return set()
+def load(text: str, build: str | None = None) -> Any:
+    """Give the module of a text of kernels, ``minibatch`` for instance, in the build in use or in another.
+
+    Raises
+    ------
+    ConfigError
+        As `build_in_use`.
+    """
+    return importlib.import_module(f"fm_core.kernels._{text}_{build or build_in_use()}")
+
+
+@functools.cache
+def available() -> dict[str, Kernels]:
+    """The kernels of mini-batch training in each build that runs here, by name, fastest first."""
+    return {name: load("minibatch", name) for name in builds()}
+
+
+def in_use() -> tuple[str, Kernels]:
+    """Name and kernels of mini-batch training of the build in use; raises as `build_in_use`."""
+    return build_in_use(), load("minibatch")

@@ -1,4 +1,4 @@
-# distutils: depends = fm_core/kernels/draw_rows.h
+# distutils: depends = fm_core/kernels/draw_rows.h fm_core/kernels/cpu.h
 """Initial values of parameters, drawn by draw.h: which numbers they are, and which threads draw which rows."""
 
 from cython.parallel cimport prange
@@ -23,13 +23,13 @@ cdef uint32_t PARITY = 0x1BD11BDA
 # Rows a task: so many that starting it costs nothing.
 cdef ptrdiff_t ROWS = 1024
 
-# By the numbers of draw_build.
+# By the numbers of cpu.h.
 NAMES = ("avx512", "avx2", "generic")
 cdef draw_rows_function* rows = NULL
 
 
 def builds():
-    """Names of the widths of registers that this processor has, widest first; all draw the same bits."""
+    """Names of the builds that this processor can run, fastest first. Of this module, all draw the same bits."""
     return tuple(name for i, name in enumerate(NAMES) if draw_build(i) != NULL)
 
 

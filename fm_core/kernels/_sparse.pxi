@@ -1,5 +1,5 @@
-# Sparse rows: the hot loops, written once. Each of _generic, _avx2 and _avx512 includes this text, after
-# _optimizers.pxi and before _dense.pxi, and is compiled for its instruction set.
+# Sparse rows: the hot loops, written once. Each of _minibatch_generic, _minibatch_avx2 and _minibatch_avx512
+# includes this text, after _optimizers.pxi and before _dense.pxi, and is compiled for its instruction set.
 #
 # Plan of one training step (equations: docs/solver.md)
 #   1. rows     each row's sums s_f = sum_i v_if x_i, its score and residual;     rows in parallel

@@ -25,6 +25,8 @@
 #include <immintrin.h>
 #endif
 
+#include "cpu.h"
+
 /* How a number is drawn; `scale` is the constant, half the width of the range, or the standard deviation. */
 enum { DRAW_CONSTANT = 0, DRAW_UNIFORM = 1, DRAW_NORMAL = 2 };
 
@@ -56,13 +58,14 @@ typedef void draw_rows_function(float *params, ptrdiff_t k, ptrdiff_t begin, ptr
 #include "draw_rows.h"
 #endif
 
-/* The widths 0 to 2, widest first; NULL where this processor has it not. */
+/* The builds of cpu.h, by number; NULL where this processor cannot run it. */
 static draw_rows_function *draw_build(int i) {
+    if (!cpu_runs(i)) return NULL;
 #if defined(__x86_64__)
-    if (i == 0) return __builtin_cpu_supports("avx512f") ? avx512_rows : NULL;
-    if (i == 1) return __builtin_cpu_supports("avx2") ? avx2_rows : NULL;
+    if (i == 0) return avx512_rows;
+    if (i == 1) return avx2_rows;
 #endif
-    return i == 2 ? generic_rows : NULL;
+    return generic_rows;
 }
 
 #endif

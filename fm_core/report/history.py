@@ -30,6 +30,10 @@ class TrainingRecord:
     epochs : list of dict
         ``epoch``, ``train`` and perhaps ``validation`` (metrics by name), ``n_records``,
         ``seconds`` and ``validation_seconds``.
+    best_epoch : int or None
+        That of the best validation loss; None: not among `epochs`.
+    best_validation : dict of float
+        The validation metrics of the model that early stopping would keep.
     test : dict of float
         Metrics of the test data, if `tested` was told.
     sample : Sample
@@ -40,6 +44,8 @@ class TrainingRecord:
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, Any]] = []
+        self.best_epoch: int | None = None
+        self.best_validation: dict[str, float] = {}
         self.test: dict[str, float] = {}
         self.n_tested = 0
         self.sample = Sample()
@@ -49,7 +55,8 @@ class TrainingRecord:
         self.seconds_of_test = 0.0
 
     def resumed(self, report: ResumeReport) -> None:
-        """Training goes on; the epochs before are not known."""
+        """Training goes on; of the epochs before, only the metrics of the model that would be kept are known."""
+        self.best_validation = dict(report.validation)
 
     def started(self, is_dense: bool) -> None:
         """The first batch is there."""
@@ -74,6 +81,8 @@ class TrainingRecord:
         """The validation data was scored."""
         self.epochs[-1]["validation"] = dict(report.metrics)
         self.epochs[-1]["validation_seconds"] = time.time() - self._ended
+        if report.is_best:
+            self.best_epoch, self.best_validation = report.epoch, dict(report.metrics)
 
     def tested(self, metrics: Mapping[str, float], n_records: int, seconds: float) -> None:
         """The test data was scored."""
@@ -93,6 +102,7 @@ class TrainingRecord:
         """Give what metrics.json holds; a metric that is not finite is null there."""
         return {
             "epochs": [_without_nan(epoch) for epoch in self.epochs],
+            "best_epoch": self.best_epoch,
             "test": _without_nan(self.test) or None,
             "records_per_second": _finite(self.records_per_second),
             "seconds": {

@@ -3,6 +3,9 @@
 Plots are SVG by pygal, an optional dependency (``report``) that is imported here alone. The
 page has no script and loads nothing, follows the reader's light or dark scheme, and is one
 column wide on a phone.
+
+Numbers of a training may be anything: infinite, not a number, 1e300, all equal. What cannot be drawn is left out of a
+plot, and the note below the plot says so.
 """
 
 import dataclasses
@@ -31,6 +34,9 @@ __all__ = ["findings", "page", "write_report"]
 
 #: Factors that are compared with their initial values, which have to be drawn once more: some milliseconds.
 _MOST_COMPARED = 2_000_000
+
+#: Points beyond are left out of plots, whose scales would overflow.
+_LARGEST_DRAWN = 1e100
 
 #: Features whose norms are computed.
 _MOST_NORMS = 20_000
@@ -72,7 +78,7 @@ def page(record: TrainingRecord, model: Model, hyperparameters: Hyperparameters)
         style=_STYLE,
         kind="Binary classifier" if model.is_classifier else "Regressor",
         summary=f"{model.feature_dim:,} features, {model.num_factors} factors, {len(record.epochs)} epochs",
-        tiles="".join(_tile(name, value) for name, value in _headline(record)),
+        tiles="".join(_tile(name, value) for name, value in _headline(record, hyperparameters)),
         findings=f"<ul>{warnings}</ul>" if warnings else "<p>Nothing stands out.</p>",
         plots=sections,
         settings=_settings(hyperparameters),
@@ -89,7 +95,9 @@ def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[s
     found = []
     if len(curve) >= 2:
         rises = sum(after > before for before, after in itertools.pairwise(curve))
-        if rises >= max(1, (len(curve) - 1) / 3):
+        if not np.isfinite(curve).all():
+            found.append(f"The training {loss} was not finite in every epoch: lower the learning rates.")
+        elif rises >= max(1, (len(curve) - 1) / 3):
             found.append(
                 f"The training {loss} rose in {rises} of {len(curve) - 1} epochs: learning rates may be too high."
             )
@@ -101,12 +109,14 @@ def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[s
     elif len(curve) == 1:
         found.append("There was one epoch only: whether the loss had settled cannot be told.")
     held_out = [epoch["validation"][loss] for epoch in record.epochs if "validation" in epoch]
-    if held_out:
-        best = int(np.argmin(held_out))
+    if held_out and not np.isfinite(held_out).any():
+        found.append(f"The validation {loss} was never finite: its rows, or the learning rates, are far too large.")
+    elif held_out:
+        best = int(np.argmin([value if math.isfinite(value) else math.inf for value in held_out]))
         if best < len(held_out) - 1 and held_out[-1] > held_out[best] * 1.01:
             found.append(
-                f"The validation {loss} was best after epoch {best} and has risen since: the model learns its training "
-                "data by heart; set early_stopping_patience, or raise factors_wd, or use fewer factors."
+                f"The validation {loss} was best after epoch {best} and has risen since: the model overfits the "
+                "training data; set early_stopping_patience, or raise factors_wd, or use fewer factors."
             )
     labels = record.sample.labels
     if link_for(hyperparameters.predictor_type).is_classifier and len(labels):
@@ -134,7 +144,7 @@ def _of_features(model: Model, hyperparameters: Hyperparameters) -> list[str]:
     if not n_unseen:
         return []
     which = f"{n_unseen:,} of {'' if n == model.feature_dim else 'the first '}{n:,} features"
-    return [f"{which} never occurred in the training data: what they add to a score is chance."]
+    return [f"{which} never occurred in the training data: their contribution to a score is random."]
 
 
 # --- plots -----------------------------------------------------------------------------------
@@ -142,41 +152,43 @@ def _of_features(model: Model, hyperparameters: Hyperparameters) -> list[str]:
 
 def _plots(record: TrainingRecord, model: Model) -> list[_Plot]:
     plots = _learning_curves(record, model)
-    if len(record.sample.scores):
-        plots += _plots_of_classifier(record) if model.is_classifier else _plots_of_regressor(record)
+    scores, labels = record.sample.scores, record.sample.labels
+    drawable = np.isfinite(scores)
+    if drawable.any():
+        of_kind = _plots_of_classifier if model.is_classifier else _plots_of_regressor
+        n_left_out = len(scores) - int(drawable.sum())
+        left_out = f" Left out: {n_left_out} of {len(scores)} whose score is not finite." if n_left_out else ""
+        plots += [plot._replace(note=plot.note + left_out) for plot in of_kind(scores[drawable], labels[drawable])]
     return [*plots, _norms(model), _times(record)]
+
+
+def _is_drawable(value: float) -> bool:
+    return abs(value) < _LARGEST_DRAWN  # and neither infinite nor NaN
 
 
 def _learning_curves(record: TrainingRecord, model: Model) -> list[_Plot]:
     plots = []
     for name in metrics_for(model.predictor_type).names:
         chart = _chart("XY", x_title="epoch", dots_size=2 if len(record.epochs) < 60 else 0)
+        drawn: list[tuple[float, float]] = []
         for what in ("train", "validation"):
-            points = [(e["epoch"], e[what][name]) for e in record.epochs if what in e and math.isfinite(e[what][name])]
+            points = [(e["epoch"], e[what][name]) for e in record.epochs if what in e and _is_drawable(e[what][name])]
             if points:
                 chart.add(what, points)
-        if record.test and record.epochs:
+                drawn += points
+        if record.test and record.epochs and _is_drawable(record.test[name]):
             ends = (record.epochs[0]["epoch"], record.epochs[-1]["epoch"])
-            chart.add(
-                "test (the saved model)", [(x, record.test[name]) for x in ends], stroke_style={"dasharray": "6, 4"}
-            )
+            points = [(x, record.test[name]) for x in ends]
+            chart.add("test (the saved model)", points, stroke_style={"dasharray": "6, 4"})
+            drawn += points
+        _widen(chart, drawn)
         note = "Training values are means over an epoch, of scores given before each update."
         plots.append(_Plot(name, note, _svg(chart)))
     return plots
 
 
-def _plots_of_classifier(record: TrainingRecord) -> list[_Plot]:
-    scores, positive = record.sample.scores, record.sample.labels > 0.5
-    order = np.argsort(-scores, kind="stable")
-    last_of_equal = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    true = np.append(0, np.cumsum(positive[order])[last_of_equal]) / max(1, positive.sum())
-    false = np.append(0, np.cumsum(~positive[order])[last_of_equal]) / max(1, (~positive).sum())
-    area = float(np.trapezoid(true, false))
-    kept = np.unique(np.linspace(0, len(true) - 1, 200).astype(int))
-    roc = _chart("XY", show_dots=False, x_title="false positive rate", y_title="true positive rate")
-    roc.add("model", list(zip(false[kept].tolist(), true[kept].tolist(), strict=True)))
-    roc.add("chance", [(0, 0), (1, 1)], stroke_style={"dasharray": "6, 4"})
-
+def _plots_of_classifier(scores: NDArray[np.float32], labels: NDArray[np.float32]) -> list[_Plot]:
+    positive = labels > 0.5
     calibration = _chart("XY", dots_size=4, x_title="mean score", y_title="share of label 1")
     tenths = np.minimum((scores * 10).astype(int), 9)
     bins = [tenths == i for i in range(10) if (tenths == i).any()]
@@ -185,7 +197,7 @@ def _plots_of_classifier(record: TrainingRecord) -> list[_Plot]:
 
     edges = np.linspace(0, 1, 31)
     return [
-        _Plot("ROC curve", f"Of the test rows. The area below it is {area:.4f}.", _svg(roc)),
+        _roc_curve(scores, positive),
         _Plot("Calibration", "Of the test rows, by tenths of the score. On the line, scores are probabilities.",
               _svg(calibration)),
         _Plot(
@@ -195,12 +207,29 @@ def _plots_of_classifier(record: TrainingRecord) -> list[_Plot]:
     ]  # fmt: skip
 
 
-def _plots_of_regressor(record: TrainingRecord) -> list[_Plot]:
-    scores, labels = record.sample.scores.astype(np.float64), record.sample.labels.astype(np.float64)
+def _roc_curve(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> _Plot:
+    if positive.all() or not positive.any():
+        return _Plot("ROC curve", f"All test rows have label {int(positive[0])}: of one class there is no curve.", "")
+    order = np.argsort(-scores, kind="stable")
+    last_of_equal = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    true = np.append(0, np.cumsum(positive[order])[last_of_equal]) / positive.sum()
+    false = np.append(0, np.cumsum(~positive[order])[last_of_equal]) / (~positive).sum()
+    area = float(np.trapezoid(true, false))
+    kept = np.unique(np.linspace(0, len(true) - 1, 200).astype(int))
+    roc = _chart("XY", show_dots=False, x_title="false positive rate", y_title="true positive rate")
+    roc.add("model", list(zip(false[kept].tolist(), true[kept].tolist(), strict=True)))
+    roc.add("chance", [(0, 0), (1, 1)], stroke_style={"dasharray": "6, 4"})
+    return _Plot("ROC curve", f"Of the test rows. The area below it is {area:.4f}.", _svg(roc))
+
+
+def _plots_of_regressor(of_model: NDArray[np.float32], of_rows: NDArray[np.float32]) -> list[_Plot]:
+    scores, labels = of_model.astype(np.float64), of_rows.astype(np.float64)
     residuals = labels - scores
     shown = slice(None, None, max(1, len(scores) // 600))
     chart = _chart("XY", stroke=False, dots_size=2, show_legend=False, x_title="score", y_title="label - score")
-    chart.add("residual", list(zip(scores[shown].tolist(), residuals[shown].tolist(), strict=True)))
+    points = list(zip(scores[shown].tolist(), residuals[shown].tolist(), strict=True))
+    chart.add("residual", points)
+    _widen(chart, points)
     return [
         _Plot("Residuals", "Of test rows. A slope or a funnel is something the model has not learned.", _svg(chart)),
         _Plot("Distribution of residuals", f"Their mean is {residuals.mean():.4g}; near 0 is right.",
@@ -214,6 +243,7 @@ def _norms(model: Model) -> _Plot:
     # A histogram of so many features is as good as one of all.
     step = -(-model.feature_dim // _MOST_NORMS)
     norms = factor_norms(Model(model.predictor_type, model.w0, model.w[::step], model.V[::step]))
+    norms = norms[np.isfinite(norms)]
     which = "each feature's" if step == 1 else f"one in {step} features'"
     note = f"Of {which} factors. A bar near 0 holds features that were seen seldom, or not at all."
     return _Plot("Norms of factors", note, _histogram({"features": norms}, _edges(norms)))
@@ -229,8 +259,24 @@ def _times(record: TrainingRecord) -> _Plot:
 
 def _edges(values: NDArray[Any]) -> NDArray[np.float64]:
     # the outermost thousandths would squeeze all the rest
+    if not len(values):
+        return np.linspace(0, 1, 31)
     low, high = np.quantile(values, [0.001, 0.999]) if len(values) > 1000 else (values.min(), values.max())
-    return np.linspace(low, high if high > low else low + 1, 31)
+    return np.linspace(low, high if high - low > _least(low, high) else low + max(1, _least(low, high)), 31)
+
+
+def _least(low: float, high: float) -> float:
+    """A width that numbers of this size can be told apart by: equal large ones have none by themselves."""
+    return max(abs(low), abs(high)) * 1e-6
+
+
+def _widen(chart: Any, points: Sequence[tuple[float, float]]) -> None:
+    """Give a chart of points that are all but equal, and large, a scale of some width."""
+    for name, values in zip(("xrange", "range"), zip(*points, strict=True), strict=False):
+        low, high = min(values), max(values)
+        if high - low <= 1e-3 * _least(low, high):
+            width = max(1, _least(low, high))
+            setattr(chart, name, (low - width, high + width))
 
 
 def _histogram(values: dict[str, NDArray[Any]], edges: NDArray[np.float64]) -> str:
@@ -278,17 +324,23 @@ def _svg(chart: Any) -> str:
 # --- the page --------------------------------------------------------------------------------
 
 
-def _headline(record: TrainingRecord) -> Sequence[tuple[str, str]]:
-    last = record.epochs[-1] if record.epochs else {}
+def _headline(record: TrainingRecord, hyperparameters: Hyperparameters) -> Sequence[tuple[str, str]]:
+    """Give the figures of the model that was kept: with early stopping, not those of the last epoch."""
+    kept: dict[str, Any] = record.epochs[-1] if record.epochs else {}
+    if hyperparameters.early_stopping_patience is not None and record.best_validation:
+        of_best = (epoch for epoch in record.epochs if epoch["epoch"] == record.best_epoch)
+        kept = next(of_best, {"validation": record.best_validation})  # from before an interruption
     shown = [
         (f"{what} {name}", f"{value:.5g}")
         for what, metrics in (
-            ("train", last.get("train")),
-            ("validation", last.get("validation")),
+            ("train", kept.get("train")),
+            ("validation", kept.get("validation")),
             ("test", record.test),
         )
         for name, value in list((metrics or {}).items())[:1]
     ]
+    if hyperparameters.early_stopping_patience is not None and record.best_epoch is not None:
+        shown.append(("kept epoch", f"{record.best_epoch}"))
     return [*shown, ("records a second", f"{record.records_per_second:,.0f}")]
 
 

@@ -1,10 +1,15 @@
 """The report: what a job leaves in output/data, and that a job that wants none pays nothing."""
 
+import io
 import json
+import re
 
+import numpy as np
 import pytest
+import scipy.sparse
 
-from tests.contract.training import Job, records
+from fm_core.formats import write_records
+from tests.contract.training import FEATURE_DIM, Job, records
 
 
 @pytest.fixture
@@ -74,3 +79,35 @@ def test_a_report_that_cannot_be_written_is_said_and_the_model_is_kept(job):
     done = job.run()
     assert done.succeeded
     assert "No report was written" in done.log
+
+
+def test_the_figures_on_top_are_those_of_the_model_that_early_stopping_kept(job):
+    pytest.importorskip("pygal")
+    job.hyperparameters |= {
+        "epochs": "40", "mini_batch_size": "5", "linear_lr": "0.2", "factors_lr": "0.2", "early_stopping_patience": "4",
+    }  # fmt: skip
+    job.put("data.pbr", records(60, seed=1), "validation")
+    done = job.run_here()
+    document = json.loads((job.root / "output/data/metrics.json").read_text())
+    losses = [epoch["validation"]["binary_classification_cross_entropy"] for epoch in document["epochs"]]
+    assert document["best_epoch"] == losses.index(min(losses)) < len(losses) - 1
+    kept = document["epochs"][document["best_epoch"]]
+    accuracy = kept["validation"]["binary_classification_accuracy"]
+    assert f"host=algo-1, validation binary_classification_accuracy <score>={accuracy}" in done.log
+    page = (job.root / "output/data/report.html").read_text()
+    assert f"<dt>validation accuracy</dt><dd>{accuracy:.5g}</dd>" in page
+    assert f"<dt>train accuracy</dt><dd>{kept['train']['binary_classification_accuracy']:.5g}</dd>" in page
+
+
+def test_test_rows_whose_scores_are_not_finite_end_no_job(job):
+    pytest.importorskip("pygal")
+    job.hyperparameters["predictor_type"] = "regressor"
+    file = io.BytesIO()
+    huge = scipy.sparse.csr_array(np.full((2, FEATURE_DIM), 1e24, np.float32))
+    write_records(file, huge, [1.0, 2.0])
+    job.put("data.pbr", records(seed=2, real_labels=True) + file.getvalue(), "test")
+    done = job.run_here()
+    assert done.succeeded, done.log
+    assert re.search(r"test rmse <loss>=(inf|nan)$", done.log, re.MULTILINE)
+    assert "ERROR" not in done.log
+    assert "Left out: 2 of 232 whose score is not finite." in (job.root / "output/data/report.html").read_text()

@@ -4,7 +4,8 @@ A format is a row of `FORMATS` and the functions of a module of this folder, whi
 them is needed. A module has those functions that its rows' roles ask for:
 
 ========= ================================================================================
-READ      ``open_rows(paths, format, options)``: files of rows, as `inputs.RowInput`
+READ      ``open_rows(paths, format, options)``: files of rows, as `inputs.RowInput`; of tables also
+          ``read_tables(paths, format, options, update)``: their columns as they are
 WRITE     ``make_writer(file, format, first_key)``: an `outputs.Writer` of rows to a file
 CHANNEL   ``read_batches(sources, *, feature_dim, batch_size, labels, ...)``: what trains a
           model, in batches; the parameters are those of `fm_core.formats.read_batches`

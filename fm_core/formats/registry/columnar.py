@@ -16,7 +16,7 @@ from fm_core.formats.tables.arrow import arrow_tables, parquet_tables
 from fm_core.formats.tables.number_rows import number_batches, number_expected, numbers_wanted
 from fm_core.formats.tables.table import Table
 
-__all__ = ["open_rows", "read_batches"]
+__all__ = ["open_rows", "read_batches", "read_tables"]
 
 
 def read_batches(
@@ -60,13 +60,14 @@ def read_batches(
     return rebatched(batches(), batch_size)
 
 
+def read_tables(paths: Sequence[Path], of: Format, options: Options, update: Callable[[int], Any]) -> Iterator[Table]:
+    """Read files one after the other, as they are."""
+    read = {"parquet": parquet_tables, "arrow": arrow_tables}[of.name]
+    for path in paths:
+        yield from read(str(path))
+        update(path.stat().st_size)
+
+
 def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
     """Learn a schema, where there is none."""
-    read = {"parquet": parquet_tables, "arrow": arrow_tables}[of.name]
-
-    def tables(update: Callable[[int], Any]) -> Iterator[Table]:
-        for path in paths:
-            yield from read(str(path))
-            update(path.stat().st_size)
-
-    return open_tables(paths, tables, options)
+    return open_tables(paths, lambda update: read_tables(paths, of, options, update), options)

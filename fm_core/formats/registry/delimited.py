@@ -26,7 +26,7 @@ from fm_core.formats.text.parse import cell_blocks
 if TYPE_CHECKING:
     from fm_core.formats.tables.encoder import Encoder
 
-__all__ = ["decode_request", "make_writer", "open_rows", "read_batches"]
+__all__ = ["decode_request", "make_writer", "open_rows", "read_batches", "read_tables"]
 
 
 def read_batches(
@@ -76,18 +76,20 @@ def _batches(
         yield from number_batches(numbers, n_wrong > 0, labels, refuse, refuse_label)
 
 
-def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
-    """Learn a schema, where there is none."""
-    delimiter = options.delimiter or of.delimiter or ","
+def read_tables(paths: Sequence[Path], of: Format, options: Options, update: Callable[[int], Any]) -> Iterator[Table]:
+    """Read files one after the other, as they are."""
     header = options.header
     if header is None and options.schema is not None:
         header = options.schema.has_header
+    for path in paths:
+        yield from cell_tables(
+            str(path), chunks_of(path, update), delimiter=options.delimiter or of.delimiter or ",", header=header
+        )
 
-    def tables(update: Callable[[int], Any]) -> Iterator[Table]:
-        for path in paths:
-            yield from cell_tables(str(path), chunks_of(path, update), delimiter=delimiter, header=header)
 
-    return open_tables(paths, tables, options)
+def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
+    """Learn a schema, where there is none."""
+    return open_tables(paths, lambda update: read_tables(paths, of, options, update), options)
 
 
 def decode_request(

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fm_core.batch import Batch
-from fm_core.errors import DataError
-from fm_core.formats.registry import Format, format_of
+from fm_core.errors import ConfigError, DataError
+from fm_core.formats.registry import FORMATS, Format, format_of
 from fm_core.formats.streams import CHUNK_BYTES, decompressed
 from fm_core.formats.tables.learner import TablePlan
 from fm_core.formats.tables.schema import TableSchema
+from fm_core.formats.tables.table import Table
 
-__all__ = ["Options", "RequestRows", "RowInput", "chunks_of", "open_rows", "size_of"]
+__all__ = ["Options", "RequestRows", "RowInput", "chunks_of", "open_rows", "read_tables", "size_of"]
 
 #: ``progress(what, total)``: a context manager whose value has ``update(n)``; both count bytes.
 Progress = Callable[[str, int], AbstractContextManager[Any]]
@@ -128,6 +129,33 @@ def open_rows(paths: Sequence[Path], of: Format | None = None, options: Options 
     if options.feature_dim is not None and opened.feature_dim != options.feature_dim:
         raise DataError(f"{paths[0]}: rows have {opened.feature_dim} features, expected {options.feature_dim}")
     return opened
+
+
+def read_tables(paths: Sequence[Path], of: Format | None = None, options: Options | None = None) -> Iterator[Table]:
+    """Read files that are tables, column by column as they are.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        All of one format, read one after the other.
+    of : Format, optional
+        None: that of the first file's name.
+    options : Options, optional
+
+    Raises
+    ------
+    ConfigError
+        The format has no columns.
+    DataError
+        A file is not what its name says.
+    """
+    options = options or Options()
+    of = of or format_of(paths[0])
+    if not of.is_table:
+        known = ", ".join(described.name for described in FORMATS.values() if described.is_table)
+        raise ConfigError(f"{paths[0]}: {of.name} has no named columns, expected a table: one of {known}")
+    with options.progress("Reading", size_of(paths)) as bar:
+        yield from of.functions.read_tables(paths, of, options, bar.update)
 
 
 def chunks_of(path: Path, update: Callable[[int], Any]) -> Iterator[bytes]:

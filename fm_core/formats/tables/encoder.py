@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,6 +83,11 @@ class Encoder:
     def _known(self) -> list[Vocabulary]:
         return [Vocabulary(column.categories) for column in self.schema.columns]
 
+    def knows(self, column: str, text: str) -> bool:
+        """Whether a categorical column of the schema has this category."""
+        at = [each.name for each in self.schema.columns].index(column)
+        return bool(self._known[at].find([text])[0] >= 0)
+
     def encode(self, table: Table, *, sparse: bool = False, partial: bool = False) -> Batch:
         """Encode a table.
 
@@ -106,12 +111,14 @@ class Encoder:
             return Batch.trusted(self._feature_dim, self._numbers(table, places), labels=labels)
         return self.join(table.n_rows, self.entries(table, partial=partial), labels)
 
-    def entries(self, table: Table, *, partial: bool = False) -> dict[int, Entries]:
-        """Give what each column of the schema gives to the rows, by its number."""
+    def entries(
+        self, table: Table, *, partial: bool = False, only: Collection[str] | None = None
+    ) -> dict[int, Entries]:
+        """Give what each column of the schema, or only some of them, gives to the rows, by its number."""
         return {
             i: self._entries(table, self._place(table, column.name), column, self._known[i])
             for i, column in enumerate(self.schema.columns)
-            if not partial or column.name in table.names
+            if (not partial or column.name in table.names) and (only is None or column.name in only)
         }
 
     def join(self, n_rows: int, entries: Mapping[int, Entries], labels: "NDArray[np.float32] | None") -> Batch:

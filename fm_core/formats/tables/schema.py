@@ -156,19 +156,31 @@ class TableSchema:
             file.write(self.to_json().encode())
 
     @classmethod
-    def load(cls, path: Path) -> "TableSchema":
+    def load(cls, path: Path, feature_dim: int | None = None) -> "TableSchema":
         """Read schema.json.
+
+        Parameters
+        ----------
+        path : Path
+        feature_dim : int, optional
+            That of the model it is wanted for.
 
         Raises
         ------
         ConfigError
-            It is no schema.
+            It is no schema, or one of other data than the model's.
         """
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path} is no schema: it is not UTF-8 text") from error
-        return cls.from_json(text, str(path))
+        schema = cls.from_json(text, str(path))
+        if feature_dim is not None and schema.feature_dim != feature_dim:
+            raise ConfigError(
+                f"{path}: its columns make {schema.feature_dim} features, expected {feature_dim} as the model has: it "
+                "is the schema of other data"
+            )
+        return schema
 
 
 def _read_column(described: Mapping[str, Any]) -> Column:

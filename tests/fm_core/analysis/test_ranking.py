@@ -138,3 +138,11 @@ def test_other_rows_than_sparse_ones_of_the_models_width_are_refused():
         rank(model, Batch.from_dense(np.zeros((1, FEATURE_DIM))), good)
     with pytest.raises(DataError, match="candidates have sparse rows of feature_dim=3"):
         rank(model, good, decode_instances([{"features": [1, 2, 3]}], feature_dim=3))
+
+
+def test_a_score_that_overflows_is_not_left_out():
+    model = make_model("regressor", 3)
+    with np.errstate(all="ignore"):
+        ranked = rank(model, batch_of([{0: 3e38, 1: 3e38, 2: 3e38}]), batch_of([{4: 1.0}, {5: 1.0}, {6: 1.0}]), 2)
+    assert len(ranked.indices) == 2
+    assert not np.isfinite(ranked.scores).all()

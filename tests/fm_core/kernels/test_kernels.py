@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.kernels import available, group, in_use, reference
+from fm_core.kernels import available, build_in_use, builds, group, in_use, reference
 from fm_core.model import Model
 from fm_core.training.loop import Solver
 from tests.fm_core.strategies import (
@@ -254,17 +254,22 @@ def test_grouping_lists_each_features_rows_in_order(batch, feature_dim):
     assert (np.diff(features) > 0).all()
 
 
+def test_the_builds_are_those_whose_instructions_the_processor_has(processor):
+    needs = {"avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma"}, "avx2": {"avx2", "fma"}}
+    assert builds() == (*[name for name, flags in needs.items() if flags <= processor], "generic")
+
+
 def test_the_environment_names_the_build(monkeypatch):
     from fm_core.errors import ConfigError
 
     for name, module in available().items():
-        in_use.cache_clear()
+        build_in_use.cache_clear()
         monkeypatch.setenv("FM_CORE_KERNELS", name)
         assert in_use() == (name, module)
-    in_use.cache_clear()
+    build_in_use.cache_clear()
     monkeypatch.setenv("FM_CORE_KERNELS", "mmx")
     with pytest.raises(ConfigError, match="FM_CORE_KERNELS is 'mmx', expected one of those this machine runs: "):
         in_use()
-    in_use.cache_clear()
+    build_in_use.cache_clear()
     monkeypatch.delenv("FM_CORE_KERNELS")
     assert in_use()[0] == next(iter(available()))

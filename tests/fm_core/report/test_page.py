@@ -1,9 +1,13 @@
 """The report: its sentences, and the page in a browser, light and dark, wide and narrow."""
 
 import html.parser
+import re
 import shutil
 import subprocess
+import warnings
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -13,7 +17,7 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.report.history import TrainingRecord
 from fm_core.report.page import findings, page, write_report
-from fm_core.training.loop import fit
+from fm_core.training.loop import EpochReport, ResumeReport, ValidationReport, fit
 from tests.fm_core.strategies import model_of
 
 METRICS = {
@@ -132,6 +136,95 @@ def test_a_page_is_well_formed_and_loads_nothing(kind, facts):
     assert "script" not in {tag for tag, _ in tags.seen}
     for _, attributes in tags.seen:
         assert not {"src", "href"} & {name for name in attributes if not str(attributes[name]).startswith("#")}
+
+
+ANY_NUMBER = st.sampled_from(
+    [0.0, 1.0, -1.0, 1e-40, 1e8, 1e17, -1e30, 3e38, 1e300, float("inf"), -float("inf"), float("nan")]
+) | st.floats(width=32)
+SCORES = st.lists(ANY_NUMBER, min_size=1, max_size=5) | ANY_NUMBER.map(lambda one: [one] * 5)
+
+
+@KINDS
+@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.given(data=st.data())
+def test_a_page_is_made_whatever_numbers_a_training_gave(kind, data):
+    pytest.importorskip("pygal")
+    curve = data.draw(st.lists(ANY_NUMBER, max_size=4), label="curve")
+    record = record_of(kind, curve, validation=data.draw(st.permutations(curve)), n_tested=0)
+    record.test = dict.fromkeys(METRICS[kind], data.draw(ANY_NUMBER, label="test"))
+    scores = data.draw(SCORES if kind == "regressor" else st.lists(st.floats(0, 1) | st.just(float("nan")), min_size=1))
+    labels = data.draw(st.lists(st.sampled_from([0, 1, 1e30]), min_size=len(scores), max_size=len(scores)))
+    with np.errstate(over="ignore"):
+        scores = np.array(scores).astype(np.float32)
+    record.sample.add(scores, np.minimum(labels, 1 if kind == "binary_classifier" else 1e30).astype(np.float32))
+    model = model_of(30, 3, kind)
+    model.V[:] = np.float32(data.draw(st.sampled_from([0, 1e-40, 1, 1e20, 1e38])))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = page(record, model, settings_of(kind, early_stopping_patience=data.draw(st.sampled_from([None, 1]))))
+    n_left_out = int((~np.isfinite(scores)).sum())
+    if 0 < n_left_out < len(scores):
+        assert f"Left out: {n_left_out} of {len(scores)} whose score is not finite." in text
+
+
+def tiles_of(text):
+    return dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text))
+
+
+def validated(record, losses, kind="binary_classifier", first=0):
+    """Tell a record of epochs with these validation losses; an accuracy is as many hundredths as the epoch has."""
+    best = min(record.best_validation.values(), default=float("inf"))
+    for epoch, loss in enumerate(losses, first):
+        accuracy, entropy, f1 = METRICS[kind]
+        record.epoch(EpochReport(epoch, 9, {accuracy: epoch / 10, entropy: loss, f1: 0.5}, 10, 1, 0.0, 1.0))
+        metrics = {accuracy: epoch / 100, entropy: loss, f1: 0.5}
+        record.validated(ValidationReport(epoch, metrics, 10, loss < best))
+        best = min(best, loss)
+
+
+def test_the_figures_are_those_of_the_kept_model():
+    pytest.importorskip("pygal")
+    kind = "binary_classifier"
+    record = TrainingRecord()
+    validated(record, [3.0, 1.0, 2.0, 2.5])
+    stopped = page(record, model_of(30, 3, kind), settings_of(kind, early_stopping_patience=2))
+    tiles = tiles_of(stopped)
+    assert (tiles["train accuracy"], tiles["validation accuracy"], tiles["kept epoch"]) == ("0.1", "0.01", "1")
+    assert record.as_document()["best_epoch"] == 1
+    tiles = tiles_of(page(record, model_of(30, 3, kind), settings_of(kind)))
+    assert (tiles["train accuracy"], tiles["validation accuracy"]) == ("0.3", "0.03")
+    assert "kept epoch" not in tiles
+
+
+def test_after_an_interruption_the_best_epoch_may_be_one_that_the_report_has_not_seen():
+    pytest.importorskip("pygal")
+    kind = "binary_classifier"
+    record = TrainingRecord()
+    accuracy, entropy, _ = METRICS[kind]
+    record.resumed(ResumeReport(2, 0, [(10, 1, 2)], {}, {accuracy: 0.77, entropy: 0.5}))
+    validated(record, [2.0, 2.5], first=2)
+    tiles = tiles_of(page(record, model_of(30, 3, kind), settings_of(kind, early_stopping_patience=2)))
+    assert tiles["validation accuracy"] == "0.77"
+    assert not {"train accuracy", "kept epoch"} & set(tiles)
+    validated(record, [0.25], first=4)
+    tiles = tiles_of(page(record, model_of(30, 3, kind), settings_of(kind, early_stopping_patience=2)))
+    assert (tiles["train accuracy"], tiles["validation accuracy"], tiles["kept epoch"]) == ("0.4", "0.04", "4")
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_of_one_class_there_is_no_area_below_a_curve(label):
+    pytest.importorskip("pygal")
+    record = record_of("binary_classifier", n_tested=0)
+    record.sample.add(np.linspace(0, 1, 20, dtype=np.float32), np.full(20, label, np.float32))
+    text = page(record, model_of(30, 3, "binary_classifier"), settings_of("binary_classifier"))
+    assert f"All test rows have label {label}: of one class there is no curve." in text
+    assert "area below it" not in text
+
+
+@pytest.mark.parametrize("values", [(float("nan"),) * 3, (float("inf"), float("nan"), float("inf"))])
+def test_validation_data_that_was_never_finite_is_said(values):
+    found = findings(record_of(validation=values), settings_of())
+    assert any("The validation mse was never finite" in sentence for sentence in found)
 
 
 def test_a_value_is_text_and_never_markup():

@@ -1,0 +1,412 @@
+"""The items that can be recommended: a table, and what its columns are to the model.
+
+A catalogue is a table with a row for each item: the first column is its id, and each item has another one. Columns that
+the model's schema has become the item's features; every column can be asked for by a filter, and is part of the answer.
+It lies beside the model as catalogue.csv, so that any tool writes and reads it, and what features its items have is
+found out when it is read: it holds nothing that a schema could contradict.
+
+A model without a schema takes a column `features`, whose cells are feature ids as in libsvm: ``7`` or ``7:1 19:0.5``.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fm_core.atomic_file import replacing
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+from fm_core.formats.canonical import sparse_batch
+from fm_core.formats.registry import FORMATS, format_of
+from fm_core.formats.registry.inputs import Options, read_tables
+from fm_core.formats.tables._columns import Vocabulary
+from fm_core.formats.tables.table import Table, no_column, text_of, where
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fm_core.formats.tables.encoder import Encoder
+
+__all__ = ["CATALOGUE_FILE", "FEATURES", "Catalogue", "ItemColumn"]
+
+#: Name under which the catalogue lies beside a model.
+CATALOGUE_FILE = "catalogue.csv"
+
+#: The column of feature ids, where there is no schema.
+FEATURES = "features"
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class ItemColumn:
+    """A column of a catalogue.
+
+    Parameters
+    ----------
+    name : str
+    separator : str or None
+        Between the ids of a cell.
+    is_text : bool
+        Whether its cells are texts even if all of them are numbers.
+    """
+
+    def __init__(self, name: str, separator: str | None, *, is_text: bool) -> None:
+        self.name = name
+        self.separator = separator
+        self._is_text = is_text
+        self._known = Vocabulary()
+        self._parts: list[NDArray[np.int64]] = []
+
+    def read(self, table: Table, place: int) -> "NDArray[np.int64]":
+        """Take the cells of a table in, and give the number of each cell's text; -1: it is empty."""
+        if table.is_list(place):
+            codes, texts = table.codes(place, self.separator)
+            codes = np.append(self._known.find(texts, learn=True), -1)[codes]
+        else:
+            codes = table.find(place, self._known, learn=True)
+        self._parts.append(codes)
+        return codes
+
+    def keep(self, rows: "NDArray[np.int64]") -> None:
+        """Keep these of the rows that were read last."""
+        self._parts[-1] = self._parts[-1][rows]
+
+    def finish(self) -> None:
+        """Be ready for questions; nothing is read after that."""
+        self.codes = np.concatenate(self._parts).astype(np.int32) if self._parts else np.empty(0, np.int32)
+        self.texts: list[str] = self._known.texts()
+        self._parts = []
+        numbers = None if self._is_text or self.separator is not None else _numbers(self.texts)
+        self.numbers = None if numbers is None else np.append(numbers, np.nan)
+
+    def text(self, item: int) -> str:
+        """The cell as it was read; empty if it is."""
+        code = int(self.codes[item])
+        return self.texts[code] if code >= 0 else ""
+
+    def value(self, item: int) -> Any:
+        """The cell as JSON has it: a text, a number, a list of texts, or None if it is empty."""
+        code = int(self.codes[item])
+        if code < 0:
+            return [] if self.separator is not None else None
+        if self.numbers is not None:
+            number = float(self.numbers[code])
+            return int(number) if number.is_integer() else number
+        return self.texts[code] if self.separator is None else _ids(self.texts[code], self.separator)
+
+    def find(self, texts: Iterable[str]) -> "NDArray[np.int64]":
+        """Give the numbers of texts; -2: there is no such cell."""
+        found: NDArray[np.int64] = self._known.find(texts)
+        return found
+
+    def allowed(self, wanted: Any) -> "NDArray[np.bool_]":
+        """Say of which items the cell is the one that is wanted, or one of those.
+
+        Parameters
+        ----------
+        wanted : str, number, bool, None, list of these, or {"min": number, "max": number}
+            None: an empty cell.
+
+        Raises
+        ------
+        DataError
+            It is something else.
+        """
+        of_text = np.zeros(len(self.texts) + 1, np.bool_)  # the last one: empty
+        if isinstance(wanted, dict):
+            low, high = self._bounds(wanted)
+            assert self.numbers is not None
+            of_text[:-1] = (self.numbers[:-1] >= low) & (self.numbers[:-1] <= high)
+            return of_text[self.codes]
+        choices = wanted if isinstance(wanted, list) else [wanted]
+        for choice in choices:
+            if choice is not None and not isinstance(choice, str | int | float | bool):
+                raise DataError(
+                    f"filter {self.name!r} is {str(wanted)[:40]}, expected a text, a number, true, false, null, "
+                    'a list of these, or {"min": number, "max": number}'
+                )
+        of_text[-1] = None in choices
+        texts = {text_of(choice) for choice in choices if choice is not None}
+        if self.separator is not None:
+            of_text[:-1] = [not texts.isdisjoint(_ids(text, self.separator)) for text in self.texts]
+            return of_text[self.codes]
+        found = self.find(texts)
+        of_text[found[found >= 0]] = True
+        if self.numbers is not None:  # 7 is 7.0
+            same = np.array([_number(text) for text in texts], np.float64)
+            of_text[:-1] |= np.isin(self.numbers[:-1], same[~np.isnan(same)])
+        return of_text[self.codes]
+
+    def _bounds(self, wanted: Mapping[str, Any]) -> tuple[float, float]:
+        if self.numbers is None:
+            raise DataError(f"filter {self.name!r} has bounds, but not all of the column's cells are numbers")
+        if not wanted or not wanted.keys() <= {"min", "max"} or not all(map(_is_number, wanted.values())):
+            raise DataError(f'filter {self.name!r} is {str(wanted)[:40]}, expected {{"min": number, "max": number}}')
+        return wanted.get("min", -math.inf), wanted.get("max", math.inf)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _ids(text: str, separator: str) -> list[str]:
+    return [item for part in text.split(separator) if (item := part.strip())]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text) if "_" not in text else math.nan
+    except ValueError:
+        return math.nan
+
+
+def _numbers(texts: list[str]) -> "NDArray[np.float64] | None":
+    numbers = np.fromiter(map(_number, texts), np.float64, len(texts))
+    return numbers if np.isfinite(numbers).all() and len(texts) else None
+
+
+class Catalogue:
+    """Items, what they are to a model, and what is known of them.
+
+    Attributes
+    ----------
+    columns : dict of str to ItemColumn
+        By name, the first one the ids.
+    rows : Batch
+        The items' features, sparse.
+    """
+
+    def __init__(self, columns: dict[str, ItemColumn], rows: Batch) -> None:
+        self.columns = columns
+        self.rows = rows
+        self.ids = next(iter(columns.values()))
+        assert rows.indices is not None
+        self._features = np.unique(rows.indices)
+
+    def __len__(self) -> int:
+        return self.rows.n_rows
+
+    @classmethod
+    def read(
+        cls,
+        tables: Iterable[Table],
+        encoder: "Encoder | None",
+        feature_dim: int,
+        *,
+        item: str | None = None,
+        columns: Iterable[str] | None = None,
+        distinct: bool = False,
+        what: str = "the catalogue",
+    ) -> "Catalogue":
+        """Make a catalogue of tables.
+
+        Parameters
+        ----------
+        tables : iterable of Table
+        encoder : Encoder or None
+            By the model's schema. None: there is none, and a column `features` holds feature ids.
+        feature_dim : int
+            The model's.
+        item : str, optional
+            The column of ids; by default the first one.
+        columns : iterable of str, optional
+            The columns that are taken, beside that one; by default all.
+        distinct : bool
+            Whether an id may come again, as in training data: the first row counts then.
+        what : str
+            What it is called in a message.
+
+        Raises
+        ------
+        DataError
+            There are no items, an id is empty or comes again, or a cell is not what the model's schema expects.
+        """
+        reader: _Reader | None = None
+        for table in tables:
+            if reader is None:
+                reader = _Reader(table, encoder, feature_dim, item, columns, distinct=distinct)
+            reader.read(table)
+        if reader is None or not reader.n_items:
+            raise DataError(f"{what} holds no items, expected at least one")
+        return reader.catalogue()
+
+    @classmethod
+    def load(cls, path: Path, encoder: "Encoder | None", feature_dim: int) -> "Catalogue":
+        """Read catalogue.csv, or any other table whose first column is the ids; see `read`."""
+        of = FORMATS["csv"] if path.name == CATALOGUE_FILE else format_of(path)
+        return cls.read(read_tables([path], of, Options(header=True)), encoder, feature_dim, what=str(path))
+
+    def has(self, features: "NDArray[np.int32]") -> "NDArray[np.bool_]":
+        """Say which features some item has."""
+        if not len(self._features):
+            return np.zeros(len(features), np.bool_)
+        place = np.minimum(np.searchsorted(self._features, features), len(self._features) - 1)
+        there: NDArray[np.bool_] = self._features[place] == features
+        return there
+
+    def positions(self, ids: Iterable[str]) -> "NDArray[np.int64]":
+        """Give the positions of items by their ids; those that are not there are left out."""
+        found = self.ids.find(ids)
+        return found[found >= 0]
+
+    def allowed(self, wanted: Mapping[str, Any]) -> "NDArray[np.bool_]":
+        """Say which items a filter leaves.
+
+        Parameters
+        ----------
+        wanted : mapping of str to any
+            Of columns, each as for `ItemColumn.allowed`; all of them have to hold.
+
+        Raises
+        ------
+        DataError
+            There is no such column, or a column is asked for what it cannot be.
+        """
+        allowed = np.ones(len(self), np.bool_)
+        for name, choice in wanted.items():
+            if name not in self.columns:
+                shown = ", ".join(list(self.columns)[:20])
+                raise DataError(f"filter {name[:40]!r} is no column of the catalogue, expected some of: {shown}")
+            allowed &= self.columns[name].allowed(choice)
+        return allowed
+
+    def document(self, item: int) -> dict[str, Any]:
+        """Give an item's columns as JSON has them."""
+        return {name: column.value(item) for name, column in self.columns.items()}
+
+    def save(self, path: Path) -> None:
+        """Write catalogue.csv, whole or not at all."""
+        with replacing(path) as file:
+            text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(self.columns)
+            for item in range(len(self)):
+                writer.writerow([column.text(item) for column in self.columns.values()])
+            text.detach()
+
+
+class _Reader:
+    """Tables, one after the other, as items."""
+
+    def __init__(
+        self,
+        first: Table,
+        encoder: "Encoder | None",
+        feature_dim: int,
+        item: str | None,
+        columns: Iterable[str] | None,
+        *,
+        distinct: bool,
+    ) -> None:
+        self._encoder = encoder
+        self._feature_dim = feature_dim
+        self._distinct = distinct
+        self._batches: list[Batch] = []
+        self.n_items = 0
+        item = first.names[0] if item is None else item
+        taken = [item, *(name for name in (first.names if columns is None else columns) if name != item)]
+        for name in taken:
+            if name not in first.names:
+                raise no_column(first, name)
+        schema = None if encoder is None else encoder.schema
+        known = {} if schema is None else {column.name: column for column in schema.columns}
+        if known and known.keys().isdisjoint(taken):
+            raise DataError(
+                f"{first.source}: none of the columns {', '.join(taken[:20])} is in the model's schema, expected some "
+                f"of {', '.join(list(known)[:20])}: it is the catalogue of another model"
+            )
+        if schema is None and FEATURES not in taken:
+            raise DataError(
+                f"{first.source}: there is no column {FEATURES!r}, which a catalogue needs where the model has no "
+                f"schema: found {', '.join(taken[:20])}"
+            )
+        self._columns = {
+            name: ItemColumn(
+                name,
+                known[name].separator if name in known else None,
+                is_text=name in (item, FEATURES) or (name in known and known[name].kind != "numeric"),
+            )
+            for name in taken
+        }
+
+    def read(self, table: Table) -> None:
+        names = list(self._columns)
+        for name in names:
+            if name not in table.names:
+                raise no_column(table, name)
+        places = [table.names.index(name) for name in names]
+        before = self.n_items
+        codes = [self._columns[name].read(table, place) for name, place in zip(names, places, strict=True)]
+        ids = codes[0]
+        if (ids < 0).any():
+            raise DataError(f"{where(table, int(np.argmax(ids < 0)), places[0])}: the cell is empty, expected an id")
+        # Numbered in the order of their appearance: an id that is new has the next number.
+        is_new = np.maximum.accumulate(np.concatenate([[before - 1], ids]))[:-1] < ids
+        if not is_new.all() and not self._distinct:
+            row = int(np.argmin(is_new))
+            raise DataError(
+                f"{where(table, row, places[0])}: {table.shown(row, places[0])} comes a second time, expected each "
+                "item once"
+            )
+        rows = self._rows(table)
+        if not is_new.all():
+            new = np.flatnonzero(is_new)
+            rows = rows.take(new)
+            for name in names:
+                self._columns[name].keep(new)
+        self.n_items += rows.n_rows
+        self._batches.append(rows)
+
+    def _rows(self, table: Table) -> Batch:
+        if self._encoder is None:
+            return _rows_of_ids(table, self._feature_dim)
+        entries = self._encoder.entries(table, partial=True, only=self._columns)
+        return self._encoder.join(table.n_rows, entries, None)
+
+    def catalogue(self) -> Catalogue:
+        for column in self._columns.values():
+            column.finish()
+        return Catalogue(self._columns, Batch.concatenate(self._batches))
+
+
+def _rows_of_ids(table: Table, feature_dim: int) -> Batch:
+    """Make rows of a table's feature ids."""
+    place = table.names.index(FEATURES)
+    codes, texts = table.codes(place)
+
+    def refuse(code: int) -> None:
+        row = int(np.argmax(codes == code))
+        found = "the cell is empty" if code < 0 else f"found {texts[code][:40]!r}"
+        raise DataError(
+            f"{where(table, row, place)}: {found}, expected feature ids below feature_dim={feature_dim}, "
+            "such as 7 or 7:0.5 19"
+        )
+
+    if (codes < 0).any():
+        refuse(-1)
+    entries = [_entries(text) for text in texts]
+    for code, of_text in enumerate(entries):
+        if not of_text or any(key >= feature_dim for key, _ in of_text):
+            refuse(code)
+    of_rows = [entries[code] for code in codes.tolist()]
+    indptr = np.zeros(len(of_rows) + 1, np.int64)
+    np.cumsum([len(of_row) for of_row in of_rows], out=indptr[1:])
+    keys = np.array([key for of_row in of_rows for key, _ in of_row], np.int32)
+    values = np.array([value for of_row in of_rows for _, value in of_row], np.float32)
+    return sparse_batch(feature_dim, indptr, keys, values, ascending=False)
+
+
+def _entries(text: str) -> list[tuple[int, float]]:
+    """Give the keys and values of a text; none, if it is no such text."""
+    found = []
+    for pair in text.split():
+        key, colon, value = pair.partition(":")
+        number = _number(value) if colon else 1.0
+        if not (key.isascii() and key.isdecimal() and len(key) <= 10) or not abs(number) <= _LARGEST:
+            return []
+        found.append((int(key), number))
+    return found

@@ -1,0 +1,480 @@
+"""The best items of a catalogue for a client's request: contexts, filters, users who came after training, and reasons.
+
+A request is a JSON object as an endpoint gets it, and the same one in Python::
+
+    {"columns": {"user": "ann", "hour": 20}, "top_k": 10, "exclude": ["Alien"], "filter": {"genre": "comedy"}}
+
+Its context is of named columns, or of feature ids (``"context": {"keys": [7], "values": [1]}``). With a `history`, rows
+of items and labels, the context gets a feature that the model does not have: the user of those labels, whose parameters
+are fitted at once (fold_in.py).
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from fm_core.analysis.catalogue import CATALOGUE_FILE, Catalogue
+from fm_core.analysis.explanation import explain
+from fm_core.analysis.fold_in import Folded, Population, fold_in
+from fm_core.analysis.packed_items import Choice, PackedItems
+from fm_core.analysis.ranking import Context, contexts_of
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+from fm_core.formats.requests.instances import decode_instances
+from fm_core.formats.requests.named_columns import decode_named
+from fm_core.formats.tables.encoder import Encoder
+from fm_core.formats.tables.schema import SCHEMA_FILE, TableSchema
+from fm_core.formats.tables.table import text_of
+from fm_core.model import Model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Query", "Recommendation", "Recommender"]
+
+#: Filters whose items are remembered: a million items take a megabyte each.
+_FILTERS = 64
+
+#: Pairs of features that the explanations of one call may have: less than a second of work.
+_MOST_PAIRS = 2_000_000
+
+#: How many shares an explanation lists if the request does not say.
+_SHARES = 10
+
+_MEMBERS = ("columns", "context", "top_k", "exclude", "filter", "history", "history_of", "explain")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Query:
+    """A request for recommendations, its shape checked.
+
+    Attributes
+    ----------
+    where : str
+        What it is called in messages.
+    columns : mapping of str to any, or None
+        The context by named columns.
+    context : object
+        The context by feature ids, where there are no columns.
+    top_k : int
+    exclude : list of str
+        Ids of items that are not wanted.
+    filter : mapping of str to any
+        What the items' columns have to be.
+    history : list of mapping, or None
+        Rows of labels that the user gave; those items are not recommended.
+    history_of : str or None
+        The column that the user of the history is of; None: found out.
+    explain : int
+        How many shares of each score are wanted; 0: no explanation.
+    """
+
+    where: str
+    columns: Mapping[str, Any] | None
+    context: Any
+    top_k: int
+    exclude: list[str]
+    filter: Mapping[str, Any]
+    history: list[Mapping[str, Any]] | None
+    history_of: str | None
+    explain: int
+
+    @classmethod
+    def of(cls, document: Any, where: str = "the request") -> "Query":
+        """Check the shape of a request.
+
+        Raises
+        ------
+        DataError
+            It has another one; the message says where.
+        """
+        if not isinstance(document, dict):
+            raise DataError(f"{where} is {str(document)[:40]}, expected an object with columns and top_k")
+        for name in document:
+            if name not in _MEMBERS:
+                raise DataError(f"{where} has {str(name)[:40]!r}, expected only {', '.join(_MEMBERS)}")
+        columns, context = document.get("columns"), document.get("context")
+        if columns is not None and (context is not None or not isinstance(columns, dict)):
+            raise DataError(f'{where}: expected an object "columns", or a "context" of feature ids, and not both')
+        top_k = document.get("top_k")
+        if type(top_k) is not int or top_k < 1:
+            raise DataError(f'{where}: "top_k" is {str(top_k)[:40]}, expected an integer of at least 1')
+        exclude, wanted, history = document.get("exclude", []), document.get("filter", {}), document.get("history")
+        if not isinstance(exclude, list) or not all(_is_id(item) for item in exclude):
+            raise DataError(f'{where}: "exclude" is {str(exclude)[:40]}, expected a list of item ids')
+        if not isinstance(wanted, dict):
+            raise DataError(
+                f'{where}: "filter" is {str(wanted)[:40]}, expected an object such as {{"genre": "comedy"}}'
+            )
+        if history is not None and not (isinstance(history, list) and all(isinstance(row, dict) for row in history)):
+            raise DataError(
+                f'{where}: "history" is {str(history)[:40]}, expected a list of objects with the columns of a row '
+                'and its "label"'
+            )
+        history_of = document.get("history_of")
+        if history_of is not None and (history is None or not isinstance(history_of, str)):
+            raise DataError(f'{where}: "history_of" is {str(history_of)[:40]}, expected the name of a column beside '
+                            '"history"')  # fmt: skip
+        return cls(where, columns, context, top_k, [text_of(item) for item in exclude], wanted, history, history_of,
+                   _shares(document.get("explain"), where))  # fmt: skip
+
+
+def _is_id(item: Any) -> bool:
+    return isinstance(item, str | int | float)
+
+
+def _shares(wanted: Any, where: str) -> int:
+    if wanted is None or wanted is False:
+        return 0
+    if wanted is True:
+        return _SHARES
+    if type(wanted) is not int or wanted < 1:
+        raise DataError(f'{where}: "explain" is {str(wanted)[:40]}, expected true, false or an integer of at least 1')
+    return wanted
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recommendation:
+    """The best items for one request.
+
+    Attributes
+    ----------
+    items : ndarray of int64, shape (n,)
+        Positions in the catalogue, best first; of equal ones the first comes first.
+    scores : ndarray of float32, shape (n,)
+        As `Model.predict` gives them for context and item together.
+    columns : list of dict
+        Each item's columns.
+    explanations : list of dict, or None
+        Each score's, if they were asked for.
+    """
+
+    items: "NDArray[np.int64]"
+    scores: "NDArray[np.float32]"
+    columns: list[dict[str, Any]]
+    explanations: list[dict[str, Any]] | None = None
+
+
+class Recommender:
+    """A model and the items that it can recommend.
+
+    Parameters
+    ----------
+    model : Model
+    catalogue : Catalogue
+    encoder : Encoder or None
+        By the model's schema; None: it has none, and contexts have feature ids.
+    num_threads : int
+        Threads that prepare the items.
+    """
+
+    def __init__(
+        self, model: Model, catalogue: Catalogue, encoder: Encoder | None = None, num_threads: int = 1
+    ) -> None:
+        self.model = model
+        self.catalogue = catalogue
+        self._encoder = encoder
+        self._packed = PackedItems(model, catalogue.rows, num_threads)
+        self._choice = functools.lru_cache(_FILTERS)(self._make_choice)
+        self._population = functools.cache(self._make_population)
+        columns = () if encoder is None else encoder.schema.columns
+        self._of_users = {
+            column.name: range(first, first + column.n_features)
+            for column, first in zip(columns, [] if encoder is None else encoder.schema.offsets, strict=True)
+            if column.name not in catalogue.columns and column.kind != "numeric" and column.separator is None
+            if column.n_features
+        }
+
+    @classmethod
+    def beside(cls, model: Model, folder: "str | os.PathLike[str]", *, unseen: str = "error") -> "Recommender":
+        """Make one of the schema.json and the catalogue.csv that lie in a folder, beside the model mostly.
+
+        Parameters
+        ----------
+        model : Model
+        folder : path
+            The schema may be absent; see catalogue.py for what the catalogue holds then.
+        unseen : {"error", "ignore"}
+            What a category is that the schema does not have.
+
+        Raises
+        ------
+        ConfigError
+            The schema is none, or of another model.
+        DataError
+            The catalogue is none, or of another schema.
+        """
+        path = Path(folder) / SCHEMA_FILE
+        encoder = None
+        if path.exists():
+            schema = TableSchema.load(path, model.feature_dim)
+            encoder = Encoder(schema, unseen=unseen, labels="none", way_out="unseen='ignore'")
+        return cls(model, Catalogue.load(Path(folder) / CATALOGUE_FILE, encoder, model.feature_dim), encoder)
+
+    def recommend(self, requests: Sequence[Any], num_threads: int = 1, what: str = "request") -> list[Recommendation]:
+        """Find the best items for each request.
+
+        Parameters
+        ----------
+        requests : sequence of dict
+        num_threads : int
+            The result does not depend on it.
+        what : str
+            What a request is called in messages.
+
+        Returns
+        -------
+        recommendations : list of Recommendation
+            Fewer than `top_k` where no more items are left.
+
+        Raises
+        ------
+        DataError
+            A request is not as it should be; the message says which, and where.
+        """
+        queries = [Query.of(each, f"{what} {number}") for number, each in enumerate(requests)]
+        folds = [None if query.history is None else self._fold_in(query, query.history) for query in queries]
+        contexts = [
+            context if fold is None else context.joined_by(fold.feature.w, fold.feature.v)
+            for context, fold in zip(self._contexts(queries, folds, what), folds, strict=True)
+        ]
+        found: list[Recommendation | None] = [None] * len(queries)
+        for top_k in {query.top_k for query in queries}:
+            numbers = [i for i, query in enumerate(queries) if query.top_k == top_k]
+            ranked = self._packed.best(
+                [contexts[i] for i in numbers],
+                min(top_k, len(self.catalogue)),
+                [self._choice_of(queries[i]) for i in numbers],
+                [self._excluded(queries[i], folds[i]) for i in numbers],
+                num_threads,
+            )
+            for i, of_query in zip(numbers, ranked, strict=True):
+                items, scores = of_query.indices, of_query.scores
+                if not np.isfinite(scores).all():
+                    raise DataError(f"{queries[i].where}: a score overflows float32: its values are too large")
+                columns = [self.catalogue.document(item) for item in items.tolist()]
+                why = self._explanations(queries[i], contexts[i], folds[i], items) if queries[i].explain else None
+                found[i] = Recommendation(items, scores, columns, why)
+        return [each for each in found if each is not None]
+
+    # --- contexts ---
+
+    def _contexts(self, queries: Sequence[Query], folds: "Sequence[_Fold | None]", what: str) -> list[Context]:
+        columns = [
+            {name: cell for name, cell in (query.columns or {}).items() if fold is None or name != fold.column}
+            for query, fold in zip(queries, folds, strict=True)
+        ]
+        for query, of_query in zip(queries, columns, strict=True):
+            for name in of_query:
+                if name in self.catalogue.columns:
+                    raise DataError(
+                        f"{query.where}: column {name[:40]!r} is the catalogue's, expected columns of the context only"
+                    )
+        named, keyed = self._no_rows(len(queries)), self._no_rows(len(queries))
+        if any(columns):
+            encoder = self._needs_schema(next(query for query in queries if query.columns))
+            named = decode_named([{"columns": of_query} for of_query in columns], encoder, what=what, partial=True)
+        if any(query.context is not None for query in queries):
+            instances = [{"keys": [], "values": []} if query.context is None else query.context for query in queries]
+            keyed = decode_instances(instances, feature_dim=self.model.feature_dim, what=what)
+        found = []
+        for query, *both in zip(queries, contexts_of(self.model, named), contexts_of(self.model, keyed), strict=True):
+            context = both[query.context is not None]
+            shared = context.keys[self.catalogue.has(context.keys)]
+            if len(shared):
+                raise DataError(
+                    f"{query.where}: the context has feature {shared[0]}, which is one of the catalogue's items: "
+                    "expected only what the items do not have"
+                )
+            found.append(context)
+        return found
+
+    def _no_rows(self, n: int) -> Batch:
+        return Batch.trusted(
+            self.model.feature_dim, np.zeros(0, np.float32), np.zeros(n + 1, np.int64), np.zeros(0, np.int32)
+        )
+
+    def _needs_schema(self, query: Query) -> Encoder:
+        if self._encoder is None:
+            raise DataError(
+                f"{query.where} has columns, but the model has no schema: put the schema.json that `fm convert` wrote "
+                'beside it, or send a "context" of feature ids'
+            )
+        return self._encoder
+
+    # --- users who came after training ---
+
+    def _fold_in(self, query: Query, history: list[Mapping[str, Any]]) -> "_Fold":
+        encoder = self._needs_schema(query)
+        column = self._column_of_user(query, encoder)
+        labels, others, positions = [], [], []
+        id_name = self.catalogue.ids.name
+        label_name = encoder.schema.label
+        for number, row in enumerate(history):
+            where = f"{query.where}, history {number}"
+            cells = dict(row)
+            label = cells.pop("label", cells.pop(label_name, None) if label_name is not None else None)
+            if not isinstance(label, int | float):
+                raise DataError(f"{where}: the label is {str(label)[:40]}, expected a number")
+            labels.append(float(label))
+            if column in cells:
+                raise DataError(f"{where} has column {column!r}, which is the user's own, expected the others")
+            item = cells.get(id_name)
+            position = self.catalogue.positions([text_of(item)]).tolist() if _is_id(item) else []
+            positions.append(position[0] if position else -1)
+            if position:  # what the item is, the catalogue knows
+                cells = {name: cell for name, cell in cells.items() if name not in self.catalogue.columns}
+            others.append({"columns": cells})
+        batch = decode_named(others, encoder, what=f"{query.where}, history", partial=True)
+        of_items = np.array(positions, np.int64)
+        rows = _side_by_side(batch, self.catalogue.rows, of_items)
+        try:
+            feature = fold_in(
+                self._population(column),
+                contexts_of(self.model, rows),
+                np.array(labels),
+                is_classifier=self.model.is_classifier,
+            )
+        except DataError as error:
+            raise DataError(f"{query.where}, history: {error}") from None
+        value = (query.columns or {}).get(column)
+        return _Fold(feature, column, f"{column}={text_of(value) if _is_id(value) else '(history)'}",
+                     of_items[of_items >= 0])  # fmt: skip
+
+    def _column_of_user(self, query: Query, encoder: Encoder) -> str:
+        """Find the column that the user of a history is of: that whose value is not given, or was not in training."""
+        given = query.columns or {}
+        names = list(self._of_users)
+        if query.history_of is not None:
+            if query.history_of not in names:
+                raise DataError(
+                    f'{query.where}: "history_of" is {query.history_of[:40]!r}, expected a column of ids that the '
+                    f"catalogue does not have: {', '.join(names[:20]) or 'there is none'}"
+                )
+            open_ones = [query.history_of]
+        else:
+            open_ones = [name for name in names if not self._is_known(encoder, name, given.get(name))]
+        if len(open_ones) == 1 and not self._is_known(encoder, open_ones[0], given.get(open_ones[0])):
+            return open_ones[0]
+        if len(open_ones) > 1:
+            raise DataError(
+                f"{query.where}: the history may be of {' or of '.join(open_ones[:20])}, expected all but one of them "
+                'in "columns", or "history_of" with the name of one'
+            )
+        raise DataError(
+            f"{query.where}: nothing is left that the history could be of: "
+            f"{', '.join(names[:20]) or 'no column of ids'} was there in training; leave the history out, or the "
+            "column whose value it is to stand for"
+        )
+
+    @staticmethod
+    def _is_known(encoder: Encoder, name: str, value: Any) -> bool:
+        if value is None or not _is_id(value):
+            return value is not None
+        kind = next(column.kind for column in encoder.schema.columns if column.name == name)
+        return kind == "hashed" or encoder.knows(name, text_of(value))
+
+    def _make_population(self, column: str) -> Population:
+        return Population.of(self.model, self._of_users[column])
+
+    # --- items ---
+
+    def _choice_of(self, query: Query) -> Choice | None:
+        if not query.filter:
+            return None
+        try:
+            return self._choice(orjson.dumps(query.filter, option=orjson.OPT_SORT_KEYS))
+        except DataError as error:
+            raise DataError(f"{query.where}: {error}") from None
+
+    def _make_choice(self, text: bytes) -> Choice:
+        return self._packed.choice_of(self.catalogue.allowed(orjson.loads(text)))
+
+    def _excluded(self, query: Query, fold: "_Fold | None") -> "NDArray[np.int64]":
+        excluded = self.catalogue.positions(query.exclude)
+        return excluded if fold is None else np.concatenate([excluded, fold.items])
+
+    # --- reasons ---
+
+    def _explanations(
+        self, query: Query, context: Context, fold: "_Fold | None", items: "NDArray[np.int64]"
+    ) -> list[dict[str, Any]]:
+        """Explain scores by a model of just the features that there are, the folded one the last of them."""
+        chosen = self.catalogue.rows.take(items)
+        assert chosen.indptr is not None
+        assert chosen.indices is not None
+        n_features = np.diff(chosen.indptr) + len(context.keys) + 1
+        if int((n_features * n_features).sum()) // 2 > _MOST_PAIRS:
+            raise DataError(
+                f"{query.where}: explanations were asked for of rows with more than {_MOST_PAIRS} pairs of features in "
+                "all: ask for fewer items at once"
+            )
+        features, places = np.unique(np.concatenate([context.keys, chosen.indices]), return_inverse=True)
+        V, w = self.model.V[features], self.model.w[features]
+        n_context = len(context.keys)
+        own_keys, own_values = places[:n_context].astype(np.int32), context.values
+        if fold is not None:
+            V = np.vstack([V, fold.feature.v.astype(np.float32)])
+            w = np.append(w, np.float32(fold.feature.w))
+            own_keys = np.append(own_keys, np.int32(len(features)))
+            own_values = np.append(own_values, np.float32(1))
+        small = Model(self.model.predictor_type, self.model.w0, np.ascontiguousarray(w), np.ascontiguousarray(V))
+        n = len(items)
+        own = Batch.trusted(
+            len(w),
+            np.tile(own_values, n),
+            np.arange(n + 1, dtype=np.int64) * len(own_keys),
+            np.tile(own_keys, n).astype(np.int32),
+        )
+        others = Batch.trusted(len(w), chosen.values, chosen.indptr, places[n_context:].astype(np.int32))
+        rows = _side_by_side(own, others, np.arange(n))
+        name_of = str if self._encoder is None else self._encoder.schema.feature_name
+
+        def name(place: int) -> str:
+            return fold.name if fold is not None and place == len(features) else name_of(int(features[place]))
+
+        def feature(place: int) -> int | None:  # the folded one is none of the model's
+            return None if place == len(features) else int(features[place])
+
+        documents = [explanation.as_document(query.explain, name) for explanation in explain(small, rows)]
+        for document in documents:
+            for share in document["features"]:
+                share["feature"] = feature(share["feature"])
+            for share in document["pairs"]:
+                share["features"] = [feature(place) for place in share["features"]]
+        return documents
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Fold:
+    """What a history has become: a feature, the column that it is of, its name, and the items that were in it."""
+
+    feature: Folded
+    column: str
+    name: str
+    items: "NDArray[np.int64]"
+
+
+def _side_by_side(left: Batch, right: Batch, rows: "NDArray[np.int64]") -> Batch:
+    """Give each row of `left` the features of a row of `right` too; -1: of none. No feature is on both sides."""
+    assert left.indptr is not None
+    assert left.indices is not None
+    there = np.flatnonzero(rows >= 0)
+    added = right.take(rows[there])
+    assert added.indptr is not None
+    assert added.indices is not None
+    of_row = np.concatenate(
+        [np.repeat(np.arange(left.n_rows), np.diff(left.indptr)), np.repeat(there, np.diff(added.indptr))]
+    )
+    indices = np.concatenate([left.indices, added.indices])
+    values = np.concatenate([left.values, added.values])
+    order = np.lexsort([indices, of_row])
+    indptr = np.zeros(left.n_rows + 1, np.int64)
+    np.cumsum(np.bincount(of_row, minlength=left.n_rows), out=indptr[1:])
+    return Batch.trusted(left.feature_dim, values[order], indptr, indices[order])
