@@ -89,7 +89,8 @@ test-asan: $(VENV)/.installed  ## build the extensions with address and undefine
 	cd $(ASAN) && LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 	    UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc $(CURDIR)/$(BIN)/python -m pytest \
 	    -p no:cacheprovider -p no:faulthandler -k 'not references_gradient' \
-	    --ignore tests/fm_core/formats/tables/test_encoder.py --ignore tests/fm_core/formats/tables/test_lists.py tests/fm_core/kernels tests/fm_core/formats $(PYTEST_ARGS)
+	    --ignore tests/fm_core/formats/tables/test_encoder.py --ignore tests/fm_core/formats/tables/test_lists.py tests/fm_core/kernels tests/fm_core/formats \
+	    tests/container/serving $(PYTEST_ARGS)
 
 .PHONY: crash-test
 crash-test: $(VENV)/.built  ## kill CRASH_RUNS (200) trainings at random moments, resume them, compare their models; stop one of 2 GB

@@ -43,6 +43,7 @@ EXTENSIONS = {
     "fm_core.formats.recordio._encode": (FAST, []),
     "fm_core.formats.requests._instances": (FAST, []),
     "fm_core.formats.text._text": (FAST, []),
+    "fm_core.kernels._bounds": (FAST, []),
     "fm_core.kernels._dirty_rows": (FAST, []),
     # Not fused, so that every processor draws the same initial values.
     "fm_core.kernels._draw": ([*FAST, "-Wno-psabi", "-ffp-contract=off", *OPENMP], OPENMP),

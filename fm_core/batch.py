@@ -63,7 +63,15 @@ class Batch:
         indices: "NDArray[np.int32] | None" = None,
         labels: "NDArray[np.float32] | None" = None,
     ) -> "Batch":
-        """Make a batch of arrays that the caller has checked already, as the decoder has."""
+        """Make a batch of arrays whose content the caller has checked already, as the decoder has.
+
+        Their types and sizes are checked here, which takes a microsecond.
+
+        Raises
+        ------
+        DataError
+            An array is of another type, or of another size than `feature_dim` and the other arrays need.
+        """
         batch = object.__new__(cls)
         for name, value in (
             ("feature_dim", feature_dim),
@@ -73,6 +81,7 @@ class Batch:
             ("labels", labels),
         ):
             object.__setattr__(batch, name, value)
+        _check_sizes(batch)
         return batch
 
     @classmethod
@@ -214,40 +223,51 @@ def _starts(lengths: "NDArray[np.int64]") -> "NDArray[np.int64]":
 
 
 def _check(batch: Batch) -> None:
-    def typed(name: str, array: Any, dtype: type, ndim: int) -> None:
-        if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
-            raise DataError(
-                f"{name} is {array.dtype} with {array.ndim} dimensions, "
-                f"expected contiguous {np.dtype(dtype)} with {ndim}"
-            )
-
+    _check_sizes(batch)
     if batch.indptr is None or batch.indices is None:
-        typed("values", batch.values, np.float32, 2)
-        if batch.values.shape[1] != batch.feature_dim:
-            raise DataError(f"dense rows have {batch.values.shape[1]} values, expected feature_dim={batch.feature_dim}")
         finite = np.isfinite(batch.values).all(axis=1)
         if not finite.all():
             raise DataError(f"row {int(np.argmin(finite))} has a value that is not finite")
     else:
-        typed("indptr", batch.indptr, np.int64, 1)
-        typed("indices", batch.indices, np.int32, 1)
-        typed("values", batch.values, np.float32, 1)
         _check_csr(batch.indptr, batch.indices, batch.values, batch.feature_dim)
+    if batch.labels is not None and not np.isfinite(batch.labels).all():
+        raise DataError(f"the label of row {int(np.argmin(np.isfinite(batch.labels)))} is not finite")
+
+
+def _check_sizes(batch: Batch) -> None:
+    """Look at what takes no look at the content."""
+    if batch.indptr is None or batch.indices is None:
+        _check_array("values", batch.values, np.float32, 2)
+        if batch.values.shape[1] != batch.feature_dim:
+            raise DataError(f"dense rows have {batch.values.shape[1]} values, expected feature_dim={batch.feature_dim}")
+        if batch.indptr is not batch.indices:
+            raise DataError("a batch has one of indptr and indices, expected both or, if it is dense, none")
+    else:
+        _check_array("indptr", batch.indptr, np.int64, 1)
+        _check_array("indices", batch.indices, np.int32, 1)
+        _check_array("values", batch.values, np.float32, 1)
+        if len(batch.indptr) == 0 or batch.indptr[0] != 0 or batch.indptr[-1] != len(batch.indices):
+            raise DataError(f"indptr does not rise from 0 to the {len(batch.indices)} keys")
+        if len(batch.values) != len(batch.indices):
+            raise DataError(f"{len(batch.values)} values for {len(batch.indices)} keys, expected one each")
     if batch.labels is not None:
-        typed("labels", batch.labels, np.float32, 1)
+        _check_array("labels", batch.labels, np.float32, 1)
         if len(batch.labels) != batch.n_rows:
             raise DataError(f"{len(batch.labels)} labels for {batch.n_rows} rows, expected one each")
-        if not np.isfinite(batch.labels).all():
-            raise DataError(f"the label of row {int(np.argmin(np.isfinite(batch.labels)))} is not finite")
+
+
+def _check_array(name: str, array: Any, dtype: type, ndim: int) -> None:
+    if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
+        raise DataError(
+            f"{name} is {array.dtype} with {array.ndim} dimensions, expected contiguous {np.dtype(dtype)} with {ndim}"
+        )
 
 
 def _check_csr(
     indptr: "NDArray[np.int64]", indices: "NDArray[np.int32]", values: "NDArray[np.float32]", feature_dim: int
 ) -> None:
-    if len(indptr) == 0 or indptr[0] != 0 or indptr[-1] != len(indices) or (np.diff(indptr) < 0).any():
+    if (np.diff(indptr) < 0).any():
         raise DataError(f"indptr does not rise from 0 to the {len(indices)} keys")
-    if len(values) != len(indices):
-        raise DataError(f"{len(values)} values for {len(indices)} keys, expected one each")
 
     def refuse(position: int, what: str) -> None:
         raise DataError(f"row {int(np.searchsorted(indptr, position, side='right')) - 1}: {what}")

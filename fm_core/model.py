@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.batch import Batch
-from fm_core.errors import DataError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import draw, in_use
+from fm_core.kernels.bounds import check_fits
 from fm_core.links import Link, link_for
 from fm_core.partition import WHOLE, Partition
 
@@ -134,8 +134,7 @@ class Model:
         DataError
             The batch has another feature_dim than the model.
         """
-        if batch.feature_dim != self.feature_dim:
-            raise DataError(f"rows have feature_dim={batch.feature_dim}, expected {self.feature_dim} as the model's")
+        check_fits(batch, self.feature_dim)
         scores = np.empty(batch.n_rows, np.float32)
         if not batch.n_rows:
             return scores

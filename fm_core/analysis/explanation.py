@@ -13,6 +13,7 @@ import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
+from fm_core.kernels.bounds import check_fits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,8 +115,7 @@ def explain(model: "Model", batch: Batch, rows: Iterable[int] | None = None) -> 
         The batch has another feature_dim than the model, or a row has more than `MAX_FEATURES`
         features.
     """
-    if batch.feature_dim != model.feature_dim:
-        raise DataError(f"rows have feature_dim={batch.feature_dim}, expected {model.feature_dim} as the model's")
+    check_fits(batch, model.feature_dim)
     return [_explain_row(model, *_row(batch, row), row) for row in (range(batch.n_rows) if rows is None else rows)]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.kernels._ranking import candidate_scores, context_sums, shared_scores
+from fm_core.kernels.bounds import check_fits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,6 +101,7 @@ class Contexts:
 
 def contexts_of(model: "Model", batch: Batch) -> Contexts:
     """See each row of a sparse batch as a context."""
+    check_fits(batch, model.feature_dim)
     sums, own = np.empty((batch.n_rows, model.num_factors)), np.empty(batch.n_rows)
     context_sums(batch.indptr, batch.indices, batch.values, model.w, model.V, sums, own)
     return Contexts(model.w0 + own, sums, batch)
@@ -148,12 +150,14 @@ def rank_in_context(model: "Model", context: Context, candidates: Batch, top_k: 
 
 def own_scores(model: "Model", candidates: Batch) -> "NDArray[np.float64]":
     """Give what each candidate adds by itself: its linear terms and its own pairs."""
+    check_fits(candidates, model.feature_dim)
     z = np.empty(candidates.n_rows)
     _candidate_scores(model, np.zeros(model.num_factors, np.float32), candidates, z)
     return z
 
 
 def _without_own(model: "Model", context: Context, candidates: Batch) -> "NDArray[np.float64]":
+    check_fits(candidates, model.feature_dim)
     z = np.empty(candidates.n_rows)
     with np.errstate(over="ignore"):
         sums = context.sums.astype(np.float32)

@@ -32,6 +32,7 @@ from fm_core.checkpoints.writer import Checkpointer
 from fm_core.errors import ConfigError, DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import OPTIMIZERS, PADDING, TILE, Step, group, in_use, ungrouped
+from fm_core.kernels.bounds import check_fits
 from fm_core.links import link_for
 from fm_core.metrics import metrics_for
 from fm_core.model import Model
@@ -282,8 +283,7 @@ class Solver:
         """
         hp = self.hyperparameters
         labels = batch.known_labels
-        if batch.feature_dim != hp.feature_dim:
-            raise DataError(f"a batch has feature_dim={batch.feature_dim}, expected {hp.feature_dim}")
+        check_fits(batch, hp.feature_dim)
         self.n_steps += 1
         scores, residuals = self._update(batch, labels, prepared)
         if not np.isfinite(residuals).all():
@@ -638,6 +638,7 @@ class _Training:
         if batch.indptr is not None and batch.indices is not None:
             if self._num_threads > 1:  # one of them does it while the others score, so that all have the same work
                 return None
+            check_fits(batch, batch.feature_dim)
             return group(batch.indptr, batch.indices, batch.values, batch.feature_dim)
         device = self._device()
         return None if device is None else device.stage(batch)

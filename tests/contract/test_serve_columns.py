@@ -226,7 +226,7 @@ def schema(n_features):
     [
         (schema(5), "its columns make 5 features, expected 4 as the model has"),
         ("{}", "is no schema as `fm convert` writes it"),
-        ("\udcff", "is no schema: it is not UTF-8 text"),
+        ("\udcff", "it is not UTF-8 text"),
     ],
 )
 def test_a_schema_that_is_not_the_models_ends_the_start(tree, text, said):

@@ -7,8 +7,6 @@ was seen, with value 1; a hashed one a fixed number of features, which CRC-32 of
 import bisect
 import dataclasses
 import itertools
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,12 @@ import orjson
 
 from fm_core.atomic_file import replacing
 from fm_core.errors import ConfigError
+from fm_core.formats.tables.schema_check import MAX_BYTES, VERSION, checked_document
 
 __all__ = ["SCHEMA_FILE", "Column", "TableSchema"]
 
 #: Name under which the schema of a table lies beside its records, and beside the model of them.
 SCHEMA_FILE = "schema.json"
-
-_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +112,7 @@ class TableSchema:
                 described["categories"] = list(column.categories)
             columns.append(described)
         document = {
-            "version": _VERSION,
+            "version": VERSION,
             "feature_dim": self.feature_dim,
             "label": self.label,
             "dense": self.is_dense,
@@ -125,30 +122,26 @@ class TableSchema:
         return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
     @classmethod
-    def from_json(cls, text: str, source: str = "the schema") -> "TableSchema":
+    def from_json(cls, text: str | bytes, source: str = "the schema") -> "TableSchema":
         """Read what `to_json` wrote.
 
         Raises
         ------
         ConfigError
-            It is something else.
+            It is something else: schema_check.py says what is looked at.
         """
-        try:
-            document = json.loads(text)
-            if document["version"] != _VERSION:
-                raise ConfigError(f"{source}: version is {document['version']!r}, expected {_VERSION}")
-            columns = tuple(_read_column(described) for described in document["columns"])
-            schema = cls(columns, document["label"], document["dense"], document["missing"])
-            if not isinstance(schema.label, str | None) or schema.missing not in ("error", "zero"):
-                raise ValueError(f"label is {schema.label!r} and missing {schema.missing!r}")
-            if not columns or document["feature_dim"] != schema.feature_dim:
-                raise ConfigError(
-                    f"{source}: feature_dim is {document['feature_dim']}, expected {schema.feature_dim}, "
-                    "as many features as its columns have"
-                )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ConfigError(f"{source} is no schema as `fm convert` writes it: {error!r}") from error
-        return schema
+        document = checked_document(text.encode(errors="surrogatepass") if isinstance(text, str) else text, source)
+        columns = tuple(
+            Column(
+                name=described["name"],
+                kind=described["kind"],
+                categories=tuple(described.get("categories", ())),
+                buckets=described.get("buckets", 0),
+                separator=described.get("separator"),
+            )
+            for described in document["columns"]
+        )
+        return cls(columns, document["label"], document["dense"], document["missing"])
 
     def save(self, path: Path) -> None:
         """Write schema.json, whole or not at all."""
@@ -157,7 +150,7 @@ class TableSchema:
 
     @classmethod
     def load(cls, path: Path, feature_dim: int | None = None) -> "TableSchema":
-        """Read schema.json.
+        """Read schema.json, of which no more is read than a schema may have.
 
         Parameters
         ----------
@@ -170,34 +163,11 @@ class TableSchema:
         ConfigError
             It is no schema, or one of other data than the model's.
         """
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is no schema: it is not UTF-8 text") from error
-        schema = cls.from_json(text, str(path))
+        with path.open("rb") as file:
+            schema = cls.from_json(file.read(MAX_BYTES + 1), str(path))
         if feature_dim is not None and schema.feature_dim != feature_dim:
             raise ConfigError(
                 f"{path}: its columns make {schema.feature_dim} features, expected {feature_dim} as the model has: it "
                 "is the schema of other data"
             )
         return schema
-
-
-def _read_column(described: Mapping[str, Any]) -> Column:
-    column = Column(
-        name=described["name"],
-        kind=described["kind"],
-        categories=tuple(described.get("categories", ())),
-        buckets=described.get("buckets", 0),
-        separator=described.get("separator"),
-    )
-    texts = [column.name, *column.categories, *([] if column.separator is None else [column.separator])]
-    if (
-        not all(isinstance(text, str) for text in texts)
-        or type(column.buckets) is not int
-        or column.buckets < int(column.kind == "hashed")
-        or column.separator == ""
-        or len({"", *column.categories}) <= len(column.categories)
-    ):
-        raise ValueError(f"column {column.name!r} is not as written")
-    return column

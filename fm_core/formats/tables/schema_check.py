@@ -1,0 +1,204 @@
+"""From the bytes of a schema.json to a document that keeps every rule of docs/table_schema.json, or one sentence.
+
+A schema comes with a model, perhaps from somebody else. So it is measured before it is parsed: a file of brackets or
+of texts would take thirty times its size as Python's objects. Then it is looked at as a whole: the rules of the
+published JSON Schema, and what no JSON Schema can say: names that are there twice, features that do not add up.
+"""
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+from fm_core.errors import ConfigError
+from fm_core.printable import printable, quoted
+
+__all__ = ["MAX_BYTES", "MAX_COLUMNS", "MAX_TEXTS", "VERSION", "checked_document"]
+
+VERSION = 1
+
+#: Bytes of a schema.json: one of some millions of categories.
+MAX_BYTES = 256 * 2**20
+#: Columns, and texts: names and categories. A text takes some 100 bytes of memory beside its own.
+MAX_COLUMNS, MAX_TEXTS = 65_536, 20_000_000
+#: Characters of a name or a separator, and of a category.
+MAX_NAME, MAX_CATEGORY = 1_024, 65_536
+#: Feature ids are int32.
+MAX_FEATURES = 2**31 - 1
+
+#: Nesting: the document, its columns, a column, its categories.
+_DEPTH = 4
+#: Values that are neither texts nor lists nor objects, of the document and of each column.
+_PLAIN_VALUES = 8
+_PIECE = 1 << 20
+
+_DOCUMENT = {"version", "feature_dim", "label", "dense", "missing", "columns"}
+_COLUMN = {"name", "kind", "first_feature", "buckets", "separator", "categories"}
+_KINDS = ("numeric", "categorical", "hashed")
+
+
+class _FaultError(Exception):
+    """A sentence about what is wrong, without the source."""
+
+
+def checked_document(data: bytes, source: str) -> dict[str, Any]:
+    """Parse a schema.json and look at all of it.
+
+    Parameters
+    ----------
+    data : bytes
+    source : str
+        Of it, for the message.
+
+    Returns
+    -------
+    document : dict
+        As docs/table_schema.json describes it.
+
+    Raises
+    ------
+    ConfigError
+        It is something else; the message names what, and where.
+    """
+    try:
+        n_keys = _measured(data)
+        try:
+            document = orjson.loads(data)
+        except ValueError as error:
+            is_text = _is_utf8(data)
+            raise _FaultError(
+                f"it is not JSON: {printable(str(error), 200)}" if is_text else "it is not UTF-8 text"
+            ) from error
+        _check(document, n_keys)
+    except _FaultError as fault:
+        raise ConfigError(f"{source} is no schema as `fm convert` writes it: {fault}") from fault.__cause__
+    return document  # type: ignore[no-any-return]
+
+
+def _measured(data: bytes) -> int:
+    """Hold what parsing would make of the bytes against the bounds, and count the keys of objects."""
+    _expect(len(data) <= MAX_BYTES, f"it has {len(data)} bytes, expected at most {MAX_BYTES}: hash the largest columns")
+    inside, depth, deepest = False, 0, 0
+    n = dict.fromkeys('{[":,', 0)
+    start = 0
+    while start < len(data):
+        stop = min(start + _PIECE, len(data))
+        piece = data[start:stop]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # an escape is not cut in two
+            stop += 1
+            piece = data[start:stop]
+        if b"\\" in piece:
+            piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
+        start = stop
+        bytes_ = np.frombuffer(piece or b" ", np.uint8)
+        quotes = bytes_ == ord('"')
+        within = np.logical_xor.accumulate(quotes) ^ inside
+        inside = bool(within[-1])
+        outside = bytes_[~within & ~quotes]
+        n['"'] += int(np.count_nonzero(quotes))
+        for character in "{[:,":
+            n[character] += int(np.count_nonzero(outside == ord(character)))
+        brackets = outside[np.isin(outside, np.frombuffer(b"{[]}", np.uint8))]
+        levels = depth + np.cumsum(np.where((brackets == ord("{")) | (brackets == ord("[")), 1, -1), dtype=np.int64)
+        if len(levels):
+            depth, deepest = int(levels[-1]), max(deepest, int(levels.max()))
+        _expect(deepest <= _DEPTH, f"it is nested deeper than {_DEPTH}")
+        for character in "{[":
+            _expect(n[character] <= 1 + MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")
+        _expect(n['"'] <= 2 * MAX_TEXTS, f"it has more than {MAX_TEXTS} texts: hash the largest columns")
+        n_plain = n[","] + n[":"] - n['"'] // 2
+        _expect(n_plain <= _PLAIN_VALUES * (1 + MAX_COLUMNS), "it has a list of values that are no texts")
+    return n[":"]
+
+
+def _expect(holds: bool, fault: str) -> None:
+    if not holds:
+        raise _FaultError(fault)
+
+
+def _check(document: Any, n_keys: int) -> None:
+    _expect(isinstance(document, dict), "it is no JSON object")
+    version = document.get("version")
+    _expect(type(version) is int and version == VERSION, f"version is {quoted(version)}, expected {VERSION}")
+    _check_keys(document, _DOCUMENT, _DOCUMENT, "")
+    label, dim, columns = document["label"], document["feature_dim"], document["columns"]
+    _expect(label is None or _is_text(label, MAX_NAME), f"label is {quoted(label)}, expected a name or null")
+    _expect(_is_integer(dim, 1), f"feature_dim is {quoted(dim)}, expected an integer from 1 to {MAX_FEATURES}")
+    _expect(type(document["dense"]) is bool, f"dense is {quoted(document['dense'])}, expected true or false")
+    missing = document["missing"]
+    _expect(missing in ("error", "zero"), f"missing is {quoted(missing)}, expected 'error' or 'zero'")
+    _expect(isinstance(columns, list) and len(columns) > 0, f"columns is {quoted(columns)}, expected a list of some")
+    names: set[str] = set()
+    first = found_keys = 0
+    for number, column in enumerate(columns):
+        first += _check_column(column, number, first)
+        _expect(column["name"] not in names, f"two columns are named {quoted(column['name'])}")
+        names.add(column["name"])
+        found_keys += len(column)
+        _expect(
+            not document["dense"] or column["kind"] == "numeric",
+            f"dense is true, and column {quoted(column['name'])} is {column['kind']}, expected numeric",
+        )
+    _expect(label not in names, f"the label {quoted(label)} is among the columns")
+    _expect(dim == first, f"feature_dim is {dim}, expected {first}, as many features as its columns have")
+    _expect(found_keys + len(document) == n_keys, "an object has a key twice")
+
+
+def _check_keys(found: dict[str, Any], allowed: set[str], needed: set[str], where: str) -> None:
+    for name in found:
+        _expect(name in allowed, f"{where}{quoted(name)} is no key of a schema")
+    for name in sorted(needed):
+        _expect(name in found, f"{where}{name} is missing")
+
+
+def _check_column(column: Any, number: int, first: int) -> int:
+    """Check one column, and give how many features it has."""
+    _expect(isinstance(column, dict), f"column {number} is {quoted(column)}, expected an object")
+    _check_keys(column, _COLUMN, {"name", "kind"}, f"column {number}: ")
+    name, kind = column["name"], column["kind"]
+    _expect(_is_text(name, MAX_NAME), f"column {number}: name is {quoted(name)}, expected at most {MAX_NAME} letters")
+    where = f"column {number}, {quoted(name)}: "
+    _expect(kind in _KINDS, f"{where}kind is {quoted(kind)}, expected one of {', '.join(_KINDS)}")
+    said = column.get("first_feature", first)
+    _expect(type(said) is int and said == first, f"{where}first_feature is {quoted(said)}, expected {first}")
+    separator = column.get("separator")
+    _expect(
+        separator is None or (kind != "numeric" and _is_text(separator, MAX_NAME) and separator != ""),
+        f"{where}separator is {quoted(separator)}, expected a text that is not empty, of a column of ids",
+    )
+    for key, of_kind in (("buckets", "hashed"), ("categories", "categorical")):
+        _expect((key in column) == (kind == of_kind), f"{where}{key} belong to a {of_kind} column, and only to one")
+    if kind == "hashed":
+        buckets = column["buckets"]
+        _expect(_is_integer(buckets, 1), f"{where}buckets is {quoted(buckets)}, expected an integer of at least 1")
+        return int(buckets)
+    if kind == "categorical":
+        _check_categories(column["categories"], where)
+        return len(column["categories"])
+    return 1
+
+
+def _check_categories(categories: Any, where: str) -> None:
+    _expect(isinstance(categories, list), f"{where}categories is {quoted(categories)}, expected a list")
+    wrong = next((text for text in categories if not _is_text(text, MAX_CATEGORY) or not text), None)
+    _expect(
+        wrong is None and None not in categories,
+        f"{where}a category is {quoted(wrong)}, expected a text of 1 to {MAX_CATEGORY} letters",
+    )
+    _expect(len(set(categories)) == len(categories), f"{where}a category is there twice")
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_text(value: Any, most: int) -> bool:
+    return isinstance(value, str) and len(value) <= most
+
+
+def _is_integer(value: Any, least: int) -> bool:
+    return type(value) is int and least <= value <= MAX_FEATURES

@@ -1,0 +1,39 @@
+"""Where a batch meets a model: the one check between whatever made the rows and the kernels, which check nothing.
+
+A batch may have been put together from a file, a schema, a request or another host's words. Every use of a model
+calls `check_fits` before it follows an index: a batch that does not fit is refused, and never read beyond.
+"""
+
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+from fm_core.kernels._bounds import within
+
+__all__ = ["check_fits"]
+
+
+def check_fits(batch: Batch, feature_dim: int) -> None:
+    """Refuse rows that would lead outside a model of `feature_dim` features.
+
+    Costs some .1 ns an entry, a hundredth of what scoring it does with 8 factors.
+
+    Parameters
+    ----------
+    batch : Batch
+    feature_dim : int
+        The model's.
+
+    Raises
+    ------
+    DataError
+        The batch is of another width, a row does not lie within the batch, or a key is no feature.
+    """
+    if batch.feature_dim != feature_dim:
+        raise DataError(f"rows have feature_dim={batch.feature_dim}, expected {feature_dim} as the model's")
+    if batch.indptr is None or batch.indices is None:
+        if batch.values.ndim != 2 or batch.values.shape[1] != feature_dim:
+            raise DataError(f"dense rows have shape {batch.values.shape}, expected {feature_dim} values each")
+    elif not within(batch.indptr, batch.indices, batch.values.size, feature_dim):
+        raise DataError(
+            f"the rows do not fit: {batch.n_rows} rows of {len(batch.indices)} keys and {batch.values.size} values "
+            f"do not follow each other, or a key is not from 0 to {feature_dim - 1}; this is a bug of what made them"
+        )

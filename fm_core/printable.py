@@ -1,0 +1,52 @@
+"""Text from outside on its way to a log, a terminal, a failure or a message: harmless, and of bounded length.
+
+File names, columns, categories, model names, hyperparameters and other hosts' sentences are anybody's text. Shown as
+they are they could begin a line of their own, move a terminal's cursor, turn the direction of what follows, or look
+like a metric that a tuning job reads. What is made of them here is one line, in which every character is printable,
+and in which no metric's regular expression finds anything.
+"""
+
+import re
+from typing import Any
+
+__all__ = ["printable", "quoted"]
+
+#: How the built-in's metrics begin or end; docs/metric_definitions.json looks for nothing without one of them.
+_METRIC = re.compile(r"#(?=\w+_(?:metric|score)\b|metrics\b)|<(?=(?:loss|score)>)")
+
+
+def printable(text: str, most: int | None = None) -> str:
+    r"""Make a text one harmless line.
+
+    Parameters
+    ----------
+    text : str
+    most : int, optional
+        Characters after which it is cut, and ends with an ellipsis.
+
+    Returns
+    -------
+    printable : str
+        Control characters, line ends, marks of direction, surrogates and what is no character are escaped as Python's
+        literals escape them: ``\n``, ``\x1b``, ``\u202e``. ``#quality_metric`` and the like lose their ``#``.
+    """
+    if most is not None and len(text) > most:
+        text = f"{text[: most - 1]}…"
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return _METRIC.sub("?", text)
+
+
+def quoted(value: Any, most: int = 60) -> str:
+    """Give a value as Python writes it, for a message: cut to `most` characters, and printable.
+
+    A long text is cut before it is written out.
+    """
+    if isinstance(value, str | bytes):
+        cut = value if len(value) <= most else value[: most - 1]
+        return printable(repr(cut) + ("…" if cut is not value else ""))
+    if isinstance(value, dict | list | tuple | set):
+        return f"{type(value).__name__} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 10_000:  # Python writes no more than 4,300 digits
+        return f"an integer of {value.bit_length()} bits"
+    return printable(repr(value), most)

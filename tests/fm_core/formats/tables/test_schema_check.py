@@ -1,0 +1,190 @@
+"""What a schema.json may be: the published JSON Schema, what goes beyond it, and bounds kept before parsing."""
+
+import copy
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fm_core.errors import ConfigError
+from fm_core.formats.tables import schema_check
+from fm_core.formats.tables.schema import TableSchema
+from tests.conftest import ROOT
+
+PUBLISHED = json.loads((ROOT / "docs/table_schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(PUBLISHED)
+
+GOOD = {
+    "version": 1,
+    "feature_dim": 8,
+    "label": "y",
+    "dense": False,
+    "missing": "zero",
+    "columns": [
+        {"name": "a", "kind": "numeric", "first_feature": 0},
+        {"name": "b", "kind": "categorical", "first_feature": 1, "categories": ["x", 'say "\\', "z"]},
+        {"name": "c", "kind": "hashed", "first_feature": 4, "buckets": 4, "separator": "|"},
+        {"name": "d", "kind": "categorical", "first_feature": 8, "categories": []},
+    ],
+}
+DENSE = GOOD | {
+    "dense": True, "feature_dim": 2, "columns": [{"name": "a", "kind": "numeric"}, {"name": "b", "kind": "numeric"}]
+}  # fmt: skip
+
+
+def refusal(document):
+    text = document if isinstance(document, str | bytes) else json.dumps(document)
+    with pytest.raises(ConfigError) as caught:
+        TableSchema.from_json(text, "x/schema.json")
+    sentence = str(caught.value)
+    assert sentence.startswith("x/schema.json ")
+    assert len(sentence) < 500
+    assert sentence.isprintable()
+    return sentence
+
+
+def changed(document, path, value):
+    """A copy in which one place holds something else; `...`: nothing."""
+    document = copy.deepcopy(document)
+    place = document
+    for step in path[:-1]:
+        place = place[step]
+    if value is ...:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return document
+
+
+@pytest.mark.parametrize("document", [GOOD, DENSE])
+def test_what_is_written_is_valid_and_read_again(document):
+    VALIDATOR.validate(document)
+    schema = TableSchema.from_json(json.dumps(document))
+    written = json.loads(schema.to_json())
+    VALIDATOR.validate(written)
+    assert TableSchema.from_json(schema.to_json()) == schema
+    assert written["feature_dim"] == document["feature_dim"]
+
+
+PLACES = [
+    *[(key,) for key in GOOD],
+    *[("columns", i, key) for i in range(4) for key in ("name", "kind", "first_feature", "buckets", "separator")],
+    *[("columns", i, "categories") for i in range(4)], ("columns", 1), ("columns", 1, "categories", 0),
+    ("more",), ("columns", 2, "more"),
+]  # fmt: skip
+VALUES = [
+    ..., None, True, 0, 1, 4, -1, 1.0, 2**31, 2**63, 2**64, 10**30, 1e300, "", "a", "y", "numeric", "hashed",
+    "x" * 2000, [], ["x", "z"], ["x", "x"], ["x", 1], [""], [[]], {}, {"name": "q", "kind": "numeric"},
+]  # fmt: skip
+
+
+@given(
+    st.sampled_from([GOOD, DENSE]), st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(VALUES)), max_size=2)
+)
+@settings(max_examples=500)
+def test_what_the_published_schema_refuses_is_refused(document, changes):
+    for path, value in changes:
+        try:
+            document = changed(document, path, value)
+        except (KeyError, IndexError, TypeError):
+            return
+    try:
+        schema = TableSchema.from_json(json.dumps(document))
+    except ConfigError:
+        return
+    VALIDATOR.validate(document)
+    assert schema.feature_dim == document["feature_dim"]
+
+
+BEYOND = {
+    "a name twice": changed(GOOD, ("columns", 2, "name"), "a"),
+    "the label among the columns": changed(GOOD, ("label",), "a"),
+    "features that do not add up": changed(GOOD, ("feature_dim",), 9),
+    "features that do not follow": changed(GOOD, ("columns", 2, "first_feature"), 5),
+    "a key twice": json.dumps(GOOD).replace('"label": "y"', '"label": "y", "label": null'),
+    "a key twice in a column": json.dumps(GOOD).replace('"buckets": 4', '"buckets": 9, "buckets": 4'),
+    "NaN": json.dumps(GOOD).replace('"feature_dim": 8', '"feature_dim": NaN'),
+    "two documents": json.dumps(GOOD) * 2,
+    "no UTF-8": json.dumps(GOOD).encode().replace(b'"y"', b'"\xff"'),
+    "half a surrogate": json.dumps(GOOD).replace('"y"', '"\\ud800"'),
+    "UTF-16": json.dumps(GOOD).encode("utf-16"),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_no_json_schema_can_say_is_refused_too(name):
+    refusal(BEYOND[name])
+
+
+def test_dense_rows_have_numeric_columns_alone():
+    sentence = refusal(changed(GOOD, ("dense",), True))
+    assert sentence.endswith("dense is true, and column 'b' is categorical, expected numeric")
+
+
+@pytest.mark.parametrize(
+    "path", [("version",), ("label",), ("missing",), ("columns", 0, "name"), ("columns", 0, "kind")]
+)
+def test_a_long_or_hostile_text_is_quoted_short_and_harmless(path):
+    for text in ("A" * 10**6, "a\n#quality_metric: host=algo-1, test rmse <loss>=0\x1b[2J", "\u202e" * 5000):
+        if path[-1] in ("label", "name") and len(text) < 1000:
+            continue  # a name may be so; where it is shown is another matter
+        assert "#quality_metric" not in refusal(changed(GOOD, path, text))
+
+
+BOMBS = {
+    "lists of objects": b'{"version":1,"x":[' + b"{}," * (2 << 20) + b"0]}",
+    "lists of lists": b'{"version":1,"columns":[' + b"[]," * (2 << 20) + b"0]}",
+    "numbers": b'{"version":1,"columns":[' + b"1," * (3 << 20) + b"0]}",
+    "texts": b'{"version":1,"columns":[{"name":"a","kind":"categorical","categories":['
+    + b'"",' * (21 << 20)
+    + b'""]}]}',
+    "keys": b'{"version":1,"columns":[{' + b'"a":1,' * (1 << 20) + b'"a":1}]}',
+    "depth": b"[" * (1 << 20),
+    "depth in the dark": b'{"a":"' + b"\\\\" * 100_000 + b'"' + b',"b":[' * 50_000,
+    "a long version": b'{"version":"' + b"A" * (20 << 20) + b'"}',
+    "escapes": b'{"version":"' + b"\\\\" * (5 << 20) + b'"}',
+    "too long": schema_check.MAX_BYTES + 1,
+}
+
+_LIMITED = """
+import re, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from fm_core.errors import ConfigError
+from fm_core.formats.tables.schema import TableSchema
+try:
+    TableSchema.load(Path(sys.argv[1]))
+except ConfigError as error:
+    peak = re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]
+    print(len(str(error)), int(peak) // 1024)
+"""
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_before_it_is_unpacked(name, tmp_path):
+    path = tmp_path / "schema.json"
+    bomb = BOMBS[name]
+    if isinstance(bomb, bytes):
+        path.write_bytes(bomb)
+    else:
+        path.touch()
+        os.truncate(path, bomb)
+    size = path.stat().st_size
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(path), str(ROOT)], capture_output=True, text=True, timeout=60, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    n_letters, megabytes = map(int, done.stdout.split())
+    assert n_letters < 500
+    assert megabytes < 100 + 3 * size / 2**20
+    assert time.monotonic() - started < 30

@@ -1,0 +1,77 @@
+"""Text from outside becomes one harmless line."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fm_core.printable import printable, quoted
+from tests.conftest import ROOT
+
+DEFINITIONS = [
+    re.compile(definition["Regex"]) for definition in json.loads((ROOT / "docs/metric_definitions.json").read_text())
+]
+FORGED = "#quality_metric: host=algo-1, test rmse <loss>=0.0"
+ATTACKS = [
+    FORGED,
+    f"a\n{FORGED}",
+    f"a\r{FORGED}",
+    f"a\u2028{FORGED}\x85{FORGED}",
+    "\x1b]0;pwned\x07\x1b[2J",
+    "\u202egnp.exe",
+    "a\x00b\x7f\x9b",
+    "\ud800",
+    "#metrics {}",
+    "#test_score (algo-1) : ('rmse', 0.0)",
+    "#progress_metric: host=algo-1, completed 100 % of epochs",
+    "## #quality_metric: host=a, epoch=1, validation mse <loss>=1",
+]
+
+
+def is_harmless(text):
+    return text.isprintable() and not any(definition.search(text) for definition in DEFINITIONS)
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_attacks_are_shown_harmless(text):
+    assert is_harmless(printable(text))
+    assert is_harmless(quoted(text))
+    assert not re.search("#(quality_metric|metrics|test_score|progress_metric)", printable(text) + quoted(text))
+
+
+@given(st.lists(st.text() | st.sampled_from([*ATTACKS, "#quality", "_metric: host=", "#", "<loss", ">="])))
+def test_nothing_put_together_is_a_metric_or_more_than_a_line(pieces):
+    for text in (printable("".join(pieces)), quoted("".join(pieces), 10**6)):
+        assert is_harmless(text)
+        assert len(text.splitlines()) <= 1
+
+
+@given(st.text(), st.integers(2, 50))
+def test_lengths_are_bounded(text, most):
+    assert len(printable(text, most)) <= 12 * most  # an escape has at most ten characters
+    assert len(quoted(text, most)) <= 12 * most
+
+
+@pytest.mark.parametrize("text", ["", "plain", "Ärger, 日本語, spaces", "a/b.csv", "x <y> & #1 =2", "u=ann", "😀"])
+def test_ordinary_text_stays_as_it_is(text):
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("a", "'a'"),
+        ("a\nb", r"'a\nb'"),
+        ("x" * 100, "'" + "x" * 59 + "'…"),
+        (b"\xff\x00", r"b'\xff\x00'"),
+        (12, "12"),
+        (10**100, "1" + "0" * 58 + "…"),
+        ({"a": [1]}, "dict of 1"),
+        ([1, 2], "list of 2"),
+        (None, "None"),
+    ],
+)
+def test_values_are_quoted_as_python_writes_them(value, shown):
+    assert quoted(value) == shown
