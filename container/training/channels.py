@@ -184,8 +184,8 @@ class ChannelReader:
             waited = time.monotonic() - start
             if waited >= self._wait_seconds:
                 raise DataError(
-                    f"channel {self._channel.name}: waited {self._wait_seconds:g} s for {what}, in vain; check that "
-                    f"its input mode is Pipe and its data readable (FM_PIPE_WAIT_SECONDS sets the limit)"
+                    f"channel {self._channel.name}: timed out after {self._wait_seconds:g} s waiting for {what}; "
+                    f"check that its input mode is Pipe and its data readable (FM_PIPE_WAIT_SECONDS sets the limit)"
                 )
             if waited >= reports * report_every:
                 _log.info("Waiting for %s: %.0f s so far, %g s at most", what, waited, self._wait_seconds)

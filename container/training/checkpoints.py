@@ -93,8 +93,8 @@ def open_checkpoints(
     available = available_memory() if available is None else available
     if needed > available:
         _log.warning(
-            "Training waits while a checkpoint is written: a copy of its arrays, for writing in the background, takes "
-            "%s of memory in all, and %s are available.", _mebibytes(needed), _mebibytes(available),
+            "Training pauses while a checkpoint is written: writing one in the background takes %s of memory in all, "
+            "and %s are available.", _mebibytes(needed), _mebibytes(available),
         )  # fmt: skip
     data = {name: batches.fingerprint for name, batches in channels.items()}
     if model_folder is not None:

@@ -97,7 +97,7 @@ class Cluster:
         self._described = described
         rank = names.index(job.current_host)
         self.is_leading = rank == 0
-        _log.info("This is host %d of %d; they meet at %s, port %d.", rank + 1, len(names), names[0], settings.port)
+        _log.info("This is host %d of %d; all connect to %s, port %d.", rank + 1, len(names), names[0], settings.port)
         self._team = Team(
             names,
             rank,
@@ -230,7 +230,7 @@ def _interface(job: TrainingJob) -> str | None:
     if job.network_interface in known:
         return job.network_interface
     _log.warning(
-        "network_interface_name is %s, and this machine has %s: the one that leads to the first host is used.",
+        "network_interface_name is %s, and this machine has %s: using the interface that routes to the first host.",
         job.network_interface, ", ".join(known),
     )  # fmt: skip
     return None

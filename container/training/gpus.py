@@ -69,7 +69,7 @@ class Gpus:
                     f"the devices {', '.join(names)} cannot be used: {str(error).splitlines()[0]}; "
                     "name others in FM_TORCH_DEVICES, or none"
                 ) from error
-            _log.info("Dense batches are learned from on %s.", self._chosen.description)
+            _log.info("Dense batches train on %s.", self._chosen.description)
         return self._chosen
 
     def used(self, is_dense: bool) -> int:
@@ -77,8 +77,8 @@ class Gpus:
         if self._n_visible and self._wanted != 0:
             if not is_dense:
                 _log.info(
-                    "The data is sparse, and trains on the CPU: a GPU is of use for dense data only. This machine has "
-                    "%d.", self._n_visible,
+                    "The data is sparse and trains on the CPU: GPUs help with dense data only. This machine has %d.",
+                    self._n_visible,
                 )  # fmt: skip
             elif self._by_averages:
                 _log.info(
@@ -100,9 +100,9 @@ class Gpus:
             return []
         if not names:
             _log.warning(
-                "This machine has a GPU, and the PyTorch that is installed cannot use it: training runs on the CPU. It "
-                "is a build for processors (the image of Dockerfile.gpu has another one), or the GPU or its driver is "
-                "too old for it."
+                "This machine has a GPU, and the installed PyTorch cannot use it: training runs on the CPU. Either "
+                "that is a build for CPUs only (the image of Dockerfile.gpu has another one), or it or its driver is "
+                "too old."
             )
         elif isinstance(self._wanted, int) and self._wanted > len(names):
             _log.warning("_num_gpus is %d, and this machine has %d: those are used.", self._wanted, len(names))

@@ -1,9 +1,9 @@
 """A job, step by step: contract -> channels -> fit -> save -> test -> report.
 
-Asked to stop, the job saves its model first, be it the one that training would have begun with, and then a
-checkpoint if there is time. Until the model is saved, whatever fails ends the job, and there is no model. What comes
-afterwards (schema, test channel, last checkpoint, report) may fail: that is said, and the job succeeds with its model.
-So data is looked at before it is learned from: the first record of every channel, where it can be read twice.
+Asked to stop, the job saves its model first, be it the initial one, and then a checkpoint if there is time. Until the
+model is saved, whatever fails ends the job, and there is no model. What comes afterwards (schema, test channel, last
+checkpoint, report) may fail: that is said, and the job succeeds with its model. So data is looked at before it is
+learned from: the first record of every channel, where it can be read twice.
 """
 
 import itertools
@@ -118,8 +118,7 @@ def _train(
                 device=gpus.open,
             )
         if stop() and not reporter.has_started:
-            _log.warning("Asked to stop (%s) before the first batch: the model is saved as training would have begun "
-                         "with it.", stop.signal_name)  # fmt: skip
+            _log.warning("Asked to stop (%s) before the first batch: saving the initial model.", stop.signal_name)
         else:
             reporter.finished()
             if stop():

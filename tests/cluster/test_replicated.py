@@ -57,7 +57,7 @@ def test_the_model_and_every_metric_are_those_of_one_host(hosts, tmp_path, size,
     finished = job.run()
     assert_only_the_first_wrote(finished)
     for host, devices in zip(finished, ["cpu", "cpu, cpu", "cpu"], strict=False):
-        assert f"Dense batches are learned from on {devices} by PyTorch 2." in host.log
+        assert f"Dense batches train on {devices} by PyTorch 2." in host.log
         assert "Number of GPUs being used: 0" in host.log  # a processor is none
     m = int(changes.pop("mini_batch_size"))
     data = {channel: [content] for channel, content in data.items()}
@@ -79,7 +79,7 @@ def test_killed_hosts_go_on_to_the_same_bytes(hosts):
     assert_only_the_first_wrote(finished)
     for host in finished:
         assert "Going on from checkpoint" in host.log
-        assert "Dense batches are learned from on cpu" in host.log
+        assert "Dense batches train on cpu" in host.log
     assert finished[0].model == expected[0].model
 
 

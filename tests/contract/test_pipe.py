@@ -150,8 +150,8 @@ def test_a_fifo_that_never_comes_is_waited_for_with_a_limit_and_said(job, file, 
             job.environment["FM_PIPE_WAIT_SECONDS"] = "3"
         done = job.run()
     assert (done.code, done.model) == (1, {})
-    assert done.failure.startswith("ClientError: channel train: waited ")
-    assert f"for the FIFO {job.root}/input/data/train_{fifos}, in vain" in done.failure
+    assert done.failure.startswith("ClientError: channel train: timed out after ")
+    assert f"waiting for the FIFO {job.root}/input/data/train_{fifos};" in done.failure
     assert f"Waiting for the FIFO {job.root}/input/data/train_{fifos}: " in done.log
 
 
@@ -160,7 +160,7 @@ def test_a_writer_that_never_comes_is_waited_for_with_a_limit(job):
     os.mkfifo(job.root / "input/data/train_0")
     done = job.run()
     assert (done.code, done.model) == (1, {})
-    assert f"waited 0.5 s for data from {job.root}/input/data/train_0, in vain" in done.failure
+    assert f"timed out after 0.5 s waiting for data from {job.root}/input/data/train_0;" in done.failure
 
 
 # --- being stopped while blocked -----------------------------------------------------------------
@@ -173,7 +173,7 @@ def test_sigterm_before_the_first_fifo_ends_the_job_at_once(job):
         done = job.finished(process.returncode, log)
     assert done.succeeded, log
     assert seconds < 0.7
-    assert "Asked to stop (SIGTERM) before the first batch: the model is saved as training would have begun" in log
+    assert "Asked to stop (SIGTERM) before the first batch: saving the initial model" in log
     assert is_untrained(job)
 
 

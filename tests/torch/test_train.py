@@ -29,7 +29,7 @@ def test_dense_data_gives_the_model_and_the_lines_of_the_kernels(tmp_path, devic
     )
     assert found.succeeded
     assert ours.succeeded
-    assert f"Dense batches are learned from on {', '.join(devices.split(','))} by PyTorch 2." in found.log
+    assert f"Dense batches train on {', '.join(devices.split(','))} by PyTorch 2." in found.log
     assert "PyTorch" not in ours.log
     there, here = (load_model(tmp_path / name / "model/model_algo-1") for name in ("torch", "kernels"))
     np.testing.assert_allclose(there.V, here.V, rtol=1e-3, atol=1e-5)

@@ -62,7 +62,7 @@ def test_without_memory_for_a_copy_training_waits_for_each_checkpoint(job, caplo
     with caplog.at_level(logging.INFO):
         checkpointer = open_checkpoints(job, HP, {}, None, available=6 * ARRAY + OTHER - missing)
     assert checkpointer._has_copy == (not missing)
-    assert ("Training waits while a checkpoint is written" in caplog.text) == bool(missing)
+    assert ("Training pauses while a checkpoint is written" in caplog.text) == bool(missing)
 
 
 def test_names_and_sizes_of_the_files_are_what_is_known_of_the_data(job, tmp_path):

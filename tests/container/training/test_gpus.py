@@ -57,7 +57,7 @@ def test_gpus_that_are_wanted_and_not_there_are_told(tmp_path, log):
 def test_why_sparse_data_trains_on_the_cpu_is_told(wanted, two_gpus, log):
     assert Gpus(wanted, devices=two_gpus).used(is_dense=False) == 0
     assert log.messages == [
-        "The data is sparse, and trains on the CPU: a GPU is of use for dense data only. This machine has 2."
+        "The data is sparse and trains on the CPU: GPUs help with dense data only. This machine has 2."
     ]
 
 
