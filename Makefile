@@ -114,8 +114,8 @@ FUZZ_SOURCES := $(shell find fm_core/formats -name "*.pyx") tests/fuzz/_core.pyx
 	    --constraint constraints.txt --requirement tests/fuzz/requirements.txt
 	@touch $@
 
-$(FUZZ)/tests/fuzz/_core.so: fm_core/formats/recordio/_decode.pyx fm_core/formats/recordio/varints.h
-$(FUZZ)/fm_core/formats/recordio/_decode.so: fm_core/formats/recordio/varints.h
+$(FUZZ)/tests/fuzz/_core.so: fm_core/formats/recordio/_decode.pyx
+$(FUZZ)/tests/fuzz/_core.so $(FUZZ)/fm_core/formats/recordio/_decode.so: fm_core/formats/recordio/_message.pxi fm_core/formats/recordio/varints.h
 $(FUZZ)/%.so: %.pyx | $(VENV)/.created
 	@command -v $(CLANG) >/dev/null || { echo "make fuzz needs clang: apt-get install clang, or set CLANG"; exit 1; }
 	@mkdir -p $(@D)
