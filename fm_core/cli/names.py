@@ -3,10 +3,14 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from fm_core.errors import ConfigError
 
-__all__ = ["Names", "add_names_argument", "add_schema_argument", "feature_names"]
+if TYPE_CHECKING:
+    from fm_core.formats.tables.schema import TableSchema
+
+__all__ = ["Names", "add_names_argument", "add_schema_argument", "feature_names", "schema_of"]
 
 Names = Callable[[int], str]
 
@@ -24,6 +28,31 @@ def add_names_argument(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def schema_of(arguments: argparse.Namespace) -> "TableSchema | None":
+    """Give the schema that ``--schema`` names, read once, as it may come through a pipe.
+
+    Raises
+    ------
+    ConfigError
+        It is no schema.
+    """
+    if arguments.schema is not None and not isinstance(arguments.schema, _Read):
+        from fm_core.formats.tables.schema import TableSchema
+
+        arguments.schema = _Read(arguments.schema, TableSchema.load(arguments.schema))
+    return None if arguments.schema is None else arguments.schema.schema
+
+
+class _Read(NamedTuple):
+    """A schema file that has been read."""
+
+    path: Path
+    schema: "TableSchema"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
 def feature_names(arguments: argparse.Namespace, feature_dim: int) -> Names:
     """Give the function that names a feature.
 
@@ -37,9 +66,8 @@ def feature_names(arguments: argparse.Namespace, feature_dim: int) -> Names:
     if arguments.names is not None:
         names = arguments.names.read_text().splitlines()
     elif arguments.schema is not None:
-        from fm_core.formats.tables.schema import TableSchema
-
-        names = TableSchema.load(arguments.schema).feature_names()
+        schema = schema_of(arguments)
+        names = None if schema is None else schema.feature_names()
     if names is None:
         return str
     if len(names) != feature_dim:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from fm_core.batch import Batch
 from fm_core.cli.arguments import progress_bar
-from fm_core.cli.names import add_schema_argument
+from fm_core.cli.names import add_schema_argument, schema_of
 from fm_core.errors import ConfigError
 from fm_core.formats.registry import Role, format_of, formats_for
-from fm_core.formats.registry.inputs import Options, open_rows
+from fm_core.formats.registry.inputs import Options, check_width, open_rows
 from fm_core.formats.tables.learner import TablePlan
-from fm_core.formats.tables.schema import TableSchema
 
 __all__ = ["add_row_arguments", "read_rows"]
 
@@ -48,23 +47,26 @@ def read_rows(arguments: argparse.Namespace, feature_dim: int, labels: str = "no
     ConfigError
         Columns that hold texts need the schema by which they became features.
     """
+    of = format_of(arguments.rows, arguments.from_format)
+    schema = schema_of(arguments)
+    must_be_numbers = of.is_table and schema is None
     options = Options(
-        feature_dim=feature_dim,
+        # Of columns it is said first whether they can be the model's: were some taken for categories, they are not.
+        feature_dim=None if must_be_numbers else feature_dim,
         first_key=arguments.first_id,
         labels=labels,
         plan=TablePlan(label=arguments.label),
-        schema=None if arguments.schema is None else TableSchema.load(arguments.schema),
+        schema=schema,
         unseen=arguments.unseen,
         progress=progress_bar(),
     )
-    of = format_of(arguments.rows, arguments.from_format)
-    if of.is_table and options.schema is None:
-        # Columns are looked at first: were some taken for categories, their ids would not be the model's.
-        opened = open_rows([arguments.rows], of, Options(plan=options.plan, labels="none"))
+    opened = open_rows([arguments.rows], of, options)
+    if must_be_numbers:
         texts = [c.name for c in opened.schema.columns if c.kind != "numeric"] if opened.schema else []
         if texts:
             raise ConfigError(
                 f"{arguments.rows}: column {texts[0]!r} holds texts, which need --schema: "
                 "the schema.json by which the training data was converted"
             )
-    return open_rows([arguments.rows], of, options).batches()
+        check_width(arguments.rows, opened, feature_dim)
+    return opened.batches()

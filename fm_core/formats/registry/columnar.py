@@ -1,7 +1,6 @@
 """Parquet and Arrow files: the registry's functions. pyarrow is imported when a file is read."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from fm_core.batch import Batch
@@ -9,6 +8,7 @@ from fm_core.errors import DataError
 from fm_core.formats.bad_records import BadRecords
 from fm_core.formats.rebatch import rebatched
 from fm_core.formats.registry import Format
+from fm_core.formats.registry.files import InputFile
 from fm_core.formats.registry.inputs import Options, RowInput
 from fm_core.formats.registry.table_rows import open_tables
 from fm_core.formats.streams import Source
@@ -60,14 +60,16 @@ def read_batches(
     return rebatched(batches(), batch_size)
 
 
-def read_tables(paths: Sequence[Path], of: Format, options: Options, update: Callable[[int], Any]) -> Iterator[Table]:
+def read_tables(
+    files: Sequence[InputFile], of: Format, options: Options, update: Callable[[int], Any]
+) -> Iterator[Table]:
     """Read files one after the other, as they are."""
     read = {"parquet": parquet_tables, "arrow": arrow_tables}[of.name]
-    for path in paths:
-        yield from read(str(path))
-        update(path.stat().st_size)
+    for file in files:
+        yield from read(file.name, file.for_library())
+        update(file.size)
 
 
-def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
+def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:
     """Learn a schema, where there is none."""
-    return open_tables(paths, lambda update: read_tables(paths, of, options, update), options)
+    return open_tables(files, lambda update: read_tables(files, of, options, update), options)

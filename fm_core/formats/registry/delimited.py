@@ -4,7 +4,6 @@ Channels take rows of numbers without a header, the label first; files and reque
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -14,7 +13,8 @@ from fm_core.batch import Batch
 from fm_core.formats.bad_records import BadRecords
 from fm_core.formats.rebatch import rebatched
 from fm_core.formats.registry import Format
-from fm_core.formats.registry.inputs import Options, RequestRows, RowInput, chunks_of
+from fm_core.formats.registry.files import InputFile
+from fm_core.formats.registry.inputs import Options, RequestRows, RowInput
 from fm_core.formats.registry.table_rows import open_tables
 from fm_core.formats.requests.named_columns import decode_named_csv
 from fm_core.formats.streams import Source, pieces_of
@@ -76,20 +76,22 @@ def _batches(
         yield from number_batches(numbers, n_wrong > 0, labels, refuse, refuse_label)
 
 
-def read_tables(paths: Sequence[Path], of: Format, options: Options, update: Callable[[int], Any]) -> Iterator[Table]:
+def read_tables(
+    files: Sequence[InputFile], of: Format, options: Options, update: Callable[[int], Any]
+) -> Iterator[Table]:
     """Read files one after the other, as they are."""
     header = options.header
     if header is None and options.schema is not None:
         header = options.schema.has_header
-    for path in paths:
+    for file in files:
         yield from cell_tables(
-            str(path), chunks_of(path, update), delimiter=options.delimiter or of.delimiter or ",", header=header
+            file.name, file.chunks(update), delimiter=options.delimiter or of.delimiter or ",", header=header
         )
 
 
-def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
+def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:
     """Learn a schema, where there is none."""
-    return open_tables(paths, lambda update: read_tables(paths, of, options, update), options)
+    return open_tables(files, lambda update: read_tables(files, of, options, update), options)
 
 
 def decode_request(

@@ -5,7 +5,7 @@ What is read is read in order, in bounded memory; only npz is held as a whole.
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.registry import FORMATS, Format, format_of
-from fm_core.formats.streams import CHUNK_BYTES, decompressed
+from fm_core.formats.registry.files import input_files, total_size
 from fm_core.formats.tables.learner import TablePlan
 from fm_core.formats.tables.schema import TableSchema
 from fm_core.formats.tables.table import Table
 
-__all__ = ["Options", "RequestRows", "RowInput", "chunks_of", "open_rows", "read_tables", "size_of"]
+__all__ = ["Options", "RequestRows", "RowInput", "check_width", "open_rows", "read_tables"]
 
 #: ``progress(what, total)``: a context manager whose value has ``update(n)``; both count bytes.
 Progress = Callable[[str, int], AbstractContextManager[Any]]
@@ -109,7 +109,7 @@ def open_rows(paths: Sequence[Path], of: Format | None = None, options: Options 
     Parameters
     ----------
     paths : sequence of Path
-        All of one format, read one after the other.
+        All of one format, read one after the other; each is read once, or kept, if it is a pipe.
     of : Format, optional
         None: that of the first file's name.
     options : Options, optional
@@ -123,11 +123,9 @@ def open_rows(paths: Sequence[Path], of: Format | None = None, options: Options 
     """
     options = options or Options()
     of = of or format_of(paths[0])
-    for path in paths:
-        path.stat()  # a file that is not there is said before another one has been read
-    opened: RowInput = of.functions.open_rows(paths, of, options)
-    if options.feature_dim is not None and opened.feature_dim != options.feature_dim:
-        raise DataError(f"{paths[0]}: rows have {opened.feature_dim} features, expected {options.feature_dim}")
+    opened: RowInput = of.functions.open_rows(input_files(paths, options.scratch), of, options)
+    if options.feature_dim is not None:
+        check_width(paths[0], opened, options.feature_dim)
     return opened
 
 
@@ -154,22 +152,17 @@ def read_tables(paths: Sequence[Path], of: Format | None = None, options: Option
     if not of.is_table:
         known = ", ".join(described.name for described in FORMATS.values() if described.is_table)
         raise ConfigError(f"{paths[0]}: {of.name} has no named columns, expected a table: one of {known}")
-    with options.progress("Reading", size_of(paths)) as bar:
-        yield from of.functions.read_tables(paths, of, options, bar.update)
+    files = input_files(paths, options.scratch)
+    with options.progress("Reading", total_size(files)) as bar:
+        yield from of.functions.read_tables(files, of, options, bar.update)
 
 
-def chunks_of(path: Path, update: Callable[[int], Any]) -> Iterator[bytes]:
-    """Read a file in chunks, decompressed, and count the bytes as they are on disk."""
+def check_width(path: Path, opened: RowInput, feature_dim: int) -> None:
+    """Refuse rows that have another number of features.
 
-    def counted() -> Iterator[bytes]:
-        with path.open("rb", buffering=0) as file:
-            while chunk := file.read(CHUNK_BYTES):
-                update(len(chunk))
-                yield chunk
-
-    return decompressed(counted(), str(path))
-
-
-def size_of(paths: Iterable[Path]) -> int:
-    """How many bytes files have on disk."""
-    return sum(path.stat().st_size for path in paths)
+    Raises
+    ------
+    DataError
+    """
+    if opened.feature_dim != feature_dim:
+        raise DataError(f"{path}: rows have {opened.feature_dim} features, expected {feature_dim}")

@@ -5,7 +5,6 @@ Blank lines and comments are no rows; a label is a number even where nobody want
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -17,7 +16,8 @@ from fm_core.formats.canonical import summed_batches
 from fm_core.formats.rebatch import rebatched
 from fm_core.formats.recordio.whole_file import MOST_FEATURES
 from fm_core.formats.registry import Format
-from fm_core.formats.registry.inputs import Options, RequestRows, RowInput, chunks_of, size_of
+from fm_core.formats.registry.files import InputFile, total_size
+from fm_core.formats.registry.inputs import Options, RequestRows, RowInput
 from fm_core.formats.streams import Source, pieces_of
 from fm_core.formats.text.numbers import number_texts
 from fm_core.formats.text.parse import libsvm_blocks
@@ -46,21 +46,21 @@ def _batches(sources: Iterable[Source], feature_dim: int, labels: str, bad: Call
             yield from summed_batches(block, source.name, feature_dim, bad)
 
 
-def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
+def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:
     """Find the highest id, where nobody has said how many features there are."""
     labels = options.labels
 
-    def blocks(what: str, feature_dim: int) -> Iterator[tuple[Path, Any]]:
-        with options.progress(what, size_of(paths)) as bar:
-            for path in paths:
+    def blocks(what: str, feature_dim: int) -> Iterator[tuple[InputFile, Any]]:
+        with options.progress(what, total_size(files)) as bar:
+            for file in files:
                 for block in libsvm_blocks(
-                    str(path),
-                    chunks_of(path, bar.update),
+                    file.name,
+                    file.chunks(bar.update),
                     feature_dim=feature_dim,
                     first_key=options.first_key,
                     labels=labels,
                 ):
-                    yield path, block
+                    yield file, block
 
     feature_dim = options.feature_dim
     if feature_dim is None:
@@ -70,8 +70,8 @@ def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
         feature_dim = max(highest + 1, 1)
 
     def batches() -> Iterator[Batch]:
-        for path, block in blocks("Reading", feature_dim):
-            yield from summed_batches(block, str(path), feature_dim, _refuse)
+        for file, block in blocks("Reading", feature_dim):
+            yield from summed_batches(block, file.name, feature_dim, _refuse)
 
     return RowInput(feature_dim, None, batches)
 

@@ -6,30 +6,30 @@ SciPy is imported when a file is read.
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.registry import Format
+from fm_core.formats.registry.files import InputFile
 from fm_core.formats.registry.inputs import Options, RowInput
 
 __all__ = ["make_writer", "open_rows", "read_npz", "write_npz"]
 
 
-def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
+def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:
     """Read all of the files."""
-    whole = [read_npz(str(path)) for path in paths]
-    for path, batch in zip(paths, whole, strict=True):
+    whole = [read_npz(file.name, file.for_library()) for file in files]
+    for file, batch in zip(files, whole, strict=True):
         if (batch.feature_dim, batch.is_dense) != (whole[0].feature_dim, whole[0].is_dense):
             raise DataError(
-                f"{path}: rows have {batch.feature_dim} features, expected {whole[0].feature_dim} and the kind of rows "
-                f"of {paths[0]}"
+                f"{file}: rows have {batch.feature_dim} features, expected {whole[0].feature_dim} and the kind of rows "
+                f"of {files[0]}"
             )
         if batch.labels is None and (options.labels == "real" or whole[0].labels is not None):
-            raise DataError(f"{path}: found no array y, expected the labels there")
+            raise DataError(f"{file}: found no array y, expected the labels there")
 
     def batches() -> Iterator[Batch]:
         for batch in whole:
@@ -59,8 +59,14 @@ def make_writer(file: BinaryIO, of: Format, first_key: int = 0) -> _Writer:
     return _Writer(file)
 
 
-def read_npz(path: str) -> Batch:
+def read_npz(name: str, file: "str | IO[bytes] | None" = None) -> Batch:
     """Read a matrix that ``scipy.sparse.save_npz`` wrote, or dense rows under ``X``; labels, if any, are under ``y``.
+
+    Parameters
+    ----------
+    name : str
+        Its path; only its name, for messages, if there is a `file`.
+    file : path or binary file, optional
 
     Raises
     ------
@@ -69,24 +75,25 @@ def read_npz(path: str) -> Batch:
     """
     from scipy.sparse import load_npz
 
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: the file is no zip archive, expected an npz file, which is one")
+    file = file or name
+    if not zipfile.is_zipfile(file):
+        raise DataError(f"{name}: the file is no zip archive, expected an npz file, which is one")
     try:
-        with np.load(path) as arrays:
+        with np.load(file) as arrays:
             labels = arrays.get("y", None)
             dense = arrays.get("X", None)
-        matrix = load_npz(path).tocsr() if dense is None else dense
+        matrix = load_npz(file).tocsr() if dense is None else dense
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise DataError(
-            f"{path}: {str(error).splitlines()[0][:200]}; expected an npz file with a sparse matrix of SciPy's or X"
+            f"{name}: {str(error).splitlines()[0][:200]}; expected an npz file with a sparse matrix of SciPy's or X"
         ) from error
     n_rows = matrix.shape[0]
     if labels is not None and labels.shape != (n_rows,):
-        raise DataError(f"{path}: y has shape {labels.shape}, expected ({n_rows},), one label for each row")
+        raise DataError(f"{name}: y has shape {labels.shape}, expected ({n_rows},), one label for each row")
     try:
         return Batch.from_csr(matrix, labels) if dense is None else Batch.from_dense(matrix, labels)
     except (DataError, ValueError) as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{name}: {error}") from error
 
 
 def write_npz(file: BinaryIO, batch: Batch) -> None:

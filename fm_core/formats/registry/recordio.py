@@ -1,7 +1,6 @@
 """RecordIO-protobuf: the registry's functions."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from fm_core.batch import Batch
@@ -9,7 +8,8 @@ from fm_core.formats.recordio._encode import write_records
 from fm_core.formats.recordio.reader import decode_rows, read_batches
 from fm_core.formats.recordio.whole_file import MOST_FEATURES, peek_records
 from fm_core.formats.registry import Format
-from fm_core.formats.registry.inputs import Options, RequestRows, RowInput, chunks_of, size_of
+from fm_core.formats.registry.files import InputFile, total_size
+from fm_core.formats.registry.inputs import Options, RequestRows, RowInput
 from fm_core.formats.streams import Source
 
 __all__ = ["decode_request", "make_writer", "open_rows", "read_batches"]
@@ -17,17 +17,17 @@ __all__ = ["decode_request", "make_writer", "open_rows", "read_batches"]
 _BATCH_ROWS = 1 << 13
 
 
-def open_rows(paths: Sequence[Path], of: Format, options: Options) -> RowInput:
+def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:
     """Look at the first record; where it does not say how many features there are, look at all."""
-    chunks = chunks_of(paths[0], lambda _: None)
+    chunks = files[0].chunks()
     kind, _ = peek_records(chunks)
     labels = options.labels
     if labels == "optional":
         labels = "real" if kind.has_label else "none"
 
     def read(what: str, feature_dim: int) -> Iterator[Batch]:
-        with options.progress(what, size_of(paths)) as bar:
-            sources = (Source(str(path), chunks_of(path, bar.update)) for path in paths)
+        with options.progress(what, total_size(files)) as bar:
+            sources = (Source(file.name, file.chunks(bar.update)) for file in files)
             yield from read_batches(sources, feature_dim=feature_dim, batch_size=_BATCH_ROWS, labels=labels)
 
     feature_dim = kind.feature_dim or options.feature_dim

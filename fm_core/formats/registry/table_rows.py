@@ -5,12 +5,12 @@ import pickle
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.formats.registry.inputs import Options, RowInput, size_of
+from fm_core.formats.registry.files import InputFile, total_size
+from fm_core.formats.registry.inputs import Options, RowInput
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.learner import Learner
 from fm_core.formats.tables.table import Table
@@ -24,15 +24,15 @@ _MOST_WAITING = 1 << 22
 Tables = Callable[[Callable[[int], Any]], Iterator[Table]]
 
 
-def open_tables(paths: Sequence[Path], tables: Tables, options: Options) -> RowInput:
+def open_tables(files: Sequence[InputFile], tables: Tables, options: Options) -> RowInput:
     """Find out which features the tables have, if there is no schema, and give their rows."""
     schema = options.schema
     if schema is None:
-        with options.progress("Looking at columns", size_of(paths)) as bar:
+        with options.progress("Looking at columns", total_size(files)) as bar:
             parts = tables(bar.update)
             first = next(parts, None)
             if first is None:
-                raise DataError(f"{paths[0]}: found no rows, expected at least one")
+                raise DataError(f"{files[0]}: found no rows, expected at least one")
             learner = Learner(first, options.plan, labels=options.labels)
             if learner.has_categories:
                 return _learned(learner, itertools.chain([first], parts), options)
@@ -40,7 +40,7 @@ def open_tables(paths: Sequence[Path], tables: Tables, options: Options) -> RowI
     encoder = Encoder(schema, unseen=options.unseen, labels=options.labels)
 
     def batches() -> Iterator[Batch]:
-        with options.progress("Encoding", size_of(paths)) as bar:
+        with options.progress("Encoding", total_size(files)) as bar:
             for table in tables(bar.update):
                 yield encoder.encode(table)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,15 +17,15 @@ __all__ = ["arrow_tables", "parquet_tables"]
 _ROWS = 1 << 16
 
 
-def parquet_tables(source: str, data: bytes | None = None) -> Iterator[Table]:
+def parquet_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -> Iterator[Table]:
     """Read a Parquet file.
 
     Parameters
     ----------
     source : str
-        Its path; only its name, for messages, if there is `data`.
-    data : bytes, optional
-        The whole file.
+        Its path; only its name, for messages, if there is a `file`.
+    file : path, bytes or binary file, optional
+        The file: where it is, all that it holds, or opened.
 
     Raises
     ------
@@ -37,16 +37,16 @@ def parquet_tables(source: str, data: bytes | None = None) -> Iterator[Table]:
     pyarrow = _pyarrow("Parquet")
     from pyarrow import parquet
 
-    opened = _opened(pyarrow, source, data)
+    opened = _opened(pyarrow, source, file)
     try:
-        with parquet.ParquetFile(opened) as file:
-            yield from _tables(source, file.iter_batches(batch_size=_ROWS))
+        with parquet.ParquetFile(opened) as parts:
+            yield from _tables(source, parts.iter_batches(batch_size=_ROWS))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{source}: {_one_line(error)}; expected a Parquet file") from error
 
 
-def arrow_tables(source: str) -> Iterator[Table]:
-    """Read an Arrow file or stream (also called Feather, version 2).
+def arrow_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -> Iterator[Table]:
+    """Read an Arrow file or stream (also called Feather, version 2); the parameters are those of `parquet_tables`.
 
     Raises
     ------
@@ -56,17 +56,17 @@ def arrow_tables(source: str) -> Iterator[Table]:
         pyarrow is not installed.
     """
     pyarrow = _pyarrow("Arrow")
-    opened = _opened(pyarrow, source, None)
+    opened = _opened(pyarrow, source, file)
     try:
-        with pyarrow.memory_map(opened) as mapped:
-            if mapped.read(6) == b"ARROW1":
-                mapped.seek(0)
-                with pyarrow.ipc.open_file(mapped) as file:
-                    batches = (file.get_batch(i) for i in range(file.num_record_batches))
+        with pyarrow.memory_map(opened) if isinstance(opened, str) else pyarrow.PythonFile(opened) as found:
+            begins = found.read(6)
+            found.seek(0)
+            if begins == b"ARROW1":
+                with pyarrow.ipc.open_file(found) as parts:
+                    batches = (parts.get_batch(i) for i in range(parts.num_record_batches))
                     yield from _tables(source, batches)
             else:
-                mapped.seek(0)
-                with pyarrow.ipc.open_stream(mapped) as stream:
+                with pyarrow.ipc.open_stream(found) as stream:
                     yield from _tables(source, stream)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{source}: {_one_line(error)}; expected an Arrow file or stream") from error
@@ -146,11 +146,12 @@ def _tables(source: str, batches: Any) -> Iterator[Table]:
             n_rows += batch.num_rows
 
 
-def _opened(pyarrow: Any, source: str, data: bytes | None) -> Any:
-    if data is not None:
-        return pyarrow.BufferReader(data)
-    Path(source).stat()  # so that a file that is not there is said as for any other format
-    return source
+def _opened(pyarrow: Any, source: str, file: "str | bytes | IO[bytes] | None") -> Any:
+    if isinstance(file, bytes):
+        return pyarrow.BufferReader(file)
+    if file is None:
+        Path(source).stat()  # so that a file that is not there is said as for any other format
+    return source if file is None else file
 
 
 def _pyarrow(what: str) -> Any:

@@ -125,7 +125,7 @@ def test_empty_cells_of_numbers_are_refused_or_zero(tmp_path):
 
 
 def test_rows_across_many_chunks_and_files_share_one_schema(tmp_path, monkeypatch):
-    monkeypatch.setattr("fm_core.formats.registry.inputs.CHUNK_BYTES", 100)
+    monkeypatch.setattr("fm_core.formats.registry.files.CHUNK_BYTES", 100)
     lines = [f"u{i % 97},i{i % 31}|i{i % 7},{i % 5}\n" for i in range(1000)]
     paths = [
         put(tmp_path, "user,items,y\n" + "".join(lines[:400]), "a.csv"),
