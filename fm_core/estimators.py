@@ -138,6 +138,8 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         if is_first:
             labels = self._learn_labels(targets if classes is None else np.asarray(classes), targets)
         else:
+            if classes is not None:
+                self._labels(np.asarray(classes))  # not others than those that were learned
             labels = self._labels(targets)
         solver: Solver | None = getattr(self, "_solver", None)
         hyperparameters = self._hyperparameters(rows.shape[1])
@@ -399,13 +401,15 @@ class FMClassifier(ClassifierMixin, _FactorizationMachine):  # type: ignore[misc
         return self._labels(known if targets is None else targets)
 
     def _labels(self, targets: "NDArray[Any]") -> "NDArray[np.float32]":
-        place = np.searchsorted(self.classes_, targets).clip(0, 1)
-        strange = self.classes_[place] != targets
+        # Classes are in whatever order `load` was given them. As objects, text and numbers compare, and are not equal.
+        alike = targets if targets.dtype.kind == self.classes_.dtype.kind else targets.astype(object)
+        first, second = (np.asarray(alike == label, bool) for label in self.classes_.tolist())
+        strange = ~(first | second)
         if strange.any():
             raise ValueError(
                 f"y has the class {targets[strange].tolist()[0]!r}, expected one of {self.classes_.tolist()}"
             )
-        return place.astype(np.float32)
+        return second.astype(np.float32)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -440,6 +444,8 @@ class _History:
 def _two(classes: "NDArray[Any]") -> "NDArray[Any]":
     if len(classes) != 2:
         raise ValueError(f"y has {len(classes)} class{'es' * (len(classes) > 1)}, {classes.tolist()}, expected two")
+    if classes[0] == classes[1]:
+        raise ValueError(f"classes are {classes.tolist()}, expected two different ones")
     return classes
 
 

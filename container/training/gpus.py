@@ -101,8 +101,8 @@ class Gpus:
         if not names:
             _log.warning(
                 "This machine has a GPU, and the installed PyTorch cannot use it: training runs on the CPU. Either "
-                "that is a build for CPUs only (the image of Dockerfile.gpu has another one), or it or its driver is "
-                "too old."
+                "that is a build for CPUs only (the image of Dockerfile.gpu has another one), or the GPU or its driver "
+                "is too old."
             )
         elif isinstance(self._wanted, int) and self._wanted > len(names):
             _log.warning("_num_gpus is %d, and this machine has %d: those are used.", self._wanted, len(names))

@@ -142,6 +142,32 @@ def test_partial_fit_of_a_classifier_takes_both_classes_at_first():
         FMClassifier().partial_fit(rows[first], y[first])
 
 
+@pytest.mark.parametrize("classes", [["no", "yes"], ["stay", "churn"], [1, 0], [1.5, -2.0], [True, False]], ids=str)
+def test_a_loaded_classifier_has_its_classes_in_the_order_they_are_given(tmp_path, classes):
+    rows, y = ratings(n=200)
+    whole = FMClassifier(epochs=3).fit(rows, (y > 0).astype(int))
+    whole.save(tmp_path / "model")
+    names = np.array(classes)[(y > 0).astype(int)]
+    loaded = FMClassifier.load(tmp_path / "model", classes=classes)
+    other = FMClassifier.load(tmp_path / "model")
+    assert (loaded.predict(rows) == loaded.classes_[whole.predict(rows)]).all()
+    for one, labels in ((loaded, names), (other, (y > 0).astype(int))):
+        one.partial_fit(rows, labels)
+    np.testing.assert_array_equal(loaded.model_.V, other.model_.V)
+    loaded.partial_fit(rows, names, classes=classes)
+    with pytest.raises(ValueError, match="y has the class 'neither', expected one of"):
+        loaded.partial_fit(rows[:2], ["neither", "neither"])
+    with pytest.raises(ValueError, match="y has the class 'neither', expected one of"):
+        loaded.partial_fit(rows, names, classes=["neither", classes[0]])
+
+
+def test_two_classes_are_two(tmp_path):
+    rows, y = ratings(n=50)
+    FMClassifier(epochs=1).fit(rows, y > 0).save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"classes are \['a', 'a'\], expected two different ones"):
+        FMClassifier.load(tmp_path / "model", classes=["a", "a"])
+
+
 def test_probabilities_classes_and_decisions_agree():
     rows, y = ratings(n=200)
     estimator = FMClassifier().fit(rows, of_kind(FMClassifier, y))
