@@ -8,8 +8,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fm_core.analysis.catalogue import Catalogue
     from fm_core.analysis.explanation import Explanation, explain
     from fm_core.analysis.ranking import rank
+    from fm_core.analysis.recommendation import Recommender
     from fm_core.artifact.model_file import load_model, read_meta, save_model
     from fm_core.batch import Batch
     from fm_core.errors import ArtifactError, ConfigError, DataError, DivergenceError, FMError, ResourceError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArtifactError",
     "Batch",
+    "Catalogue",
     "ConfigError",
     "DataError",
     "DivergenceError",
@@ -40,6 +43,7 @@ __all__ = [
     "rank",
     "read_meta",
     "read_records",
+    "Recommender",
     "RecordSerializer",
     "ResourceError",
     "save_model",
@@ -60,7 +64,9 @@ _MODULES = {
     "fm_core.formats.tables.schema": ("TableSchema",),
     "fm_core.hyperparameters": ("Hyperparameters",),
     "fm_core.model": ("Model",),
+    "fm_core.analysis.catalogue": ("Catalogue",),
     "fm_core.analysis.ranking": ("rank",),
+    "fm_core.analysis.recommendation": ("Recommender",),
     "fm_core.training.loop": ("evaluate", "fit"),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -104,6 +104,8 @@ def test_only_what_is_named_for_them_uses_newer_instructions(wheel, tmp_path):
     assert functions(newer["_decode"]["avx512"]) == {"avx512_keys", "avx512_floats"}
     assert functions(newer["_draw"]["avx512"]) == {"avx512_rows"}
     assert functions(newer["_draw"]["avx"]) == {"avx2_rows"}
+    assert functions(newer["_retrieval"]["avx512"]) == {"avx512_scan"}
+    assert functions(newer["_retrieval"]["avx"]) == {"avx2_scan"}
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 from container.serving.body import read_body
 from container.serving.errors import NotAcceptableError
 from container.serving.media_types import decoder_of, encoder_of
-from container.serving.payloads import Predictions, RankedPredictions, Ranking, Rows
+from container.serving.payloads import Predictions, RankedPredictions, Ranking, Recommended, Rows, Wishes
 from container.serving.request_log import ROWS
 from container.serving.responses import Encoder
 from container.serving.served_model import ServedModel
@@ -74,9 +74,16 @@ def invoke(served: ServedModel, settings: ServingSettings, environ: dict[str, An
 
 
 def _scored(
-    served: ServedModel, rows: Rows | list[Ranking], encoder: Encoder, num_threads: int, environ: dict[str, Any]
+    served: ServedModel,
+    rows: Rows | list[Ranking] | Wishes,
+    encoder: Encoder,
+    num_threads: int,
+    environ: dict[str, Any],
 ) -> bytes:
     model = served.model
+    if isinstance(rows, Wishes):
+        environ[ROWS] = len(rows.instances)
+        return _recommended(served, rows, encoder, num_threads)
     if isinstance(rows, Rows):
         environ[ROWS] = rows.batch.n_rows
         work = rows.batch.values.size * model.num_factors
@@ -95,6 +102,27 @@ def _scored(
         ranked = rank(model, ranking.context, ranking.candidates, ranking.top_k)
         answers.append(RankedPredictions(ranked.indices, _predictions(model, ranked.scores)))
     return encoder.rankings(answers)
+
+
+def _recommended(served: ServedModel, wishes: Wishes, encoder: Encoder, num_threads: int) -> bytes:
+    if encoder.recommendations is None:
+        raise NotAcceptableError(
+            f"recommendations cannot be written as {encoder.media_type}, expected Accept: application/json"
+        )
+    if served.recommender is None:
+        raise DataError(
+            "items were asked for, but the model has no catalogue: put the catalogue.csv that `fm catalogue` writes "
+            'beside it, or send "candidates"'
+        )
+    work = len(served.recommender.catalogue) * served.model.num_factors
+    found = served.recommender.recommend(wishes.instances, num_threads if work > _WORTH_THREADS else 1, what="instance")
+    answers = []
+    for each in found:
+        why = dict(enumerate(each.explanations or []))
+        answers.append(
+            Recommended(each.columns, Predictions(each.scores, served.model.is_classifier, explanations=why))
+        )
+    return encoder.recommendations(answers)
 
 
 def _explanations(served: ServedModel, rows: Rows, encoder: Encoder) -> dict[int, Any]:

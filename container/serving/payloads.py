@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Predictions", "RankedPredictions", "Ranking", "Rows"]
+__all__ = ["Predictions", "RankedPredictions", "Ranking", "Recommended", "Rows", "Wishes"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,4 +84,31 @@ class RankedPredictions:
     """
 
     indices: "NDArray[np.int64]"
+    predictions: Predictions
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wishes:
+    """Requests for the best items of the catalogue, as they came.
+
+    Attributes
+    ----------
+    instances : list
+    """
+
+    instances: list[Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recommended:
+    """The best items of the catalogue for one request, best first.
+
+    Attributes
+    ----------
+    columns : sequence of dict
+        Of each item.
+    predictions : Predictions
+    """
+
+    columns: Sequence[dict[str, Any]]
     predictions: Predictions

@@ -1,6 +1,6 @@
 """Request bodies become rows: one table from media type to decoder.
 
-A decoder makes `Rows` (or a list of `Ranking`) of a body, by the model's schema where it names columns.
+A decoder makes `Rows` (or a list of `Ranking`, or `Wishes`) of a body, by the model's schema where it names columns.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from container.serving.payloads import Ranking, Rows
+from container.serving.payloads import Ranking, Rows, Wishes
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.registry import FORMATS, Format, Role, media_types_for
@@ -21,8 +21,14 @@ __all__ = ["DECODERS", "Decoder", "csv_decoder"]
 #: How many features, and pairs, an explanation lists if the request does not say.
 _SHARES = 10
 
+#: What a body becomes.
+Payload = Rows | list[Ranking] | Wishes
+
+#: What makes an instance without candidates a request for items of the catalogue.
+_WISHES = ("top_k", "history", "exclude", "filter")
+
 #: Of a body, the model's feature_dim, and what encodes columns where the model has a schema.
-Decoder = Callable[[bytes, int, ColumnEncoder | None], Rows | list[Ranking]]
+Decoder = Callable[[bytes, int, ColumnEncoder | None], Payload]
 
 
 def _parse(text: bytes, where: str) -> Any:
@@ -37,7 +43,7 @@ def _parse(text: bytes, where: str) -> Any:
         raise DataError(f"{where} is not valid JSON: {error}{hint}") from None
 
 
-def _decode_json(body: bytes, feature_dim: int, columns: ColumnEncoder | None = None) -> Rows | list[Ranking]:
+def _decode_json(body: bytes, feature_dim: int, columns: ColumnEncoder | None = None) -> Payload:
     document = _parse(body, "the body")
     instances = document.get("instances") if isinstance(document, dict) else None
     if not isinstance(instances, list):
@@ -45,7 +51,7 @@ def _decode_json(body: bytes, feature_dim: int, columns: ColumnEncoder | None = 
     return _decode_instances(instances, feature_dim, body, columns)
 
 
-def _decode_jsonlines(body: bytes, feature_dim: int, columns: ColumnEncoder | None = None) -> Rows | list[Ranking]:
+def _decode_jsonlines(body: bytes, feature_dim: int, columns: ColumnEncoder | None = None) -> Payload:
     lines = [line for line in body.split(b"\n") if line and not line.isspace()]
     return _decode_instances(
         [_parse(line, f"instance {row}") for row, line in enumerate(lines)], feature_dim,
@@ -53,14 +59,14 @@ def _decode_jsonlines(body: bytes, feature_dim: int, columns: ColumnEncoder | No
     )  # fmt: skip
 
 
-def _decode_instances(
-    instances: list[Any], feature_dim: int, body: bytes, columns: ColumnEncoder | None
-) -> Rows | list[Ranking]:
+def _decode_instances(instances: list[Any], feature_dim: int, body: bytes, columns: ColumnEncoder | None) -> Payload:
     # An instance with candidates asks for a ranking, and then every one does.
     if instances and isinstance(instances[0], dict) and "candidates" in instances[0]:
         return [
             _decode_ranking(instance, f"instance {row}", feature_dim, columns) for row, instance in enumerate(instances)
         ]
+    if instances and isinstance(instances[0], dict) and any(name in instances[0] for name in _WISHES):
+        return Wishes(instances)
     batch = _decode_rows(instances, feature_dim, columns, "instance")
     return Rows(batch, explained=_explained(instances)) if _may_ask_why(body) else Rows(batch)
 

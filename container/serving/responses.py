@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import orjson
 
-from container.serving.payloads import Predictions, RankedPredictions
+from container.serving.payloads import Predictions, RankedPredictions, Recommended
 from fm_core.formats import encode_predictions
 from fm_core.formats.text.numbers import decimals
 
@@ -26,13 +26,15 @@ class Encoder:
     media_type : str
     predictions : callable
         Predictions to bytes.
-    rankings : callable or None
-        A list of rankings to bytes; None: this format has no way to write them, nor explanations.
+    rankings, recommendations : callable or None
+        A list of rankings, or of what was recommended, to bytes; None: this format has no way to write them, nor
+        explanations.
     """
 
     media_type: str
     predictions: Callable[[Predictions], bytes]
     rankings: Callable[[list[RankedPredictions]], bytes] | None = None
+    recommendations: Callable[[list[Recommended]], bytes] | None = None
 
 
 def _labels(predictions: Predictions) -> list[bytes]:
@@ -62,6 +64,15 @@ def _ranked_objects(rankings: list[RankedPredictions]) -> list[bytes]:
     return objects
 
 
+def _recommended_objects(recommended: list[Recommended]) -> list[bytes]:
+    objects = []
+    for of_request in recommended:
+        found = zip(of_request.columns, _objects(of_request.predictions), strict=True)
+        items = (b'{"columns":%b,%b' % (orjson.dumps(columns), item[1:]) for columns, item in found)
+        objects.append(b'{"items":[%b]}' % b",".join(items))
+    return objects
+
+
 def _json(objects: list[bytes]) -> bytes:
     return b'{"predictions":[%b]}' % b",".join(objects)
 
@@ -83,8 +94,18 @@ def _encode_csv(predictions: Predictions) -> bytes:
 ENCODERS: dict[str, Encoder] = {
     encoder.media_type: encoder
     for encoder in (
-        Encoder("application/json", lambda p: _json(_objects(p)), lambda r: _json(_ranked_objects(r))),
-        Encoder("application/jsonlines", lambda p: b"\n".join(_objects(p)), lambda r: b"\n".join(_ranked_objects(r))),
+        Encoder(
+            "application/json",
+            lambda p: _json(_objects(p)),
+            lambda r: _json(_ranked_objects(r)),
+            lambda r: _json(_recommended_objects(r)),
+        ),
+        Encoder(
+            "application/jsonlines",
+            lambda p: b"\n".join(_objects(p)),
+            lambda r: b"\n".join(_ranked_objects(r)),
+            lambda r: b"\n".join(_recommended_objects(r)),
+        ),
         Encoder("application/x-recordio-protobuf", _encode_recordio),
         Encoder("text/csv", _encode_csv),
     )

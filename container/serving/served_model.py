@@ -1,7 +1,7 @@
-"""The schema.json beside a model: found in the model's folder, and nowhere else, and made an encoder.
+"""What lies beside a model: schema.json and catalogue.csv, found in the model's folder, and nowhere else.
 
-With one, clients send columns in place of feature ids. Its text is held to a bound before it is
-read, and links that lead out of the folder are refused.
+With a schema, clients send columns in place of feature ids; with a catalogue, they are given the best of its items.
+Both are held to a bound before they are read, and links that lead out of the folder are refused.
 """
 
 import dataclasses
@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fm_core.analysis.catalogue import CATALOGUE_FILE, Catalogue
+from fm_core.analysis.recommendation import Recommender
 from fm_core.artifact.model_file import load_model
-from fm_core.errors import ArtifactError, ConfigError
+from fm_core.errors import ArtifactError, ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import TableSchema
@@ -18,11 +20,14 @@ from fm_core.formats.tables.schema import TableSchema
 if TYPE_CHECKING:
     from fm_core.model import Model
 
-__all__ = ["MAX_SCHEMA_BYTES", "ServedModel", "open_with_schema"]
+__all__ = ["MAX_CATALOGUE_BYTES", "MAX_SCHEMA_BYTES", "ServedModel", "open_with_schema"]
 
 
 #: A schema of some millions of categories.
 MAX_SCHEMA_BYTES = 256 * 2**20
+
+#: A catalogue of some millions of items.
+MAX_CATALOGUE_BYTES = 2**30
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,10 +39,13 @@ class ServedModel:
     model : Model
     encoder : Encoder or None
         None: there is no schema, and rows have feature ids.
+    recommender : Recommender or None
+        None: there is no catalogue.
     """
 
     model: "Model"
     encoder: Encoder | None = None
+    recommender: Recommender | None = None
 
 
 def open_with_schema(name: str | None, unseen: str) -> Callable[[Path], ServedModel]:
@@ -58,35 +66,38 @@ def open_with_schema(name: str | None, unseen: str) -> Callable[[Path], ServedMo
 
     def open_model(path: Path) -> ServedModel:
         model = load_model(path)
-        schema = _read(path, name or SCHEMA_FILE, must_exist=name is not None)
-        if schema is None:
-            return ServedModel(model)
-        if schema.feature_dim != model.feature_dim:
-            raise ArtifactError(
-                f"{path / (name or SCHEMA_FILE)}: its columns make {schema.feature_dim} features, expected "
-                f"{model.feature_dim} as the model has: it is the schema of other data"
-            )
-        way_out = "the setting FM_UNSEEN=ignore"
-        return ServedModel(model, Encoder(schema, unseen=unseen, labels="none", way_out=way_out))
+        encoder = None
+        schema_file = _below(path, name or SCHEMA_FILE, MAX_SCHEMA_BYTES, "schema", must_exist=name is not None)
+        try:
+            if schema_file is not None:
+                schema = TableSchema.load(schema_file, model.feature_dim)
+                way_out = "the setting FM_UNSEEN=ignore"
+                encoder = Encoder(schema, unseen=unseen, labels="none", way_out=way_out)
+            catalogue_file = _below(path, CATALOGUE_FILE, MAX_CATALOGUE_BYTES, "catalogue")
+            if catalogue_file is None:
+                return ServedModel(model, encoder)
+            catalogue = Catalogue.load(catalogue_file, encoder, model.feature_dim)
+            return ServedModel(model, encoder, Recommender(model, catalogue, encoder))
+        except (ConfigError, DataError) as error:
+            raise ArtifactError(str(error)) from error
+        except OSError as error:
+            raise ArtifactError(f"{error.filename or path}: {error.strerror or error}") from error
 
     return open_model
 
 
-def _read(folder: Path, name: str, *, must_exist: bool) -> TableSchema | None:
+def _below(folder: Path, name: str, most_bytes: int, what: str, *, must_exist: bool = False) -> Path | None:
+    """Give the path of a file in a model's folder, if it is there."""
     path = folder / name
     try:
         if not must_exist and not path.is_symlink() and not path.exists():
             return None
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
-            raise ArtifactError(f"{path} leads out of the model's folder, expected a schema below it")
+            raise ArtifactError(f"{path} leads out of the model's folder, expected a {what} below it")
         size = path.stat().st_size
-        if size > MAX_SCHEMA_BYTES:
-            raise ArtifactError(
-                f"{path} has {size} bytes, expected at most {MAX_SCHEMA_BYTES}: hash the largest columns"
-            )
-        return TableSchema.load(path)
-    except ConfigError as error:
-        raise ArtifactError(str(error)) from error
     except (OSError, RuntimeError, ValueError) as error:  # absent, no file, a loop of links, a null byte
         reason = getattr(error, "strerror", None) or str(error)
-        raise ArtifactError(f"{path}: {reason}, expected a schema as `fm convert` writes it") from error
+        raise ArtifactError(f"{path}: {reason}, expected a {what}") from error
+    if size > most_bytes:
+        raise ArtifactError(f"{path} has {size} bytes, expected at most {most_bytes}")
+    return path

@@ -47,7 +47,7 @@ _MOST_PAIRS = 2_000_000
 #: How many shares an explanation lists if the request does not say.
 _SHARES = 10
 
-_MEMBERS = ("columns", "context", "top_k", "exclude", "filter", "history", "history_of", "explain")
+_MEMBERS = ("columns", "context", "top_k", "exclude", "filter", "history", "history_of", "explain", "configuration")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,12 +117,14 @@ class Query:
                 f'{where}: "history" is {str(history)[:40]}, expected a list of objects with the columns of a row '
                 'and its "label"'
             )
+        configuration = document.get("configuration")
+        why = document.get("explain", configuration.get("explain") if isinstance(configuration, dict) else None)
         history_of = document.get("history_of")
         if history_of is not None and (history is None or not isinstance(history_of, str)):
             raise DataError(f'{where}: "history_of" is {str(history_of)[:40]}, expected the name of a column beside '
                             '"history"')  # fmt: skip
         return cls(where, columns, context, top_k, [text_of(item) for item in exclude], wanted, history, history_of,
-                   _shares(document.get("explain"), where))  # fmt: skip
+                   _shares(why, where))  # fmt: skip
 
 
 def _is_id(item: Any) -> bool:

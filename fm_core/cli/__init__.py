@@ -28,6 +28,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
+    "catalogue": Command("fm_core.cli.catalogue", "write the items that an endpoint recommends"),
     "convert": Command("fm_core.cli.convert", "convert data files to RecordIO-protobuf and back"),
     "embeddings": Command("fm_core.cli.embeddings", "write the vectors of a model's features"),
     "explain": Command("fm_core.cli.explain", "say which features and pairs made a score"),

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,7 +14,7 @@ from fm_core.formats.registry import Role, format_of, formats_for
 if TYPE_CHECKING:
     from fm_core.formats.registry.inputs import Options
 
-__all__ = ["add_input_arguments", "input_options", "progress_bar"]
+__all__ = ["add_input_arguments", "feature_range", "input_options", "progress_bar"]
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +128,14 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
         delimiter=arguments.delimiter,
         progress=progress_bar(not getattr(arguments, "quiet", False)),
     )
+
+
+def feature_range(text: str) -> tuple[int, int | None]:
+    """Read a part of the features: ``943:2625``; either end may be left out."""
+    if not re.fullmatch("[0-9]{0,10}:[0-9]{0,10}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 943:2625")
+    first, last = text.split(":")
+    return int(first or 0), int(last) if last else None
 
 
 def progress_bar(wanted: bool = True) -> Any:

@@ -6,12 +6,12 @@ neighbours by inner product with `--as items`, and ask it with `--as users`.
 """
 
 import argparse
-import re
 from pathlib import Path
 
 from fm_core.analysis.embeddings import KINDS, write_vectors
 from fm_core.artifact.model_file import load_model
 from fm_core.cli import names
+from fm_core.cli.arguments import feature_range
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="items: [v, w] of each feature; users: [v, 1]; factors: v alone (items)",
     )  # fmt: skip
     parser.add_argument(
-        "--features", type=_part, default=(0, None), metavar="FROM:TO",
+        "--features", type=feature_range, default=(0, None), metavar="FROM:TO",
         help="these features only, such as 943:2625; FROM is the first, TO is not among them (all)",
     )  # fmt: skip
     names.add_schema_argument(parser)
@@ -40,10 +40,3 @@ def run(arguments: argparse.Namespace) -> None:
     name_of = names.feature_names(arguments, model.feature_dim)
     for path in write_vectors(arguments.output, model, arguments.kind, features, name_of):
         print(path)
-
-
-def _part(text: str) -> tuple[int, int | None]:
-    if not re.fullmatch("[0-9]{0,10}:[0-9]{0,10}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 943:2625")
-    first, last = text.split(":")
-    return int(first or 0), int(last) if last else None

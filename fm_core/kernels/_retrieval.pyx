@@ -61,7 +61,7 @@ cdef ptrdiff_t TASK_BYTES = 1 << 16
 cdef double SLACK = 2.0 ** -23
 
 # By the numbers of retrieval_build.
-NAMES = ("vnni", "avx2", "generic")
+NAMES = ("avx512", "avx2", "generic")
 cdef retrieval_scan* look = NULL
 
 

@@ -162,7 +162,7 @@ typedef int32_t retrieval_ints __attribute__((vector_size(4 * RETRIEVAL_BLOCK)))
 
 #define SCAN_GENERIC 0
 #define SCAN_AVX2 1
-#define SCAN_VNNI 2
+#define SCAN_AVX512 2
 
 #define SCAN_BUILD SCAN_GENERIC
 #define SCAN_TARGET
@@ -175,16 +175,16 @@ typedef int32_t retrieval_ints __attribute__((vector_size(4 * RETRIEVAL_BLOCK)))
 #define SCAN_NAME(name) avx2_##name
 #include "retrieval_scan.h"
 
-#define SCAN_BUILD SCAN_VNNI
+#define SCAN_BUILD SCAN_AVX512
 #define SCAN_TARGET __attribute__((target("avx512f,avx512bw,avx512vnni,fma")))
-#define SCAN_NAME(name) vnni_##name
+#define SCAN_NAME(name) avx512_##name
 #include "retrieval_scan.h"
 #endif
 
 /* The builds 0 to 2, fastest first; NULL where this processor has it not. */
 static retrieval_scan *retrieval_build(int i) {
 #if defined(__x86_64__)
-    if (i == 0) return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") ? vnni_scan : NULL;
+    if (i == 0) return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") ? avx512_scan : NULL;
     if (i == 1) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2_scan : NULL;
 #endif
     return i == 2 ? generic_scan : NULL;

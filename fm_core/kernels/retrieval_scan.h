@@ -5,7 +5,7 @@
 /* <p, q> of the block's items and each of n contexts. */
 SCAN_INLINE void SCAN_NAME(products)(const uint8_t *codes, ptrdiff_t quads, const retrieval_query *queries, const int n,
                                      retrieval_ints *products) {
-#if SCAN_BUILD == SCAN_VNNI
+#if SCAN_BUILD == SCAN_AVX512
     __m512i sums[RETRIEVAL_TOGETHER];
     for (int i = 0; i < n; i++) sums[i] = _mm512_setzero_si512();
     for (ptrdiff_t quad = 0; quad < quads; quad++) {
@@ -52,7 +52,7 @@ SCAN_INLINE void SCAN_NAME(products)(const uint8_t *codes, ptrdiff_t quads, cons
 
 /* Which of the 16 are at least the limit, a bit each. */
 SCAN_INLINE uint32_t SCAN_NAME(reaching)(retrieval_floats values, float limit) {
-#if SCAN_BUILD == SCAN_VNNI
+#if SCAN_BUILD == SCAN_AVX512
     return _mm512_cmp_ps_mask((__m512)values, _mm512_set1_ps(limit), _CMP_GE_OQ);
 #elif SCAN_BUILD == SCAN_AVX2
     __m256 half[2];

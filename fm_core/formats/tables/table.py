@@ -5,7 +5,7 @@ of fm_core/formats/tables/encoder.py; here a column gives its numbers, or the te
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from fm_core.formats.tables._columns import Vocabulary
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ArrayTable", "Table", "no_column", "text_of", "where", "without_empty"]
+__all__ = ["ArrayTable", "Table", "TextTable", "no_column", "text_of", "where", "without_empty"]
 
 
 class Table(Protocol):
@@ -162,6 +162,44 @@ class ArrayTable:
 
     def place(self, row: int) -> str:  # noqa: D102
         return f"row {self._first_row + row}"
+
+
+class TextTable(ArrayTable):
+    """Rows of texts.
+
+    Parameters
+    ----------
+    source : str
+    columns : mapping of str to list of str
+        By name, all of one length.
+    """
+
+    def __init__(self, source: str, columns: Mapping[str, list[str]]) -> None:
+        n_rows = len(next(iter(columns.values())))
+        super().__init__(source, list(columns), [_Texts(texts) for texts in columns.values()], n_rows)
+
+
+class _Texts:
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
+
+    def numbers(self) -> "NDArray[np.float64]":
+        return np.array([_float(text) for text in self._texts], np.float64)
+
+    def codes(self) -> "tuple[NDArray[np.int64], list[Any]]":
+        codes: dict[str, int] = {}
+        found = [codes.setdefault(text, len(codes)) for text in self._texts]
+        return np.array(found, np.int64), list(codes)
+
+    def __getitem__(self, row: int) -> Any:
+        return self._texts[row]
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
 
 
 def without_empty(codes: "NDArray[np.int64]", texts: list[str]) -> "tuple[NDArray[np.int64], list[str]]":

@@ -9,7 +9,7 @@ import pytest
 from fm_core.cli import COMMANDS
 from tests.conftest import ROOT
 
-OPENING = ("embeddings", "explain", "inspect", "predict")
+OPENING = ("catalogue", "embeddings", "explain", "inspect", "predict")
 PAGE = (ROOT / "docs/models.md").read_text()
 
 
