@@ -15,6 +15,7 @@ shapes against `meta.json`, and every parameter for being finite.
 
 import errno
 import json
+import math
 import os
 import struct
 import zipfile
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from fm_core.artifact import mxnet_params
 from fm_core.artifact.archive import MODEL_FILE, Archive, opened
+from fm_core.artifact.limits import Limits
 from fm_core.artifact.mxnet_params import Array, StoredArray
 from fm_core.artifact.mxnet_symbol import symbol_json
 from fm_core.atomic_file import replacing
@@ -121,7 +123,7 @@ def _write_params(archive: zipfile.ZipFile, position: int, arrays: list[Array]) 
             file.write(piece)
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
+def load_model(path: str | os.PathLike[str], limits: Limits | None = None) -> Model:
     """Read a model.
 
     Parameters
@@ -129,6 +131,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     path : path
         A model file, a folder that holds one (or the `model.tar.gz` that does), or a
         `model.tar.gz`.
+    limits : Limits, optional
+        Of memory and time. By default the memory that the system has, and any time.
 
     Returns
     -------
@@ -141,12 +145,14 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     ArtifactError
         There is no such file, or it is not a model, or a damaged one, or has parameters
         that are not finite.
+    ResourceError
+        It takes more memory than it may.
     """
-    with opened(path) as archive:
+    with opened(path, limits) as archive:
         facts = _facts(_meta(archive))
         params = archive.member("params")
-        params.check_sum()
-        return _model(facts, mxnet_params.decode(params.data))
+        params.check_sum(archive.limits)
+        return _model(facts, mxnet_params.decode(params.data), archive.limits)
 
 
 def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -215,7 +221,7 @@ _NAMES = {
 }
 
 
-def _model(facts: _Facts, stored: Mapping[str, StoredArray]) -> Model:
+def _model(facts: _Facts, stored: Mapping[str, StoredArray], limits: Limits) -> Model:
     names = {name: name.removeprefix("arg:") for name in stored}
     found = {_NAMES[bare]: (bare, stored[name]) for name, bare in names.items() if bare in _NAMES}
     # A model without a term may come without its array.
@@ -226,20 +232,25 @@ def _model(facts: _Facts, stored: Mapping[str, StoredArray]) -> Model:
             "w0_weight, w1_weight and v (or Linear_Plus_Bias_bias, Linear_Plus_Bias_weight and v)"
         )
     d, k = facts.feature_dim, facts.num_factors
-    w0 = _dense(*found["w0"], [(1,), (1, 1)]) if "w0" in found else np.zeros(1, np.float32)
-    w = _dense(*found["w"], [(d, 1), (1, d), (d,)]) if "w" in found else np.zeros(d, np.float32)
+    w0 = _dense(*found["w0"], [(1,), (1, 1)], limits) if "w0" in found else np.zeros(1, np.float32)
+    w = _dense(*found["w"], [(d, 1), (1, d), (d,)], limits) if "w" in found else _zeros("w", (d,), limits)
     # The shape tells which way v lies; where d = k, the network that w belongs to does.
-    V = _dense(*found["V"], [(d, k), (k, d)])
+    V = _dense(*found["V"], [(d, k), (k, d)], limits)
     is_transposed = "Linear_Plus_Bias_weight" in names.values() if d == k else V.shape == (k, d)
-    return Model(
-        facts.predictor_type,
-        float(w0.reshape(-1)[0]),
-        w.reshape(-1),
-        V.T.copy() if is_transposed else V,
-    )
+    if is_transposed:
+        turned = _zeros("v", (d, k), limits)
+        turned[:] = V.T
+        V = turned
+    return Model(facts.predictor_type, float(w0.reshape(-1)[0]), w.reshape(-1), V)
 
 
-def _dense(name: str, array: StoredArray, shapes: list[tuple[int, ...]]) -> NDArray[np.float32]:
+def _zeros(name: str, shape: tuple[int, ...], limits: Limits) -> NDArray[np.float32]:
+    """Take memory for an array, if it may be taken."""
+    limits.allow(4 * math.prod(shape), f"{name} of shape {shape}")
+    return np.zeros(shape, np.float32)
+
+
+def _dense(name: str, array: StoredArray, shapes: list[tuple[int, ...]], limits: Limits) -> NDArray[np.float32]:
     """Give an array as finite, C-contiguous float32 with every row; in place if it is that already."""
     if array.shape not in shapes:
         raise ArtifactError(
@@ -252,10 +263,12 @@ def _dense(name: str, array: StoredArray, shapes: list[tuple[int, ...]]) -> NDAr
     is_float32 = array.values.dtype == np.float32 and array.values.flags.aligned
     if is_float32 and _has_every_row_in_order(array, blocks):
         for rows in blocks:
+            limits.check()
             _check_finite(name, array.values[rows])
         return array.values
-    dense = np.zeros(array.shape, np.float32)
+    dense = _zeros(name, array.shape, limits)
     for rows in blocks:
+        limits.check()
         with np.errstate(over="ignore"):  # an infinity is refused by the next line
             values = array.values[rows].astype(np.float32)
         _check_finite(name, values)

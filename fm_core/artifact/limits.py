@@ -1,0 +1,67 @@
+"""What reading a model may take: memory, time, and whether it is still wanted."""
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fm_core.errors import ArtifactError, ResourceError
+
+__all__ = ["Limits"]
+
+
+@dataclasses.dataclass
+class Limits:
+    """What the reader of one model looks at before it takes memory, and between pieces of a few megabytes.
+
+    Attributes
+    ----------
+    memory : int or None
+        Bytes that may be taken in all, beside the file itself, which is mapped. None: those that the system has.
+    seconds : float
+        Since these limits were made.
+    should_stop : callable
+        Once it is true, reading is given up.
+    """
+
+    memory: int | None = None
+    seconds: float = math.inf
+    should_stop: Callable[[], bool] = lambda: False
+    _began: float = dataclasses.field(default_factory=time.monotonic, repr=False)
+    _taken: int = 0
+
+    def allow(self, n_bytes: int, what: str) -> None:
+        """Count memory that is about to be taken, or refuse it.
+
+        Raises
+        ------
+        ResourceError
+        """
+        room = _available() if self.memory is None else self.memory
+        self._taken += n_bytes
+        if self._taken > room:
+            raise ResourceError(f"{what} takes {n_bytes} bytes of memory, {self._taken} with what was read before, and "
+                                f"at most {room} may be taken")  # fmt: skip
+
+    def check(self) -> None:
+        """Give up what takes too long, or is not wanted any more.
+
+        Raises
+        ------
+        ArtifactError
+        """
+        if time.monotonic() - self._began > self.seconds:
+            raise ArtifactError(f"reading was given up after {self.seconds:g} s")
+        if self.should_stop():
+            raise ArtifactError("reading was given up, for the process is to stop")
+
+
+def _available() -> int:
+    """The memory that the system could give without swapping; without bound where it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    return 2**63

@@ -1,0 +1,219 @@
+"""The one model in a tar, or a gzip of one: each header and each size is held against what is there.
+
+A tar is blocks of 512 bytes: a header, then the bytes of the member, padded. Nothing but the model is kept: other
+members are stepped over, names longer than a header's field are read as far as a name may be long, and every step
+looks at the limits. tarfile is not used, which takes headers of any length into memory and steps as far as a
+header says.
+"""
+
+import os
+import zlib
+from typing import BinaryIO, NamedTuple, Protocol
+
+from fm_core.artifact.limits import Limits
+from fm_core.errors import ArtifactError
+from fm_core.printable import quoted
+
+__all__ = ["Found", "Plain", "Stream", "Unpacked", "find_model"]
+
+_BLOCK = 512
+_PIECE = 1 << 20
+_MODEL_PREFIX = "model_"
+
+#: Members of an archive, and bytes of a header that holds a long name: a path has at most 4,096.
+_MOST_MEMBERS, _MOST_NAME = 10_000, 64 << 10
+
+#: The densest that deflate can be: what declares more is not telling the truth.
+MAX_RATIO = 1032
+
+_FILES = (b"0", b"\0", b"7")
+_LONG_NAME, _LONG_LINK, _PAX, _GLOBAL_PAX = b"L", b"K", b"x", b"g"
+
+
+class Stream(Protocol):
+    """Bytes one after the other, of which no more are ever held than were asked for."""
+
+    #: The most bytes that there can be.
+    size: int
+
+    def read(self, n: int) -> bytes:
+        """Give up to `n` bytes; fewer only at the end."""
+
+    def skip(self, n: int) -> None:
+        """Step over `n` bytes that must be there."""
+
+
+class Plain:
+    """A file as it is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = os.fstat(file.fileno()).st_size
+
+    def read(self, n: int) -> bytes:
+        """As `Stream`."""
+        return self._file.read(n)
+
+    def skip(self, n: int) -> None:
+        """As `Stream`."""
+        if n > self.size - self._file.tell():
+            raise ArtifactError(f"a member declares {n} bytes more than there are: the file is cut short")
+        self._file.seek(n, os.SEEK_CUR)
+
+
+class Unpacked:
+    """A gzip file, unpacked a piece at a time."""
+
+    def __init__(self, file: BinaryIO, limits: Limits) -> None:
+        self._file = file
+        self._limits = limits
+        self._packed = b""
+        self._decompressor = zlib.decompressobj(wbits=31)
+        self.size = MAX_RATIO * os.fstat(file.fileno()).st_size
+
+    def read(self, n: int) -> bytes:
+        """As `Stream`."""
+        pieces, left = [], n
+        while left:
+            piece = self._some(min(left, _PIECE))
+            if not piece:
+                break
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+    def skip(self, n: int) -> None:
+        """As `Stream`."""
+        left = n
+        while left:
+            piece = self._some(min(left, _PIECE))
+            if not piece:
+                raise ArtifactError(f"a member declares {left} bytes more than there are: the file is cut short")
+            left -= len(piece)
+
+    def _some(self, n: int) -> bytes:
+        """Give at least one byte and at most `n`; none at the end."""
+        while True:
+            self._limits.check()
+            if not self._packed:
+                self._packed = self._file.read(_PIECE)
+            if self._decompressor.eof:
+                if not self._packed:
+                    return b""
+                self._packed = self._packed.lstrip(b"\0")  # some writers pad
+                if self._packed:
+                    self._decompressor = zlib.decompressobj(wbits=31)
+                continue
+            is_over = not self._packed
+            data = self._decompressor.decompress(self._packed, n)
+            self._packed = self._decompressor.unconsumed_tail or self._decompressor.unused_data
+            if data:
+                return data
+            if is_over and not self._decompressor.eof:
+                raise ArtifactError(
+                    "not a model file, or a damaged one: the gzip data ends before its end mark, the file is cut short"
+                )
+
+
+class Found(NamedTuple):
+    """A model in an archive, at whose first byte the stream is.
+
+    Attributes
+    ----------
+    name : str
+    size : int
+    """
+
+    name: str
+    size: int
+
+
+def find_model(stream: Stream, limits: Limits) -> Found:
+    """Step to the first file whose name begins with ``model_``.
+
+    Raises
+    ------
+    ArtifactError
+        There is none, or the archive is damaged, or no archive, or of more members than an artifact has.
+    """
+    long_name: str | None = None
+    long_size: int | None = None
+    for _ in range(_MOST_MEMBERS):
+        limits.check()
+        header = stream.read(_BLOCK)
+        if not header or header == bytes(_BLOCK):
+            raise ArtifactError("it holds no model file, expected one such as model_algo-1")
+        name, size, kind = _header(header)
+        if kind in (_LONG_NAME, _LONG_LINK, _PAX, _GLOBAL_PAX):
+            if size > _MOST_NAME:
+                raise ArtifactError(f"a member's name declares {size} bytes, expected at most {_MOST_NAME}")
+            said = stream.read(_padded(size))
+            if len(said) != _padded(size):
+                raise ArtifactError("it ends inside a member's name: the file is cut short")
+            if kind == _LONG_NAME:
+                long_name = _text(said[:size].partition(b"\0")[0])
+            elif kind == _PAX:
+                long_name, long_size = _extended(said[:size], long_name, long_size)
+            continue
+        name = name if long_name is None else long_name
+        size = size if long_size is None else long_size
+        long_name = long_size = None
+        if kind in _FILES and name.rpartition("/")[2].startswith(_MODEL_PREFIX) and not name.endswith("/"):
+            if not 0 < size <= stream.size:
+                raise ArtifactError(f"its member {quoted(name)} declares {size} bytes, more than there can be")
+            return Found(name, size)
+        if kind in _FILES or kind not in b"123456":  # links, devices, folders and pipes have no bytes
+            stream.skip(_padded(size))
+    raise ArtifactError(f"it holds more than {_MOST_MEMBERS} members before a model file")
+
+
+def _header(block: bytes) -> tuple[str, int, bytes]:
+    """Name, size and kind of a member."""
+    if len(block) != _BLOCK:
+        raise ArtifactError("not a model file, or a damaged one: it ends inside a header")
+    checksum = _number(block[148:156])
+    if checksum != sum(block[:148]) + 8 * 32 + sum(block[156:]):
+        raise ArtifactError("not a model file, or a damaged one: a header has another checksum than it says")
+    name, prefix = block[:100].partition(b"\0")[0], block[345:500].partition(b"\0")[0]
+    if prefix and block[257:263] == b"ustar\0":
+        name = prefix + b"/" + name
+    return _text(name), _number(block[124:136]), block[156:157]
+
+
+def _number(field: bytes) -> int:
+    """A number in octal, or, as GNU writes those that are too large, in base 256."""
+    if field[0] & 0x80:
+        value = int.from_bytes(field[1:], "big")
+        if field[0] != 0x80:
+            raise ArtifactError("not a model file, or a damaged one: a header has a negative number")
+        return value
+    digits = field.partition(b"\0")[0].strip()
+    if not all(digit in b"01234567" for digit in digits):
+        raise ArtifactError("not a model file, or a damaged one: a header has a number that is none")
+    return int(digits or b"0", 8)
+
+
+def _extended(records: bytes, name: str | None, size: int | None) -> tuple[str | None, int | None]:
+    """The path and the size that a pax header has, ``length key=value`` a line."""
+    while records:
+        length, blank, _ = records.partition(b" ")
+        n = int(length) if blank and length.isdigit() and len(length) < 7 else 0
+        key, is_there, value = records[len(length) + 1 : n - 1].partition(b"=")
+        if not is_there or not len(length) + 2 < n <= len(records):
+            raise ArtifactError("not a model file, or a damaged one: a header has a record that is none")
+        if key == b"path":
+            name = _text(value)
+        elif key == b"size" and value.isdigit() and len(value) < 20:
+            size = int(value)
+        elif key.startswith(b"GNU.sparse"):
+            raise ArtifactError("its members are sparse, expected them as they are")
+        records = records[n:]
+    return name, size
+
+
+def _padded(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="surrogateescape")
