@@ -7,6 +7,7 @@ children (dmlc/xgboost issue 8040 and lightgbm-org/LightGBM issue 4751 are of th
 
 import argparse
 import contextlib
+import functools
 import os
 import shutil
 import sys
@@ -21,6 +22,7 @@ from container.serving.model_registry import ModelRegistry
 from container.serving.served_model import ServedModel, open_with_schema
 from container.serving.server import Server, shared_memory
 from container.serving.settings import ServingSettings
+from fm_core.artifact.limits import Limits
 from fm_core.errors import FMError
 
 __all__ = ["main"]
@@ -70,7 +72,10 @@ def _temporary_folder() -> Iterator[Path]:
 
 
 def _models(settings: ServingSettings, scratch: Path) -> ServedModel | ModelRegistry[ServedModel]:
-    open_model = open_with_schema(settings.schema, settings.unseen)
+    # The memory of one model alone is what the system has.
+    memory = settings.model_memory if settings.multi_model else None
+    limits = functools.partial(Limits, memory=memory, seconds=settings.model_load_seconds)
+    open_model = open_with_schema(settings.schema, settings.unseen, limits)
     if settings.multi_model:
         return ModelRegistry(settings.root / "models", settings.model_memory, scratch, open_model)
     return open_model(settings.root / "model")

@@ -159,13 +159,11 @@ class ModelRegistry(Generic[Opened]):
         if name in self._state().entries:
             raise _exists(name)
         path = self._checked(url)
-        model = self._open_model(path)  # before anything is dropped for it
         size = sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
-        if size > self._memory:
-            raise ResourceError(
-                f"model {name[:80]!r} takes {size} bytes, more than the {self._memory} that models may take together: "
-                "use an instance with more memory, or set FM_MODEL_MEMORY_MB"
-            )
+        self._check_size(name, size)  # before it is read
+        model = self._open_model(path)  # before anything is dropped for it
+        size += getattr(model, "memory", 0)  # what was unpacked of it
+        self._check_size(name, size)
         with self._locked() as state:
             if name in state.entries:
                 raise _exists(name)
@@ -193,6 +191,13 @@ class ModelRegistry(Generic[Opened]):
             url = entries.pop(name).url
             self._write(state.changed(entries))
         return url
+
+    def _check_size(self, name: str, size: int) -> None:
+        if size > self._memory:
+            raise ResourceError(
+                f"model {name[:80]!r} takes {size} bytes, more than the {self._memory} that models may take together: "
+                "use an instance with more memory, or set FM_MODEL_MEMORY_MB"
+            )
 
     def _checked(self, url: str) -> Path:
         try:

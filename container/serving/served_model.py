@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fm_core.analysis.catalogue import CATALOGUE_FILE, Catalogue
 from fm_core.analysis.recommendation import Recommender
+from fm_core.artifact.limits import Limits
 from fm_core.artifact.model_file import load_model
 from fm_core.errors import ArtifactError, ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE
@@ -41,14 +42,19 @@ class ServedModel:
         None: there is no schema, and rows have feature ids.
     recommender : Recommender or None
         None: there is no catalogue.
+    memory : int
+        Bytes that the model takes beside its file, which is mapped: what was unpacked.
     """
 
     model: "Model"
     encoder: Encoder | None = None
     recommender: Recommender | None = None
+    memory: int = 0
 
 
-def open_with_schema(name: str | None, unseen: str) -> Callable[[Path], ServedModel]:
+def open_with_schema(
+    name: str | None, unseen: str, limits: Callable[[], Limits] = Limits
+) -> Callable[[Path], ServedModel]:
     """Give what opens a model's folder, and the schema in it.
 
     Parameters
@@ -57,15 +63,18 @@ def open_with_schema(name: str | None, unseen: str) -> Callable[[Path], ServedMo
         Of the schema, below the folder. None: schema.json, which may be absent.
     unseen : {"error", "ignore"}
         What a category is that the schema does not have.
+    limits : callable
+        Gives the limits of reading one model.
 
     Returns
     -------
     open_model : callable
-        Path to ServedModel; it raises ArtifactError.
+        Path to ServedModel; it raises ArtifactError, and ResourceError.
     """
 
     def open_model(path: Path) -> ServedModel:
-        model = load_model(path)
+        allowed = limits()
+        model = load_model(path, allowed)
         encoder = None
         schema_file = _below(path, name or SCHEMA_FILE, MAX_SCHEMA_BYTES, "schema", must_exist=name is not None)
         try:
@@ -75,9 +84,9 @@ def open_with_schema(name: str | None, unseen: str) -> Callable[[Path], ServedMo
                 encoder = Encoder(schema, unseen=unseen, labels="none", way_out=way_out)
             catalogue_file = _below(path, CATALOGUE_FILE, MAX_CATALOGUE_BYTES, "catalogue")
             if catalogue_file is None:
-                return ServedModel(model, encoder)
+                return ServedModel(model, encoder, memory=allowed.taken)
             catalogue = Catalogue.load(catalogue_file, encoder, model.feature_dim)
-            return ServedModel(model, encoder, Recommender(model, catalogue, encoder))
+            return ServedModel(model, encoder, Recommender(model, catalogue, encoder), allowed.taken)
         except (ConfigError, DataError) as error:
             raise ArtifactError(str(error)) from error
         except OSError as error:

@@ -66,6 +66,8 @@ class ServingSettings:
     model_memory : int
         ``FM_MODEL_MEMORY_MB``, in bytes here: what the models of a multi-model endpoint may
         take together; by default 70 % of the memory.
+    model_load_seconds : float
+        ``FM_MODEL_LOAD_SECONDS``: after how long reading a model is given up.
     schema : str or None
         ``FM_SCHEMA``: the file in the model's folder by which named columns become features;
         None: schema.json, if it is there.
@@ -90,6 +92,7 @@ class ServingSettings:
     batch_strategy: str = "MULTI_RECORD"
     multi_model: bool = False
     model_memory: int = 2**30
+    model_load_seconds: float = 600.0
     schema: str | None = None
     unseen: str = "error"
 
@@ -148,6 +151,7 @@ class ServingSettings:
             batch_strategy=strategy,
             multi_model=boolean(environ, "SAGEMAKER_MULTI_MODEL"),
             model_memory=integer(environ, "FM_MODEL_MEMORY_MB", max(1, memory * 7 // 10 // 2**20), 1, 2**30) * 2**20,
+            model_load_seconds=seconds(environ, "FM_MODEL_LOAD_SECONDS", cls.model_load_seconds),
             schema=environ.get("FM_SCHEMA") or None,
             unseen=unseen,
         )

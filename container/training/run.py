@@ -28,9 +28,10 @@ from container.training.log import Progress, Reporter, emit
 from container.training.report import TrainingReport
 from container.training.schema_copy import carry_schema
 from container.training.settings import TrainingSettings
+from fm_core.artifact.limits import Limits
 from fm_core.artifact.model_file import load_model
 from fm_core.checkpoints.file import Checkpoint
-from fm_core.errors import ArtifactError, ConfigError
+from fm_core.errors import ArtifactError, ConfigError, ResourceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.training.loop import FitResult, threads_of
@@ -41,6 +42,9 @@ TRAIN, TEST, VALIDATION = CHANNELS = ("train", "test", "validation")
 
 #: Seconds after SIGTERM until which a checkpoint may still be written: the job is over after 30, and killed after 120.
 LAST_CHECKPOINT_SECONDS = 25.0
+
+#: Seconds after SIGTERM until which the model that training starts from may still be read.
+LAST_MODEL_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +113,7 @@ def _train(
                 channels[TRAIN],
                 hyperparameters,
                 num_threads=n_threads,
-                model=None if model_folder is None or resume else _starting_model(model_folder),
+                model=None if model_folder is None or resume else _starting_model(model_folder, stop),
                 validation=channels.get(VALIDATION),
                 callback=reporter if report is None else report.beside(reporter),
                 should_stop=stop,
@@ -175,10 +179,12 @@ def _check_writable(job: TrainingJob) -> None:
         ) from error
 
 
-def _starting_model(folder: Path) -> Model:
+def _starting_model(folder: Path, stop: StopRequest) -> Model:
+    # Asked to stop, the job still has to leave this model, if it can be had before the job is killed.
+    limits = Limits(should_stop=lambda: stop.seconds() > LAST_MODEL_SECONDS)
     try:
-        model = load_model(folder)
-    except ArtifactError as error:  # the user's choice, and not something of ours
+        model = load_model(folder, limits)
+    except (ArtifactError, ResourceError) as error:  # the user's choice, and not something of ours
         raise ConfigError(f"channel {MODEL}: {error}") from error
     _log.info(
         "Training starts from the model in %s: feature_dim=%d, num_factors=%d.",

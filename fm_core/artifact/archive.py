@@ -148,10 +148,11 @@ def _model_file(path: Path) -> Path:
 
 def _content(path: Path, limits: Limits) -> mmap.mmap:
     """Give the bytes of the zip: the file, mapped, or the member of a tar, unpacked in memory."""
-    # Not blocking: a FIFO that nobody writes to is refused, and not waited for.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        head = file.read(512) if stat.S_ISREG(status.st_mode) else b""
+    # Before it is opened: opening what is no file could wait for its other end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ArtifactError("empty, or not a file, expected a model file")
+    with path.open("rb") as file:
+        head = file.read(512)
         if not head:
             raise ArtifactError("empty, or not a file, expected a model file")
         file.seek(0)

@@ -24,13 +24,15 @@ class Limits:
         Since these limits were made.
     should_stop : callable
         Once it is true, reading is given up.
+    taken : int
+        Bytes of memory that were allowed so far.
     """
 
     memory: int | None = None
     seconds: float = math.inf
     should_stop: Callable[[], bool] = lambda: False
+    taken: int = 0
     _began: float = dataclasses.field(default_factory=time.monotonic, repr=False)
-    _taken: int = 0
 
     def allow(self, n_bytes: int, what: str) -> None:
         """Count memory that is about to be taken, or refuse it.
@@ -40,9 +42,9 @@ class Limits:
         ResourceError
         """
         room = _available() if self.memory is None else self.memory
-        self._taken += n_bytes
-        if self._taken > room:
-            raise ResourceError(f"{what} takes {n_bytes} bytes of memory, {self._taken} with what was read before, and "
+        self.taken += n_bytes
+        if self.taken > room:
+            raise ResourceError(f"{what} takes {n_bytes} bytes of memory, {self.taken} with what was read before, and "
                                 f"at most {room} may be taken")  # fmt: skip
 
     def check(self) -> None:

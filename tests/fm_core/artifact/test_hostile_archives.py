@@ -202,7 +202,7 @@ def test_reading_is_given_up_in_time_and_when_the_process_has_to_stop(tmp_path, 
         load_model(path, Limits(should_stop=lambda: True))
 
 
-def test_a_fifo_that_nobody_writes_to_is_not_waited_for(tmp_path):
+def test_a_named_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "model_algo-1")
     with pytest.raises(ArtifactError, match="empty, or not a file"):
         load_model(tmp_path / "model_algo-1")
