@@ -16,11 +16,13 @@ from common import ROOT
 
 from container.stopping import end
 from fm_core.batch import Batch
-from fm_core.cluster.averaged import evaluate_shared, fit_by_averages
-from fm_core.cluster.process_group import Team
-from fm_core.cluster.sharded import Rows
+from fm_core.cluster.averaged import fit_local_sgd
+from fm_core.cluster.data import DistributedData
+from fm_core.cluster.evaluation import evaluate_shared
+from fm_core.cluster.process_group import ProcessGroup
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import evaluate, fit
+from fm_core.training.evaluation import evaluate
+from fm_core.training.fit import fit
 
 #: Data set: its labels, and the epochs that one host needs.
 TASKS = {"ml100k_ua": ("y_bin", 20), "a9a": ("y", 5)}
@@ -65,15 +67,15 @@ def of_one(name: str, size: int, port: int, rank: int) -> None:
         metrics, _ = evaluate(fit(lambda epoch: train, hp).model, test)
     else:
         names = [f"host {i}" for i in range(size)]
-        team = Team(names, rank, address="127.0.0.1", port=port, facts={}, interface="lo")
-        model = fit_by_averages(Rows(lambda epoch: train, is_replicated=True), hp, team).model
-        found = evaluate_shared(model, Rows(lambda epoch: test, is_replicated=True), hp, team)
+        group = ProcessGroup(names, rank, address="127.0.0.1", port=port, facts={}, interface="lo")
+        model = fit_local_sgd(DistributedData(lambda epoch: train, is_replicated=True), hp, group).model
+        found = evaluate_shared(model, DistributedData(lambda epoch: test, is_replicated=True), hp, group)
         assert found is not None
         metrics = found[0]
-        team.leave()
+        group.leave()
     loss, accuracy = (metrics[f"binary_classification_{which}"] for which in ("cross_entropy", "accuracy"))
     print(f"{loss:.4f} | {accuracy:.4f}", flush=True)
-    end(0)  # as `train` does: Team.leave says why
+    end(0)  # as `train` does: ProcessGroup.leave says why
 
 
 if __name__ == "__main__":

@@ -24,7 +24,9 @@ from fm_core.batch import Batch
 from fm_core.checkpoints.file import Checkpoint, Position, size_on_disk
 from fm_core.checkpoints.writer import Checkpointer
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import EpochReport, Silent, fit, memory_needed, threads_of
+from fm_core.solvers import registry
+from fm_core.training.callbacks import EpochReport, Silent
+from fm_core.training.fit import fit, memory_needed, threads_of
 
 
 class Epochs(Silent):
@@ -81,7 +83,8 @@ def sizes() -> None:
     def row(share: float) -> list[Any]:
         changed = np.zeros(d, bool)
         changed[: int(share * d)] = True
-        size = size_on_disk(Checkpoint(at, np.zeros(3, np.float32), params, state, changed, None))
+        arrays = {"bias": np.zeros(3, np.float32), "params": params, "state": state}
+        size = size_on_disk(Checkpoint(at, arrays, changed), registry.algorithm(hp).layout(hp))
         return [f"{share:.0%} of the features have occurred", f"{size / 2**30:.2f} GiB"]
 
     print(f"## A checkpoint of 50 million features, k 8, Adam ({memory_needed(hp) / 2**30:.2f} GiB of arrays)\n")

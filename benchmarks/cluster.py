@@ -31,11 +31,13 @@ from fm_core.batch import Batch
 from fm_core.formats import write_records
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.metrics import metrics_for
-from fm_core.training.loop import Silent, fit
+from fm_core.training.callbacks import Silent
+from fm_core.training.fit import fit
 
 try:
-    from fm_core.cluster.process_group import Team
-    from fm_core.cluster.sharded import Rows, fit_together
+    from fm_core.cluster.data import DistributedData
+    from fm_core.cluster.process_group import ProcessGroup
+    from fm_core.cluster.sharded import fit_together
 except ImportError:
     sys.exit("no PyTorch here: run `make .venvs/torch/.installed`, and use .venvs/torch/bin/python")
 
@@ -204,7 +206,7 @@ def of_one(ks: Sequence[int], rounds: int) -> Seconds:
     """Measure a team of one beside plain `fit`; give seconds of computing of a step, by k, m and whether in a team."""
     X, y = ctr()
     port = members.free_port()
-    team = Team(["127.0.0.1"], 0, address="127.0.0.1", port=port, facts={}, interface="lo")
+    team = ProcessGroup(["127.0.0.1"], 0, address="127.0.0.1", port=port, facts={}, interface="lo")
 
     def clocked(k: int, rows: list[Batch], m: int, is_team: bool) -> Callable[[], tuple[float, float, float]]:
         hp = Hyperparameters(feature_dim=X.shape[1], num_factors=k, predictor_type="binary_classifier", epochs=3,
@@ -213,7 +215,7 @@ def of_one(ks: Sequence[int], rounds: int) -> Seconds:
         def measure() -> tuple[float, float, float]:
             clock = Clock()
             if is_team:
-                fit_together(Rows(lambda epoch: rows, False), hp, team, callback=clock)
+                fit_together(DistributedData(lambda epoch: rows, False), hp, team, callback=clock)
             else:
                 fit(lambda epoch: rows, hp, callback=clock)
             return clock.seconds
@@ -345,4 +347,4 @@ def largest_model(ks: Sequence[int]) -> None:
 
 if __name__ == "__main__":
     main()
-    end(0)  # as `train` does: Team.leave says why
+    end(0)  # as `train` does: ProcessGroup.leave says why

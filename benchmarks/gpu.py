@@ -22,7 +22,7 @@ from common import describe, in_turn, table
 
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import fit
+from fm_core.training.fit import fit
 
 try:
     import torch

@@ -23,7 +23,7 @@ import scipy.sparse as sp
 from container.stopping import end
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import fit, memory_needed
+from fm_core.training.fit import fit, memory_needed
 
 __all__ = ["Found", "free_port", "run"]
 
@@ -121,7 +121,7 @@ def main() -> None:
     del X
     found = _alone(mine, hp) if size == 0 else _with_others(mine, hp, rank, size, task["port"])
     print(json.dumps(dataclasses.asdict(found)))
-    end(0)  # as `train` does: Team.leave says why
+    end(0)  # as `train` does: ProcessGroup.leave says why
 
 
 def _alone(mine: list[Batch], hp: Hyperparameters) -> Found:
@@ -133,20 +133,21 @@ def _alone(mine: list[Batch], hp: Hyperparameters) -> Found:
 
 def _with_others(mine: list[Batch], hp: Hyperparameters, rank: int, size: int, port: int) -> Found:
     # not without a team: one host has nothing of this in its memory
-    from fm_core.cluster.process_group import Team
-    from fm_core.cluster.sharded import Rows, fit_together, part_of
+    from fm_core.cluster.data import DistributedData, local_hyperparameters
+    from fm_core.cluster.process_group import ProcessGroup
+    from fm_core.cluster.sharded import fit_together
 
     names = [f"127.0.0.{i + 1}" for i in range(size)]
-    team = Team(names, rank, address=names[0], port=port, facts={}, interface="lo", wait=120)
-    lanes = [team.keys, team.rows]
+    group = ProcessGroup(names, rank, address=names[0], port=port, facts={}, interface="lo", wait=120)
+    communicators = [group.keys, group.rows]
     before, wall, cpu = _memory("VmRSS"), time.perf_counter(), time.process_time()
-    fit_together(Rows(lambda epoch: mine, False), hp, team)
+    fit_together(DistributedData(lambda epoch: mine, False), hp, group)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     found = Found(
-        [lane.n_bytes for lane in lanes], [lane.n_messages for lane in lanes],
-        cpu, wall, before, _memory("VmHWM"), memory_needed(part_of(hp, team)),
+        [each.n_bytes for each in communicators], [each.n_messages for each in communicators],
+        cpu, wall, before, _memory("VmHWM"), memory_needed(local_hyperparameters(hp, group)),
     )  # fmt: skip
-    team.leave()
+    group.leave()
     return found
 
 

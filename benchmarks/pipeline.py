@@ -29,7 +29,7 @@ from common import ROOT, batches, ctr, describe, have_backed, in_turn, ratios, t
 import opt_ml
 from fm_core.formats import write_records
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import fit, memory_needed, threads_of
+from fm_core.training.fit import fit, memory_needed, threads_of
 
 TRAIN = Path(sys.executable).with_name("train")
 

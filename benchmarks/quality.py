@@ -24,7 +24,9 @@ from common import SHARED, batches, describe, table
 
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import EpochReport, Silent, evaluate, fit
+from fm_core.training.callbacks import EpochReport, Silent
+from fm_core.training.evaluation import evaluate
+from fm_core.training.fit import fit
 
 Data = tuple[list[Batch], list[Batch], list[Batch]]
 ACCURACY, ENTROPY, F1 = "binary_classification_accuracy", "binary_classification_cross_entropy", "binary_f_1.000"

@@ -3,8 +3,8 @@
     python benchmarks/train.py [--k 16 64] [--threads 1 2] [--rounds 5] [--peer-rows 50000]
 
 Data: the `ctr` set (39 non-zeros a row, a million features, batches of 1000) and the `dense` set
-(20,000 x 784, k 10, five epochs). Ours is `Solver.step` on one batch after the other, with grouping by feature in
-the step; "by `fit`" adds what that does around it: a reading thread, which groups if one thread learns, and metrics.
+(20,000 x 784, k 10, five epochs). Ours is `MiniBatchSolver.step` on one batch after the other, with grouping by
+feature in the step; "by `fit`" adds what that does around it: a reading thread, which groups if one thread learns, and metrics.
 
 Beside a peer both train two epochs: in the first the system hands out the pages of the optimizer's
 state, which on a virtual machine may take as long as the training and favours nobody in
@@ -30,7 +30,9 @@ from common import batches, ctr, dense, describe, in_turn, ratios, table, times,
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import available, group, in_use
-from fm_core.training.loop import EpochReport, Silent, Solver, fit
+from fm_core.solvers.minibatch import MiniBatchSolver
+from fm_core.training.callbacks import EpochReport, Silent
+from fm_core.training.fit import fit
 
 OURS, FRESH, BY_FIT, TOUCH = "ours", "ours, first epoch", "ours, by `fit`", "touch loop"
 DENSE_K = 10
@@ -85,11 +87,9 @@ def training(
     )
 
     def by_steps() -> list[float]:
-        solver = Solver(hp, threads)
-        if build:
-            solver._kernels = available()[build]
+        solver = MiniBatchSolver(hp, threads, kernels=available()[build] if build else None)
         if not fresh:
-            solver.state.fill(0)
+            solver.parameters.state.fill(0)
         rates = []
         for _ in range(epochs):
             started = time.perf_counter()
@@ -131,9 +131,9 @@ def touching(rows: list[Batch], k: int) -> Callable[[], float] | None:
     n_rows = sum(batch.n_rows for batch in rows)
 
     def run() -> float:
-        solver = Solver(hp, 1)  # the same arrays
-        solver.state.fill(0)
-        params, state = solver.params.ctypes.data, solver.state.ctypes.data
+        arrays = MiniBatchSolver(hp, 1).parameters  # the same arrays
+        arrays.state.fill(0)
+        params, state = arrays.params.ctypes.data, arrays.state.ctypes.data
         started = time.perf_counter()
         for batch, features in zip(rows, distinct, strict=True):
             touch(

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from fm_core.formats.tables.schema import TableSchema
     from fm_core.hyperparameters import Hyperparameters
     from fm_core.model import Model
-    from fm_core.training.loop import evaluate, fit
+    from fm_core.training.evaluation import evaluate
+    from fm_core.training.fit import fit
 
 __all__ = [
     "ArtifactError",
@@ -67,7 +68,8 @@ _MODULES = {
     "fm_core.analysis.catalogue": ("Catalogue",),
     "fm_core.analysis.ranking": ("rank",),
     "fm_core.analysis.recommendation": ("Recommender",),
-    "fm_core.training.loop": ("evaluate", "fit"),
+    "fm_core.training.evaluation": ("evaluate",),
+    "fm_core.training.fit": ("fit",),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -24,7 +24,9 @@ from fm_core.errors import ArtifactError
 from fm_core.hyperparameter_text import from_texts, to_text, to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
-from fm_core.training.loop import BatchReport, EpochReport, ResumeReport, Solver, ValidationReport, fit
+from fm_core.solvers.minibatch import MiniBatchSolver
+from fm_core.training.callbacks import BatchReport, EpochReport, ResumeReport, ValidationReport
+from fm_core.training.fit import fit
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -141,10 +143,10 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
             if classes is not None:
                 self._labels(np.asarray(classes))  # not others than those that were learned
             labels = self._labels(targets)
-        solver: Solver | None = getattr(self, "_solver", None)
+        solver: MiniBatchSolver | None = getattr(self, "_solver", None)
         hyperparameters = self._hyperparameters(rows.shape[1])
         if solver is None or solver.hyperparameters != hyperparameters:
-            solver = Solver(hyperparameters, self._n_threads(), None if is_first else self.model_)
+            solver = MiniBatchSolver(hyperparameters, self._n_threads(), None if is_first else self.model_)
         for batch in _batch(rows).with_labels(labels).split(self.mini_batch_size):
             solver.step(batch)
         self._solver = solver

@@ -15,7 +15,8 @@ import numpy as np
 from a9a_data import HYPERPARAMETERS, load
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import Silent, fit
+from fm_core.training.callbacks import Silent
+from fm_core.training.fit import fit
 
 METRIC = "binary_classification_cross_entropy"
 MAX_EPOCHS = 30

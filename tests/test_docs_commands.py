@@ -74,7 +74,7 @@ import scipy.sparse
 from fm_core.batch import Batch
 from fm_core.formats import write_records
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import fit
+from fm_core.training.fit import fit
 
 matrix = rows = scipy.sparse.random(200, 12, 0.3, "csr", np.float32, rng=np.random.default_rng(0))
 labels = np.arange(200, dtype=np.float32) % 5

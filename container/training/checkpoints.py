@@ -12,10 +12,10 @@ from container.resources import available_memory
 from container.training.channel_batches import ChannelBatches
 from container.training.channels import data_files, fingerprint
 from container.training.job import TrainingJob
-from fm_core.checkpoints.writer import Checkpointer
+from fm_core.checkpoints.writer import Checkpointer, Checkpoints
 from fm_core.errors import ResourceError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import memory_needed
+from fm_core.training.fit import memory_needed
 
 __all__ = ["check_memory", "open_checkpoints"]
 
@@ -64,8 +64,8 @@ def open_checkpoints(
     channels: Mapping[str, ChannelBatches],
     model_folder: Path | None,
     available: int | None = None,
-    make: Callable[..., Checkpointer | None] = Checkpointer,
-) -> Checkpointer | None:
+    make: Callable[..., Checkpoints | None] = Checkpointer,
+) -> Checkpoints | None:
     """Open the job's checkpoint folder, if it has one.
 
     Parameters

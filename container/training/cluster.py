@@ -1,4 +1,4 @@
-"""resourceconfig.json -> a team of hosts, and a job's steps done with it.
+"""resourceconfig.json -> a process group of hosts, and a job's steps done with it.
 
 Hosts are ranked by their names, sorted. They meet at the first one, whose name may take a while to be known; before
 anything is trained each sees that all have the same version and hyperparameters. `Cluster` offers what
@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -26,23 +26,20 @@ from container.training.settings import TrainingSettings
 from fm_core.artifact.model_file import save_model
 from fm_core.batch import Batch
 from fm_core.checkpoints.file import Checkpoint
-from fm_core.checkpoints.writer import Checkpointer
-from fm_core.cluster.averaged import evaluate_shared, fit_by_averages
-from fm_core.cluster.process_group import Team
+from fm_core.checkpoints.writer import Checkpoints
+from fm_core.cluster.averaged import fit_local_sgd
+from fm_core.cluster.checkpoints import SharedCheckpointer
+from fm_core.cluster.data import DistributedData, local_hyperparameters
+from fm_core.cluster.evaluation import evaluate_shared, evaluate_together
+from fm_core.cluster.gathered_model import GatheredModel, send_model
+from fm_core.cluster.process_group import ProcessGroup
 from fm_core.cluster.replicated import Replicas
-from fm_core.cluster.sharded import (
-    Rows,
-    ShardedModel,
-    SharedCheckpointer,
-    evaluate_together,
-    fit_together,
-    part_of,
-    send_model,
-)
+from fm_core.cluster.sharded import fit_together
 from fm_core.errors import ConfigError
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
-from fm_core.training.loop import FitResult
+from fm_core.solvers import registry
+from fm_core.training.callbacks import FitResult
 
 __all__ = ["Cluster"]
 
@@ -89,8 +86,8 @@ class Cluster:
         names = sorted(set(job.hosts))
         if len(names) < len(job.hosts):
             raise ConfigError(f"{job.paths.resource_config} names a host twice: {', '.join(job.hosts)}")
-        self.store = "dist_async" if hyperparameters._kvstore == "dist_async" else "dist_sync"
-        self._keeps_all = self.store == "dist_async"
+        self._combination = registry.combination(hyperparameters, len(names))
+        self.store = "dist_async" if self._combination.hosts == "averaged" else "dist_sync"
         self._job = job
         self._hyperparameters = hyperparameters
         self._stop = stop
@@ -98,7 +95,7 @@ class Cluster:
         rank = names.index(job.current_host)
         self.is_leading = rank == 0
         _log.info("This is host %d of %d; all connect to %s, port %d.", rank + 1, len(names), names[0], settings.port)
-        self._team = Team(
+        self._members = ProcessGroup(
             names,
             rank,
             address="127.0.0.1" if rank == 0 else names[0],
@@ -119,7 +116,7 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
-            self._team.leave()
+            self._members.leave()
         else:
             self._leave_by(error)
 
@@ -140,27 +137,27 @@ class Cluster:
         TeamError
             One of them never will.
         """
-        self._team.rows.gather(np.zeros(1, np.int64))
+        self._members.rows.all_gather(np.zeros(1, np.int64))
 
     def _leave_by(self, error: BaseException) -> None:
         blame, sentence = self._described(error)
-        self._team.leave(f"{blame}: {sentence}", blame)
+        self._members.leave(f"{blame}: {sentence}", blame)
 
-    def part_of(self, hyperparameters: Hyperparameters) -> Hyperparameters:
+    def local_hyperparameters(self, hyperparameters: Hyperparameters) -> Hyperparameters:
         """The hyperparameters as they are for the rows of the model that this host keeps."""
-        if self._keeps_all:
+        if self._combination.keeps_whole_model:
             return hyperparameters
-        return part_of(hyperparameters, self._team)
+        return local_hyperparameters(hyperparameters, self._members)
 
     def checkpointer(
         self, folder: Path, host: str, hyperparameters: Hyperparameters, **further: Any
     ) -> SharedCheckpointer | None:
-        """Make what writes this host's checkpoints; see `distributed.SharedCheckpointer`."""
-        if self._keeps_all:
+        """Make what writes this host's checkpoints; see `cluster.checkpoints.SharedCheckpointer`."""
+        if not self._combination.writes_checkpoints:
             _log.warning("No checkpoints are written with _kvstore dist_async.")
             return None
         return SharedCheckpointer(
-            self._team, folder, host, hyperparameters, whole=self._hyperparameters,
+            self._members, folder, host, hyperparameters, whole=self._hyperparameters,
             is_replicated=all(channel.distribution == "FullyReplicated" for channel in self._job.channels.values()),
             **further,
         )  # fmt: skip
@@ -174,20 +171,20 @@ class Cluster:
         should_stop: StopRequest,
         device: Any,
         resume: Checkpoint | None,
-        checkpointer: Checkpointer | None,
+        checkpointer: Checkpoints | None,
         **further: Any,
     ) -> FitResult:
-        """Train with the other hosts; see `distributed.fit_together`. The result's model has this host's rows."""
+        """Train with the other hosts; see `cluster.sharded.fit_together`. The result's model has this host's rows."""
         rows = self._rows("train", batches)
         further["validation"] = None if validation is None else self._rows("validation", validation)
         further["should_stop"] = should_stop
-        if self._keeps_all:
-            result = fit_by_averages(rows, hyperparameters, self._team, **further)
+        if self._combination.hosts == "averaged":
+            result = fit_local_sgd(rows, hyperparameters, self._members, **further)
         else:
             assert checkpointer is None or isinstance(checkpointer, SharedCheckpointer)
             result = fit_together(
-                rows, hyperparameters, self._team, resume=resume, checkpointer=checkpointer,
-                replicas=Replicas(device, self._team), **further,
+                rows, hyperparameters, self._members, resume=resume, checkpointer=checkpointer,
+                replicas=Replicas(device, self._members), **further,
             )  # fmt: skip
         if result.stopped:
             self._stop_too()
@@ -195,21 +192,21 @@ class Cluster:
 
     def save(self, path: Path, model: Model, settings: Mapping[str, str]) -> None:
         """Write the whole model on the leading host; the others send it their rows, a few megabytes at a time."""
-        if self._keeps_all:
+        if self._combination.keeps_whole_model:
             if self.is_leading:
                 save_model(path, model, settings)
             return
-        whole = ShardedModel(model, self._hyperparameters.feature_dim, self._team)
+        whole = GatheredModel(model, self._hyperparameters.feature_dim, self._members)
         if self.is_leading:
-            save_model(path, cast("Model", whole), settings)
+            save_model(path, whole, settings)
         else:
             send_model(whole)
 
     def evaluate(self, model: Model, batches: Iterable[Batch], num_threads: int) -> tuple[dict[str, float], int]:
         """Score the test channel once over all hosts."""
-        scored = evaluate_shared if self._keeps_all else evaluate_together
+        scored = evaluate_shared if self._combination.keeps_whole_model else evaluate_together
         found = scored(
-            model, self._rows("test", lambda epoch: batches), self._hyperparameters, self._team,
+            model, self._rows("test", lambda epoch: batches), self._hyperparameters, self._members,
             num_threads=num_threads, should_stop=self._stop,
         )  # fmt: skip
         if found is None:
@@ -217,8 +214,8 @@ class Cluster:
             return {}, 0
         return found
 
-    def _rows(self, channel: str, batches: Callable[[int], Iterable[Batch]]) -> Rows:
-        return Rows(batches, self._job.channels[channel].distribution == "FullyReplicated")
+    def _rows(self, channel: str, batches: Callable[[int], Iterable[Batch]]) -> DistributedData:
+        return DistributedData(batches, self._job.channels[channel].distribution == "FullyReplicated")
 
     def _stop_too(self) -> None:
         self._stop.request("another host was")

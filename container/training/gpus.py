@@ -27,18 +27,18 @@ class Gpus:
         The hyperparameter ``_num_gpus``.
     forced : sequence of str
         PyTorch's names of the devices to use for dense data instead of those that are found.
-    by_averages : bool
-        Whether several hosts train in a way that has no use for GPUs.
+    are_usable : bool
+        Whether the job's solver and hosts have a use for GPUs; see `registry.Combination`.
     devices : Path
         Where the system lists its devices.
     """
 
     def __init__(
-        self, wanted: int | str, forced: Sequence[str] = (), by_averages: bool = False, devices: Path = Path("/dev")
+        self, wanted: int | str, forced: Sequence[str] = (), are_usable: bool = True, devices: Path = Path("/dev")
     ) -> None:
         self._wanted = wanted
         self._forced = forced
-        self._by_averages = by_averages
+        self._are_usable = are_usable
         self._n_visible = visible_gpus(devices)
         self._chosen: DenseDevice | None = None
 
@@ -80,7 +80,7 @@ class Gpus:
                     "The data is sparse and trains on the CPU: GPUs help with dense data only. This machine has %d.",
                     self._n_visible,
                 )  # fmt: skip
-            elif self._by_averages:
+            elif not self._are_usable:
                 _log.info(
                     "With _kvstore dist_async hosts train on their CPUs, and GPUs are not used. This one has %d.",
                     self._n_visible,

@@ -12,7 +12,8 @@ from fm_core.artifact.model_file import save_model
 from fm_core.checkpoints.writer import Checkpointer
 from fm_core.errors import ConfigError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import evaluate, fit
+from fm_core.training.evaluation import evaluate
+from fm_core.training.fit import fit
 
 if TYPE_CHECKING:
     from container.training.cluster import Cluster
@@ -44,7 +45,7 @@ class OneHost:
         """Wait until every host has come so far: there is none to wait for."""
 
     @staticmethod
-    def part_of(hyperparameters: Hyperparameters) -> Hyperparameters:
+    def local_hyperparameters(hyperparameters: Hyperparameters) -> Hyperparameters:
         """The hyperparameters as they are for the rows of the model that this host keeps: all of them."""
         return hyperparameters
 

@@ -18,7 +18,7 @@ from container.training.log_lines import Line, PassStatistics, RecordCounters
 from fm_core.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
-    from fm_core.training.loop import BatchReport, EpochReport, ResumeReport, ValidationReport
+    from fm_core.training.callbacks import BatchReport, EpochReport, ResumeReport, ValidationReport
 
 __all__ = ["Progress", "Reporter", "emit", "set_up_logging"]
 

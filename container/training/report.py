@@ -13,7 +13,7 @@ from pathlib import Path
 from fm_core.errors import ConfigError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.training.loop import Callback
+from fm_core.training.callbacks import Callback
 
 __all__ = ["TrainingReport"]
 

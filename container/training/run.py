@@ -34,7 +34,9 @@ from fm_core.checkpoints.file import Checkpoint
 from fm_core.errors import ArtifactError, ConfigError, ResourceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.training.loop import FitResult, threads_of
+from fm_core.solvers import registry
+from fm_core.training.callbacks import FitResult
+from fm_core.training.fit import threads_of
 
 __all__ = ["run", "score_test_channel", "solver_threads"]
 
@@ -59,8 +61,8 @@ def run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: P
     logging.getLogger().setLevel(hyperparameters._log_level.upper())
     job = read_job(paths)
     emit(lines.worker_lines(os.getpid(), job.checkpoint_folder))
-    by_averages = len(job.hosts) > 1 and hyperparameters._kvstore == "dist_async"
-    gpus = Gpus(hyperparameters._num_gpus, settings.torch_devices, by_averages)
+    combination = registry.combination(hyperparameters, len(job.hosts))
+    gpus = Gpus(hyperparameters._num_gpus, settings.torch_devices, combination.uses_devices)
     _remark(provided, job, gpus)
     with open_hosts(job, hyperparameters, settings, stop) as hosts:
         _train(job, hyperparameters, final, settings, stop, progress, gpus, hosts)
@@ -78,7 +80,7 @@ def _train(
 ) -> None:
     """Do what has to be done once it is known what, and by whom."""
     paths = job.paths
-    check_memory(hosts.part_of(hyperparameters), n_hosts=len(job.hosts))
+    check_memory(hosts.local_hyperparameters(hyperparameters), n_hosts=len(job.hosts))
     _check_writable(job)
     channels = _open_channels(job, hyperparameters, settings, stop, progress)
     if not stop():
@@ -87,7 +89,7 @@ def _train(
     learned_from = {name: channels[name] for name in (TRAIN, VALIDATION) if name in channels}
     model_folder = job.channels[MODEL].folder if MODEL in job.channels else None
     checkpointer = open_checkpoints(
-        job, hosts.part_of(hyperparameters), learned_from, model_folder, make=hosts.checkpointer
+        job, hosts.local_hyperparameters(hyperparameters), learned_from, model_folder, make=hosts.checkpointer
     )
     found = checkpointer.latest(stop) if checkpointer else None
     resume = found if isinstance(found, Checkpoint) else None

@@ -21,7 +21,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,14 @@ from numpy.typing import NDArray
 from fm_core.artifact import mxnet_params
 from fm_core.artifact.archive import MODEL_FILE, Archive, opened
 from fm_core.artifact.limits import Limits
-from fm_core.artifact.mxnet_params import Array, StoredArray
+from fm_core.artifact.mxnet_params import Array, StoredArray, Values
 from fm_core.artifact.mxnet_symbol import symbol_json
 from fm_core.atomic_file import replacing
 from fm_core.errors import ArtifactError, ResourceError
 from fm_core.hyperparameters import parameters
 from fm_core.model import Model
 
-__all__ = ["MODEL_FILE", "load_model", "model_arrays", "read_meta", "save_model"]
+__all__ = ["MODEL_FILE", "Saved", "load_model", "model_arrays", "read_meta", "save_model"]
 
 _BLOCK_BYTES = 4 << 20
 
@@ -47,7 +47,35 @@ _PADDING_ID = 0xD935
 _ALIGNMENT = 64
 
 
-def save_model(path: str | os.PathLike[str], model: Model, hyperparameter_strings: Mapping[str, str]) -> None:
+class Saved(Protocol):
+    """What is asked of a model to be written; `Model` has it."""
+
+    @property
+    def predictor_type(self) -> str:
+        """The kind of its predictions."""
+
+    @property
+    def feature_dim(self) -> int:
+        """Number of features."""
+
+    @property
+    def num_factors(self) -> int:
+        """Number of factors of each."""
+
+    @property
+    def w0(self) -> float:
+        """The bias."""
+
+    @property
+    def w(self) -> Values:
+        """The linear weights, shape (feature_dim,)."""
+
+    @property
+    def V(self) -> Values:  # noqa: N802
+        """The factors, shape (feature_dim, num_factors)."""
+
+
+def save_model(path: str | os.PathLike[str], model: Saved, hyperparameter_strings: Mapping[str, str]) -> None:
     """Write a model as the built-in does.
 
     The file appears under its name when it is whole and on disk, or not at all.
@@ -56,7 +84,7 @@ def save_model(path: str | os.PathLike[str], model: Model, hyperparameter_string
     ----------
     path : path
         Replaced if it exists; its folder must exist.
-    model : Model
+    model : Model, or other Saved
         `w` and `V` may be strided views; they are copied a few megabytes at a time.
     hyperparameter_strings : mapping of str to str
         The job's final configuration, for `meta.json` and `symbol.json`. The model's own
@@ -92,7 +120,7 @@ def save_model(path: str | os.PathLike[str], model: Model, hyperparameter_string
         raise (ResourceError if is_full else ArtifactError)(reason) from error
 
 
-def model_arrays(model: Model) -> list[Array]:
+def model_arrays(model: Saved) -> list[Array]:
     """The arrays of a model's `params`, in the built-in's order."""
     # A model without a bias or linear term has zeros here, so that every reader finds the
     # three names that it looks for.

@@ -24,14 +24,14 @@ declared number is checked against the bytes that are there before it is used.
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.errors import ArtifactError
 
-__all__ = ["Array", "StoredArray", "data_offset", "decode", "encode", "encoded_size"]
+__all__ = ["Array", "StoredArray", "Values", "data_offset", "decode", "encode", "encoded_size"]
 
 _LIST_MAGIC = 0x112
 _V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
@@ -49,20 +49,36 @@ _MAX_DIMENSIONS = 8
 _BLOCK_BYTES = 2 << 20
 
 
+class Values(Protocol):
+    """What is asked of an array to be written: its rows, a block at a time. An ndarray has it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows first."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of float32."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
 class Array(NamedTuple):
     """An array to be written.
 
     Attributes
     ----------
     name : str
-    values : ndarray of float32
+    values : ndarray of float32, or other Values
         May be strided; it is copied a block of rows at a time.
     row_sparse : bool
         Stored as row_sparse with every row present, as the built-in stores `w1_weight` and `v`.
     """
 
     name: str
-    values: NDArray[np.float32]
+    values: Values
     row_sparse: bool
 
 
@@ -129,7 +145,7 @@ def _name(array: Array) -> bytes:
     return struct.pack("<Q", len(name)) + name
 
 
-def _values(values: NDArray[np.float32]) -> Iterator[memoryview]:
+def _values(values: Values) -> Iterator[memoryview]:
     rows = max(1, _BLOCK_BYTES // (4 * math.prod(values.shape[1:])))
     for start in range(0, len(values), rows):
         yield np.ascontiguousarray(values[start : start + rows], "<f4").data.cast("B")

@@ -6,18 +6,20 @@ The file::
     header                 JSON: what decided the model, how far it is, and the arrays that follow
     arrays                 one after the other, little endian, as the header declares them
 
+The arrays are the solver's, in the order and of the shapes of its `layout`; the header has the solver's name, without
+which (before version 1.1) it is ``minibatch``. Two more are everybody's:
+
 =========  =======================================================================================
-bias       float32 (3,): w0 and its states
-params     float32 (feature_dim, num_factors + 1)
-changed    one bit a row: whether `state` has it; not there if `state` has every row
-state      float32 (rows that ever changed, n_states * (num_factors + 1)): the others are zero
-best       float32, like `params`: the model of the best epoch; there only with early stopping
+changed    one bit a feature, before the first lazy array: whether those have its row, which is zero
+           otherwise; not there if they have every row
+best       float32 (feature_dim, num_factors + 1), last: the model of the best epoch; there only with
+           early stopping
 =========  =======================================================================================
 
 Whatever is read is checked before memory is taken for it: the header against its checksum, the
 declared sizes against the file and against the hyperparameters; then each array against its
 checksum. A reader who has to stop gets the model alone, as most of the bytes are the optimizer's.
-When such a file is written, and of what copy, is checkpointing.py's business.
+When such a file is written, and of what copy, is writer.py's business.
 """
 
 import contextlib
@@ -34,11 +36,12 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core.arrays import byte_blocks, row_blocks
 from fm_core.atomic_file import replacing
 from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters, parameters
-from fm_core.kernels import OPTIMIZERS
 from fm_core.model import Model
+from fm_core.solvers.base import Algorithm, ArraySpec, SolverState
 
 __all__ = ["Abandoned", "Checkpoint", "Position", "deciding", "read", "read_header", "size_on_disk", "write"]
 
@@ -48,8 +51,11 @@ _MAGIC = b"\x89FMCKPT\n"
 _VERSION = 1
 _PREFIX = struct.Struct("<8sIII")
 _LARGEST_HEADER = 64 << 20
+#: Arrays that are no solver's.
+_CHANGED, _BEST = "changed", "best"
+#: The solver of checkpoints that name none.
+_FIRST_SOLVER = "minibatch"
 
-_BLOCK_BYTES = 4 << 20
 #: Written bytes are sent to the disk this often: one fsync of gigabytes at the end would hold up every other one.
 _SYNC_BYTES = 64 << 20
 
@@ -107,20 +113,23 @@ class Checkpoint:
     Attributes
     ----------
     position : Position
-    bias, params, state : ndarray of float32
-        As those of `solver.Solver`.
+    arrays : mapping of str to ndarray
+        As `Solver.arrays` gives them.
     changed : ndarray of bool, shape (feature_dim,), or None
-        The rows of `state` that may be other than zero; None: any.
-    best : ndarray of float32, or None
-        `params` of the best epoch, if they are kept.
+        The rows of lazy arrays that may be other than zero; None: any.
+    best : ndarray of float32, shape (feature_dim, num_factors + 1), or None
+        Rows ``[v_i | w_i]`` of the best epoch's model, if it is kept.
     """
 
     position: Position
-    bias: Floats
-    params: Floats
-    state: Floats
-    changed: NDArray[np.bool_] | None
-    best: Floats | None
+    arrays: Mapping[str, NDArray[Any]]
+    changed: NDArray[np.bool_] | None = None
+    best: Floats | None = None
+
+    @property
+    def state(self) -> SolverState:
+        """What a solver goes on from."""
+        return SolverState(self.position.n_steps, self.arrays)
 
 
 def deciding(hyperparameters: Hyperparameters) -> dict[str, Any]:
@@ -130,9 +139,9 @@ def deciding(hyperparameters: Hyperparameters) -> dict[str, Any]:
     }
 
 
-def size_on_disk(checkpoint: Checkpoint) -> int:
-    """The bytes of the file but its header."""
-    return sum(array["bytes"] for array in _declared(checkpoint))
+def size_on_disk(checkpoint: Checkpoint, layout: Mapping[str, ArraySpec]) -> int:
+    """The bytes of the file but its header; `layout` is the solver's."""
+    return sum(array["bytes"] for array in _declared(checkpoint, layout))
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -141,6 +150,7 @@ def size_on_disk(checkpoint: Checkpoint) -> int:
 def write(
     path: Path,
     checkpoint: Checkpoint,
+    algorithm: Algorithm,
     hyperparameters: Hyperparameters,
     fingerprint: Mapping[str, str],
     *,
@@ -155,6 +165,8 @@ def write(
         Replaced if it exists; its folder must exist.
     checkpoint : Checkpoint
         Its arrays must not change meanwhile. No copy of them is made.
+    algorithm : Algorithm
+        Whose arrays they are.
     hyperparameters : Hyperparameters
     fingerprint : mapping of str to str
         What the caller knows of the data; a job with another one is refused by `read`.
@@ -171,30 +183,26 @@ def write(
         `give_up` was true.
     OSError
     """
-    arrays = _declared(checkpoint)
+    layout = algorithm.layout(hyperparameters)
+    arrays = _declared(checkpoint, layout)
     header = {
+        "solver": algorithm.name,
         "hyperparameters": deciding(hyperparameters),
         "fingerprint": dict(fingerprint),
         "position": dataclasses.asdict(checkpoint.position),
         "arrays": arrays,
     }
-    pieces = {
-        "bias": _blocks(checkpoint.bias.reshape(-1, 1)),
-        "params": _blocks(checkpoint.params),
-        "changed": iter(() if checkpoint.changed is None else [np.packbits(checkpoint.changed)]),
-        "state": _changed_rows(checkpoint),
-        "best": iter(()) if checkpoint.best is None else _blocks(checkpoint.best),
-    }
+    finite = {name for name, spec in layout.items() if spec.of_model} | {"best"}
     with replacing(path, temporary_suffix) as file:
         # Checksums are known at the end, and have the same number of digits.
         file.write(_encoded(header))
         unsynced = 0
         for declared in arrays:
             crc = 0
-            for piece in pieces[declared["name"]]:
+            for piece in _pieces(declared["name"], checkpoint, layout):
                 if give_up():
                     raise Abandoned
-                if declared["name"] in ("params", "bias", "best"):
+                if declared["name"] in finite:
                     _check_finite(piece, checkpoint.position)
                 data = piece.reshape(-1).view(np.uint8).data
                 crc = zlib.crc32(data, crc)
@@ -208,18 +216,24 @@ def write(
         file.write(_encoded(header))
 
 
-def _declared(checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    def of(name: str, shape: tuple[int, ...], itemsize: int = 4) -> dict[str, Any]:
+def _declared(checkpoint: Checkpoint, layout: Mapping[str, ArraySpec]) -> list[dict[str, Any]]:
+    def of(name: str, shape: tuple[int, ...], itemsize: int) -> dict[str, Any]:
         return {"name": name, "shape": list(shape), "bytes": math.prod(shape) * itemsize, "crc32": "00000000"}
 
-    n, width = checkpoint.state.shape
-    arrays = [of("bias", checkpoint.bias.shape), of("params", checkpoint.params.shape)]
-    if checkpoint.changed is not None:
-        arrays.append(of("changed", (-(-n // 8),), 1))
-        n = int(np.count_nonzero(checkpoint.changed))
-    arrays.append(of("state", (n, width)))
+    arrays = []
+    changed = checkpoint.changed if any(spec.is_lazy for spec in layout.values()) else None
+    n_changed = None
+    for name, spec in layout.items():
+        array = checkpoint.arrays[name]
+        shape = array.shape
+        if spec.is_lazy and changed is not None:
+            if n_changed is None:
+                n_changed = int(np.count_nonzero(changed))
+                arrays.append(of(_CHANGED, (-(-len(changed) // 8),), 1))
+            shape = (n_changed, *shape[1:])
+        arrays.append(of(name, shape, array.itemsize))
     if checkpoint.best is not None:
-        arrays.append(of("best", checkpoint.best.shape))
+        arrays.append(of(_BEST, checkpoint.best.shape, 4))
     return arrays
 
 
@@ -233,24 +247,22 @@ def _checksum(version: int, header: bytes) -> int:
     return zlib.crc32(header, version)
 
 
-def _row_blocks(array: NDArray[Any]) -> Iterator[slice]:
-    rows = max(1, _BLOCK_BYTES // max(1, array.shape[1] * array.itemsize))
-    return (slice(start, min(start + rows, len(array))) for start in range(0, len(array), rows))
-
-
-def _blocks(array: Floats) -> Iterator[NDArray[Any]]:
-    return (array[rows] for rows in _row_blocks(array))
-
-
-def _changed_rows(checkpoint: Checkpoint) -> Iterator[NDArray[Any]]:
-    for rows in _row_blocks(checkpoint.state):
-        block = checkpoint.state[rows]
-        yield block if checkpoint.changed is None else block[checkpoint.changed[rows]]
+def _pieces(name: str, checkpoint: Checkpoint, layout: Mapping[str, ArraySpec]) -> Iterator[NDArray[Any]]:
+    """An array of the file, some megabytes at a time."""
+    if name == _CHANGED:
+        assert checkpoint.changed is not None
+        yield np.packbits(checkpoint.changed)
+        return
+    array = checkpoint.best if name == _BEST else checkpoint.arrays[name]
+    assert array is not None
+    keep = checkpoint.changed if name in layout and layout[name].is_lazy else None
+    for rows in row_blocks(array):
+        yield array[rows] if keep is None else array[rows][keep[rows]]
 
 
 def _check_finite(piece: NDArray[Any], position: Position) -> None:
     # The least and the greatest carry a NaN along, and need no array of truths.
-    if not (np.isfinite(piece.min()) and np.isfinite(piece.max())):
+    if piece.size and not (np.isfinite(piece.min()) and np.isfinite(piece.max())):
         raise DivergenceError(
             f"epoch {position.epoch}, after {position.n_batches} batches: a parameter is no longer finite"
         )
@@ -268,6 +280,7 @@ def _send_to_disk(file: BinaryIO) -> None:
 
 def read(
     path: Path,
+    algorithm: Algorithm,
     hyperparameters: Hyperparameters,
     fingerprint: Mapping[str, str],
     should_stop: Callable[[], bool] = lambda: False,
@@ -277,6 +290,8 @@ def read(
     Parameters
     ----------
     path : Path
+    algorithm : Algorithm
+        That of the job that goes on.
     hyperparameters : Hyperparameters
         Of the job that goes on: those that decide the model have to be the same.
     fingerprint : mapping of str to str
@@ -295,12 +310,12 @@ def read(
     DamagedCheckpointError
         The file is cut off, or its bytes are not those that were written.
     CheckpointError
-        It was written by a newer version, by a job with other hyperparameters, or of other data.
+        It was written by a newer version, by a job with other hyperparameters or another solver, or of other data.
     """
     with _named_errors(path), path.open("rb") as file:
         header = _read_header(file, path)
-        _compare(header, path, hyperparameters, fingerprint)
-        return _read_arrays(file, header, path, hyperparameters, should_stop)
+        _compare(header, path, algorithm.name, hyperparameters, fingerprint)
+        return _read_arrays(file, header, path, algorithm, hyperparameters, should_stop)
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -350,13 +365,25 @@ def _read_header(file: BinaryIO, path: Path) -> dict[str, Any]:
 
 
 def _compare(
-    header: dict[str, Any], path: Path, hyperparameters: Hyperparameters, fingerprint: Mapping[str, str]
+    header: dict[str, Any],
+    path: Path,
+    solver: str,
+    hyperparameters: Hyperparameters,
+    fingerprint: Mapping[str, str],
 ) -> None:
     wanted = json.loads(json.dumps(deciding(hyperparameters)))
-    differing = _differences(header["hyperparameters"], wanted)
+    # a hyperparameter that came later was as its default: each default leaves what was before
+    defaults = {name: parameters()[name].default for name in wanted}
+    differing = _differences(defaults | header["hyperparameters"], wanted)
     if differing:
         raise CheckpointError(
             f"{path} is of a job with other hyperparameters ({differing}): restore those, or use another "
+            "checkpoint folder to train from the start"
+        )
+    written_by = header.get("solver", _FIRST_SOLVER)
+    if written_by != solver:
+        raise CheckpointError(
+            f"{path} was written by solver {written_by}, and this job's is {solver}: restore that, or use another "
             "checkpoint folder to train from the start"
         )
     differing = _differences(header["fingerprint"], dict(fingerprint))
@@ -384,39 +411,31 @@ def _read_arrays(
     file: BinaryIO,
     header: dict[str, Any],
     path: Path,
+    algorithm: Algorithm,
     hyperparameters: Hyperparameters,
     should_stop: Callable[[], bool],
 ) -> Checkpoint | Model:
-    d, width = hyperparameters.feature_dim, hyperparameters.num_factors + 1
-    state_width = OPTIMIZERS[hyperparameters._optimizer].n_states * width
+    layout = algorithm.layout(hyperparameters)
     declared = {array["name"]: array for array in header["arrays"]}
-    n_rows = declared["state"]["shape"][0] if "changed" in declared else d
-    expected = {
-        "bias": [3], "params": [d, width], "changed": [-(-d // 8)], "state": [n_rows, state_width], "best": [d, width],
-    }  # fmt: skip
-    for name, array in declared.items():
-        if array["shape"] != expected[name] or not 0 <= n_rows <= d:
-            raise DamagedCheckpointError(
-                f"{path}: {name} has shape {array['shape']}, expected {expected[name]} by the hyperparameters"
-            )
+    dtypes = _checked_shapes(declared, layout, path, hyperparameters)
+    needed = {name for name, spec in layout.items() if spec.of_model} | {_BEST}
 
     found: dict[str, NDArray[Any]] = {}
     for name, array in declared.items():
         following = file.tell() + array["bytes"]
-        skip = should_stop if name in ("changed", "state") else _never
+        skip = _never if name in needed else should_stop
         if skip():
             file.seek(following)
             continue
-        into = np.empty(array["shape"], np.uint8 if name == "changed" else np.float32)
         try:
-            if name == "state" and "changed" in declared:
-                changed = np.unpackbits(found["changed"], count=d).astype(bool)
+            if _CHANGED in declared and name in layout and layout[name].is_lazy:
+                changed = found[_CHANGED]
                 if np.count_nonzero(changed) != array["shape"][0]:
-                    raise DamagedCheckpointError(f"{path}: state does not have the rows that have changed")
-                found["changed"] = changed
-                into = np.zeros((d, state_width), np.float32)
+                    raise DamagedCheckpointError(f"{path}: {name} does not have the rows that have changed")
+                into = np.zeros((len(changed), *array["shape"][1:]), dtypes[name])
                 crc = _fill_rows(file, into, changed, skip)
             else:
+                into = np.empty(array["shape"], dtypes[name])
                 crc = _fill(file, into, skip)
         except Abandoned:
             file.seek(following)
@@ -426,14 +445,43 @@ def _read_arrays(
                 f"{name} of {path} is damaged: its checksum is {crc:08x}, expected {array['crc32']}"
             )
         found[name] = into
+        if name == _CHANGED:
+            found[name] = np.unpackbits(into, count=hyperparameters.feature_dim).astype(bool)
     position = Position(**header["position"])
-    if "state" in found:
-        return Checkpoint(
-            position, found["bias"], found["params"], found["state"], found.get("changed"), found.get("best")
-        )
-    is_best = "best" in found
-    w0 = position.best_bias if is_best else float(found["bias"][0])
-    return Model.of_params(hyperparameters.predictor_type, w0, found["best" if is_best else "params"])
+    if layout.keys() <= found.keys():
+        arrays = {name: found[name] for name in layout}
+        return Checkpoint(position, arrays, found.get(_CHANGED), found.get(_BEST))
+    if _BEST in found:
+        return Model.of_params(hyperparameters.predictor_type, position.best_bias, found[_BEST])
+    return algorithm.model_of(hyperparameters, found)
+
+
+def _checked_shapes(
+    declared: Mapping[str, dict[str, Any]],
+    layout: Mapping[str, ArraySpec],
+    path: Path,
+    hyperparameters: Hyperparameters,
+) -> dict[str, np.dtype[Any]]:
+    """Give the type of each array, all shapes being those that the hyperparameters ask for."""
+    d, width = hyperparameters.feature_dim, hyperparameters.num_factors + 1
+    everybodys = {_CHANGED: ArraySpec((-(-d // 8),), "uint8"), _BEST: ArraySpec((d, width))}
+    dtypes = {}
+    missing = layout.keys() - declared.keys()
+    if missing:
+        raise DamagedCheckpointError(f"{path} does not have {', '.join(sorted(missing))}, expected by its solver")
+    for name, array in declared.items():
+        spec = layout[name] if name in layout else everybodys[name]
+        shape = array["shape"]
+        is_part = spec.is_lazy and _CHANGED in declared
+        expected = [n if want is None or (is_part and axis == 0 and 0 <= n <= want) else want
+                    for axis, (n, want) in enumerate(zip(shape, spec.shape, strict=True))]  # fmt: skip
+        dtypes[name] = np.dtype(spec.dtype).newbyteorder("<")
+        if shape != expected or math.prod(shape) * dtypes[name].itemsize != array["bytes"] or min(shape) < 0:
+            raise DamagedCheckpointError(
+                f"{path}: {name} has shape {shape} and {array['bytes']} bytes, expected {expected} by the "
+                "hyperparameters"
+            )
+    return dtypes
 
 
 def _never() -> bool:
@@ -442,24 +490,22 @@ def _never() -> bool:
 
 def _fill(file: BinaryIO, into: NDArray[Any], skip: Callable[[], bool]) -> int:
     crc = 0
-    data = into.reshape(-1).view(np.uint8).data
-    for start in range(0, len(data), _BLOCK_BYTES):
+    for piece in byte_blocks(into.reshape(-1).view(np.uint8).data):
         if skip():
             raise Abandoned
-        piece = data[start : start + _BLOCK_BYTES]
         file.readinto(piece)  # type: ignore[attr-defined]
         crc = zlib.crc32(piece, crc)
     return crc
 
 
-def _fill_rows(file: BinaryIO, into: Floats, changed: NDArray[np.bool_], skip: Callable[[], bool]) -> int:
+def _fill_rows(file: BinaryIO, into: NDArray[Any], changed: NDArray[np.bool_], skip: Callable[[], bool]) -> int:
     crc = 0
-    for rows in _row_blocks(into):
+    for rows in row_blocks(into):
         if skip():
             raise Abandoned
         n = int(np.count_nonzero(changed[rows]))
-        data = file.read(n * into.shape[1] * into.itemsize)
+        data = file.read(n * into.itemsize * math.prod(into.shape[1:]))
         crc = zlib.crc32(data, crc)
         if data:
-            into[rows][changed[rows]] = np.frombuffer(data, np.float32).reshape(n, -1)
+            into[rows][changed[rows]] = np.frombuffer(data, into.dtype).reshape(n, *into.shape[1:])
     return crc

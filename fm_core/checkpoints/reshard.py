@@ -1,8 +1,8 @@
 """Checkpoints of one number of hosts, as those of another.
 
-Several hosts write a file each, of every n-th feature (distributed.py), and say in its fingerprint which of how many
-they are; a host alone says nothing. All files of one step together are a whole checkpoint, from which any number of
-hosts goes on: each reads them one after the other, and keeps its own features of each.
+Several hosts write a file each, of every n-th feature (cluster/sharded.py), and say in its fingerprint which of how
+many they are; a host alone says nothing. All files of one step together are a whole checkpoint, from which any number
+of hosts goes on: each reads them one after the other, and keeps its own features of each.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from fm_core.checkpoints.file import Checkpoint, Position, read, read_header
 from fm_core.errors import CheckpointError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.kernels import OPTIMIZERS
 from fm_core.metrics import metrics_for
 from fm_core.partition import Partition
+from fm_core.solvers.base import Algorithm
 
 __all__ = ["HOSTS", "UNKNOWN_LABELS", "Step", "complete_steps", "newest_of_others", "resharded"]
 
@@ -78,23 +78,25 @@ def _hosts_of(fingerprint: Mapping[str, str]) -> tuple[int, int]:
 
 def resharded(
     step: Step,
+    algorithm: Algorithm,
     hyperparameters: Hyperparameters,
     fingerprint: Mapping[str, str] | None,
-    rank: int,
-    size: int,
+    partition: Partition,
 ) -> Checkpoint:
     """Read what a host of another number needs of a step.
 
     Parameters
     ----------
     step : Step
+    algorithm : Algorithm
+        Its arrays are either by feature, or the same on every host.
     hyperparameters : Hyperparameters
         Those of the whole model, `mini_batch_size` that of all hosts together. It may be another than it was.
     fingerprint : mapping of str to str or None
         Has to be the same, but for the hosts. None: each host has data of its own, which is not the same with
         another number of them, and the epoch that is under way begins anew.
-    rank, size : int
-        Which of how many hosts this is.
+    partition : Partition
+        This host's features.
 
     Raises
     ------
@@ -104,14 +106,12 @@ def resharded(
         It was written by a job with other hyperparameters or other data.
     """
     hp = hyperparameters
-    partition = Partition(rank, size)
-    features = partition.features(hp.feature_dim)
-    width, n_rows = hp.num_factors + 1, partition.n_rows(hp.feature_dim)
-    params = np.zeros((n_rows, width), np.float32)
-    state = np.zeros((n_rows, OPTIMIZERS[hp._optimizer].n_states * width), np.float32)
+    features, n_rows = partition.features(hp.feature_dim), partition.n_rows(hp.feature_dim)
+    layout = algorithm.layout(dataclasses.replace(hp, feature_dim=n_rows))
+    arrays: dict[str, NDArray[Any]] = {}
     changed: NDArray[np.bool_] | None = np.zeros(n_rows, bool)
     best: Floats | None = None
-    positions, bias, batch_size = [], np.zeros(3, np.float32), hp.mini_batch_size
+    positions, batch_size = [], hp.mini_batch_size
     for of, path in enumerate(step.paths):
         theirs = Partition(of, step.n_hosts)
         header = read_header(path)
@@ -121,25 +121,31 @@ def resharded(
         if HOSTS in header["fingerprint"]:
             known[HOSTS] = header["fingerprint"][HOSTS]
         part = dataclasses.replace(hp, feature_dim=theirs.n_rows(hp.feature_dim), mini_batch_size=batch_size)
-        found = read(path, part, known)
+        found = read(path, algorithm, part, known)
         assert isinstance(found, Checkpoint)
         into = np.flatnonzero(theirs.owner(features) == of)
         rows = theirs.local(features[into])
-        params[into], state[into], bias = found.params[rows], found.state[rows], found.bias
+        for name, array in found.arrays.items():
+            if not layout[name].by_feature:
+                arrays[name] = array
+                continue
+            if name not in arrays:
+                arrays[name] = np.zeros((n_rows, *array.shape[1:]), array.dtype)
+            arrays[name][into] = array[rows]
         if found.changed is None:
             changed = None
         elif changed is not None:
             changed[into] = found.changed[rows]
         if found.best is not None:
-            best = np.zeros_like(params) if best is None else best
+            best = np.zeros((n_rows, hp.num_factors + 1), np.float32) if best is None else best
             best[into] = found.best[rows]
         positions.append(found.position)
-    position = _position(positions, hp, batch_size, is_same_data=fingerprint is not None, rank=rank)
+    position = _position(positions, hp, batch_size, is_same_data=fingerprint is not None, rank=partition.rank)
     _log.info(
         "Going on from the checkpoint of %d hosts in %s: epoch %d, after %d of its batches.",
         step.n_hosts, step.paths[0].parent, position.epoch, position.n_batches,
     )  # fmt: skip
-    return Checkpoint(position, bias, params, state, changed, best)
+    return Checkpoint(position, arrays, changed, best)
 
 
 def _position(

@@ -1,8 +1,8 @@
 """Checkpointer: when a checkpoint is written, of what, where, and which ones are kept.
 
-Training is held up for one thing, the copy of the rows that changed since the last checkpoint
-(kernels/_dirty_rows.pyx); a thread then writes from that copy. The copy takes as much memory as the
-solver's arrays; without it, training waits until the file is written.
+Training is held up for one thing, the copy of what changed since the last checkpoint (snapshot.py); a
+thread then writes from that copy. The copy takes as much memory as the solver's arrays; without it,
+training waits until the file is written.
 
 A checkpoint is due every `interval` seconds, and at the end of an epoch; never while one is being
 written, and at the ends of short epochs only so often that it takes a small share of the time.
@@ -10,7 +10,6 @@ written, and at the ends of short epochs only so often that it takes a small sha
 """
 
 import contextlib
-import dataclasses
 import errno
 import logging
 import re
@@ -26,40 +25,78 @@ from numpy.typing import NDArray
 from fm_core.checkpoints import file as checkpoint
 from fm_core.checkpoints.file import Abandoned, Checkpoint, Position
 from fm_core.checkpoints.reshard import newest_of_others, resharded
+from fm_core.checkpoints.snapshot import Snapshots
 from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.kernels._dirty_rows import collect, mark, refresh
 from fm_core.model import Model
+from fm_core.partition import WHOLE
+from fm_core.solvers import registry
+from fm_core.solvers.base import Algorithm, Learner
 
-__all__ = ["Checkpointer"]
+__all__ = ["Checkpointer", "Checkpoints", "due"]
 
 Floats = NDArray[np.float32]
 
 _KEPT = 2
 #: Ends of epochs are checkpoints as long as writing takes no more than one second in so many.
 _SECONDS_FOR_EACH = 30
-#: Batches whose changes are noted together: between two of them training has the caches, and the bits come from memory.
-_BATCHES_AT_ONCE = 16
-#: A batch with more features than that has none of the caches left: its changes are noted at once.
-_MANY_FEATURES = 65_536
 #: What is assumed of the disk until a checkpoint was written.
 _BYTES_A_SECOND = 200e6
 
 _log = logging.getLogger(__name__)
 
 
-class Trained(Protocol):
-    """The arrays of a solver; see `solver.Solver`."""
+def due(elapsed: float, *, interval: float, cost: float, has_copy: bool, epoch_end: bool) -> bool:
+    """Whether a checkpoint is due; all times are in seconds.
 
-    params: Floats
-    state: Floats
-    bias: Floats
+    Parameters
+    ----------
+    elapsed : float
+        Since the last one, or since training began.
+    interval : float
+        That the user wants between two.
+    cost : float
+        That the last one took, or the first one is expected to take.
+    has_copy : bool
+        Whether training goes on while it is written.
+    epoch_end : bool
+        Whether an epoch has just ended.
+    """
+    share = _SECONDS_FOR_EACH * cost
+    if not has_copy:  # training waits for the disk: rather lose some seconds more
+        return elapsed >= (share if epoch_end else max(share, interval))
+    return elapsed >= (min(share, interval) if epoch_end else interval)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Copy:
-    params: Floats
-    state: Floats
+class Checkpoints(Protocol):
+    """What keeps a training's checkpoints: `Checkpointer`, or several hosts' together."""
+
+    def latest(self, should_stop: Callable[[], bool]) -> Checkpoint | Model | None:
+        """Read the newest one."""
+
+    def start(self, solver: Learner, resumed: Checkpoint | None) -> None:
+        """Get ready, once the solver's arrays are there."""
+
+    def mark(self, features: NDArray[np.int32] | None) -> None:
+        """Note which rows a step has changed."""
+
+    def offer(self, position: Callable[[], Position], solver: Learner, best: Floats | None, *, epoch_end: bool) -> None:
+        """Write one if it is due."""
+
+    def write(self, position: Position, solver: Learner, best: Floats | None) -> None:
+        """Write one now."""
+
+    def settle(self) -> None:
+        """Wait until nothing is being written."""
+
+    def final(self, position: Position, solver: Learner, best: Floats | None) -> None:
+        """Note where training ended."""
+
+    def close(self, give_up: Callable[[], bool]) -> None:
+        """Write it."""
+
+    def kept(self) -> str:
+        """Say which one there is, as the end of a sentence."""
 
 
 class Checkpointer:
@@ -72,6 +109,8 @@ class Checkpointer:
     host : str
         Part of the files' names: hosts may share the folder.
     hyperparameters : Hyperparameters
+    algorithm : Algorithm, optional
+        Whose arrays are kept; by default the one that the hyperparameters ask for.
     fingerprint : mapping of str to str, optional
         What is known of the data; see `checkpoint.read`.
     interval : float
@@ -84,6 +123,10 @@ class Checkpointer:
 
     Attributes
     ----------
+    folder : Path
+    algorithm : Algorithm
+    fingerprint : dict of str to str
+    has_copy : bool
     pauses : list of float
         Seconds that training was held up: by the first copy, then by each checkpoint.
 
@@ -99,6 +142,7 @@ class Checkpointer:
         host: str,
         hyperparameters: Hyperparameters,
         *,
+        algorithm: Algorithm | None = None,
         fingerprint: Mapping[str, str] | None = None,
         interval: float = 60.0,
         has_copy: bool = True,
@@ -107,16 +151,14 @@ class Checkpointer:
         self.folder = folder
         self._host = host
         self._hyperparameters = hyperparameters
-        self._fingerprint = dict(fingerprint or {})
+        self.algorithm = algorithm or registry.algorithm(hyperparameters)
+        self._layout = self.algorithm.layout(hyperparameters)
+        self.fingerprint = dict(fingerprint or {})
         self._interval = interval
-        self._has_copy = has_copy
+        self.has_copy = has_copy
         self._suffix = temporary_suffix
         self._name = re.compile(rf"checkpoint_{re.escape(host)}_(\d{{12,}})\.fm")
-        self._copy: _Copy | None = None
-        self._changed = np.zeros(0, np.uint64)
-        self._unmarked: list[NDArray[np.int32]] = []
-        self._changed_ever = np.zeros(0, np.uint8)
-        self._all_changed = self._all_changed_ever = False
+        self._snapshots: Snapshots | None = None
         self._thread: threading.Thread | None = None
         self._failure: DivergenceError | None = None
         self._final: Checkpoint | None = None
@@ -162,13 +204,12 @@ class Checkpointer:
             The newest one belongs to another job or a newer version, or none is whole.
         """
         damaged = []
-        newest = max((int(match[1]) for path in self.paths() if (match := self._name.fullmatch(path.name))), default=-1)
         others = newest_of_others(self.folder, 1, -1)
-        if others is not None and others.n_steps >= newest:
-            return resharded(others, self._hyperparameters, self._fingerprint, 0, 1)
+        if others is not None and others.n_steps >= max(self.steps(), default=-1):
+            return resharded(others, self.algorithm, self._hyperparameters, self.fingerprint, WHOLE)
         for path in self.paths():
             try:
-                found = checkpoint.read(path, self._hyperparameters, self._fingerprint, should_stop)
+                found = self.read(path, should_stop)
             except DamagedCheckpointError as error:
                 _log.warning("%s; the checkpoint before it is used", error)
                 damaged.append((path, str(error)))  # the error itself would keep the arrays that were read
@@ -189,44 +230,40 @@ class Checkpointer:
             )
         return None
 
+    def read(self, path: Path, should_stop: Callable[[], bool] = lambda: False) -> Checkpoint | Model:
+        """Read one of this job's checkpoints; see `checkpoint.read`."""
+        return checkpoint.read(path, self.algorithm, self._hyperparameters, self.fingerprint, should_stop)
+
+    def steps(self) -> dict[int, Path]:
+        """The checkpoints of this host by the number of their step, newest first."""
+        found = {int(match[1]): path for path in self.folder.iterdir() if (match := self._name.fullmatch(path.name))}
+        return dict(sorted(found.items(), reverse=True))
+
     def paths(self) -> list[Path]:
         """The checkpoints of this host, newest first."""
-        found = {path: self._name.fullmatch(path.name) for path in self.folder.iterdir()}
-        return sorted((path for path, match in found.items() if match), key=lambda path: -int(found[path][1]))  # type: ignore[index]
+        return list(self.steps().values())
 
     # --- while training ---
 
-    def start(self, solver: Trained, resumed: Checkpoint | None) -> None:
+    def start(self, solver: Learner, resumed: Checkpoint | None) -> None:
         """Get ready, once the solver's arrays are there."""
-        self._changed = np.zeros(-(-len(solver.params) // 64), np.uint64)
-        self._changed_ever = np.zeros(len(solver.params), np.uint8)
-        if resumed is not None:  # the copy's state does not have these rows yet
-            rows = resumed.changed
-            self.mark(None if rows is None else np.flatnonzero(rows).astype(np.int32))
-        self._seconds = (solver.params.nbytes + solver.state.nbytes) / _BYTES_A_SECOND
+        arrays = solver.arrays()
+        self._seconds = sum(array.nbytes for array in arrays.values()) / _BYTES_A_SECOND
         started = time.monotonic()
-        if self._has_copy:
-            # Zeros as untouched pages, as the solver has them: `zeros_like` would write gigabytes of them.
-            self._copy = _Copy(solver.params.copy(), np.zeros(solver.state.shape, np.float32))
+        changed = None if resumed is None else resumed.changed
+        self._snapshots = Snapshots(self._layout, arrays, changed, is_new=resumed is None, has_copy=self.has_copy)
         self._last = time.monotonic()
         self.pauses.append(self._last - started)
 
     def mark(self, features: NDArray[np.int32] | None) -> None:
-        """Note which rows a batch has changed; None: all of them."""
-        if features is None:
-            self._all_changed = self._all_changed_ever = True
-        else:
-            self._unmarked.append(features.copy())  # it may be the begin of an array as long as the batch
-            if len(self._unmarked) >= _BATCHES_AT_ONCE or features.size > _MANY_FEATURES:
-                self._mark_all()
+        """Note which rows of the arrays by feature a step has changed; None: all of them."""
+        assert self._snapshots is not None
+        self._snapshots.mark(features)
 
-    def _mark_all(self) -> None:
-        for features in self._unmarked:
-            mark(features, self._changed)
-        self._unmarked.clear()
-
-    def offer(self, position: Callable[[], Position], solver: Trained, best: Floats | None, epoch_end: bool) -> None:
-        """Write a checkpoint if one is due. To be called between two batches.
+    def offer(
+        self, position: Callable[[], Position], solver: Learner, best: Floats | None, *, epoch_end: bool = False
+    ) -> None:
+        """Write a checkpoint if one is due. To be called at a safe point.
 
         Raises
         ------
@@ -234,19 +271,44 @@ class Checkpointer:
             The last checkpoint had a parameter that is not finite, and was not kept.
         """
         self._raise_failure()
-        if not self._is_due(epoch_end):
-            return
+        if self.is_due(epoch_end=epoch_end):
+            self.write(position(), solver, best)
+
+    def is_due(self, *, epoch_end: bool = False) -> bool:
+        """Whether training has started, nothing is being written, and it is time."""
+        if self._snapshots is None or (self._thread is not None and self._thread.is_alive()):
+            return False
+        return due(
+            time.monotonic() - self._last, interval=self._interval, cost=self._seconds, has_copy=self.has_copy,
+            epoch_end=epoch_end,
+        )  # fmt: skip
+
+    def write(self, position: Position, solver: Learner, best: Floats | None) -> None:
+        """Write a checkpoint, in the background where there is a copy.
+
+        Raises
+        ------
+        DivergenceError
+            As `offer`.
+        """
+        self.settle()
+        self._raise_failure()
         started = time.monotonic()
-        taken = self._snapshot(position(), solver, best)
+        taken = self._snapshot(position, solver, best)
         self._last = time.monotonic()
         self._seconds = self._last - started
-        if self._copy is None:
-            self._write(taken)
-            self._raise_failure()
-        else:
+        if self.has_copy:
             self._thread = threading.Thread(target=self._write, args=(taken,), name="checkpoint", daemon=True)
             self._thread.start()
+        else:
+            self._write(taken)
+            self._raise_failure()
         self.pauses.append(time.monotonic() - started)
+
+    def _snapshot(self, position: Position, solver: Learner, best: Floats | None) -> Checkpoint:
+        assert self._snapshots is not None
+        arrays = self._snapshots.take(solver.arrays())
+        return Checkpoint(position, arrays, self._snapshots.changed(), best)
 
     def settle(self) -> None:
         """Wait until nothing is being written, because what it is written from is about to change."""
@@ -254,9 +316,19 @@ class Checkpointer:
             self._thread.join()
             self._thread = None
 
-    def final(self, position: Position, solver: Trained, best: Floats | None) -> None:
+    def final(self, position: Position, solver: Learner, best: Floats | None) -> None:
         """Note where training ended; the solver's arrays do not change any more. `close` writes it."""
-        self._final = Checkpoint(position, solver.bias, solver.params, solver.state, self._take_changes(), best)
+        assert self._snapshots is not None
+        self._final = Checkpoint(position, solver.arrays(), self._snapshots.changed(), best)
+
+    @property
+    def has_final(self) -> bool:
+        """Whether `close` will write where training ended."""
+        return self._final is not None
+
+    def forget_final(self) -> None:
+        """Leave where training ended unwritten."""
+        self._final = None
 
     def close(self, give_up: Callable[[], bool] = lambda: False) -> None:
         """Finish what is being written, then write where training ended.
@@ -272,38 +344,12 @@ class Checkpointer:
             self._write(self._final)
         self._final = None
 
-    def _is_due(self, epoch_end: bool) -> bool:
-        if self._thread is not None and self._thread.is_alive():
-            return False
-        elapsed = time.monotonic() - self._last
-        share = _SECONDS_FOR_EACH * self._seconds
-        if self._copy is None:  # training waits for the disk: rather lose some seconds more
-            return elapsed >= (share if epoch_end else max(share, self._interval))
-        return elapsed >= (min(share, self._interval) if epoch_end else self._interval)
-
-    def _snapshot(self, position: Position, solver: Trained, best: Floats | None) -> Checkpoint:
-        params, state = solver.params, solver.state
-        self._mark_all()
-        if self._copy is not None:
-            if self._all_changed:
-                self._changed.fill(~np.uint64(0))
-                self._all_changed = False
-            params, state = self._copy.params, self._copy.state
-            refresh(solver.params, params, solver.state, state, self._changed)
-        return Checkpoint(position, solver.bias.copy(), params, state, self._take_changes(), best)
-
-    def _take_changes(self) -> NDArray[np.bool_] | None:
-        """Give the rows that changed ever, and forget which of them are new."""
-        self._mark_all()  # at the end no snapshot went before
-        collect(self._changed, self._changed_ever)
-        return None if self._all_changed_ever else self._changed_ever.astype(bool)
-
     def _write(self, taken: Checkpoint) -> None:
         started = time.monotonic()
         path = self.folder / f"checkpoint_{self._host}_{taken.position.n_steps:012d}.fm"
         try:
             checkpoint.write(
-                path, taken, self._hyperparameters, self._fingerprint,
+                path, taken, self.algorithm, self._hyperparameters, self.fingerprint,
                 temporary_suffix=self._suffix, give_up=lambda: self._gives_up(),
             )  # fmt: skip
             for old in self.paths()[_KEPT:]:
@@ -314,7 +360,7 @@ class Checkpointer:
             is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             _log.warning(
                 "Checkpoint %s could not be written: %s; it takes %d bytes%s. Training goes on, and those before stay.",
-                path, error.strerror or error, checkpoint.size_on_disk(taken),
+                path, error.strerror or error, checkpoint.size_on_disk(taken, self._layout),
                 f", and {_KEPT + 1} of them have to fit" if is_full else "",
             )  # fmt: skip
         except DivergenceError as error:

@@ -1,177 +1,245 @@
-"""fit, with local steps and periodic averages: for networks too slow for distributed.py.
+"""fit, with local steps and periodic averages (local SGD): for networks too slow for sharded.py.
 
 Each member keeps the whole model and learns from its own mini batches as one host does. After `_sync_interval` of
 them, or as many as it has, all meet: of each feature that any of them has touched since the last time, parameters and
 optimizer's state become the mean of those that touched it, added in the members' order; w0 the mean of those that
 made a step. So all members agree after each meeting, to the bit, and what one of them alone has learned of a rare
-feature is kept whole. It is not the model of one host, but it is the same from run to run.
+feature is kept whole. It is not the model of one host, but it is the same from run to run, and for any number of
+threads.
 
-A feature's mean is made by the member ``feature % n``, which tells all others.
+A feature's mean is made by its owner (partition.py), which tells all others.
 """
 
-import functools
+import contextlib
 import itertools
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.batch import Batch
-from fm_core.cluster.sharded import Members, Rows, TrainingOfSeveral, evaluate_shares, given_to_all, reduced, share_of
+from fm_core.cluster.collectives import broadcasts, sum_metrics
+from fm_core.cluster.data import DistributedData, local_batches
+from fm_core.cluster.evaluation import evaluate_shared
+from fm_core.cluster.members import Floats, Members, partition_of, told_where
 from fm_core.errors import DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
+from fm_core.metrics import Metrics
 from fm_core.model import Model
-from fm_core.partition import Partition
-from fm_core.training.loop import Callback, FitResult, Silent
-from fm_core.training.prefetch import read_ahead
+from fm_core.solvers.base import Learner, Moment, SafePoint, SolverState
+from fm_core.solvers.minibatch import MiniBatch, MiniBatchSolver
+from fm_core.training.callbacks import Callback, FitResult, Silent
+from fm_core.training.early_stopping import check_validation
+from fm_core.training.loop import Feed, Loop
+from fm_core.training.prefetch import DEPTH, prefetch
 
-__all__ = ["evaluate_shared", "fit_by_averages"]
+__all__ = ["AveragedHosts", "AveragedSolver", "fit_local_sgd"]
 
-Floats = NDArray[np.float32]
-
-#: Batches prepared ahead.
-_AHEAD = 4
 #: What each member says at a meeting, before how many features it has touched of each owner.
-_MORE, _STOPS, _DENSE, _STEPS, _FACTS = range(5)
+_MORE, _STOPS, _STEPS, _FACTS = range(4)
 
 
-def fit_by_averages(
-    data: Rows,
+def fit_local_sgd(
+    data: DistributedData,
     hyperparameters: Hyperparameters,
-    team: Members,
+    members: Members,
     *,
     num_threads: int = 1,
     model: Model | None = None,
-    validation: Rows | None = None,
+    validation: DistributedData | None = None,
     callback: Callback | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> FitResult:
-    """Train a model with the other members of a team, each of which calls this.
+    """Train a model with the other members of a process group, each of which calls this.
 
-    Parameters and errors are those of `distributed.fit_together`; there are no checkpoints.
+    Parameters and errors are those of `sharded.fit_together`; there are no checkpoints.
 
     Returns
     -------
     result : FitResult
         Its model is whole, and the same on every member.
     """
-    training = _TrainingByAverages(hyperparameters, team, num_threads, model, callback or Silent(), should_stop)
-    del model
-    return training.run(data, validation)
+    check_validation(hyperparameters, validation)
+    hosts = AveragedHosts(hyperparameters, members, num_threads, should_stop)
+    loop = Loop(hyperparameters, hosts, callback or Silent(), model)
+    del model  # it may be large, and is not needed once training has started
+    return told_where(loop, lambda: loop.run(data, validation))
 
 
-def evaluate_shared(
-    model: Model,
-    data: Rows,
-    hyperparameters: Hyperparameters,
-    team: Members,
-    *,
-    epoch: int = 0,
-    num_threads: int = 1,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> tuple[dict[str, float], int] | None:
-    """Score data once over all members, each of which has the whole model; see `distributed.evaluate_together`."""
-    predict = functools.partial(model.predict, num_threads=num_threads)
-    return evaluate_shares(predict, data, hyperparameters, team, epoch=epoch, should_stop=should_stop)
+class AveragedHosts:
+    """The hosts of such a training: see `training.loop.Hosts`. Steps are a member's own, decisions are everybody's."""
 
+    where = " on any host"
 
-class _TrainingByAverages(TrainingOfSeveral):
-    """What is different of `_Training`: steps are a member's own, decisions are made at meetings."""
+    def __init__(
+        self, hyperparameters: Hyperparameters, members: Members, num_threads: int, should_stop: Callable[[], bool]
+    ) -> None:
+        self._hp = hyperparameters
+        self._members = members
+        self._num_threads = num_threads
+        self._algorithm = MiniBatch(num_threads)
+        self._asked_to_stop = should_stop
+        self._is_dense: bool | None = None
+        self._solver: AveragedSolver | None = None
+        self._stopped = False
 
-    def __init__(self, hyperparameters: Hyperparameters, *further: Any) -> None:
-        super().__init__(hyperparameters, *further)
-        self._touched = np.zeros(hyperparameters.feature_dim, bool)
+    def should_stop(self) -> bool:
+        """Whether all have agreed to."""
+        return self._stopped or (self._solver is not None and self._solver.stopped)
 
-    def learn(self, data: Rows) -> bool:
-        """Learn from an epoch; False: training has to stop."""
-        started = time.time()
+    @contextlib.contextmanager
+    def feed(self, data: DistributedData, at: Moment, labels_crc: int) -> Iterator[Feed]:
+        """Read this member's batches ahead."""
 
         def prepared() -> Iterator[tuple[Batch, Any]]:
-            for batch in share_of(data, self._epoch, self._team, self._hp, is_trained=True):
-                yield batch, self._prepare(batch)
+            for batch in local_batches(data, at.epoch, self._members, self._hp, is_trained=True):
+                yield batch, self._algorithm.prepare(batch)
 
-        with read_ahead(prepared, _AHEAD, self._asked_to_stop) as ready:
-            while True:
-                n_done = 0
-                for batch, groups in itertools.islice(ready, self._hp._sync_interval):
-                    if self._solver is None:
-                        self._start(batch.is_dense)
-                    self._touched[slice(None) if groups is None or not self._hp.lazy_update else groups[0]] = True
-                    self._learn(batch, groups)
-                    self._end_batch(started, 0)
-                    n_done += 1
-                if not self._meet(n_done):
-                    break
-        if self.stopped:
-            return False
-        self._check_records()
-        self._totals = reduced(self._totals, self._team, self._hp.predictor_type)
-        steps = self._team.rows.gather(np.array([self._n_batches], np.int64))
-        self._n_batches = int(steps.sum())
-        self._end_epoch(started)
-        return True
+        with prefetch(prepared, DEPTH, self._asked_to_stop) as items:
+            first = next(items, None)
+            if self._is_dense is None:
+                self._agree(None if first is None else first[0].is_dense)
+            yield Feed(self._is_dense, items if first is None else itertools.chain([first], items))
 
-    def _evaluate(self, validation: Rows) -> tuple[dict[str, float], int] | None:
+    def _agree(self, is_dense: bool | None) -> None:
+        """Find out what kind of data all have: a member may have none."""
+        told = np.array([-1 if is_dense is None else is_dense, self._asked_to_stop()], np.int64)
+        table = self._members.rows.all_gather(told)
+        kinds = set(table[:, 0].tolist()) - {-1}
+        if len(kinds) > 1:
+            raise DataError("some hosts read dense rows and others sparse ones")
+        self._stopped = bool(table[:, 1].any())
+        if kinds and not self._stopped:
+            self._is_dense = bool(kinds.pop())
+
+    def make_solver(self, is_dense: bool | None, model: Model | None, state: SolverState | None) -> Learner:
+        """Make this member's solver."""
+        own = MiniBatchSolver(self._hp, self._num_threads, model, state)
+        self._solver = AveragedSolver(own, self._members, self._asked_to_stop)
+        return self._solver
+
+    def total(self, metrics: Metrics) -> Metrics:
+        """Add up those of all members."""
+        return sum_metrics(metrics, self._members, self._hp.predictor_type)
+
+    def total_so_far(self, metrics: Metrics) -> Metrics:
+        """Give this member's own: within an epoch members are at different steps."""
+        return metrics
+
+    def n_batches(self, n: int) -> int:
+        """Add up those of all members."""
+        return int(self._members.rows.all_gather(np.array([n], np.int64)).sum())
+
+    def evaluate(self, data: DistributedData, epoch: int) -> tuple[dict[str, float], int] | None:
+        """Score data once over all members."""
         assert self._solver is not None
-        return evaluate_shared(
-            self._solver.model, validation, self._hp, self._team,
-            epoch=self._epoch, num_threads=self._num_threads, should_stop=self._asked_to_stop,
+        found = evaluate_shared(
+            self._solver.model, data, self._hp, self._members,
+            epoch=epoch, num_threads=self._num_threads, should_stop=self._asked_to_stop,
         )  # fmt: skip
+        self._stopped = found is None
+        return found
+
+
+class AveragedSolver(Learner):
+    """The steps of one member, and after every few of them a meeting.
+
+    Parameters
+    ----------
+    own : MiniBatchSolver
+    members : Members
+    should_stop : callable
+        Whether this member was asked to; all do after the next meeting.
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether all have agreed to stop.
+    """
+
+    def __init__(self, own: MiniBatchSolver, members: Members, should_stop: Callable[[], bool]) -> None:
+        self._own = own
+        self._members = members
+        self._should_stop = should_stop
+        self._interval = own.hyperparameters._sync_interval
+        self._touched = np.zeros(own.hyperparameters.feature_dim, bool)
+        self.stopped = False
+
+    @property
+    def n_steps(self) -> int:
+        """Updates so far, of the member that has made most."""
+        return self._own.n_steps
+
+    @property
+    def remedy(self) -> str:
+        """See `minibatch.remedy`."""
+        return self._own.remedy
+
+    @property
+    def model(self) -> Model:
+        """The model as it is here: on all members the same after a meeting."""
+        return self._own.model
+
+    def arrays(self) -> Mapping[str, Floats]:
+        """Those of this member."""
+        return self._own.arrays()
+
+    def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
+        """Make a step from each batch, and meet until no member has any left."""
+        batches = iter(data)
+        more = True
+        while more:
+            n_done = 0
+            for point in self._own.epoch(itertools.islice(batches, self._interval), at):
+                self._touched[slice(None) if point.changed is None else point.changed] = True
+                n_done += 1
+                yield point
+            more = self._meet(n_done)
 
     def _meet(self, n_done: int) -> bool:
         """Average what was touched since the last meeting; False: the epoch is over, or training has to stop."""
-        team, partition = self._team, Partition(self._team.rank, self._team.size)
+        members, partition = self._members, partition_of(self._members)
         touched = np.flatnonzero(self._touched)
         owners = partition.owner(touched)
         touched = touched[np.argsort(owners, kind="stable")]
-        facts = np.zeros(_FACTS + team.size, np.int64)
-        facts[_MORE] = n_done == self._hp._sync_interval
-        facts[_STOPS] = self._asked_to_stop()
-        facts[_DENSE] = -1 if self._solver is None else self._is_dense
+        facts = np.zeros(_FACTS + members.size, np.int64)
+        facts[_MORE] = n_done == self._interval
+        facts[_STOPS] = self._should_stop()
         facts[_STEPS] = n_done
-        facts[_FACTS:] = np.bincount(owners, minlength=team.size)
-        table = team.rows.gather(facts)
-        kinds = set(table[:, _DENSE].tolist()) - {-1}
-        if len(kinds) > 1:
-            raise DataError("some hosts read dense rows and others sparse ones")
-        if kinds and self._solver is None:  # this member has had no row yet
-            self._start(bool(kinds.pop()))
-        if self._solver is not None:
-            self._average(touched, table)
+        facts[_FACTS:] = np.bincount(owners, minlength=members.size)
+        table = members.rows.all_gather(facts)
+        self._average(touched, table)
         self._touched[:] = False
         self.stopped = bool(table[:, _STOPS].any())
         return bool(table[:, _MORE].any()) and not self.stopped
 
     def _average(self, touched: NDArray[np.int64], table: NDArray[np.int64]) -> None:
-        team, solver = self._team, self._solver
-        assert solver is not None
-        width = solver.params.shape[1]
-        to, by = table[team.rank, _FACTS:], table[:, _FACTS + team.rank]
-        partition = Partition(team.rank, team.size)
-        keys = team.rows.exchange(partition.local(touched).astype(np.int32), to, by)
-        rows = team.rows.exchange(np.hstack([solver.params[touched], solver.state[touched]]), to, by)
+        members, at, partition = self._members, self._own.parameters, partition_of(self._members)
+        width = at.params.shape[1]
+        to, by = table[members.rank, _FACTS:], table[:, _FACTS + members.rank]
+        keys = members.rows.all_to_all(partition.local(touched).astype(np.int32), to, by)
+        rows = members.rows.all_to_all(np.hstack([at.params[touched], at.state[touched]]), to, by)
         owned, place = np.unique(keys, return_inverse=True)
         sums = np.zeros((len(owned), rows.shape[1]), np.float32)
         counts = np.zeros((len(owned), 1), np.float32)
         end = 0
         for n in by.tolist():  # the members' order; a member names a feature once
-            at = place[end : end + n]
-            sums[at] += rows[end : end + n]
-            counts[at] += 1
+            here = place[end : end + n]
+            sums[here] += rows[end : end + n]
+            counts[here] += 1
             end += n
         means = sums / np.maximum(counts, 1)
-        sizes = team.rows.gather(np.array([len(owned)], np.int64))[:, 0].tolist()
-        told = zip(given_to_all(owned, sizes, team), given_to_all(means, sizes, team), strict=True)
+        sizes = members.rows.all_gather(np.array([len(owned)], np.int64))[:, 0].tolist()
+        told = zip(broadcasts(owned, sizes, members), broadcasts(means, sizes, members), strict=True)
         for (owner, rows_of), (_, values) in told:
             features = partition.of(owner).global_ids(rows_of)
-            solver.params[features] = values[:, :width]
-            solver.state[features] = values[:, width:]
+            at.params[features] = values[:, :width]
+            at.state[features] = values[:, width:]
         made_steps = table[:, _STEPS] > 0
-        biases = team.rows.gather(solver.bias.astype(np.float64))[made_steps]
+        biases = members.rows.all_gather(at.bias.astype(np.float64))[made_steps]
         if len(biases):
-            solver.bias[:] = np.add.reduce(biases, axis=0) / len(biases)
-        solver.n_steps = int(team.rows.gather(np.array([solver.n_steps], np.int64)).max())
-        if not np.isfinite(solver.bias).all():
-            raise DivergenceError(f"{self.moment}: the mean of the hosts' parameters is no longer finite")
+            at.bias[:] = np.add.reduce(biases, axis=0) / len(biases)
+        at.n_steps = int(members.rows.all_gather(np.array([at.n_steps], np.int64)).max())
+        if not np.isfinite(at.bias).all():
+            raise DivergenceError("the mean of the hosts' parameters is no longer finite")

@@ -1,9 +1,9 @@
-"""Team: the processes that train one model together, and how arrays pass between them.
+"""ProcessGroup: the processes that train one model together, and how arrays pass between them.
 
-The engine is PyTorch's torch.distributed with gloo, imported here and nowhere else. A team has two
-lanes, each a process group with a thread of its own, the only one that calls it: the reading thread
-exchanges the keys of batches to come on one, while the solver exchanges rows on the other. Whoever
-waits for a lane is woken when a member is lost.
+The engine is PyTorch's torch.distributed with gloo, imported here and nowhere else. A process
+group has two communicators, each a group of gloo's with a thread of its own, the only one that calls it: the
+reading thread exchanges the keys of batches to come on one, while the solver exchanges rows on the other.
+Whoever waits for a communicator is woken when a member is lost.
 
 Members are watched through the store of the rendezvous: each counts on, once a second, in the entry
 of its own, and reads those of the others. One that falls silent for `SILENCE` seconds is lost: killed,
@@ -33,7 +33,7 @@ from torch.distributed.distributed_c10d import AllToAllOptions
 
 from fm_core.errors import ConfigError, TeamError
 
-__all__ = ["SILENCE", "Lane", "Team"]
+__all__ = ["SILENCE", "Communicator", "ProcessGroup"]
 
 #: Seconds between two signs of life.
 _BEAT = 1.0
@@ -47,7 +47,7 @@ _REPORT = 30.0
 _FAILED = object()
 
 
-class Lane:
+class Communicator:
     """One way between the members: whole arrays, one exchange after the other, in the same order on every member.
 
     Attributes
@@ -56,15 +56,15 @@ class Lane:
         Sent to other members so far.
     """
 
-    def __init__(self, team: "Team", group: ProcessGroupGloo) -> None:
+    def __init__(self, members: "ProcessGroup", group: ProcessGroupGloo) -> None:
         self.n_bytes = self.n_messages = 0
-        self._team = team
+        self._members = members
         self._group = group
         self._tasks: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        threading.Thread(target=self._work, name="lane", daemon=True).start()
+        threading.Thread(target=self._work, name="communicator", daemon=True).start()
 
-    def gather(self, row: NDArray[Any]) -> NDArray[Any]:
+    def all_gather(self, row: NDArray[Any]) -> NDArray[Any]:
         """Give the rows of all members.
 
         Parameters
@@ -77,10 +77,10 @@ class Lane:
         rows : ndarray, shape (n_members, n)
         """
         # not gloo's allgather: that goes around a ring, and on 64 members waits for 63 messages one after the other
-        size = self._team.size
-        return self.exchange(np.tile(row, (size, 1)), [1] * size, [1] * size)
+        size = self._members.size
+        return self.all_to_all(np.tile(row, (size, 1)), [1] * size, [1] * size)
 
-    def exchange(
+    def all_to_all(
         self, sent: NDArray[Any], to: Sequence[int], by: Sequence[int], out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         """Send each member its rows, and give those that came from each, one member after the other.
@@ -98,14 +98,14 @@ class Lane:
         received : ndarray, shape (sum(by), ...)
             `sent` itself where there is no other member.
         """
-        if self._team.size == 1 and out is None:
-            self._team.check()
+        if self._members.size == 1 and out is None:
+            self._members.check()
             return sent
         to, by = list(map(int, to)), list(map(int, by))
         out = np.empty((sum(by), *sent.shape[1:]), sent.dtype) if out is None else out
         received, outgoing = torch.from_numpy(out), torch.from_numpy(sent)
         self._run(lambda: self._group.alltoall_base(received, outgoing, by, to, AllToAllOptions()).wait())
-        others = [n for rank, n in enumerate(to) if rank != self._team.rank]
+        others = [n for rank, n in enumerate(to) if rank != self._members.rank]
         self._count(sum(others) * sent.itemsize * int(np.prod(sent.shape[1:])), sum(n > 0 for n in others))
         return out
 
@@ -118,11 +118,11 @@ class Lane:
         self.n_messages += n_messages
 
     def _run(self, task: Callable[[], Any]) -> None:
-        self._team.check()
+        self._members.check()
         self._tasks.put(task)
         result = self._results.get()
         if result is not None:
-            raise self._team.explained(result)
+            raise self._members.explained(result)
 
     def _work(self) -> None:
         while True:
@@ -135,7 +135,7 @@ class Lane:
                 self._results.put(None)
 
 
-class Team:
+class ProcessGroup:
     """The members, in an order that all agree on.
 
     Parameters
@@ -166,7 +166,7 @@ class Team:
     Attributes
     ----------
     rank, size : int
-    keys, rows : Lane
+    keys, rows : Communicator
 
     Raises
     ------
@@ -196,7 +196,7 @@ class Team:
         self.size = len(names)
         self._address, self._port = address, port
         self._silence = silence
-        self._lanes: list[Lane] = []
+        self._communicators: list[Communicator] = []
         self._failure: TeamError | None = None
         self._failed = threading.Event()
         self._ended = threading.Event()
@@ -206,7 +206,7 @@ class Team:
         self._in_thread(lambda: self._begin(facts, wait, should_stop, tell), wait + silence)
         self._watch = threading.Thread(target=self._watch_others, name="watch", daemon=True)
         self._watch.start()
-        self.keys, self.rows = (self._lane(name, interface, patience) for name in ("keys", "rows"))
+        self.keys, self.rows = (self._communicator(name, interface, patience) for name in ("keys", "rows"))
 
     # --- the beginning ---
 
@@ -304,7 +304,7 @@ class Team:
                     "all hosts of a job need the same version and hyperparameters"
                 )
 
-    def _lane(self, name: str, interface: str | None, patience: float) -> Lane:
+    def _communicator(self, name: str, interface: str | None, patience: float) -> Communicator:
         options = ProcessGroupGloo._Options()
         options._devices = [
             ProcessGroupGloo.create_device(interface=interface)
@@ -318,10 +318,10 @@ class Team:
             )
         except RuntimeError as error:
             raise self.explained(error) from None
-        lane = Lane(self, group)
+        communicator = Communicator(self, group)
         with self._lock:
-            self._lanes.append(lane)
-        return lane
+            self._communicators.append(communicator)
+        return communicator
 
     def _own_address(self) -> str:
         """The address of this machine that is on the way to the first member."""
@@ -396,15 +396,15 @@ class Team:
             if self._failure is None and not self._ended.is_set():
                 self._failure = TeamError(said["sentence"], said.get("blame"))
                 self._failed.set()
-                for lane in self._lanes:
-                    lane.fail()
+                for communicator in self._communicators:
+                    communicator.fail()
 
     # --- the end ---
 
     def leave(self, sentence: str = "", blame: str | None = None) -> None:
         """Tell the others that this member goes, and wait a while until they have heard it.
 
-        A process that has had a team ends by `os._exit`, as `train` does: PyTorch aborts one that ends as Python does
+        A process that has been in one ends by `os._exit`, as `train` does: PyTorch aborts one that ends as Python does
         while one of its threads still waits, now and then.
 
         Parameters

@@ -1,57 +1,89 @@
 """fit, with the whole model on a device of every member: dense data on several hosts that have GPUs.
 
 Dense rows touch every feature, so that there is nothing to gain from sharing rows of the model out, and much
-to send. Each member keeps all of it on its devices (on_device.py). A step:
+to send. Each member keeps all of it on its devices (solvers/minibatch_torch.py). A step:
 
 1. gradient  each member has that of its rows, summed over its devices; one without rows has zeros.
 2. sum       the gradients are cut into as many pieces as there are members. Each member gets its piece of
              everybody's, adds them in the members' order, and sends the sum to all.
 3. update    every member makes the same step from the same sum, divided by the rows of all.
 
-So n members with mini batches of m are one host with mini batches of n * m, as in distributed.py, whose
+So n members with mini batches of m are one host with mini batches of n * m, as in sharded.py, whose
 training this is: `Replicas` stands in for keys and rows there. To all others a member shows its share of the
-features, which is what `distributed.ShardedSolver` has: checkpoints, also those of another number of hosts,
+features, which is what `sharded_solver.ShardedSolver` has: checkpoints, also those of another number of hosts,
 and the model that is saved do not differ.
 
-Gradients go by the lanes of the team, from host memory: through gloo, not NCCL.
+Gradients go by the members' communicators, from host memory: through gloo, not NCCL.
 """
 
 import dataclasses
 import logging
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fm_core.batch import Batch
-from fm_core.checkpoints.file import Checkpoint
-from fm_core.cluster.sharded import Members, Rows, evaluate_shares, given_to_all, part_of
+from fm_core.cluster.collectives import all_reduce, broadcasts
+from fm_core.cluster.data import local_hyperparameters
+from fm_core.cluster.members import Floats, Members, partition_of
+from fm_core.cluster.steps import safe_point
 from fm_core.errors import DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.partition import Partition
-from fm_core.solvers.minibatch_torch import DenseDevice
-from fm_core.training.loop import Solver, _cause
+from fm_core.solvers import registry
+from fm_core.solvers.base import Learner, Moment, SafePoint, SolverState
+from fm_core.solvers.minibatch import Parameters
 
-__all__ = ["Replicas", "ReplicatedSolver", "added_up"]
+__all__ = ["Replicas", "ReplicatedSolver", "ReplicatedStep"]
 
-Floats = NDArray[np.float32]
 #: Given a list of tensors, replaces each by its sum over all members.
 Reduce = Callable[[list[Any]], None]
 
 _log = logging.getLogger(__name__)
 
 
-class _Turn(NamedTuple):
+class WholeSolver(Protocol):
+    """What is asked of the solver on a member's devices; `minibatch_torch.TorchSolver` is one."""
+
+    @property
+    def n_steps(self) -> int: ...
+
+    @property
+    def remedy(self) -> str: ...
+
+    @property
+    def parameters(self) -> Parameters: ...
+
+    def predict(self, batch: Batch) -> Floats: ...
+
+    def step(self, batch: Batch, staged: Any = None) -> Floats: ...
+
+
+class Device(Protocol):
+    """What is asked of a member's devices; `minibatch_torch.DenseDevice` is one."""
+
+    def release(self) -> None: ...
+
+    def stage(self, batch: Batch) -> Any: ...
+
+    def solver(
+        self,
+        hyperparameters: Hyperparameters,
+        num_threads: int = 1,
+        model: Model | None = None,
+        state: SolverState | None = None,
+    ) -> WholeSolver: ...
+
+
+class ReplicatedStep(NamedTuple):
     """A step, as far as it depends on the data: this member's rows, perhaps none, on their way to the devices."""
 
     original: Batch
     staged: Any
     writes_checkpoint: bool
     is_dense: bool = True
-    touched: None = None
 
 
 class Replicas:
@@ -61,13 +93,13 @@ class Replicas:
     ----------
     open_device : callable
         Called once, if the data is dense: makes this member's device, given its `reduce`; or None.
-    team : Team
+    members : Members
     """
 
-    def __init__(self, open_device: Callable[[Reduce], DenseDevice | None], team: Members) -> None:
+    def __init__(self, open_device: Callable[[Reduce], Device | None], members: Members) -> None:
         self._open = open_device
-        self._team = team
-        self._device: DenseDevice | None = None
+        self._members = members
+        self._device: Device | None = None
         self._is_decided = False
         self._bias_gradient = 0.0
 
@@ -85,7 +117,7 @@ class Replicas:
             The same on every member: the data is dense, and each of them has a device.
         """
         if not self._is_decided:
-            told = self._team.keys.gather(np.array([-1 if is_dense is None else is_dense], np.int64))
+            told = self._members.keys.all_gather(np.array([-1 if is_dense is None else is_dense], np.int64))
             kinds = set(told[:, 0].tolist()) - {-1}
             if kinds == {1}:
                 self._open_together()
@@ -94,29 +126,29 @@ class Replicas:
 
     def _open_together(self) -> None:
         device = self._open(self._reduce)
-        lacking = np.flatnonzero(self._team.keys.gather(np.array([device is not None], np.int64))[:, 0] == 0)
-        if not len(lacking):
+        has_device = self._members.keys.all_gather(np.array([device is not None], np.int64))[:, 0] == 1
+        if registry.dense_hosts(has_device.tolist()) == "replicated":
             self._device = device
         elif device is not None:
             device.release()
             _log.warning(
                 "Not every host has a GPU that can be used (of all, counted from 0, these have none: %s): all hosts "
-                "train on their CPUs.", ", ".join(map(str, lacking)),
+                "train on their CPUs.", ", ".join(map(str, np.flatnonzero(~has_device))),
             )  # fmt: skip
 
     def _reduce(self, tensors: list[Any]) -> None:
         """Add up the gradients of all members, that of w0 in float64."""
         gradient, of_bias = tensors
         host = gradient.cpu()  # the tensor itself where that is its device
-        added_up(host.view(-1).numpy(), self._team)
+        all_reduce(host.view(-1).numpy(), self._members)
         if host is not gradient:
             gradient.copy_(host)
-        self._bias_gradient = sum(self._team.rows.gather(np.array([float(of_bias)]))[:, 0].tolist())
+        self._bias_gradient = sum(self._members.rows.all_gather(np.array([float(of_bias)]))[:, 0].tolist())
         of_bias.fill_(self._bias_gradient)
 
     # --- what a training asks for ---
 
-    def turn(self, batch: Batch | None, feature_dim: int, writes_checkpoint: bool) -> _Turn:
+    def step(self, batch: Batch | None, feature_dim: int, writes_checkpoint: bool) -> ReplicatedStep:
         """Begin to copy this member's rows of a step to its devices; called ahead, from another thread.
 
         Raises
@@ -129,57 +161,58 @@ class Replicas:
             batch = Batch.empty(feature_dim, is_dense=True)
         if not batch.is_dense:
             raise DataError("sparse rows follow dense ones, expected all of one kind")
-        return _Turn(batch, self._device.stage(batch), writes_checkpoint)
+        return ReplicatedStep(batch, self._device.stage(batch), writes_checkpoint)
 
     def solver(
-        self, hyperparameters: Hyperparameters, num_threads: int, model: Model | None, checkpoint: Checkpoint | None
+        self, hyperparameters: Hyperparameters, num_threads: int, model: Model | None, state: SolverState | None
     ) -> "ReplicatedSolver":
-        """Make the solver, from what `distributed.ShardedSolver` is made from."""
+        """Make the solver, from what `sharded_solver.ShardedSolver` is made from."""
         assert self._device is not None
-        team, mine = self._team, part_of(hyperparameters, self._team)
+        members, mine = self._members, local_hyperparameters(hyperparameters, self._members)
         # `mini_batch_size` is that of all members, by which gradients are divided
         whole = dataclasses.replace(hyperparameters, mini_batch_size=mine.mini_batch_size)
-        if checkpoint is not None:
-            params, state = (_whole(part, whole.feature_dim, team) for part in (checkpoint.params, checkpoint.state))
-            checkpoint = dataclasses.replace(checkpoint, params=params, state=state, changed=None, best=None)
-        solver = self._device.solver(whole, num_threads, model, checkpoint)
-        return ReplicatedSolver(solver, mine, team, lambda: self._bias_gradient)
-
-    def evaluate(
-        self,
-        solver: "ReplicatedSolver",
-        data: Rows,
-        hyperparameters: Hyperparameters,
-        epoch: int,
-        should_stop: Callable[[], bool],
-    ) -> tuple[dict[str, float], int] | None:
-        """Score data once over all members, each its share on its devices; see `distributed.evaluate_together`."""
-        return evaluate_shares(solver.predict, data, hyperparameters, self._team, epoch=epoch, should_stop=should_stop)
+        if state is not None:
+            gathered = {
+                name: _whole(array, whole.feature_dim, members) if name in ("params", "state") else array
+                for name, array in state.arrays.items()
+            }
+            state = SolverState(state.n_steps, gathered)
+        solver = self._device.solver(whole, num_threads, model, state)
+        return ReplicatedSolver(solver, mine, members, lambda: self._bias_gradient)
 
 
-class ReplicatedSolver:
-    """As `solver.Solver`, with the whole model where `whole` keeps it; its arrays are this member's rows of that.
+class ReplicatedSolver(Learner):
+    """The whole model where `whole` keeps it; its arrays are this member's rows of that.
 
     Parameters
     ----------
-    whole : Solver
+    whole : WholeSolver
         Its gradients are summed over all members.
     hyperparameters : Hyperparameters
         Those of this member's rows.
-    team : Team
+    members : Members
     bias_gradient : callable
         Gives that of w0 of the last step, summed over all members.
     """
 
     def __init__(
-        self, whole: Solver, hyperparameters: Hyperparameters, team: Members, bias_gradient: Callable[[], float]
+        self,
+        whole: WholeSolver,
+        hyperparameters: Hyperparameters,
+        members: Members,
+        bias_gradient: Callable[[], float],
     ) -> None:
         self.hyperparameters = hyperparameters
-        self._whole = whole
-        self._team = team
+        self.whole = whole
+        self._members = members
         self._gradient_of_bias = bias_gradient
 
-    def step(self, turn: _Turn) -> Floats:
+    def epoch(self, data: Iterable[ReplicatedStep], at: Moment) -> Iterator[SafePoint]:
+        """Make the steps."""
+        for step in data:
+            yield safe_point(step, self.step(step), None)
+
+    def step(self, step: ReplicatedStep) -> Floats:
         """Score this member's rows of a step, then update the parameters from everybody's.
 
         Raises
@@ -187,79 +220,56 @@ class ReplicatedSolver:
         DivergenceError
             A score, on any member, is not finite: all of them raise it.
         """
-        scores = self._whole.step(turn.original, turn.staged)
+        scores = self.whole.step(step.original, step.staged)
         if not math.isfinite(self._gradient_of_bias()):
-            cause = _cause(self.hyperparameters)
-            raise DivergenceError(f"scores are no longer finite at update {self.n_steps}{cause}")
+            raise DivergenceError(f"scores are no longer finite at update {self.n_steps}{self.remedy}")
         return scores
 
     def predict(self, batch: Batch) -> Floats:
         """Score a batch with the whole model as it is now."""
-        return self._whole.predict(batch)
+        return self.whole.predict(batch)
 
     @property
     def n_steps(self) -> int:
         """Updates so far."""
-        return self._whole.n_steps
+        return self.whole.n_steps
 
     @property
-    def params(self) -> Floats:
-        """Rows of the parameters, this member's: a copy."""
-        return _share(self._whole.params, self._team)
+    def remedy(self) -> str:
+        """See `minibatch.remedy`."""
+        return self.whole.remedy
 
-    @property
-    def state(self) -> Floats:
-        """Rows of the optimizer's state, this member's: a copy."""
-        return _share(self._whole.state, self._team)
-
-    @property
-    def bias(self) -> Floats:
-        """w0 and its state, which are the same on all members."""
-        return self._whole.bias
+    def arrays(self) -> Mapping[str, Floats]:
+        """Copy the rows of parameters and optimizer's state that are this member's; w0 is the same on all members."""
+        whole = self.whole.parameters
+        return {
+            "bias": whole.bias,
+            "params": _share(whole.params, self._members),
+            "state": _share(whole.state, self._members),
+        }
 
     @property
     def model(self) -> Model:
         """Rows of the model, this member's: a copy."""
-        return Model.of_params(self.hyperparameters.predictor_type, float(self.bias[0]), self.params)
+        whole = self.whole.parameters
+        params = _share(whole.params, self._members)
+        return Model.of_params(self.hyperparameters.predictor_type, float(whole.bias[0]), params)
 
 
-# ---------------------------------------------------------------- between members
-
-
-def added_up(mine: Floats, team: Members) -> None:
-    """Replace an array by the sum of all members' arrays, added in their order: the same bits on each.
-
-    Parameters
-    ----------
-    mine : ndarray of float32, shape (n,)
-        Changed in place.
-    team : Team
-        Of n numbers each member sends 2 n (size - 1) / size to others.
-    """
-    cuts = [len(mine) * rank // team.size for rank in range(team.size + 1)]
-    sizes = np.diff(cuts).tolist()
-    n = sizes[team.rank]
-    pieces = team.rows.exchange(mine, sizes, [n] * team.size).reshape(team.size, n)
-    total = pieces[0].copy()
-    for piece in pieces[1:]:
-        total += piece
-    mine[:] = team.rows.exchange(np.tile(total, team.size), [n] * team.size, sizes)
-
-
-def _share(whole: Floats, team: Members) -> Floats:
-    """Give this member's rows of an array, as `distributed` has them."""
-    partition = Partition(team.rank, team.size)
+def _share(whole: Floats, members: Members) -> Floats:
+    """Give this member's rows of an array, as a sharded model has them."""
+    partition = partition_of(members)
     share = np.zeros((partition.n_rows(len(whole)), whole.shape[1]), np.float32)
     rows = whole[partition.rows]
     share[: len(rows)] = rows
     return share
 
 
-def _whole(share: Floats, feature_dim: int, team: Members) -> Floats:
+def _whole(share: Floats, feature_dim: int, members: Members) -> Floats:
     """An array, of which each member has its rows."""
     whole = np.empty((feature_dim, share.shape[1]), np.float32)
-    partition = Partition(team.rank, team.size)
-    sizes = [partition.of(rank).n_features(feature_dim) for rank in range(team.size)]
-    for owner, rows in given_to_all(share[: sizes[team.rank]], sizes, team):
+    partition = partition_of(members)
+    sizes = [partition.of(rank).n_features(feature_dim) for rank in range(members.size)]
+    for owner, rows in broadcasts(share[: sizes[members.rank]], sizes, members):
         whole[partition.of(owner).rows] = rows
     return whole

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fm_core.atomic_file import replacing
 from fm_core.batch import Batch
 from fm_core.model import Model
-from fm_core.training.loop import BatchReport, Callback, EpochReport, ResumeReport, ValidationReport
+from fm_core.training.callbacks import BatchReport, Callback, EpochReport, ResumeReport, ValidationReport
 
 __all__ = ["Sample", "SampledModel", "Together", "TrainingRecord"]
 

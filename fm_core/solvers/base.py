@@ -21,7 +21,7 @@ from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 
-__all__ = ["Algorithm", "ArraySpec", "Moment", "SafePoint", "Solver", "SolverState"]
+__all__ = ["Algorithm", "ArraySpec", "Learner", "Moment", "SafePoint", "Solver", "SolverState"]
 
 
 class Moment(NamedTuple):
@@ -106,8 +106,8 @@ class ArraySpec(NamedTuple):
     is_lazy: bool = False
 
 
-class Solver(Protocol):
-    """The parameters, and how they are learned."""
+class Learner(Protocol):
+    """The parameters, and how they are learned: what the loop asks for."""
 
     @property
     def n_steps(self) -> int:
@@ -129,9 +129,6 @@ class Solver(Protocol):
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """What a checkpoint keeps, by the names of `Algorithm.layout`: the arrays themselves, not copies."""
-
-    def predict(self, batch: Batch) -> NDArray[np.float32]:
-        """Score rows with `model`, as it is now: how validation data is scored."""
 
     def epoch(self, data: Any, at: Moment) -> Iterator[SafePoint]:
         """Learn from the data once.
@@ -156,6 +153,13 @@ class Solver(Protocol):
         DivergenceError
             Parameters are no longer finite; the caller adds where.
         """
+
+
+class Solver(Learner, Protocol):
+    """A learner that has the whole model."""
+
+    def predict(self, batch: Batch) -> NDArray[np.float32]:
+        """Score rows with `model`, as it is now: how validation data is scored."""
 
 
 class Algorithm(Protocol):

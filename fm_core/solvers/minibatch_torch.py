@@ -1,30 +1,30 @@
 """Where dense batches are learned from if not on the CPU: GPUs, through PyTorch.
 
-`DenseDevice` is what `fit` takes as its `device`: it stages batches and makes the solver. That solver is `Solver` with
-its arrays elsewhere: whoever reads `params`, `state` or `bias` (a checkpoint, the model that is kept) gets what is
-there, copied when it is asked for and not before. So a checkpoint of a GPU is one of the CPU, and goes on there.
+`DenseDevice` is what `minibatch.MiniBatch` takes as its device: it stages batches and makes the solver. That solver has
+the parameters twice: on the devices, where steps are made, and here, brought up to date when somebody (a checkpoint,
+the model that is kept) asks for them and not before. So a checkpoint of a GPU is one of the CPU, and goes on there.
 
 PyTorch is imported when a device is made or looked for, not with this module.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.batch import Batch
-from fm_core.checkpoints.file import Checkpoint
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import Step
 from fm_core.links import link_for
 from fm_core.model import Model
-from fm_core.training.loop import Solver
+from fm_core.solvers.base import Moment, SafePoint, Solver, SolverState
+from fm_core.solvers.minibatch import Parameters, check_finite, labels_of, rates, remedy
 
 if TYPE_CHECKING:
     from fm_core.kernels.torch_dense import Staged, TorchDense
 
-__all__ = ["DenseDevice", "usable_gpus"]
+__all__ = ["DenseDevice", "TorchSolver", "usable_gpus"]
 
 Floats = NDArray[np.float32]
 
@@ -43,7 +43,7 @@ def usable_gpus() -> list[str]:
 
 
 class DenseDevice:
-    """One or several devices of this machine that train one model: see `solver.Device`.
+    """One or several devices of this machine that train one model: see `minibatch.Device`.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ class DenseDevice:
         hyperparameters: Hyperparameters,
         num_threads: int = 1,
         model: Model | None = None,
-        checkpoint: Checkpoint | None = None,
-    ) -> Solver:
+        state: SolverState | None = None,
+    ) -> "TorchSolver":
         """Make the solver, its arrays copied to the devices.
 
         Raises
@@ -103,79 +103,99 @@ class DenseDevice:
         """
         hp = hyperparameters
         self._tensors.check_memory(hp.feature_dim, hp.num_factors, hp._optimizer)
-        return _DeviceSolver(self, self._tensors, self._n_members, hp, num_threads, model, checkpoint)
+        here = Parameters.begin(hp, num_threads, model) if state is None else Parameters.of_state(state)
+        return TorchSolver(hp, here, self._tensors, num_threads, self._n_members)
 
 
-class _DeviceSolver(Solver):
-    """A solver whose parameters are on devices; its own arrays follow when they are asked for."""
+class TorchSolver(Solver):
+    """The update from one dense batch, on devices.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    parameters : Parameters
+        Copied to the devices.
+    tensors : TorchDense
+    num_threads : int
+        That score sparse rows, here.
+    n_members : int
+        See `DenseDevice`.
+    """
 
     def __init__(
         self,
-        device: DenseDevice,
-        tensors: "TorchDense",
-        n_members: int,
         hyperparameters: Hyperparameters,
-        num_threads: int,
-        model: Model | None,
-        checkpoint: Checkpoint | None,
+        parameters: Parameters,
+        tensors: "TorchDense",
+        num_threads: int = 1,
+        n_members: int = 1,
     ) -> None:
+        self.hyperparameters = hyperparameters
+        self._here = parameters
         self._is_behind = False
-        super().__init__(hyperparameters, num_threads, model, checkpoint)
-        self._device = device
         self._tensors = tensors
+        self._num_threads = num_threads
         self._n_members = n_members
-        tensors.load(self._params, self._state, self._bias)
+        tensors.load(parameters.params, parameters.state, parameters.bias)
 
-    def _update(self, batch: Batch, labels: Floats, staged: "Staged | None") -> tuple[Floats, Floats]:
-        scores = self._tensors.train(staged or self._device.stage(batch), self._classifies, self._step())
-        self._is_behind = True
-        return scores, scores
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters as they are on the devices, copied if a step was made since."""
+        if self._is_behind:
+            self._tensors.store(self._here.params, self._here.state, self._here.bias)
+            self._is_behind = False
+        return self._here
+
+    @property
+    def n_steps(self) -> int:
+        """Updates so far."""
+        return self._here.n_steps
+
+    @property
+    def remedy(self) -> str:
+        """See `minibatch.remedy`."""
+        return remedy(self.hyperparameters)
+
+    @property
+    def model(self) -> Model:
+        """The model as it is now; the next one shares its arrays."""
+        return self.parameters.model(self.hyperparameters.predictor_type)
+
+    def arrays(self) -> Mapping[str, Floats]:
+        """See `Parameters.arrays`; brought up to date when they are asked for, and not by later steps."""
+        return self.parameters.arrays()
 
     def predict(self, batch: Batch) -> Floats:
         """Score a batch on the devices."""
         if not batch.is_dense:
-            return super().predict(batch)
+            return self.model.predict(batch, self._num_threads)
         labels = np.zeros(batch.n_rows, np.float32)
         return self._tensors.predict(self._tensors.stage(batch.values, labels), self._classifies)
+
+    def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
+        """Make a step from each batch."""
+        for batch, staged in data:
+            yield SafePoint(self.step(batch, staged), batch.labels, batch)
+
+    def step(self, batch: Batch, staged: "Staged | None" = None) -> Floats:
+        """Score a batch, then update the parameters from it; see `minibatch.MiniBatchSolver.step`.
+
+        `staged` is what `DenseDevice.stage` gave, if it has been called already.
+        """
+        labels = labels_of(batch, self.hyperparameters)
+        self._here.n_steps += 1
+        staged = staged or self._tensors.stage(batch.values, labels)
+        scores = self._tensors.train(staged, self._classifies, self._rates())
+        self._is_behind = True
+        check_finite(scores, self.n_steps, self.hyperparameters)
+        return scores
 
     @property
     def _classifies(self) -> bool:
         return link_for(self.hyperparameters.predictor_type).is_classifier
 
-    def _step(self) -> Step:
-        step = super()._step()
+    def _rates(self) -> Step:
+        step = rates(self.hyperparameters, self.n_steps)
         if self.hyperparameters.rescale_grad is not None:
             return step
         return step._replace(rescale_grad=step.rescale_grad / self._n_members)
-
-    def _fetch(self) -> None:
-        if self._is_behind:
-            self._tensors.store(self._params, self._state, self._bias)
-            self._is_behind = False
-
-    @property
-    def params(self) -> Floats:
-        self._fetch()
-        return self._params
-
-    @params.setter
-    def params(self, array: Floats) -> None:
-        self._params = array
-
-    @property
-    def state(self) -> Floats:
-        self._fetch()
-        return self._state
-
-    @state.setter
-    def state(self, array: Floats) -> None:
-        self._state = array
-
-    @property
-    def bias(self) -> Floats:
-        self._fetch()
-        return self._bias
-
-    @bias.setter
-    def bias(self, array: Floats) -> None:
-        self._bias = array

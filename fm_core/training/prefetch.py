@@ -1,4 +1,4 @@
-"""read_ahead: an iterable worked off by a thread of its own, a few items ahead of its user.
+"""prefetch: an iterable worked off by a thread of its own, a few items ahead of its user.
 
 Reading and decoding hold no GIL, so they run beside the solver. The queue is bounded: memory
 is a few items, whatever the data's size. The thread is a daemon: one that hangs in a read
@@ -14,16 +14,19 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["read_ahead"]
+__all__ = ["DEPTH", "prefetch"]
 
 Item = TypeVar("Item")
+
+#: Batches, or steps, that are prepared ahead: two would do, were reading as even as solving.
+DEPTH = 4
 
 #: Seconds between two looks at `should_stop` while waiting.
 _POLL = 0.05
 
 
 @contextlib.contextmanager
-def read_ahead(
+def prefetch(
     source: Callable[[], Iterable[Item]], depth: int, should_stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Iterator[Item]]:
     """Work an iterable off in a thread, at most `depth` items ahead.
@@ -87,7 +90,7 @@ def read_ahead(
             yield item
 
     hand_out(depth)
-    threading.Thread(target=work, name="read-ahead", daemon=True).start()
+    threading.Thread(target=work, name="prefetch", daemon=True).start()
     try:
         yield items()
     finally:

@@ -12,7 +12,7 @@ from fm_core.artifact.model_file import load_model
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.training.loop import Solver
+from fm_core.solvers.minibatch import MiniBatchSolver
 from tests.cluster.hosts import free_port
 from tests.cluster.test_checkpoints import killed, with_checkpoints
 from tests.cluster.test_training import (
@@ -157,25 +157,26 @@ def parts(n):
 
 def member(rank, port):
     """What one member has summed up, sent and learned; in a process of its own."""
-    from fm_core.cluster.process_group import Team
-    from fm_core.cluster.replicated import Replicas, added_up
+    from fm_core.cluster.collectives import all_reduce
+    from fm_core.cluster.process_group import ProcessGroup
+    from fm_core.cluster.replicated import Replicas
     from fm_core.solvers.minibatch_torch import DenseDevice
 
-    team = Team(NAMES, rank, address=NAMES[0], port=port, facts={})
+    members = ProcessGroup(NAMES, rank, address=NAMES[0], port=port, facts={})
     sums = {}
     for n in LENGTHS:
-        before, mine = team.rows.n_bytes, parts(n)[rank]
-        added_up(mine, team)
-        sums[n] = mine, team.rows.n_bytes - before
-    replicas = Replicas(lambda reduce: DenseDevice(["cpu"], reduce), team)
+        before, mine = members.rows.n_bytes, parts(n)[rank]
+        all_reduce(mine, members)
+        sums[n] = mine, members.rows.n_bytes - before
+    replicas = Replicas(lambda reduce: DenseDevice(["cpu"], reduce), members)
     assert replicas.are_used(True if rank < 2 else None)
     solver, found = replicas.solver(HP, 1, start(), None), []
     for batches in steps():
-        solver.step(replicas.turn(batches[rank], D, False))
-        whole = solver._whole
+        solver.step(replicas.step(batches[rank], D, False))
+        whole = solver.whole.parameters
         found.append((whole.params.copy(), whole.state.copy(), whole.bias.copy()))
-        np.testing.assert_array_equal(solver.params, whole.params[rank::SIZE])
-    team.leave()
+        np.testing.assert_array_equal(solver.arrays()["params"], whole.params[rank::SIZE])
+    members.leave()
     return sums, found
 
 
@@ -193,12 +194,12 @@ def test_every_member_has_the_same_bytes_after_each_step():
     for _, found in members[1:]:
         for arrays, others in zip(found, members[0][1], strict=True):
             assert [a.tobytes() for a in arrays] == [b.tobytes() for b in others]
-    alone = Solver(dataclasses.replace(HP, mini_batch_size=SIZE * M), 1, start())
+    alone = MiniBatchSolver(dataclasses.replace(HP, mini_batch_size=SIZE * M), 1, start())
     for batches in steps():
         here = [batch for batch in batches if batch]
         joined = [np.concatenate([getattr(batch, name) for batch in here]) for name in ("values", "labels")]
         alone.step(Batch.from_dense(*joined))
     params, state, bias = members[0][1][-1]
-    np.testing.assert_allclose(params, alone.params, atol=1e-5)
-    np.testing.assert_allclose(state, alone.state, atol=1e-5)
-    np.testing.assert_allclose(bias, alone.bias, atol=1e-5)
+    np.testing.assert_allclose(params, alone.parameters.params, atol=1e-5)
+    np.testing.assert_allclose(state, alone.parameters.state, atol=1e-5)
+    np.testing.assert_allclose(bias, alone.parameters.bias, atol=1e-5)

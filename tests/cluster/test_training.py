@@ -149,9 +149,9 @@ def stepwise(job, steps, mini_batch_size):
     """Train here, one step from each list of pieces, and give the model."""
     from container.training.hyperparameters import parse
     from fm_core.batch import Batch
-    from fm_core.training.loop import Solver
+    from fm_core.solvers.minibatch import MiniBatchSolver
 
-    solver = Solver(parse(job.hyperparameters | {"mini_batch_size": str(mini_batch_size)}))
+    solver = MiniBatchSolver(parse(job.hyperparameters | {"mini_batch_size": str(mini_batch_size)}))
     for pieces in steps:
         rows = scipy.sparse.vstack([rows for rows, _ in pieces]).tocsr()
         solver.step(Batch.from_csr(rows, np.concatenate([labels for _, labels in pieces])))

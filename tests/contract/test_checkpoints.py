@@ -19,9 +19,10 @@ from container.training import hyperparameters as translation
 from fm_core.artifact.model_file import load_model
 from fm_core.checkpoints import file as checkpoint
 from fm_core.formats import write_records
+from fm_core.solvers import registry
 from tests.contract.test_pipe import fed, pipe_job
 from tests.contract.training import Job, is_untrained, read_until, records, stop
-from tests.fm_core.test_checkpoint import newer
+from tests.fm_core.checkpoints.test_file import newer
 
 DATA = records(600)
 NAME = re.compile(r"checkpoint_algo-1_\d{12}\.fm")
@@ -75,9 +76,9 @@ def interrupted(job, number=signal.SIGKILL, after="epoch=2, train"):
 def slowed(job, milliseconds=3):
     """Let a job take its time, so that a signal comes while it trains."""
     code = (
-        "import sys, time; from fm_core.training import loop as solver; from container.train import main\n"
-        "step = solver.Solver.step\n"
-        f"solver.Solver.step = lambda *a: (time.sleep({milliseconds / 1000}), step(*a))[1]\n"
+        "import sys, time; from fm_core.solvers.minibatch import MiniBatchSolver; from container.train import main\n"
+        "step = MiniBatchSolver.step\n"
+        f"MiniBatchSolver.step = lambda *a: (time.sleep({milliseconds / 1000}), step(*a))[1]\n"
         "sys.exit(main([]))"
     )
     started = job.started
@@ -220,7 +221,7 @@ def test_a_stop_while_the_initial_parameters_are_drawn_saves_them_and_learns_not
 
 
 @pytest.mark.parametrize("options", [{}, {"early_stopping_patience": "5"}])
-@pytest.mark.parametrize("function", ["_read_header", "_fill", "_fill_rows"])
+@pytest.mark.parametrize("function", ["read", "_fill", "_fill_rows"])
 def test_a_stop_while_a_checkpoint_is_read_saves_its_model_and_keeps_it(job, options, function):
     job.hyperparameters |= options
     job.put("0.pbr", DATA, "validation")
@@ -232,15 +233,15 @@ def test_a_stop_while_a_checkpoint_is_read_saves_its_model_and_keeps_it(job, opt
     assert {name: (job.root / "checkpoints" / name).read_bytes() for name in names(job)} == before
 
     hp = translation.parse(job.hyperparameters)
-    with (job.root / "checkpoints" / names(job)[-1]).open("rb") as file:
-        header = checkpoint._read_header(file, file.name)
-    held = checkpoint.read(job.root / "checkpoints" / names(job)[-1], hp, header["fingerprint"])
+    path = job.root / "checkpoints" / names(job)[-1]
+    held = checkpoint.read(path, registry.algorithm(hp), hp, checkpoint.read_header(path)["fingerprint"])
+    params = held.best if held.best is not None else held.arrays["params"]
     is_best = held.best is not None
     assert is_best == bool(options)
     saved = load_model(job.root / "model/model_algo-1")
-    assert np.array_equal(saved.V, (held.best if is_best else held.params)[:, :-1])
-    assert np.array_equal(saved.w, (held.best if is_best else held.params)[:, -1])
-    assert saved.w0 == np.float32(held.position.best_bias if is_best else held.bias[0])
+    assert np.array_equal(saved.V, params[:, :-1])
+    assert np.array_equal(saved.w, params[:, -1])
+    assert saved.w0 == np.float32(held.position.best_bias if is_best else held.arrays["bias"][0])
 
     whole = job_of(job.root.with_name("whole"), **options)
     whole.put("0.pbr", DATA, "validation")

@@ -28,6 +28,7 @@ from pathlib import Path
 from container.training import hyperparameters as translation
 from fm_core.artifact.model_file import load_model
 from fm_core.checkpoints import file as checkpoint
+from fm_core.solvers import registry
 from tests.contract.test_pipe import fed
 from tests.contract.training import Job, records
 
@@ -69,12 +70,12 @@ from container.stopping import StopRequest
 stop = StopRequest()
 stop.install()  # as the entry point does, before anything large is imported
 from container.train import main
-from fm_core.training import loop as solver
-step = solver.Solver.step
+from fm_core.solvers import minibatch
+step = minibatch.MiniBatchSolver.step
 def slow(*arguments):
     time.sleep(0.006)
     return step(*arguments)
-solver.Solver.step = slow
+minibatch.MiniBatchSolver.step = slow
 sys.exit(main([], stop))
 """
 
@@ -264,9 +265,7 @@ class Crashed:
         hp = translation.parse(self.job.hyperparameters)
         for path in paths:
             try:
-                with path.open("rb") as file:
-                    header = checkpoint._read_header(file, path)
-                checkpoint.read(path, hp, header["fingerprint"])
+                checkpoint.read(path, registry.algorithm(hp), hp, checkpoint.read_header(path)["fingerprint"])
             except Exception as error:
                 self.tally.check(False, f"{self.scenario}: a broken checkpoint: {error}")
         self.tally.add(checkpoints_read=len(paths))

@@ -92,7 +92,7 @@ def test_a_fit_is_that_of_the_solver(kind):
     rows, y = ratings(n=130)
     estimator = kind(epochs=3, shuffle=False, seed=5).fit(rows, of_kind(kind, y))
     labels = y if kind is FMRegressor else (y > 0).astype(np.float32)
-    from fm_core.training.loop import fit
+    from fm_core.training.fit import fit
 
     hyperparameters = Hyperparameters(
         feature_dim=rows.shape[1], num_factors=8, epochs=3, mini_batch_size=50, linear_lr=0.01, factors_lr=0.01,

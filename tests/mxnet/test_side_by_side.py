@@ -20,7 +20,7 @@ from fm_core.artifact.model_file import load_model, read_meta, save_model
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.training.loop import fit
+from fm_core.training.fit import fit
 from tests import artifacts
 
 HERE = Path(__file__).resolve().parent

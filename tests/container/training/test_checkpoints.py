@@ -12,7 +12,8 @@ from container.training.checkpoints import check_memory, open_checkpoints
 from container.training.job import Channel, Paths, TrainingJob
 from fm_core.errors import CheckpointError, ResourceError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import Solver, memory_needed
+from fm_core.solvers.minibatch import MiniBatchSolver
+from fm_core.training.fit import memory_needed
 
 HP = Hyperparameters(feature_dim=2**20, num_factors=63, predictor_type="regressor")
 ARRAY = 2**28  # bytes of one array of these
@@ -44,8 +45,8 @@ def test_what_is_needed_is_refused_if_it_is_not_there(changes, arrays):
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "adagrad", "ftrl"])
 def test_what_is_needed_is_what_the_solver_takes(optimizer):
     hp = dataclasses.replace(HP, feature_dim=100, _optimizer=optimizer)
-    solver = Solver(hp)
-    assert memory_needed(hp) == solver.params.nbytes + solver.state.nbytes
+    at = MiniBatchSolver(hp).parameters
+    assert memory_needed(hp) == at.params.nbytes + at.state.nbytes
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_without_a_folder_there_are_no_checkpoints(job):
 def test_without_memory_for_a_copy_training_waits_for_each_checkpoint(job, caplog, missing):
     with caplog.at_level(logging.INFO):
         checkpointer = open_checkpoints(job, HP, {}, None, available=6 * ARRAY + OTHER - missing)
-    assert checkpointer._has_copy == (not missing)
+    assert checkpointer.has_copy == (not missing)
     assert ("Training pauses while a checkpoint is written" in caplog.text) == bool(missing)
 
 
@@ -92,7 +93,7 @@ def test_the_model_that_training_starts_from_is_part_of_what_decides(job, tmp_pa
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "model_algo-1").write_bytes(b"x")
-    assert open_checkpoints(job, HP, {}, folder)._fingerprint["model"].startswith("1 files of 1 bytes")
+    assert open_checkpoints(job, HP, {}, folder).fingerprint["model"].startswith("1 files of 1 bytes")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(job, tmp_path):

@@ -62,7 +62,7 @@ def test_why_sparse_data_trains_on_the_cpu_is_told(wanted, two_gpus, log):
 
 
 def test_why_hosts_that_average_train_on_their_cpus_is_told(two_gpus, log):
-    assert Gpus("auto", by_averages=True, devices=two_gpus).used(is_dense=True) == 0
+    assert Gpus("auto", are_usable=False, devices=two_gpus).used(is_dense=True) == 0
     assert log.messages == [
         "With _kvstore dist_async hosts train on their CPUs, and GPUs are not used. This one has 2."
     ]

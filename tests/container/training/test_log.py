@@ -13,7 +13,7 @@ import pytest
 from container.training.log import Progress, Reporter, emit, set_up_logging
 from container.training.log_lines import Line
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import BatchReport, EpochReport, ValidationReport
+from fm_core.training.callbacks import BatchReport, EpochReport, ValidationReport
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ from fm_core.checkpoints import file as checkpoint
 from fm_core.checkpoints.file import Abandoned, Checkpoint, Position
 from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
+from fm_core.solvers.minibatch import MiniBatch
 
+SOLVER = MiniBatch()
 HP = Hyperparameters(feature_dim=21, num_factors=2, predictor_type="regressor", epochs=5)
 POSITION = Position(
     n_steps=7, epoch=2, n_batches=1, is_dense=False, sums={"n": 10, "_squares": 0.1 + 0.2}, labels_crc=2**32 - 1,
@@ -28,25 +30,19 @@ def made(hp=HP, sparse=True, best=True):
     state = random.random((d, states * width), np.float32)
     if changed is not None:
         state[~changed] = 0
-    return Checkpoint(
-        POSITION,
-        random.random(3, np.float32),
-        random.random((d, width), np.float32),
-        state,
-        changed,
-        random.random((d, width), np.float32) if best else None,
-    )
+    arrays = {"bias": random.random(3, np.float32), "params": random.random((d, width), np.float32), "state": state}
+    return Checkpoint(POSITION, arrays, changed, random.random((d, width), np.float32) if best else None)
 
 
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "c.fm"
-    checkpoint.write(path, made(), HP, {"train": "two files"})
+    checkpoint.write(path, made(), SOLVER, HP, {"train": "two files"})
     return path
 
 
 def read(path, hp=HP, data="two files"):
-    return checkpoint.read(path, hp, {"train": data})
+    return checkpoint.read(path, SOLVER, hp, {"train": data})
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "adagrad", "ftrl"])
@@ -55,23 +51,26 @@ def read(path, hp=HP, data="two files"):
 def test_what_is_written_is_read(tmp_path, optimizer, sparse, best):
     hp = dataclasses.replace(HP, _optimizer=optimizer)
     written = made(hp, sparse, best)
-    checkpoint.write(tmp_path / "c", written, hp, {})
-    found = checkpoint.read(tmp_path / "c", hp, {})
+    checkpoint.write(tmp_path / "c", written, SOLVER, hp, {})
+    found = checkpoint.read(tmp_path / "c", SOLVER, hp, {})
     assert found.position == written.position
-    for name in ("bias", "params", "state", "changed", "best"):
+    assert list(found.arrays) == ["bias", "params", "state"]
+    for name, array in written.arrays.items():
+        assert np.array_equal(found.arrays[name], array), name
+    for name in ("changed", "best"):
         assert np.array_equal(getattr(found, name), getattr(written, name)), name
     assert [entry.name for entry in tmp_path.iterdir()] == ["c"]
 
 
 def test_arrays_of_several_blocks_come_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "_BLOCK_BYTES", 50)
+    monkeypatch.setattr("fm_core.arrays.BLOCK_BYTES", 50)
     monkeypatch.setattr(checkpoint, "_SYNC_BYTES", 120)
-    checkpoint.write(tmp_path / "c", made(), HP, {})
+    checkpoint.write(tmp_path / "c", made(), SOLVER, HP, {})
     monkeypatch.undo()
-    checkpoint.write(tmp_path / "d", made(), HP, {})
+    checkpoint.write(tmp_path / "d", made(), SOLVER, HP, {})
     assert (tmp_path / "c").read_bytes() == (tmp_path / "d").read_bytes()
-    monkeypatch.setattr(checkpoint, "_BLOCK_BYTES", 50)
-    assert np.array_equal(checkpoint.read(tmp_path / "c", HP, {}).state, made().state)
+    monkeypatch.setattr("fm_core.arrays.BLOCK_BYTES", 50)
+    assert np.array_equal(checkpoint.read(tmp_path / "c", SOLVER, HP, {}).arrays["state"], made().arrays["state"])
 
 
 def test_state_of_features_that_never_occurred_is_not_written(tmp_path):
@@ -79,10 +78,11 @@ def test_state_of_features_that_never_occurred_is_not_written(tmp_path):
     state = np.zeros((100_000, 6), np.float32)
     changed = np.zeros(100_000, bool)
     changed[5] = True
-    taken = Checkpoint(POSITION, np.zeros(3, np.float32), np.zeros((100_000, 3), np.float32), state, changed, None)
-    checkpoint.write(tmp_path / "c", taken, hp, {})
+    arrays = {"bias": np.zeros(3, np.float32), "params": np.zeros((100_000, 3), np.float32), "state": state}
+    taken = Checkpoint(POSITION, arrays, changed)
+    checkpoint.write(tmp_path / "c", taken, SOLVER, hp, {})
     assert (tmp_path / "c").stat().st_size < 100_000 * (12 + 1 / 8) + 10_000
-    assert checkpoint.size_on_disk(taken) <= (tmp_path / "c").stat().st_size
+    assert checkpoint.size_on_disk(taken, SOLVER.layout(hp)) <= (tmp_path / "c").stat().st_size
 
 
 def some_of(whole):
@@ -129,7 +129,7 @@ def rewritten(path, change):
     (b'"n_steps"', b'"n_steppes"'),
     (b'"arrays": [', b'"arrays": {}, "others": ['),
     (b'"bytes": 252', b'"bytes": "252"'),
-    (b'{"hyper', b"{{" + b'"hyper'),
+    (b'{"solver', b"{{" + b'"solver'),
 ])  # fmt: skip
 def test_a_header_that_lies_takes_no_memory_and_no_traceback(path, old, new):
     assert old in path.read_bytes()
@@ -183,9 +183,10 @@ def test_a_missing_file_is_said(tmp_path):
 def test_parameters_that_are_not_finite_are_not_written(tmp_path, path, name, value):
     before = path.read_bytes()
     bad = made()
-    getattr(bad, name).reshape(-1)[-1] = value
+    array = bad.best if name == "best" else bad.arrays[name]
+    array.reshape(-1)[-1] = value
     with pytest.raises(DivergenceError, match="epoch 2, after 1 batches: a parameter is no longer finite"):
-        checkpoint.write(path, bad, HP, {})
+        checkpoint.write(path, bad, SOLVER, HP, {})
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
@@ -194,6 +195,6 @@ def test_giving_up_leaves_the_old_file(tmp_path, path):
     before = path.read_bytes()
     asked = []
     with pytest.raises(Abandoned):
-        checkpoint.write(path, made(), HP, {}, give_up=lambda: asked.append(1) or len(asked) > 2)
+        checkpoint.write(path, made(), SOLVER, HP, {}, give_up=lambda: asked.append(1) or len(asked) > 2)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]

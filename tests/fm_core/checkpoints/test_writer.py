@@ -14,10 +14,12 @@ import scipy.sparse as sp
 
 from fm_core.batch import Batch
 from fm_core.checkpoints import file as checkpoint
-from fm_core.checkpoints.writer import Checkpointer
+from fm_core.checkpoints.writer import Checkpointer, due
 from fm_core.errors import CheckpointError, DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.loop import Silent, fit
+from fm_core.solvers.minibatch import MiniBatch, MiniBatchSolver
+from fm_core.training.callbacks import Silent
+from fm_core.training.fit import fit
 
 D = 60
 #: A feature that no row has.
@@ -144,7 +146,7 @@ def test_every_checkpoint_written_in_the_background_leads_to_the_same_model(tmp_
     assert len(kept) > 2
     whole = fit(lambda e: [*data, *data, *data], hp).model
     for path in kept:
-        resume = checkpoint.read(path, hp, {})
+        resume = checkpoint.read(path, MiniBatch(), hp, {})
         assert same(fit(lambda e: [*data, *data, *data], hp, resume=resume).model, whole)
 
 
@@ -264,8 +266,7 @@ def test_a_training_that_diverges_keeps_the_last_finite_checkpoint(tmp_path, has
 
         def epoch(self, report):
             if report.epoch == 1:
-                taken = checkpointer.solver
-                taken.params[UNUSED, 0] = np.inf
+                checkpointer.solver.arrays()["params"][UNUSED, 0] = np.inf
 
     checkpointer = Checkpointer(tmp_path, "algo-1", hp, interval=0.0, has_copy=has_copy)
     start = checkpointer.start
@@ -284,7 +285,7 @@ def test_a_training_that_diverges_keeps_the_last_finite_checkpoint(tmp_path, has
         fit(lambda e: data, hp, callback=Poison(), checkpointer=checkpointer)
     checkpointer.close()
     for path in checkpointer.paths():
-        assert np.isfinite(checkpoint.read(path, hp, {}).params).all()
+        assert np.isfinite(checkpointer.read(path).arrays["params"]).all()
 
 
 def test_scores_that_diverge_name_the_checkpoint_too(tmp_path):
@@ -324,35 +325,39 @@ def test_a_write_in_progress_is_given_up_when_there_is_no_time(tmp_path, monkeyp
     assert "There is no time to write checkpoint" in caplog.text
 
 
-def test_checkpoints_are_due_by_the_clock_and_at_ends_of_epochs(tmp_path, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    checkpointer = Checkpointer(tmp_path, "algo-1", hyperparameters(), interval=60)
-    checkpointer._copy = object()
-    checkpointer._seconds = 1.0  # what the last one took
-    assert [checkpointer._is_due(end) for end in (False, True)] == [False, False]
-    now[0] = 31
-    assert [checkpointer._is_due(end) for end in (False, True)] == [False, True]
-    now[0] = 61
-    assert [checkpointer._is_due(end) for end in (False, True)] == [True, True]
-    checkpointer._copy = None  # training waits for every write
-    checkpointer._seconds = 10.0
-    assert [checkpointer._is_due(end) for end in (False, True)] == [False, False]
-    now[0] = 301
-    assert [checkpointer._is_due(end) for end in (False, True)] == [True, True]
+@pytest.mark.parametrize(
+    ("has_copy", "cost", "elapsed", "expected"),
+    [
+        (True, 1.0, 0, [False, False]),
+        (True, 1.0, 31, [False, True]),
+        (True, 1.0, 61, [True, True]),
+        (True, 10.0, 61, [True, True]),
+        (False, 10.0, 61, [False, False]),  # training waits for every write
+        (False, 10.0, 301, [True, True]),
+        (False, 1.0, 31, [False, True]),
+    ],
+)
+def test_checkpoints_are_due_by_the_clock_and_at_ends_of_epochs(has_copy, cost, elapsed, expected):
+    found = [due(elapsed, interval=60, cost=cost, has_copy=has_copy, epoch_end=end) for end in (False, True)]
+    assert found == expected
+
+
+def test_none_is_due_before_training_has_started(tmp_path):
+    checkpointer = Checkpointer(tmp_path, "algo-1", hyperparameters(), interval=0)
+    assert not checkpointer.is_due()
+    checkpointer.start(MiniBatchSolver(hyperparameters()), None)
+    assert checkpointer.is_due()
 
 
 def test_the_copy_takes_no_memory_for_features_that_never_occurred(tmp_path):
-    class Trained:
-        params = np.ones((100_000, 1), np.float32)
-        state = np.zeros((100_000, 500), np.float32)  # 200 MB of pages that nothing has written to
-        bias = np.zeros(3, np.float32)
+    hp = hyperparameters(feature_dim=100_000, num_factors=500, _optimizer="adagrad")
+    solver = MiniBatchSolver(hp)  # 200 MB of state, pages that nothing has written to
 
     def resident():
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    checkpointer = Checkpointer(tmp_path, "algo-1", hyperparameters())
+    checkpointer = Checkpointer(tmp_path, "algo-1", hp)
     before = resident()
-    checkpointer.start(Trained, None)
-    assert resident() - before < 50e6
+    checkpointer.start(solver, None)
+    assert resident() - before < 250e6  # of the parameters alone
     checkpointer.close()

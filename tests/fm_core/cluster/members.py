@@ -1,4 +1,4 @@
-"""A team whose members are threads of one process: `distributed` without PyTorch."""
+"""A process group whose members are threads of one process: several hosts without PyTorch."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 
-class _Lane:
+class _Communicator:
     def __init__(self, rank, size, table, barrier):
         self._rank, self._size, self._table, self._barrier = rank, size, table, barrier
 
-    def gather(self, row):
-        return self.exchange(np.tile(row, (self._size, 1)), [1] * self._size, [1] * self._size)
+    def all_gather(self, row):
+        return self.all_to_all(np.tile(row, (self._size, 1)), [1] * self._size, [1] * self._size)
 
-    def exchange(self, sent, to, by, out=None):
+    def all_to_all(self, sent, to, by, out=None):
         ends = np.cumsum(to)
         assert ends[-1] == len(sent)
         self._table[self._rank] = np.split(sent.copy(), ends[:-1])
@@ -25,17 +25,17 @@ class _Lane:
 
 
 class Member:
-    """What `distributed` asks of a team."""
+    """See `fm_core.cluster.members.Members`."""
 
-    def __init__(self, rank, size, lanes):
+    def __init__(self, rank, size, communicators):
         self.rank, self.size = rank, size
-        self.keys, self.rows = (_Lane(rank, size, table, barrier) for table, barrier in lanes)
+        self.keys, self.rows = (_Communicator(rank, size, table, barrier) for table, barrier in communicators)
 
 
 def together(size, task, timeout=30):
     """Call ``task(member)`` in a thread for each member, and give what they return."""
-    lanes = [([None] * size, threading.Barrier(size, timeout=timeout)) for _ in range(2)]
-    members = [Member(rank, size, lanes) for rank in range(size)]
+    communicators = [([None] * size, threading.Barrier(size, timeout=timeout)) for _ in range(2)]
+    members = [Member(rank, size, communicators) for rank in range(size)]
 
     errors = []
 
@@ -44,7 +44,7 @@ def together(size, task, timeout=30):
             return task(member)
         except BaseException as error:
             errors.append(error)  # the first is the reason of all others
-            for _, barrier in lanes:
+            for _, barrier in communicators:
                 barrier.abort()
 
     with ThreadPoolExecutor(size) as pool:

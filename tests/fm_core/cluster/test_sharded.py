@@ -10,13 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fm_core.batch import Batch
-from fm_core.cluster.averaged import fit_by_averages
-from fm_core.cluster.sharded import Rows, ShardedModel, ShardedSolver, _Turns, fit_together
+from fm_core.cluster.averaged import fit_local_sgd
+from fm_core.cluster.data import DistributedData
+from fm_core.cluster.gathered_model import GatheredModel
+from fm_core.cluster.sharded import fit_together
+from fm_core.cluster.sharded_solver import ShardedSolver
+from fm_core.cluster.steps import StepPlanner
 from fm_core.errors import DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import reference
 from fm_core.model import Model
-from fm_core.training.loop import Solver, fit
+from fm_core.solvers.minibatch import MiniBatchSolver
+from fm_core.training.fit import fit
 from tests.fm_core.cluster.members import together
 from tests.fm_core.strategies import hyperparameters_for, sparse_batches
 
@@ -39,21 +44,21 @@ def test_a_step_of_several_members_is_the_references_of_all_their_rows(data, siz
 
     def task(member):
         solver = ShardedSolver(hp, member, num_threads)
-        turns = _Turns(member, hp, lambda: False)
-        scores = [solver.step(turn).copy() for turn in turns(step[member.rank] for step in steps)]
-        return solver, scores
+        planner = StepPlanner(member, hp, lambda: False)
+        scores = [solver.step(planned).copy() for planned in planner(step[member.rank] for step in steps)]
+        return solver.parameters, scores
 
     found = together(size, task)
-    solver = Solver(dataclasses.replace(hp, mini_batch_size=hp.mini_batch_size * size))
-    solver._kernels = reference
+    all_rows = dataclasses.replace(hp, mini_batch_size=hp.mini_batch_size * size)
+    solver = MiniBatchSolver(all_rows, kernels=reference)
     scores = [solver.step(Batch.concatenate(step)).copy() for step in steps]
-    close = {"rtol": 2e-4, "atol": 2e-5}
-    np.testing.assert_allclose(whole([each.params for each, _ in found], FEATURE_DIM), solver.params, **close)
-    np.testing.assert_allclose(whole([each.state for each, _ in found], FEATURE_DIM), solver.state, **close)
+    close, at = {"rtol": 2e-4, "atol": 2e-5}, solver.parameters
+    np.testing.assert_allclose(whole([each.params for each, _ in found], FEATURE_DIM), at.params, **close)
+    np.testing.assert_allclose(whole([each.state for each, _ in found], FEATURE_DIM), at.state, **close)
     for i, expected in enumerate(scores):
         np.testing.assert_allclose(np.concatenate([theirs[i] for _, theirs in found]), expected, **close)
     for each, _ in found:
-        np.testing.assert_allclose(each.bias, solver.bias, **close)
+        np.testing.assert_allclose(each.bias, at.bias, **close)
         assert each.bias.tobytes() == found[0][0].bias.tobytes()
 
 
@@ -74,7 +79,7 @@ def hyperparameters(m, **given):
 @pytest.mark.parametrize("size", [1, 2, 3, 30])  # 30: more members than features
 def test_any_number_of_members_gives_the_model_of_one(size):
     one = fit(lambda epoch: data_of(230, 5 * size), hyperparameters(5 * size))
-    rows = Rows(lambda epoch: data_of(230, 5), is_replicated=True)
+    rows = DistributedData(lambda epoch: data_of(230, 5), is_replicated=True)
     found = together(size, lambda member: fit_together(rows, hyperparameters(5), member))
     assert np.abs(whole([each.model.V for each in found], FEATURE_DIM) - one.model.V).max() < 1e-5
     for each in found:
@@ -88,7 +93,7 @@ def test_the_whole_model_is_gathered_in_blocks(size):
     expected = Model.initialise(hp)
 
     def task(member):
-        model = ShardedModel(ShardedSolver(hp, member).model, FEATURE_DIM, member)
+        model = GatheredModel(ShardedSolver(hp, member).model, FEATURE_DIM, member)
         w = model.w[:, np.newaxis]
         return [w[0:11], w[11:20], model.V[0:2], model.V[2:3], model.V[3:20]]
 
@@ -100,7 +105,7 @@ def test_the_whole_model_is_gathered_in_blocks(size):
 def test_one_member_that_has_to_stop_stops_all_after_the_same_step():
     stop = threading.Event()
     hp = hyperparameters(5, epochs=10**6)
-    rows = Rows(lambda epoch: data_of(230, 5), is_replicated=True)
+    rows = DistributedData(lambda epoch: data_of(230, 5), is_replicated=True)
     solvers = []
 
     class Steps:
@@ -124,7 +129,7 @@ def test_one_member_that_has_to_stop_stops_all_after_the_same_step():
 
 def test_a_score_that_is_not_finite_ends_all_members_at_once():
     hp = hyperparameters(5, factors_lr=1e30, linear_lr=1e30)
-    rows = Rows(lambda epoch: data_of(230, 5), is_replicated=True)
+    rows = DistributedData(lambda epoch: data_of(230, 5), is_replicated=True)
     errors = []
 
     def task(member):
@@ -140,7 +145,7 @@ def test_dense_rows_on_one_member_and_sparse_ones_on_another_are_refused():
     def rows(member):
         X = np.ones((5, FEATURE_DIM), np.float32)
         batch = Batch.from_dense(X, np.ones(5)) if member.rank else data_of(5, 5)[0]
-        return Rows(lambda epoch: [batch], is_replicated=False)
+        return DistributedData(lambda epoch: [batch], is_replicated=False)
 
     def task(member):
         with pytest.raises(DataError, match="some hosts read dense rows"):
@@ -154,7 +159,7 @@ def test_averages_leave_every_member_with_the_same_model():
 
     def task(member):
         data = data_of(30 * member.rank, 5, seed=member.rank)  # the first has none
-        return fit_by_averages(Rows(lambda epoch: data, is_replicated=False), hp, member).model
+        return fit_local_sgd(DistributedData(lambda epoch: data, is_replicated=False), hp, member).model
 
     first, *others = together(3, task)
     for other in others:
@@ -165,7 +170,7 @@ def test_the_average_of_members_with_the_same_rows_is_what_each_has_learned():
     hp = hyperparameters(5, _sync_interval=4)
     data = data_of(100, 5)
     one = fit(lambda epoch: data, hp).model
-    found = together(2, lambda m: fit_by_averages(Rows(lambda epoch: data, is_replicated=False), hp, m).model)
+    found = together(2, lambda m: fit_local_sgd(DistributedData(lambda epoch: data, is_replicated=False), hp, m).model)
     for model in found:
         np.testing.assert_allclose(model.V, one.V, atol=1e-7)
         assert model.w0 == pytest.approx(one.w0, abs=1e-7)

@@ -17,7 +17,8 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.report.history import TrainingRecord
 from fm_core.report.page import findings, page, write_report
-from fm_core.training.loop import EpochReport, ResumeReport, ValidationReport, fit
+from fm_core.training.callbacks import EpochReport, ResumeReport, ValidationReport
+from fm_core.training.fit import fit
 from tests.fm_core.strategies import model_of
 
 METRICS = {

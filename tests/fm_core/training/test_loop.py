@@ -12,7 +12,9 @@ from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.training.loop import Solver, evaluate, fit
+from fm_core.solvers.minibatch import MiniBatchSolver
+from fm_core.training.evaluation import evaluate
+from fm_core.training.fit import fit
 
 
 def problem(n=400, feature_dim=60, classify=True, seed=0):
@@ -122,10 +124,10 @@ def test_few_records_of_many_features_take_little_memory():
     d, n = 1_000_000, 60
     keys = np.arange(n, dtype=np.int32) * (d // n)
     batch = Batch(d, np.ones(n, np.float32), np.array([0, n], np.int64), keys, np.ones(1, np.float32))
-    solver = Solver(Hyperparameters(feature_dim=d, num_factors=16, predictor_type="regressor"))
+    solver = MiniBatchSolver(Hyperparameters(feature_dim=d, num_factors=16, predictor_type="regressor"))
     before = resident()
     solver.step(batch)
-    assert solver.state[keys].any(axis=1).all()
+    assert solver.arrays()["state"][keys].any(axis=1).all()
     assert resident() - before < 20e6  # 2 MB for each of them would be 120
 
 
@@ -229,20 +231,20 @@ def test_a_stop_before_any_data_gives_the_initial_model():
 def test_training_goes_on_from_a_model_that_may_grow():
     data = batches_of(*problem(), 50)
     trained = fit(lambda e: data, hyperparameters()).model
-    grown = Solver(hyperparameters(feature_dim=70), model=trained).model
+    grown = MiniBatchSolver(hyperparameters(feature_dim=70), model=trained).model
     assert (grown.V[:60] == trained.V).all()
     assert (grown.V[60:] == Model.initialise(hyperparameters(feature_dim=70)).V[60:]).all()
     assert grown.w0 == np.float32(trained.w0)
     with pytest.raises(ConfigError, match="feature_dim=60, more than the hyperparameter's 50"):
-        Solver(hyperparameters(feature_dim=50), model=trained)
+        MiniBatchSolver(hyperparameters(feature_dim=50), model=trained)
     with pytest.raises(ConfigError, match=r"is a binary_classifier with num_factors=4, expected .* num_factors=5"):
-        Solver(hyperparameters(num_factors=5), model=trained)
+        MiniBatchSolver(hyperparameters(num_factors=5), model=trained)
 
 
 def test_batches_without_labels_are_refused():
     X, _ = problem(10)
     with pytest.raises(DataError, match="a batch has no labels, expected one for each row"):
-        Solver(hyperparameters()).step(Batch.from_csr(X))
+        MiniBatchSolver(hyperparameters()).step(Batch.from_csr(X))
 
 
 def test_the_built_ins_curve_is_ours(shared):

@@ -2,11 +2,11 @@ import threading
 
 import pytest
 
-from fm_core.training.prefetch import read_ahead
+from fm_core.training.prefetch import prefetch
 
 
 def test_items_come_in_order():
-    with read_ahead(lambda: range(100), 3) as items:
+    with prefetch(lambda: range(100), 3) as items:
         assert list(items) == list(range(100))
 
 
@@ -15,7 +15,7 @@ def test_an_error_of_the_source_is_raised_after_the_items_before_it():
         yield 1
         raise KeyError("lost")
 
-    with read_ahead(source, 3) as items:
+    with prefetch(source, 3) as items:
         assert next(items) == 1
         with pytest.raises(KeyError, match="lost"):
             next(items)
@@ -25,7 +25,7 @@ def test_an_error_of_making_the_source_is_raised():
     def source():
         raise OSError("no such pipe")
 
-    with pytest.raises(OSError, match="no such pipe"), read_ahead(source, 3) as items:
+    with pytest.raises(OSError, match="no such pipe"), prefetch(source, 3) as items:
         list(items)
 
 
@@ -39,7 +39,7 @@ def test_the_source_is_at_most_depth_items_ahead():
             made.release()
             yield i
 
-    with read_ahead(source, 4) as items:
+    with prefetch(source, 4) as items:
         for taken, _ in enumerate(items, 1):
             assert len(counts) <= taken + 4 + 2  # in the queue, in the thread's hand, in ours
 
@@ -52,7 +52,7 @@ def test_a_stop_ends_the_wait_for_a_source_that_hangs():
         waiting.set()
         threading.Event().wait()
 
-    with read_ahead(source, 2, stop.is_set) as items:
+    with prefetch(source, 2, stop.is_set) as items:
         assert next(items) == 1
         assert waiting.wait(10)
         stop.set()
@@ -69,6 +69,6 @@ def test_leaving_early_closes_the_source():
         finally:
             closed.set()
 
-    with read_ahead(source, 2) as items:
+    with prefetch(source, 2) as items:
         assert next(items) == 1
     assert closed.wait(10)

@@ -1,0 +1,23 @@
+"""Large arrays a few megabytes at a time, as they are read, written and checked: one size for all of it."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from numpy.typing import NDArray
+
+__all__ = ["BLOCK_BYTES", "byte_blocks", "row_blocks"]
+
+#: Bytes of a block. Large enough for the disk, small enough that whoever has to stop is heard soon.
+BLOCK_BYTES = 4 << 20
+
+
+def row_blocks(array: NDArray[Any]) -> Iterator[slice]:
+    """Give slices of an array's rows, each of at most `BLOCK_BYTES`, or one row."""
+    rows = max(1, BLOCK_BYTES // max(1, array.itemsize * math.prod(array.shape[1:])))
+    return (slice(start, min(start + rows, len(array))) for start in range(0, len(array), rows))
+
+
+def byte_blocks(data: memoryview) -> Iterator[memoryview]:
+    """Give parts of some bytes, each of at most `BLOCK_BYTES`."""
+    return (data[start : start + BLOCK_BYTES] for start in range(0, len(data), BLOCK_BYTES))

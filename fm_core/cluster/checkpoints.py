@@ -1,0 +1,188 @@
+"""The checkpoints of several members: each writes its rows, after the same steps as everybody."""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.checkpoints.file import Checkpoint, Position, read_header
+from fm_core.checkpoints.reshard import HOSTS, newest_of_others, resharded
+from fm_core.checkpoints.writer import Checkpointer
+from fm_core.cluster.members import Floats, Members, partition_of
+from fm_core.errors import CheckpointError, DamagedCheckpointError, TeamError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.solvers.base import Learner
+
+__all__ = ["SharedCheckpointer"]
+
+#: Checkpoints that a member keeps, as many as `Checkpointer` does.
+_SEEN = 2
+
+_log = logging.getLogger(__name__)
+
+
+class SharedCheckpointer:
+    """The checkpoints of one member: see `checkpoints.writer.Checkpoints`.
+
+    The first member decides when one is due. Before any is written, all have the one before it on disk, so that
+    there is always one that all have.
+
+    Parameters
+    ----------
+    members : Members
+    folder, host, hyperparameters, fingerprint, **further
+        As for `Checkpointer`, with the hyperparameters that `local_hyperparameters` gives.
+    whole : Hyperparameters
+        Those of the whole model.
+    is_replicated : bool
+        Whether all members read the same data.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        folder: Path,
+        host: str,
+        hyperparameters: Hyperparameters,
+        *,
+        whole: Hyperparameters,
+        is_replicated: bool,
+        fingerprint: Mapping[str, str] | None = None,
+        **further: Any,
+    ) -> None:
+        mine = {**(fingerprint or {}), HOSTS: f"{members.rank + 1} of {members.size}"}
+        self._own = Checkpointer(folder, host, hyperparameters, fingerprint=mine, **further)
+        self._members = members
+        self._is_asked_for = False
+        # the mini batch of local_hyperparameters is that of all members together, which is what `resharded` asks for
+        self._whole = dataclasses.replace(whole, mini_batch_size=hyperparameters.mini_batch_size)
+        self._shared_fingerprint = fingerprint if is_replicated else None
+
+    # --- before training ---
+
+    def latest(self, should_stop: Callable[[], bool] = lambda: False) -> Checkpoint | None:
+        """Read the newest checkpoint that every member has whole.
+
+        Raises
+        ------
+        CheckpointError
+            It belongs to another job or a newer version, or there are checkpoints but none that all have.
+        """
+        members, folder = self._members, self._own.folder
+        found = np.full(_SEEN + 2, -1, np.int64)
+        steps = self._own_steps()
+        other = newest_of_others(folder, members.size, max(steps, default=-1))
+        found[: len(steps)] = list(steps)
+        if other is not None:
+            found[_SEEN:] = other.n_steps, other.n_hosts
+        table = members.rows.all_gather(found)
+        if (table < 0).all():
+            return None
+        if (table[:, _SEEN] >= 0).any():
+            if other is None or (table[:, _SEEN:] != found[_SEEN:]).any():
+                raise CheckpointError(
+                    f"a host has checkpoints of {table[:, -1].max()} hosts in {folder}, and not all have the "
+                    "same: to go on with another number of hosts, each needs the files of all"
+                )
+            return resharded(other, self._own.algorithm, self._whole, self._shared_fingerprint, partition_of(members))
+        return self._newest_of_all(steps, table[:, :_SEEN])
+
+    def _own_steps(self) -> dict[int, Path]:
+        """The checkpoints that this member of so many wrote, newest first."""
+        mine = {}
+        for step, path in self._own.steps().items():
+            with contextlib.suppress(CheckpointError):  # a header that is damaged is passed over
+                if read_header(path)["fingerprint"].get(HOSTS) == self._own.fingerprint[HOSTS]:
+                    mine[step] = path
+        return dict(list(mine.items())[:_SEEN])
+
+    def _newest_of_all(self, steps: Mapping[int, Path], table: NDArray[np.int64]) -> Checkpoint:
+        common = set(table[0].tolist()).intersection(*map(set, table[1:].tolist())) - {-1}
+        reasons = []
+        for step in sorted(common, reverse=True):
+            checkpoint = None
+            try:
+                checkpoint = self._own.read(steps[step])
+            except DamagedCheckpointError as error:
+                _log.warning("%s; the checkpoint before it is used", error)
+                reasons.append(str(error))
+            if self._members.rows.all_gather(np.array([isinstance(checkpoint, Checkpoint)], np.int64)).all():
+                assert isinstance(checkpoint, Checkpoint)
+                _log.info(
+                    "Going on from checkpoint %s: epoch %d, after %d of its batches.",
+                    steps[step], checkpoint.position.epoch, checkpoint.position.n_batches,
+                )  # fmt: skip
+                return checkpoint
+        why = f" ({reasons[0]})" if reasons else ""
+        raise CheckpointError(
+            f"there is no checkpoint in {self._own.folder} that all {self._members.size} hosts have whole{why}; "
+            "use another checkpoint folder to train from the start"
+        )
+
+    # --- while training ---
+
+    def start(self, solver: Learner, resumed: Checkpoint | None) -> None:
+        """See `Checkpointer.start`."""
+        self._own.start(solver, resumed)
+
+    def mark(self, features: NDArray[np.int32] | None) -> None:
+        """See `Checkpointer.mark`; the features are this member's rows."""
+        self._own.mark(features)
+
+    def asks(self) -> bool:
+        """Whether this member would write one now; called in the reading thread, some steps ahead.
+
+        One that was asked for is not asked for again until it is written.
+        """
+        if self._is_asked_for:
+            return False
+        self._is_asked_for = self._own.is_due()
+        return self._is_asked_for
+
+    def offer(
+        self,
+        position: Callable[[], Position],
+        solver: Learner,
+        best: Floats | None,
+        *,
+        epoch_end: bool = False,
+    ) -> None:
+        """Write a checkpoint if the first member finds one due; every member calls this at the same step."""
+        due = self._members.rows.all_gather(np.array([self._own.is_due(epoch_end=epoch_end)], np.int64))
+        if due[0, 0]:
+            self.write(position(), solver, best)
+
+    def write(self, position: Position, solver: Learner, best: Floats | None) -> None:
+        """Write a checkpoint, as all members do now."""
+        self._own.settle()
+        self._members.rows.all_gather(np.zeros(1, np.int64))
+        self._own.write(position, solver, best)
+        self._is_asked_for = False
+
+    def settle(self) -> None:
+        """See `Checkpointer.settle`."""
+        self._own.settle()
+
+    def final(self, position: Position, solver: Learner, best: Floats | None) -> None:
+        """See `Checkpointer.final`."""
+        self._own.final(position, solver, best)
+
+    def kept(self) -> str:
+        """See `Checkpointer.kept`."""
+        return self._own.kept()
+
+    def close(self, give_up: Callable[[], bool] = lambda: False) -> None:
+        """As `Checkpointer.close`; where training ended is written if all members have come so far."""
+        self._own.settle()
+        if self._own.has_final:
+            try:
+                self._members.rows.all_gather(np.zeros(1, np.int64))
+            except TeamError as error:
+                _log.warning("Where training ended is not kept as a checkpoint: %s", error)
+                self._own.forget_final()
+        self._own.close(give_up)

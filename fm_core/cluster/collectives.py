@@ -1,0 +1,66 @@
+"""What members make together of what each of them has. Sums are made in the members' order: the same bits on each."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.cluster.members import Floats, Members
+from fm_core.metrics import Metrics, metrics_for
+
+__all__ = ["all_reduce", "broadcasts", "sum_metrics"]
+
+
+def all_reduce(mine: Floats, members: Members) -> None:
+    """Replace an array by the sum of all members' arrays.
+
+    Parameters
+    ----------
+    mine : ndarray of float32, shape (n,)
+        Changed in place.
+    members : Members
+        Of n numbers each sends 2 n (size - 1) / size to others.
+    """
+    size = members.size
+    cuts = [len(mine) * rank // size for rank in range(size + 1)]
+    sizes = np.diff(cuts).tolist()
+    n = sizes[members.rank]
+    pieces = members.rows.all_to_all(mine, sizes, [n] * size).reshape(size, n)
+    total = pieces[0].copy()
+    for piece in pieces[1:]:
+        total += piece
+    mine[:] = members.rows.all_to_all(np.tile(total, size), [n] * size, sizes)
+
+
+def broadcasts(mine: NDArray[Any], sizes: Sequence[int], members: Members) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Give all members this one's rows, and get theirs: of one after the other, so that there is no copy for each.
+
+    Parameters
+    ----------
+    mine : ndarray, shape (sizes[members.rank], ...)
+    sizes : sequence of int, length members.size
+        How many rows each member gives.
+    members : Members
+
+    Yields
+    ------
+    rank : int
+    rows : ndarray, shape (sizes[rank], ...)
+    """
+    for shift in range(members.size):
+        receiver, sender = (members.rank + shift) % members.size, (members.rank - shift) % members.size
+        give = [len(mine) if rank == receiver else 0 for rank in range(members.size)]
+        take = [sizes[rank] if rank == sender else 0 for rank in range(members.size)]
+        yield sender, members.rows.all_to_all(mine, give, take)
+
+
+def sum_metrics(metrics: Metrics, members: Members, predictor_type: str) -> Metrics:
+    """Add up the metrics' sums of all members."""
+    sums = metrics.sums()
+    table = members.rows.all_gather(np.array(list(sums.values()), np.float64)).tolist()
+    added = [functools.reduce(lambda a, b: a + b, column) for column in zip(*table, strict=True)]
+    total = metrics_for(predictor_type)
+    total.go_on_from({name: type(was)(value) for (name, was), value in zip(sums.items(), added, strict=True)})
+    return total

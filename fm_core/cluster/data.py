@@ -1,0 +1,62 @@
+"""Which rows each member learns from, and what the hyperparameters are for one of them."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+from fm_core.batch import Batch
+from fm_core.cluster.members import Members, partition_of
+from fm_core.hyperparameters import MAX_FEATURE_DIM, Hyperparameters
+from fm_core.training.callbacks import Batches
+from fm_core.training.shuffle import shuffled
+
+__all__ = ["DistributedData", "local_batches", "local_hyperparameters"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DistributedData:
+    """The data of a member.
+
+    Attributes
+    ----------
+    batches : callable
+        As `fit` takes it.
+    is_replicated : bool
+        Whether all members read the same, and each learns from its share of the mini batches: of every n in a
+        row the one of its rank. Otherwise the data is this member's own.
+    """
+
+    batches: Batches
+    is_replicated: bool
+
+
+def local_batches(
+    data: DistributedData, epoch: int, members: Members, hyperparameters: Hyperparameters, *, is_trained: bool
+) -> Iterator[Batch]:
+    """Give the batches of this member; what is trained may be shuffled."""
+    hp, m = hyperparameters, hyperparameters.mini_batch_size
+    rank, size = members.rank, members.size
+    stream = iter(data.batches(epoch))
+    if hp.shuffle and is_trained:
+        if not data.is_replicated:
+            yield from shuffled(stream, hp.shuffle_buffer_size, m, (hp.seed, epoch, rank))
+            return
+        # as one host with the larger mini batch would, whose buffer is filled by those
+        larger = iter(lambda: list(itertools.islice(stream, size)), [])
+        for batch in shuffled(map(Batch.concatenate, larger), hp.shuffle_buffer_size, m * size, (hp.seed, epoch)):
+            if batch.n_rows > rank * m:
+                yield batch.slice(rank * m, min((rank + 1) * m, batch.n_rows))
+        return
+    yield from itertools.islice(stream, rank, None, size) if data.is_replicated else stream
+
+
+def local_hyperparameters(hyperparameters: Hyperparameters, members: Members) -> Hyperparameters:
+    """The hyperparameters as they are for the rows of the model that a member has, and for the steps of all.
+
+    A step is one mini batch of each member, and its gradient is divided by the rows of all of them.
+    """
+    return dataclasses.replace(
+        hyperparameters,
+        feature_dim=partition_of(members).n_rows(hyperparameters.feature_dim),
+        mini_batch_size=min(hyperparameters.mini_batch_size * members.size, MAX_FEATURE_DIM),
+    )

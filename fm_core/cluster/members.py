@@ -1,0 +1,59 @@
+"""What is asked of the processes that train one model together: process_group.py has them with PyTorch."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.errors import TeamError
+from fm_core.partition import Partition
+from fm_core.training.loop import Loop
+
+__all__ = ["Collectives", "Floats", "Members", "partition_of", "told_where"]
+
+Floats = NDArray[np.float32]
+Result = TypeVar("Result")
+
+
+class Collectives(Protocol):
+    """One way between the members; see `process_group.Communicator`."""
+
+    def all_gather(self, row: NDArray[Any]) -> NDArray[Any]:
+        """Give the rows of all members."""
+
+    def all_to_all(self, sent: NDArray[Any], to: Any, by: Any) -> NDArray[Any]:
+        """Send each member its rows, and give those that came from each."""
+
+
+class Members(Protocol):
+    """See `process_group.ProcessGroup`.
+
+    Attributes
+    ----------
+    rank, size : int
+    """
+
+    rank: int
+    size: int
+
+    @property
+    def keys(self) -> Collectives:
+        """For the reading thread, which agrees on the steps to come."""
+
+    @property
+    def rows(self) -> Collectives:
+        """For the thread that makes them."""
+
+
+def partition_of(members: Members) -> Partition:
+    """The features that this member owns."""
+    return Partition(members.rank, members.size)
+
+
+def told_where(loop: Loop[Any], run: Callable[[], Result]) -> Result:
+    """Run a training; a TeamError is raised with the moment at which this host was."""
+    try:
+        return run()
+    except TeamError as error:
+        raise TeamError(f"{error}; this host was at {loop.moment}", error.blame) from error

@@ -1,0 +1,131 @@
+"""The update of a model whose rows are spread over members, from one step of all; see sharded.py."""
+
+import functools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+import fm_core.kernels._sharded as kernels
+from fm_core.cluster.data import local_hyperparameters
+from fm_core.cluster.members import Floats, Members, partition_of
+from fm_core.cluster.steps import Step, safe_point
+from fm_core.errors import DivergenceError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.links import link_for
+from fm_core.model import Model
+from fm_core.solvers.base import Learner, Moment, SafePoint, SolverState
+from fm_core.solvers.minibatch import Parameters, rates, remedy
+
+__all__ = ["ShardedSolver", "scored"]
+
+
+class ShardedSolver(Learner):
+    """The rows of this member, and their update.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+        Those of the whole model.
+    members : Members
+    num_threads : int
+    model : Model, optional
+        The whole model to start from.
+    state : SolverState, optional
+        To go on from, with this member's rows.
+
+    Attributes
+    ----------
+    hyperparameters : Hyperparameters
+        See `local_hyperparameters`.
+    parameters : Parameters
+        With this member's rows.
+    """
+
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        members: Members,
+        num_threads: int = 1,
+        model: Model | None = None,
+        state: SolverState | None = None,
+    ) -> None:
+        self.hyperparameters = local_hyperparameters(hyperparameters, members)
+        self.parameters = (
+            Parameters.begin(hyperparameters, num_threads, model, partition_of(members))
+            if state is None
+            else Parameters.of_state(state)
+        )
+        self._members = members
+        self._num_threads = num_threads
+
+    @property
+    def n_steps(self) -> int:
+        """Updates so far."""
+        return self.parameters.n_steps
+
+    @property
+    def remedy(self) -> str:
+        """See `minibatch.remedy`."""
+        return remedy(self.hyperparameters)
+
+    @property
+    def model(self) -> Model:
+        """The model's rows that are this member's, not a copy."""
+        return self.parameters.model(self.hyperparameters.predictor_type)
+
+    def arrays(self) -> Mapping[str, Floats]:
+        """See `Parameters.arrays`."""
+        return self.parameters.arrays()
+
+    def epoch(self, data: Iterable[Step], at: Moment) -> Iterator[SafePoint]:
+        """Make the steps."""
+        for step in data:
+            scores = self.step(step)
+            is_lazy = self.hyperparameters.lazy_update and not step.is_dense
+            yield safe_point(step, scores, step.touched if is_lazy else None)
+
+    def step(self, step: Step) -> Floats:
+        """Score this member's rows of a step, then update its parameters from everybody's.
+
+        Raises
+        ------
+        DivergenceError
+            A score, on any member, is not finite.
+        """
+        hp, members, threads, at = self.hyperparameters, self._members, self._num_threads, self.parameters
+        at.n_steps += 1
+        params, sums, residuals, scores = scored(step, at.params, float(at.bias[0]), hp, members, threads)
+        total = members.rows.all_gather(np.array([residuals.sum(dtype=np.float64)]))
+        gradients = np.empty_like(params)
+        kernels.gradients(step.starts, step.rows, step.row_values, params, sums, residuals, gradients, threads)
+        received = members.rows.all_to_all(gradients, step.wanted, step.asked)
+        bias_gradient = functools.reduce(lambda a, b: a + b, total[:, 0].tolist())  # in the members' order
+        if not math.isfinite(bias_gradient):
+            raise DivergenceError(f"scores are no longer finite at update {at.n_steps}{self.remedy}")
+        numbers = rates(hp, at.n_steps)
+        kernels.update(
+            step.touched, step.touched_starts, step.places, received,
+            np.empty((len(step.touched) + 1, params.shape[1]), np.float32), at.params, at.state, numbers,
+            hp.lazy_update or step.is_dense, threads,
+        )  # fmt: skip
+        kernels.update_bias(at.bias, bias_gradient, numbers)
+        return scores
+
+
+def scored(
+    step: Step, params: Floats, w0: float, hyperparameters: Hyperparameters, members: Members, num_threads: int
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Fetch the rows that a step touches; give them, and the sums, residuals and scores of this member's batch."""
+    batch = step.batch
+    wanted = np.empty((len(step.keys), params.shape[1]), np.float32)
+    kernels.gather(params, step.keys, wanted, num_threads)
+    fetched = members.rows.all_to_all(wanted, step.asked, step.wanted)
+    n = batch.n_rows
+    sums = np.empty((n, params.shape[1] - 1), np.float32)
+    residuals, scores = np.empty(n, np.float32), np.empty(n, np.float32)
+    kernels.score(
+        batch.indptr, batch.indices, batch.values, batch.labels, fetched, w0, sums, residuals, scores,
+        link_for(hyperparameters.predictor_type).is_classifier, num_threads,
+    )  # fmt: skip
+    return fetched, sums, residuals, scores

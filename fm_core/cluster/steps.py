@@ -1,0 +1,233 @@
+"""The steps of several members, as far as they depend on data only: who has rows, which features they touch.
+
+They are planned in the reading thread, some steps ahead, while earlier ones are computed. Whether to stop, and when
+to write a checkpoint, is agreed on with them, so that all do it after the same step.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fm_core.kernels._sharded as kernels
+from fm_core.batch import Batch
+from fm_core.cluster.members import Floats, Members, partition_of
+from fm_core.errors import ConfigError, DataError
+from fm_core.hyperparameters import MAX_FEATURE_DIM, Hyperparameters
+from fm_core.kernels import group
+from fm_core.solvers.base import SafePoint
+
+__all__ = ["PlannedStep", "Step", "StepPlanner", "safe_point"]
+
+#: What each member says of a step, before how many keys it asks of each.
+_ROWS, _DENSE, _STOPS, _CHECKPOINT, _FACTS = range(5)
+
+
+class PlannedStep(Protocol):
+    """What every kind of step has."""
+
+    @property
+    def original(self) -> Batch:
+        """The rows of this member as they were read, perhaps none."""
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether rows are dense, on all members."""
+
+    @property
+    def writes_checkpoint(self) -> bool:
+        """Whether all members write a checkpoint after it."""
+
+
+def safe_point(step: PlannedStep, scores: Floats, changed: NDArray[np.int32] | None) -> SafePoint:
+    """The safe point after a step."""
+    rows = step.original if step.original.n_rows else None
+    labels = rows.labels if rows else None
+    return SafePoint(scores, labels, rows, changed, checkpoint=step.writes_checkpoint)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step of members who own a part of the model's rows each.
+
+    Attributes
+    ----------
+    batch : Batch
+        This member's rows, perhaps none. Its columns are numbered as the rows that come from the owners.
+    original : Batch
+        The same rows as they were read.
+    starts, rows, row_values
+        As `kernels.group` gives them, feature by feature.
+    wanted, asked : list of int
+        How many rows this member wants of each, and is asked for by each.
+    keys : ndarray of int32
+        The rows that it is asked for, by one member after the other.
+    touched, touched_starts, places
+        The distinct rows among them, and where in `keys` each of them stands.
+    is_dense : bool
+    writes_checkpoint : bool
+    """
+
+    batch: Batch
+    original: Batch
+    starts: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    row_values: Floats
+    wanted: list[int]
+    asked: list[int]
+    keys: NDArray[np.int32]
+    touched: NDArray[np.int32]
+    touched_starts: NDArray[np.int64]
+    places: NDArray[np.int64]
+    is_dense: bool
+    writes_checkpoint: bool
+
+
+class WholeModels(Protocol):
+    """Where every member has the whole model, if the data is dense; see `replicated.Replicas`."""
+
+    def are_used(self, is_dense: bool | None) -> bool:
+        """Agree on whether."""
+
+    def step(self, batch: Batch | None, feature_dim: int, writes_checkpoint: bool) -> PlannedStep:
+        """Prepare this member's rows of a step."""
+
+
+class StepPlanner:
+    """Plans the steps of one pass, with the other members.
+
+    Parameters
+    ----------
+    members : Members
+    hyperparameters : Hyperparameters
+        Those of the whole model.
+    should_stop : callable
+        Whether this member was asked to.
+    wants_checkpoint : callable
+        Whether this member would write one; the first member's answer counts.
+    replicas : WholeModels, optional
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether the pass ended early, because a member was asked to stop.
+
+    Raises
+    ------
+    ConfigError
+        There are more features than ids, those of members without a feature included.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        hyperparameters: Hyperparameters,
+        should_stop: Callable[[], bool],
+        wants_checkpoint: Callable[[], bool] = lambda: False,
+        replicas: WholeModels | None = None,
+    ) -> None:
+        self.stopped = False
+        self._replicas = replicas
+        self._members = members
+        self._hp = hyperparameters
+        self._n_local = partition_of(members).n_rows_at_most(hyperparameters.feature_dim)
+        self._should_stop = should_stop
+        self._wants_checkpoint = wants_checkpoint
+        if self._n_local * members.size > MAX_FEATURE_DIM:
+            raise ConfigError(
+                f"feature_dim is {hyperparameters.feature_dim}, expected at most {MAX_FEATURE_DIM - members.size} here"
+            )
+
+    def __call__(self, stream: Iterable[Batch]) -> Iterator[PlannedStep]:
+        """Give the steps of a pass, whose batches here are `stream`; until no member has any left."""
+        rows = iter(stream)
+        while True:
+            batch = None if self._should_stop() else next(rows, None)
+            stops = self._should_stop()  # the stream may have ended because of that
+            step = self._agree(batch, stops)
+            if step is None:
+                return
+            yield step
+
+    def _agree(self, batch: Batch | None, stops: bool) -> PlannedStep | None:
+        hp = self._hp
+        if batch is not None and batch.feature_dim != hp.feature_dim:
+            raise DataError(f"a batch has feature_dim={batch.feature_dim}, expected {hp.feature_dim}")
+        if self._replicas is not None and self._replicas.are_used(None if batch is None else batch.is_dense):
+            table = self._told(batch, stops, 0)
+            return None if table is None else self._replicas.step(batch, hp.feature_dim, bool(table[0, _CHECKPOINT]))
+        return self._shared_out(batch, stops)
+
+    def _shared_out(self, batch: Batch | None, stops: bool) -> Step | None:
+        """Ask the owners for the rows that a batch touches."""
+        members = self._members
+        original = batch or Batch.empty(self._hp.feature_dim)
+        rows = _as_sparse(original) if original.is_dense else original
+        assert rows.indptr is not None
+        assert rows.indices is not None
+        ordered = np.empty_like(rows.indices)
+        kernels.order(rows.indices, members.size, self._n_local, ordered)
+        features, starts, row_of, row_values = group(rows.indptr, ordered, rows.values, self._n_local * members.size)
+        bounds = np.searchsorted(features, np.arange(members.size + 1, dtype=np.int64) * self._n_local)
+        wanted = np.diff(bounds)
+        table = self._told(batch, stops, wanted)
+        if table is None:
+            return None
+        asked = table[:, _FACTS + members.rank]
+        local = features % np.int32(self._n_local)
+        keys = members.keys.all_to_all(local, wanted, asked)
+        begins = np.zeros(members.size + 1, np.int64)
+        np.cumsum(asked, out=begins[1:])
+        touched, touched_starts, ranks, _ = group(begins, keys, np.zeros(len(keys), np.float32), self._n_local)
+        places = np.empty(len(keys), np.int64)
+        kernels.places(ranks, begins[:-1].copy(), places)
+        return Step(
+            batch=_renumbered(rows, starts, row_of, row_values),
+            original=original,
+            starts=starts,
+            rows=row_of,
+            row_values=row_values,
+            wanted=wanted.tolist(),
+            asked=asked.tolist(),
+            keys=keys,
+            touched=touched,
+            touched_starts=touched_starts,
+            places=places,
+            is_dense=bool((table[:, _DENSE] == 1).any()),
+            writes_checkpoint=bool(table[0, _CHECKPOINT]),
+        )
+
+    def _told(self, batch: Batch | None, stops: bool, wanted: Any) -> NDArray[np.int64] | None:
+        """What the members say of a step, a row of each; None: there is no further one."""
+        facts = np.zeros(_FACTS + self._members.size, np.int64)
+        facts[_ROWS] = -1 if batch is None else batch.n_rows
+        facts[_DENSE] = -1 if batch is None else batch.is_dense
+        facts[_STOPS] = stops
+        facts[_CHECKPOINT] = self._wants_checkpoint()
+        facts[_FACTS:] = wanted
+        table: NDArray[np.int64] = self._members.keys.all_gather(facts)
+        if table[:, _STOPS].any():
+            self.stopped = True
+            return None
+        if (table[:, _ROWS] < 0).all():
+            return None
+        if len(set(table[:, _DENSE].tolist()) - {-1}) > 1:
+            dense = ", ".join(str(rank) for rank in np.flatnonzero(table[:, _DENSE] == 1))
+            raise DataError(f"some hosts read dense rows (of all, counted from 0: {dense}) and others sparse ones")
+        return table
+
+
+def _renumbered(rows: Batch, starts: Any, row_of: Any, row_values: Any) -> Batch:
+    assert rows.indptr is not None
+    indices, values = np.empty(len(row_of), np.int32), np.empty(len(row_of), np.float32)
+    kernels.columns(starts, row_of, row_values, rows.indptr[:-1].copy(), indices, values)
+    return Batch.trusted(len(starts) - 1, values, rows.indptr, indices, rows.known_labels)
+
+
+def _as_sparse(batch: Batch) -> Batch:
+    """Dense rows with every feature stored: of those, a lazy update is that of every feature."""
+    n, d = batch.values.shape
+    indices = np.tile(np.arange(d, dtype=np.int32), n)
+    return Batch.trusted(d, batch.values.reshape(-1), np.arange(n + 1, dtype=np.int64) * d, indices, batch.labels)

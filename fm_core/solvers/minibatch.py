@@ -1,0 +1,428 @@
+"""Mini-batch gradient descent on the CPU: one update of the parameters from each batch, by the kernels.
+
+The parameters and the optimizer's state are a `Parameters`; `rates` gives the numbers of one update. Whoever computes
+the same update elsewhere (minibatch_torch.py, cluster/sharded_solver.py) is composed of these two.
+
+What is learned depends neither on the number of threads nor on what was prepared ahead.
+"""
+
+import ctypes
+import math
+import mmap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.batch import Batch
+from fm_core.errors import ConfigError, DivergenceError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.kernels import OPTIMIZERS, PADDING, TILE, Kernels, Step, group, in_use, ungrouped
+from fm_core.kernels.bounds import check_fits
+from fm_core.links import link_for
+from fm_core.model import Model
+from fm_core.partition import WHOLE, Partition
+from fm_core.solvers.base import Algorithm, ArraySpec, Moment, SafePoint, Solver, SolverState
+
+__all__ = [
+    "Device",
+    "MiniBatch",
+    "MiniBatchSolver",
+    "Parameters",
+    "check_finite",
+    "labels_of",
+    "rates",
+    "remedy",
+]
+
+Floats = NDArray[np.float32]
+Groups = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], Floats]
+
+
+class Parameters:
+    """The parameters of a model, and the optimizer's state.
+
+    Attributes
+    ----------
+    params : ndarray of float32, shape (n_features, num_factors + 1)
+        Rows ``[v_i | w_i]``.
+    state : ndarray of float32, shape (n_features, n_states * (num_factors + 1))
+        The optimizer's; pages of features never seen are never touched.
+    bias : ndarray of float32, shape (3,)
+        w0 and its state.
+    n_steps : int
+        Updates so far: the t of Adam's bias correction.
+    """
+
+    def __init__(self, params: Floats, state: Floats, bias: Floats, n_steps: int) -> None:
+        self.params = params
+        self.state = state
+        self.bias = bias
+        self.n_steps = n_steps
+
+    @classmethod
+    def begin(
+        cls,
+        hyperparameters: Hyperparameters,
+        num_threads: int = 1,
+        model: Model | None = None,
+        partition: Partition = WHOLE,
+    ) -> "Parameters":
+        """Make those that training begins with.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
+            Of the whole model.
+        num_threads : int
+            Threads that draw.
+        model : Model, optional
+            Starting point; features beyond its own, and everything without it, is initialised as the hyperparameters
+            say.
+        partition : Partition
+            Whose features.
+
+        Raises
+        ------
+        ConfigError
+            The model does not go with the hyperparameters.
+        """
+        hp = hyperparameters
+        initial = Model.initialise(hp, num_threads, partition)
+        params: Floats | None = initial.V.base
+        assert params is not None
+        bias = np.array([initial.w0, 0, 0], np.float32)
+        if model is not None:
+            _check_start(model, hp)
+            rows, n = partition.rows, partition.n_features(model.feature_dim)
+            params[:n, :-1] = model.V[rows]
+            if hp.use_linear:
+                params[:n, -1] = model.w[rows]
+            if hp.use_bias:
+                bias[0] = model.w0
+        # zeros come as untouched pages from the system
+        state = np.zeros((len(params), OPTIMIZERS[hp._optimizer].n_states * (hp.num_factors + 1)), np.float32)
+        return cls(params, state, bias, 0)
+
+    @classmethod
+    def of_state(cls, state: SolverState) -> "Parameters":
+        """Take over what a checkpoint has kept."""
+        arrays = state.arrays
+        return cls(arrays["params"], arrays["state"], arrays["bias"], state.n_steps)
+
+    def arrays(self) -> dict[str, Floats]:
+        """The arrays themselves by their names in a checkpoint."""
+        return {"bias": self.bias, "params": self.params, "state": self.state}
+
+    def model(self, predictor_type: str) -> Model:
+        """The model as it is now; it shares the arrays."""
+        return Model.of_params(predictor_type, float(self.bias[0]), self.params)
+
+
+def _check_start(model: Model, hp: Hyperparameters) -> None:
+    found = (model.predictor_type, model.num_factors)
+    if found != (hp.predictor_type, hp.num_factors):
+        raise ConfigError(
+            f"the model to start from is a {found[0]} with num_factors={found[1]}, expected "
+            f"{hp.predictor_type} with num_factors={hp.num_factors} as the hyperparameters say"
+        )
+    if model.feature_dim > hp.feature_dim:
+        raise ConfigError(
+            f"the model to start from has feature_dim={model.feature_dim}, more than the "
+            f"hyperparameter's {hp.feature_dim}; a model can grow but not shrink"
+        )
+
+
+def rates(hyperparameters: Hyperparameters, n_steps: int) -> Step:
+    """The numbers of update `n_steps`, counted from 1."""
+    hp = hyperparameters
+    optimizer = OPTIMIZERS[hp._optimizer]
+    lr = hp._learning_rate * optimizer.schedule(n_steps)
+    return Step(
+        optimizer=optimizer.number,
+        rescale_grad=1 / hp.mini_batch_size if hp.rescale_grad is None else hp.rescale_grad,
+        clip_gradient=hp.clip_gradient or 0.0,
+        eps=1e-8 if hp.eps is None else hp.eps,
+        bias_lr=lr * hp.bias_lr,
+        bias_wd=hp._wd * hp.bias_wd,
+        linear_lr=lr * hp.linear_lr,
+        linear_wd=hp._wd * hp.linear_wd,
+        factors_lr=lr * hp.factors_lr,
+        factors_wd=hp._wd * hp.factors_wd,
+        use_bias=hp.use_bias,
+        use_linear=hp.use_linear,
+    )
+
+
+def remedy(hyperparameters: Hyperparameters) -> str:
+    """What may help against parameters that are no longer finite."""
+    hp = hyperparameters
+    return (
+        f", with bias_lr={hp.bias_lr:g}, linear_lr={hp.linear_lr:g} and factors_lr={hp.factors_lr:g}: "
+        "lower the learning rates, or set clip_gradient"
+    )
+
+
+def labels_of(batch: Batch, hyperparameters: Hyperparameters) -> Floats:
+    """Give the labels of a batch that is about to be learned from.
+
+    Raises
+    ------
+    DataError
+        It has none, or another feature_dim.
+    """
+    labels = batch.known_labels
+    check_fits(batch, hyperparameters.feature_dim)
+    return labels
+
+
+def check_finite(scores: Floats, n_steps: int, hyperparameters: Hyperparameters) -> None:
+    """Raise DivergenceError if a score, or what was made of it, is not finite: parameters no longer are."""
+    if not np.isfinite(scores).all():
+        raise DivergenceError(f"scores are no longer finite at update {n_steps}{remedy(hyperparameters)}")
+
+
+class MiniBatchSolver(Solver):
+    """The update from one batch, by the kernels.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    num_threads : int
+    model : Model, optional
+        See `Parameters.begin`.
+    state : SolverState, optional
+        To go on from; its arrays become the solver's.
+    kernels : Kernels, optional
+        By default the build in use.
+
+    Attributes
+    ----------
+    parameters : Parameters
+    """
+
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        num_threads: int = 1,
+        model: Model | None = None,
+        state: SolverState | None = None,
+        kernels: Kernels | None = None,
+    ) -> None:
+        self.hyperparameters = hyperparameters
+        self.num_threads = num_threads
+        self.parameters = (
+            Parameters.begin(hyperparameters, num_threads, model) if state is None else Parameters.of_state(state)
+        )
+        self._kernels = kernels or in_use()[1]
+        self._touched: NDArray[np.int32] | None = None
+        self._scratch_rows = 0
+        self._dense_scratch: tuple[Floats, Floats, Floats] | None = None
+
+    @property
+    def n_steps(self) -> int:
+        """Updates so far."""
+        return self.parameters.n_steps
+
+    @property
+    def remedy(self) -> str:
+        """See `remedy`."""
+        return remedy(self.hyperparameters)
+
+    @property
+    def model(self) -> Model:
+        """The parameters as they are now, not a copy."""
+        return self.parameters.model(self.hyperparameters.predictor_type)
+
+    def arrays(self) -> Mapping[str, Floats]:
+        """See `Parameters.arrays`."""
+        return self.parameters.arrays()
+
+    def predict(self, batch: Batch) -> Floats:
+        """Score a batch with the parameters as they are now."""
+        return self.model.predict(batch, self.num_threads)
+
+    def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
+        """Make a step from each batch."""
+        for batch, prepared in data:
+            scores = self.step(batch, prepared)
+            yield SafePoint(scores, batch.labels, batch, self._touched)
+
+    def step(self, batch: Batch, prepared: Groups | None = None) -> Floats:
+        """Score a batch, then update the parameters from it.
+
+        Parameters
+        ----------
+        batch : Batch
+            With labels and the hyperparameters' feature_dim.
+        prepared : optional
+            What `kernels.group` gave for this batch, if it has been called already.
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n_rows,)
+            Predictions before the update; valid until the next step.
+
+        Raises
+        ------
+        DataError
+            The batch has no labels, or another feature_dim.
+        DivergenceError
+            A score is not finite, so parameters no longer are.
+        """
+        labels = labels_of(batch, self.hyperparameters)
+        self.parameters.n_steps += 1
+        scores, residuals = self._update(batch, labels, prepared)
+        check_finite(residuals, self.n_steps, self.hyperparameters)
+        return scores
+
+    def _update(self, batch: Batch, labels: Floats, prepared: Groups | None) -> tuple[Floats, Floats]:
+        """Give the scores, and what is finite only if all of them are."""
+        hp, at = self.hyperparameters, self.parameters
+        n = batch.n_rows
+        self._make_scratch(n)
+        sums, residuals, scores = self._sums[:n], self._residuals[:n], self._scores[:n]
+        classify = link_for(hp.predictor_type).is_classifier
+        step = rates(hp, at.n_steps)
+        if batch.indptr is None or batch.indices is None:
+            w, squares, gradients = self._scratch_for_dense()
+            self._kernels.train_dense(
+                batch.values, labels, at.params, at.state, at.bias, sums, residuals, scores,
+                w, squares, gradients, classify, step, self.num_threads,
+            )  # fmt: skip
+            self._touched = None
+        else:
+            if at.n_steps == 1 and n < hp.mini_batch_size and hp.lazy_update:
+                # a short batch is the last one: these features are all that are ever touched
+                _take_small_pages(at.state, batch.indices.size)
+            groups = prepared or ungrouped(batch.indices.size)
+            features, starts, rows, row_values = groups
+            n_features = self._kernels.train_sparse(
+                batch.indptr, batch.indices, batch.values, labels,
+                features, starts, rows, row_values, prepared is not None,
+                at.params, at.state, at.bias, sums, residuals, scores,
+                classify, hp.lazy_update, step, self.num_threads,
+            )  # fmt: skip
+            self._touched = features[:n_features] if hp.lazy_update else None
+        return scores, residuals
+
+    def _make_scratch(self, n_rows: int) -> None:
+        if n_rows > self._scratch_rows:
+            self._sums = np.empty((n_rows, math.ceil(self.hyperparameters.num_factors / PADDING) * PADDING), np.float32)
+            self._residuals = np.empty(n_rows, np.float32)
+            self._scores = np.empty(n_rows, np.float32)
+            self._scratch_rows = n_rows
+
+    def _scratch_for_dense(self) -> tuple[Floats, Floats, Floats]:
+        if self._dense_scratch is None:
+            d = self.hyperparameters.feature_dim
+            self._dense_scratch = (
+                np.empty(d, np.float32),
+                np.empty(d, np.float32),
+                np.empty((self.num_threads, TILE * self._sums.shape[1]), np.float32),
+            )
+        return self._dense_scratch
+
+
+def _take_small_pages(array: Floats, n_places: int) -> None:
+    """Let an untouched array be mapped in small pages, if its use will be spread over few of them.
+
+    NumPy asks for pages of 2 MB, and the system clears each as it is first touched: a hundred records of
+    a million features touch all of them, 520 MB at k 64.
+    """
+    if n_places * mmap.PAGESIZE < array.nbytes // 2 and hasattr(mmap, "MADV_NOHUGEPAGE"):
+        start = -(-array.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = array.ctypes.data + array.nbytes - start
+        ctypes.CDLL(None).madvise(  # advice: whether it was taken does not matter
+            ctypes.c_void_p(start), ctypes.c_size_t(length), ctypes.c_int(mmap.MADV_NOHUGEPAGE)
+        )
+
+
+class Device(Protocol):
+    """Where dense batches are learned from, if not by the kernels: `minibatch_torch.DenseDevice` is one."""
+
+    def stage(self, batch: Batch) -> Any:
+        """Begin to move a batch there; called ahead, from another thread. The solver's `epoch` gets what this gives."""
+
+    def solver(
+        self,
+        hyperparameters: Hyperparameters,
+        num_threads: int = 1,
+        model: Model | None = None,
+        state: SolverState | None = None,
+    ) -> Solver:
+        """Make the solver that learns there."""
+
+
+class MiniBatch(Algorithm):
+    """Mini-batch gradient descent with one of the optimizers.
+
+    Parameters
+    ----------
+    num_threads : int
+        Threads of the kernels; the model does not depend on it, bit for bit.
+    device : callable, optional
+        Called once, and only if the data is dense, perhaps from another thread: gives where dense batches are learned
+        from, or None if that is here.
+    """
+
+    name = "minibatch"
+    needs: Literal["stream", "resident"] = "stream"
+
+    def __init__(self, num_threads: int = 1, device: Callable[[], Device | None] | None = None) -> None:
+        self._num_threads = num_threads
+        self._open = device or _no_device
+        self._device: Device | None = None
+        self._is_open = False
+
+    def layout(self, hyperparameters: Hyperparameters) -> dict[str, ArraySpec]:
+        """The bias, the parameters, and the optimizer's state of features that have occurred."""
+        d, width = hyperparameters.feature_dim, hyperparameters.num_factors + 1
+        n_states = OPTIMIZERS[hyperparameters._optimizer].n_states
+        return {
+            "bias": ArraySpec((3,)),
+            "params": ArraySpec((d, width), by_feature=True),
+            "state": ArraySpec((d, n_states * width), of_model=False, by_feature=True, is_lazy=True),
+        }
+
+    def memory_needed(self, hyperparameters: Hyperparameters) -> int:
+        """The bytes of the parameters and the optimizer's state."""
+        hp = hyperparameters
+        return 4 * (1 + OPTIMIZERS[hp._optimizer].n_states) * hp.feature_dim * (hp.num_factors + 1)
+
+    def model_of(self, hyperparameters: Hyperparameters, arrays: Mapping[str, Floats]) -> Model:
+        """Make the model; it shares the arrays."""
+        return Model.of_params(hyperparameters.predictor_type, float(arrays["bias"][0]), arrays["params"])
+
+    def prepare(self, batch: Batch) -> Any:
+        """Group a sparse batch by feature, or begin to move a dense one to the device."""
+        if batch.indptr is not None and batch.indices is not None:
+            if self._num_threads > 1:  # one of them does it while the others score, so that all have the same work
+                return None
+            check_fits(batch, batch.feature_dim)
+            return group(batch.indptr, batch.indices, batch.values, batch.feature_dim)
+        device = self._opened()
+        return None if device is None else device.stage(batch)
+
+    def make(
+        self,
+        hyperparameters: Hyperparameters,
+        *,
+        is_dense: bool = False,
+        model: Model | None = None,
+        state: SolverState | None = None,
+    ) -> Solver:
+        """Make the solver: on the device if the data is dense and there is one."""
+        device = self._opened() if is_dense else None
+        make = MiniBatchSolver if device is None else device.solver
+        return make(hyperparameters, self._num_threads, model, state)
+
+    def _opened(self) -> Device | None:
+        if not self._is_open:  # the reading thread's first batch comes before `make`
+            self._device, self._is_open = self._open(), True
+        return self._device
+
+
+def _no_device() -> None:
+    return None

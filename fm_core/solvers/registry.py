@@ -1,0 +1,99 @@
+"""Which solver goes with which devices and hosts: the one table, and the one place that refuses a combination."""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from fm_core.errors import ConfigError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.solvers.base import Algorithm
+
+__all__ = ["Combination", "Hosts", "algorithm", "combination", "dense_hosts"]
+
+#: How hosts work together: one alone; each with a part of the model's rows; each with all of it and averages.
+Hosts = Literal["one", "sharded", "averaged"]
+
+#: Name of each solver: the module and class of its algorithm, imported when it is asked for.
+_ALGORITHMS = {"minibatch": ("fm_core.solvers.minibatch", "MiniBatch")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Combination:
+    """What a solver does on hosts that work together in one way.
+
+    Attributes
+    ----------
+    solver : str
+    hosts : {"one", "sharded", "averaged"}
+    uses_devices : bool
+        Whether dense data is learned from on devices other than the CPU, where there are some.
+    keeps_whole_model : bool
+        Whether each host has all of the model, so that the first one can save it alone.
+    writes_checkpoints : bool
+    """
+
+    solver: str
+    hosts: Hosts
+    uses_devices: bool
+    keeps_whole_model: bool
+    writes_checkpoints: bool
+
+
+_TABLE = {
+    (row.solver, row.hosts): row
+    for row in (
+        Combination("minibatch", "one", uses_devices=True, keeps_whole_model=True, writes_checkpoints=True),
+        Combination("minibatch", "sharded", uses_devices=True, keeps_whole_model=False, writes_checkpoints=True),
+        Combination("minibatch", "averaged", uses_devices=False, keeps_whole_model=True, writes_checkpoints=False),
+    )
+}
+
+
+def combination(hyperparameters: Hyperparameters, n_hosts: int = 1) -> Combination:
+    """Give what the hyperparameters ask for.
+
+    Raises
+    ------
+    ConfigError
+        The solver does not go with so many hosts.
+    """
+    solver = _solver(hyperparameters)
+    hosts: Hosts = "one"
+    if n_hosts > 1:
+        hosts = "averaged" if hyperparameters._kvstore == "dist_async" else "sharded"
+    if (solver, hosts) not in _TABLE:
+        others = ", ".join(row.solver for row in _TABLE.values() if row.hosts == hosts)
+        raise ConfigError(
+            f"solver {solver} trains on one host, and there are {n_hosts}: use one host, or solver {others}"
+        )
+    return _TABLE[solver, hosts]
+
+
+def algorithm(
+    hyperparameters: Hyperparameters, num_threads: int = 1, device: Callable[[], Any] | None = None
+) -> Algorithm:
+    """Make the algorithm that the hyperparameters ask for.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    num_threads : int
+    device : callable, optional
+        See `minibatch.MiniBatch`; a solver that computes on the CPU only does not call it.
+    """
+    module, name = _ALGORITHMS[_solver(hyperparameters)]
+    made: Algorithm = getattr(importlib.import_module(module), name)(num_threads, device)
+    return made
+
+
+def dense_hosts(has_device: Sequence[bool]) -> Literal["replicated", "sharded"]:
+    """How hosts with a part of the model each learn from dense data: on devices, if each of them has one.
+
+    With devices each keeps the whole model (cluster/replicated.py); without, all are on their CPUs.
+    """
+    return "replicated" if all(has_device) else "sharded"
+
+
+def _solver(hyperparameters: Hyperparameters) -> str:
+    return "minibatch"

@@ -1,0 +1,119 @@
+"""What a training tells while it runs, and what it gives in the end."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from fm_core.batch import Batch
+from fm_core.model import Model
+
+__all__ = [
+    "BatchReport",
+    "Batches",
+    "Callback",
+    "EpochReport",
+    "FitResult",
+    "ResumeReport",
+    "Silent",
+    "ValidationReport",
+]
+
+#: ``batches(epoch)`` gives an epoch's batches, each of mini_batch_size rows but the last, all dense or all sparse.
+Batches = Callable[[int], Iterable[Batch]]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchReport:
+    """The epoch so far, told at batch 0 and every ``batch_metrics_publish_interval`` batches."""
+
+    epoch: int
+    batch: int
+    metrics: dict[str, float]
+    records_per_second: float
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochReport:
+    """One finished epoch. `started` and `ended` are seconds since 1970."""
+
+    epoch: int
+    epochs: int
+    metrics: dict[str, float]
+    n_records: int
+    n_batches: int
+    started: float
+    ended: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationReport:
+    """The validation data scored after an epoch."""
+
+    epoch: int
+    metrics: dict[str, float]
+    n_records: int
+    is_best: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumeReport:
+    """Where training goes on, of what `Callback` would have been told until there.
+
+    `passes` are the epochs that are done, as (n_records, n_batches, how many in a row); `metrics` those
+    of the last of them, `validation` those of the model that would be kept.
+    """
+
+    epoch: int
+    n_batches: int
+    passes: list[tuple[int, int, int]]
+    metrics: dict[str, float]
+    validation: dict[str, float]
+
+
+class Callback(Protocol):
+    """What a training tells while it runs; `Silent` does nothing with it."""
+
+    def resumed(self, report: ResumeReport) -> None:
+        """Training goes on from a checkpoint; `started` follows."""
+
+    def started(self, is_dense: bool) -> None:
+        """The first batch is there, training begins."""
+
+    def batch(self, report: BatchReport) -> None:
+        """A batch whose metrics are to be published is done."""
+
+    def epoch(self, report: EpochReport) -> None:
+        """An epoch is done."""
+
+    def validated(self, report: ValidationReport) -> None:
+        """The validation data was scored after an epoch."""
+
+
+class Silent:
+    """A callback that does nothing."""
+
+    def _ignore(self, report: Any) -> None:
+        pass
+
+    resumed = started = batch = epoch = validated = _ignore
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """What a training gives.
+
+    Attributes
+    ----------
+    model : Model
+        With ``early_stopping_patience``, that of the best epoch, else of the last batch.
+    metrics : dict of float
+        Training metrics of the last finished epoch; empty if none was finished.
+    epochs_done : int
+    stopped : bool
+        Whether training was asked to stop, and did.
+    """
+
+    model: Model
+    metrics: dict[str, float]
+    epochs_done: int
+    stopped: bool

@@ -1,0 +1,81 @@
+"""Early stopping: the best epoch by its validation loss, its model, and when patience is at its end."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.checkpoints.file import Checkpoint
+from fm_core.errors import ConfigError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.links import link_for
+from fm_core.model import Model
+
+__all__ = ["BestEpoch", "check_validation"]
+
+
+def check_validation(hyperparameters: Hyperparameters, validation: object) -> None:
+    """Raise ConfigError if there is patience and no validation data."""
+    patience = hyperparameters.early_stopping_patience
+    if patience is not None and validation is None:
+        raise ConfigError(f"early_stopping_patience is {patience}, which needs validation data, and there is none")
+
+
+class BestEpoch:
+    """The best epoch so far; a copy of its model is kept if early stopping was asked for.
+
+    Attributes
+    ----------
+    value : float
+        Its validation loss; infinite if there is none yet.
+    epoch : int
+    params : ndarray of float32, shape (feature_dim, num_factors + 1), or None
+        Rows ``[v_i | w_i]`` of the copy.
+    model : Model or None
+        The copy, whose w and V are views of `params`.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters) -> None:
+        self._predictor_type = hyperparameters.predictor_type
+        self._patience = hyperparameters.early_stopping_patience
+        self.value = math.inf
+        self.epoch = 0
+        self.params: NDArray[np.float32] | None = None
+        self.model: Model | None = None
+
+    @property
+    def w0(self) -> float:
+        """The bias of the copy; 0 if there is none."""
+        return self.model.w0 if self.model else 0.0
+
+    def is_best(self, metrics: dict[str, float], epoch: int) -> bool:
+        """Whether an epoch is better than all before."""
+        value = metrics.get(link_for(self._predictor_type).loss_metric, math.inf)
+        if not value < self.value:
+            return False
+        self.value, self.epoch = value, epoch
+        return True
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the best epoch's model is what training gives."""
+        return self._patience is not None
+
+    def keep(self, model: Model) -> None:
+        """Copy the model of the best epoch."""
+        if self.params is None:
+            self.params = np.empty((model.feature_dim, model.num_factors + 1), np.float32)
+        self.params[:, :-1], self.params[:, -1] = model.V, model.w
+        self.model = Model.of_params(self._predictor_type, model.w0, self.params)
+
+    def is_out_of_patience(self, epoch: int) -> bool:
+        """Whether training is over after an epoch, as none was better for long."""
+        return self._patience is not None and epoch - self.epoch >= self._patience
+
+    def go_on_from(self, checkpoint: Checkpoint) -> None:
+        """Take over what a checkpoint has of it."""
+        at = checkpoint.position
+        self.value, self.epoch = at.best_value, at.best_epoch
+        if checkpoint.best is not None:
+            self.params = checkpoint.best
+            self.model = Model.of_params(self._predictor_type, at.best_bias, self.params)

@@ -1,0 +1,106 @@
+"""fit: from batches and hyperparameters to a model, on one host. Its parts are put together here."""
+
+from collections.abc import Callable
+
+from fm_core.checkpoints.file import Checkpoint
+from fm_core.checkpoints.writer import Checkpoints
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
+from fm_core.solvers import registry
+from fm_core.solvers.base import Algorithm
+from fm_core.solvers.minibatch import Device
+from fm_core.training.callbacks import Batches, Callback, FitResult, Silent
+from fm_core.training.early_stopping import check_validation
+from fm_core.training.loop import Loop
+from fm_core.training.one_host import OneHost
+
+__all__ = ["fit", "memory_needed", "threads_of"]
+
+
+def threads_of(n_cores: int) -> int:
+    """Give the threads that `fit` learns fastest with from batches that are decoded beside it.
+
+    One core is the reading thread's, if there are several (docs/performance.md). From batches in memory `fit` learns
+    fastest with every core.
+    """
+    return max(1, n_cores - 1)
+
+
+def memory_needed(hyperparameters: Hyperparameters, algorithm: Algorithm | None = None) -> int:
+    """The bytes that training's arrays take, once every feature has occurred.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+        Of several hosts, those for the rows of the model that this one keeps.
+    algorithm : Algorithm, optional
+        By default the one that they ask for.
+    """
+    hp = hyperparameters
+    best = 0 if hp.early_stopping_patience is None else 4 * hp.feature_dim * (hp.num_factors + 1)
+    return (algorithm or registry.algorithm(hp)).memory_needed(hp) + best
+
+
+def fit(
+    batches: Batches,
+    hyperparameters: Hyperparameters,
+    *,
+    num_threads: int = 1,
+    model: Model | None = None,
+    validation: Batches | None = None,
+    callback: Callback | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    resume: Checkpoint | None = None,
+    checkpointer: Checkpoints | None = None,
+    device: Callable[[], Device | None] | None = None,
+    algorithm: Algorithm | None = None,
+) -> FitResult:
+    """Train a model.
+
+    Parameters
+    ----------
+    batches : callable
+        ``batches(epoch)`` gives the epoch's batches, each of mini_batch_size rows but the
+        last, all dense or all sparse. Called once an epoch, from another thread; once in all by a solver that
+        keeps all rows in memory.
+    hyperparameters : Hyperparameters
+    num_threads : int
+        Threads of the kernels; the model does not depend on it, bit for bit.
+    model : Model, optional
+        Starting point; features beyond its own are initialised as the hyperparameters say.
+    validation : callable, optional
+        As `batches`; scored after every epoch.
+    callback : Callback, optional
+    should_stop : callable
+        Polled; once true, `fit` returns with the model as it is.
+    resume : Checkpoint, optional
+        Where to go on; the model will be, bit for bit, that of a training that was never cut off.
+        Its epoch is read from the start, and batches that were done are left out.
+    checkpointer : Checkpointer, optional
+        Is offered the state at every safe point. Its `close` is the caller's to call, also after an
+        exception.
+    device : callable, optional
+        Called once, and only if the data is dense, perhaps from another thread: gives where dense
+        batches are learned from, or None if that is here.
+    algorithm : Algorithm, optional
+        By default the one that the hyperparameters ask for; `num_threads` and `device` are its own then.
+
+    Returns
+    -------
+    result : FitResult
+
+    Raises
+    ------
+    ConfigError
+        early_stopping_patience without validation data.
+    DataError
+        The training data is empty, or a batch is not as declared.
+    DivergenceError
+        Parameters are no longer finite; the message names the epoch and batch.
+    """
+    check_validation(hyperparameters, validation)
+    made = algorithm or registry.algorithm(hyperparameters, num_threads, device)
+    host = OneHost(made, hyperparameters, should_stop)
+    loop = Loop(hyperparameters, host, callback or Silent(), model, checkpointer)
+    del model  # it may be large, and is not needed once training has started
+    return loop.run(batches, validation, resume)

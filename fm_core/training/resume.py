@@ -1,0 +1,57 @@
+"""Going on within an epoch: batches that were done are left out, and recognised by a checksum of their labels."""
+
+import itertools
+import logging
+import zlib
+from collections.abc import Callable, Iterator
+
+from fm_core.batch import Batch
+from fm_core.checkpoints.reshard import UNKNOWN_LABELS
+from fm_core.errors import DataError
+
+__all__ = ["compare_labels", "labels_crc", "pass_over", "skip"]
+
+_log = logging.getLogger(__name__)
+
+
+def skip(stream: Iterator[Batch], epoch: int, n_done: int, crc: int, should_stop: Callable[[], bool]) -> None:
+    """Leave out batches that were done before, and see whether they are the same.
+
+    Raises
+    ------
+    DataError
+        The epoch has fewer.
+    """
+    n, found = pass_over(stream, n_done)
+    if should_stop():  # the stream may have been cut short by that
+        return
+    if n < n_done:
+        raise DataError(
+            f"epoch {epoch} has {n} batches, and the checkpoint was written after {n_done} of it: the training data "
+            "is not what it was; use another checkpoint folder to train from the start"
+        )
+    compare_labels(found, crc, epoch)
+
+
+def pass_over(stream: Iterator[Batch], n_done: int) -> tuple[int, int]:
+    """Take so many batches from a stream, if it has them; give their number and the checksum of their labels."""
+    n = crc = 0
+    for batch in itertools.islice(stream, n_done):
+        n += 1
+        crc = labels_crc(batch, crc)
+    return n, crc
+
+
+def compare_labels(found: int, crc: int, epoch: int) -> None:
+    """Warn if what was learned from before has other labels now."""
+    if crc not in (found, UNKNOWN_LABELS):
+        _log.warning(
+            "The records of epoch %d that the checkpoint has seen are others now, or in another order: the model will "
+            "not be that of a training without interruption.", epoch,
+        )  # fmt: skip
+
+
+def labels_crc(batch: Batch, crc: int) -> int:
+    """Go on with the checksum of labels and sizes: `batch` follows those whose checksum is `crc`."""
+    # labels only: they tell one order of the data from another, and cost microseconds
+    return zlib.crc32(batch.values.size.to_bytes(8, "little"), zlib.crc32(batch.known_labels.data, crc))
