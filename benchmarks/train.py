@@ -4,7 +4,8 @@
 
 Data: the `ctr` set (39 non-zeros a row, a million features, batches of 1000) and the `dense` set
 (20,000 x 784, k 10, five epochs). Ours is `MiniBatchSolver.step` on one batch after the other, with grouping by
-feature in the step; "by `fit`" adds what that does around it: a reading thread, which groups if one thread learns, and metrics.
+feature in the step; "by `fit`" adds what that does around it: a reading thread, which groups if one thread learns,
+and metrics.
 
 Beside a peer both train two epochs: in the first the system hands out the pages of the optimizer's
 state, which on a virtual machine may take as long as the training and favours nobody in

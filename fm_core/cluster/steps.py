@@ -17,6 +17,7 @@ from fm_core.cluster.members import Floats, Members, partition_of
 from fm_core.errors import ConfigError, DataError
 from fm_core.hyperparameters import MAX_FEATURE_DIM, Hyperparameters
 from fm_core.kernels import group
+from fm_core.kernels.bounds import check_fits
 from fm_core.solvers.base import SafePoint
 
 __all__ = ["PlannedStep", "Step", "StepPlanner", "safe_point"]
@@ -153,8 +154,8 @@ class StepPlanner:
 
     def _agree(self, batch: Batch | None, stops: bool) -> PlannedStep | None:
         hp = self._hp
-        if batch is not None and batch.feature_dim != hp.feature_dim:
-            raise DataError(f"a batch has feature_dim={batch.feature_dim}, expected {hp.feature_dim}")
+        if batch is not None:
+            check_fits(batch, hp.feature_dim)
         if self._replicas is not None and self._replicas.are_used(None if batch is None else batch.is_dense):
             table = self._told(batch, stops, 0)
             return None if table is None else self._replicas.step(batch, hp.feature_dim, bool(table[0, _CHECKPOINT]))
