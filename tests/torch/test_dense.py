@@ -15,7 +15,7 @@ from fm_core.errors import DivergenceError, ResourceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import reference
 from fm_core.model import Model
-from fm_core.solvers.minibatch import MiniBatchSolver
+from fm_core.solvers.minibatch import MiniBatchSolver as Solver
 from fm_core.training.fit import fit
 from tests.conftest import ROOT
 from tests.fm_core.strategies import dense_batches, hyperparameters_for
@@ -41,7 +41,7 @@ def trained(solver, batches):
 
 
 def by_reference(hp, batches):
-    return trained(MiniBatchSolver(hp, kernels=reference), batches)
+    return trained(Solver(hp, kernels=reference), batches)
 
 
 def assert_same(found, expected):
@@ -75,7 +75,7 @@ def test_scores_are_the_kernels(data, devices):
     batch = data.draw(dense_batches())
     hp = data.draw(hyperparameters_for(batch.feature_dim))
     np.testing.assert_allclose(
-        DenseDevice(devices).solver(hp).predict(batch), MiniBatchSolver(hp).predict(batch), rtol=1e-4, atol=2e-5
+        DenseDevice(devices).solver(hp).predict(batch), Solver(hp).predict(batch), rtol=1e-4, atol=2e-5
     )
 
 
@@ -86,7 +86,7 @@ def test_a_rate_of_zero_leaves_its_group_as_it_was(optimizer, rate):
     batches = list(batches_of(*rows())(0))
     found, expected = trained(DenseDevice(["cpu"]).solver(hp), batches), by_reference(hp, batches)
     assert_same(found, expected)
-    start = MiniBatchSolver(hp).parameters
+    start = Solver(hp).parameters
     group = {"factors_lr": np.s_[:, :-1], "linear_lr": np.s_[:, -1]}
     if rate in group:
         assert found[0][group[rate]].tobytes() == start.params[group[rate]].tobytes()
@@ -285,7 +285,7 @@ def test_two_processes_train_as_one(tmp_path):
     for name in first.files:
         assert first[name].tobytes() == second[name].tobytes()
     hp = dataclasses.replace(HP, eps=1e-3)
-    params, state, bias, _ = trained(MiniBatchSolver(hp), batches_of(X, y, 40)(0))
+    params, state, bias, _ = trained(Solver(hp), batches_of(X, y, 40)(0))
     np.testing.assert_allclose(first["params"], params, rtol=2e-4, atol=2e-5)
     np.testing.assert_allclose(first["state"], state, rtol=2e-4, atol=2e-5)
     np.testing.assert_allclose(first["bias"], bias, rtol=2e-4, atol=2e-5)

@@ -10,7 +10,7 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import available, build_in_use, builds, group, in_use, reference
 from fm_core.model import Model
 from fm_core.solvers.base import Moment, SolverState
-from fm_core.solvers.minibatch import MiniBatchSolver
+from fm_core.solvers.minibatch import MiniBatchSolver as Solver
 from tests.fm_core.strategies import (
     NUM_FACTORS,
     dense_batches,
@@ -25,7 +25,7 @@ THREADS = st.sampled_from([1, 2, 3])
 def trained(solver, kernels, batches, num_threads=1):
     """Copies of a solver's parameters and scores after training with some kernels."""
     begun = SolverState(solver.n_steps, {name: array.copy() for name, array in solver.arrays().items()})
-    solver = MiniBatchSolver(solver.hyperparameters, num_threads, state=begun, kernels=kernels)
+    solver = Solver(solver.hyperparameters, num_threads, state=begun, kernels=kernels)
     scores = [solver.step(batch).copy() for batch in batches]
     arrays = solver.arrays()
     return arrays["params"], arrays["state"], arrays["bias"], np.concatenate(scores)
@@ -40,7 +40,7 @@ def assert_same(found, expected):
 def test_sparse_training_is_the_references(kernels, data, num_threads):
     batches = [data.draw(sparse_batches(feature_dim=20)) for _ in range(2)]
     hp = data.draw(hyperparameters_for(20))
-    solver = MiniBatchSolver(hp)
+    solver = Solver(hp)
     assert_same(trained(solver, kernels, batches, num_threads), trained(solver, reference, batches))
 
 
@@ -48,7 +48,7 @@ def test_sparse_training_is_the_references(kernels, data, num_threads):
 def test_dense_training_is_the_references(kernels, data, num_threads):
     batch = data.draw(dense_batches())
     hp = data.draw(hyperparameters_for(batch.feature_dim))
-    solver = MiniBatchSolver(hp)
+    solver = Solver(hp)
     assert_same(trained(solver, kernels, [batch, batch], num_threads), trained(solver, reference, [batch, batch]))
 
 
@@ -83,9 +83,9 @@ def test_any_number_of_threads_gives_the_same_bits(kernels, is_dense, lazy, k):
     X = (random.random((300, 500)) < 0.05) * random.normal(size=(300, 500))
     batch = as_batch(X, random.normal(size=300), is_dense)
     hp = Hyperparameters(feature_dim=500, num_factors=k, predictor_type="regressor", lazy_update=lazy)
-    one = trained(MiniBatchSolver(hp), kernels, [batch] * 3, 1)
+    one = trained(Solver(hp), kernels, [batch] * 3, 1)
     for num_threads in (2, 3, 5, 8):
-        for a, b in zip(one, trained(MiniBatchSolver(hp), kernels, [batch] * 3, num_threads), strict=True):
+        for a, b in zip(one, trained(Solver(hp), kernels, [batch] * 3, num_threads), strict=True):
             assert a.tobytes() == b.tobytes()
 
 
@@ -96,8 +96,8 @@ def test_each_task_is_done_once_however_threads_meet(kernels):
     X = scipy.sparse.random(4000, 30_000, 0.0005, "csr", np.float32, np.random.default_rng(2))
     batch = Batch.from_csr(X, np.arange(4000) % 2)
     hp = Hyperparameters(feature_dim=X.shape[1], num_factors=2, predictor_type="binary_classifier", _optimizer="sgd")
-    one = trained(MiniBatchSolver(hp), kernels, [batch] * 20, 1)
-    many = trained(MiniBatchSolver(hp), kernels, [batch] * 20, 7)
+    one = trained(Solver(hp), kernels, [batch] * 20, 1)
+    many = trained(Solver(hp), kernels, [batch] * 20, 7)
     assert [a.tobytes() for a in one] == [b.tobytes() for b in many]
 
 
@@ -106,7 +106,7 @@ def test_entries_grouped_before_or_in_the_step_give_the_same_bits(kernels, batch
     hp = Hyperparameters(feature_dim=20, num_factors=3, predictor_type="regressor", lazy_update=lazy)
     features, params = [], []
     for prepared in (group(batch.indptr, batch.indices, batch.values, 20), None):
-        solver = MiniBatchSolver(hp, num_threads, kernels=kernels)
+        solver = Solver(hp, num_threads, kernels=kernels)
         [point] = solver.epoch([(batch, prepared)], Moment(0, 0))
         features.append(point.changed)
         params.append(solver.arrays()["params"].tobytes())
@@ -128,8 +128,8 @@ def test_dense_and_sparse_training_agree_where_every_feature_occurs(kernels, k):
     random = np.random.default_rng(1)
     X, y = random.normal(size=(40, 21)), random.integers(0, 2, 40)
     hp = Hyperparameters(feature_dim=21, num_factors=k, predictor_type="binary_classifier", eps=1e-3)
-    dense = trained(MiniBatchSolver(hp), kernels, [as_batch(X, y, True)] * 3)
-    assert_same(dense, trained(MiniBatchSolver(hp), kernels, [as_batch(X, y, False)] * 3))
+    dense = trained(Solver(hp), kernels, [as_batch(X, y, True)] * 3)
+    assert_same(dense, trained(Solver(hp), kernels, [as_batch(X, y, False)] * 3))
 
 
 def test_lazy_updates_leave_other_features_untouched_bit_for_bit(kernels):
@@ -137,7 +137,7 @@ def test_lazy_updates_leave_other_features_untouched_bit_for_bit(kernels):
     batch = Batch(
         9, np.ones(2, np.float32), np.array([0, 2], np.int64), np.array([3, 7], np.int32), np.ones(1, np.float32)
     )
-    solver = MiniBatchSolver(hp)
+    solver = Solver(hp)
     params, state, _, _ = trained(solver, kernels, [batch] * 2)
     others = [0, 1, 2, 4, 5, 6, 8]
     assert params[others].tobytes() == solver.parameters.params[others].tobytes()
@@ -150,7 +150,7 @@ def test_a_stored_zero_counts_as_an_occurrence(kernels):
     batch = Batch(
         2, np.zeros(1, np.float32), np.array([0, 1], np.int64), np.array([1], np.int32), np.ones(1, np.float32)
     )
-    solver = MiniBatchSolver(hp)
+    solver = Solver(hp)
     params = trained(solver, kernels, [batch])[0]
     assert (np.abs(params[1]) < np.abs(solver.parameters.params[1])).all()
     assert (params[0] == solver.parameters.params[0]).all()
@@ -165,7 +165,7 @@ def test_the_references_gradient_is_the_losss_derivative(batch, k, classify):
         bias_lr=1, linear_lr=1, factors_lr=1, bias_wd=0, linear_wd=0, factors_wd=0, rescale_grad=1,
         factors_init_sigma=0.3, linear_init_sigma=0.3, bias_init_sigma=0.3, _optimizer="sgd",
     )  # fmt: skip
-    solver = MiniBatchSolver(hp)
+    solver = Solver(hp)
     params, bias = solver.parameters.params.astype(float), float(solver.parameters.bias[0])
     moved, _, moved_bias, _ = trained(solver, reference, [batch])
 
@@ -230,7 +230,7 @@ def test_large_values_in_dense_rows_do_not_cancel_either(kernels, k):
     assert scores == pytest.approx(expected, rel=1e-6)
     hp = Hyperparameters(feature_dim=3, num_factors=k, predictor_type="regressor")
     model = Model("regressor", 0.7, w, V)
-    solver = MiniBatchSolver(hp, model=model)
+    solver = Solver(hp, model=model)
     assert trained(solver, kernels, [Batch.from_dense(X, np.zeros(4))])[3] == pytest.approx(expected, rel=1e-6)
 
 
