@@ -12,7 +12,8 @@ from fm_core.errors import DataError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels.bounds import check_fits
 from fm_core.model import Model
-from fm_core.training.loop import Solver, fit
+from fm_core.solvers.minibatch import MiniBatchSolver
+from fm_core.training.fit import fit
 
 D = 5
 MODEL = Model("regressor", 0.5, np.arange(D, dtype=np.float32), np.ones((D, 3), np.float32))
@@ -60,7 +61,7 @@ USES = {
     "explain": lambda batch: explain(MODEL, batch),
     "rank, a context": lambda batch: rank(MODEL, batch, sparse()),
     "rank, candidates": lambda batch: rank(MODEL, sparse(keys=(1,), indptr=(0, 1)), batch),
-    "learn": lambda batch: Solver(SETTINGS).step(batch),
+    "learn": lambda batch: MiniBatchSolver(SETTINGS).step(batch),
     "fit": lambda batch: fit(lambda epoch: [batch], SETTINGS),
     "fit with threads": lambda batch: fit(lambda epoch: [batch], SETTINGS, num_threads=2),
     "fit and validate": lambda batch: fit(lambda epoch: [sparse()], SETTINGS, validation=lambda epoch: [batch]),
