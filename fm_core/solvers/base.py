@@ -139,7 +139,8 @@ class Learner(Protocol):
             Of a solver that needs a stream: the batches of this epoch that are not done yet, each with what
             `Algorithm.prepare` gave. Of one that needs all rows: what `Algorithm.load` gave.
         at : Moment
-            Where to begin: `n_batches` is not 0 after a checkpoint within an epoch.
+            Where to begin: `n_batches` is not 0 after a checkpoint within an epoch. A stream begins there already; a
+            solver that has all rows leaves that many steps out itself.
 
         Yields
         ------

@@ -39,13 +39,13 @@ class Feed(NamedTuple):
         What kind of rows they are; None: there is no row, on any host.
     data : object
         As `Learner.epoch` takes it.
-    labels_crc : int
-        The checksum of what the feed holds already: of all rows where they are in memory, else 0.
+    labels_crc : int or None
+        The checksum of all rows' labels, where they are in memory; None: the loop makes it of each batch in turn.
     """
 
     is_dense: bool | None
     data: Any
-    labels_crc: int = 0
+    labels_crc: int | None = None
 
 
 class Hosts(Protocol[Data]):
@@ -114,7 +114,8 @@ class Loop(Generic[Data]):
         self._is_resumable = True
         self._epoch = self._epochs_done = 0
         self._n_batches = 0
-        self._labels_crc = self._feed_crc = 0
+        self._labels_crc = 0
+        self._feed_crc: int | None = None
         self._passes: list[tuple[int, int, int]] = []
         self._metrics: dict[str, float] = {}
         self._validation: dict[str, float] = {}
@@ -207,7 +208,8 @@ class Loop(Generic[Data]):
             # drawing the initial parameters of a large model takes seconds
             if self._solver is not None and not self._hosts.should_stop():
                 self._feed_crc = feed.labels_crc
-                self._labels_crc = feed.labels_crc or self._labels_crc
+                if feed.labels_crc is not None:
+                    self._labels_crc = feed.labels_crc
                 for point in self._points(self._solver.epoch(feed.data, at)):
                     self._account(point)
                     self._publish(started, n_before)
@@ -238,7 +240,7 @@ class Loop(Generic[Data]):
         if point.scores is not None and point.labels is not None:
             self._totals.update(point.scores, point.labels)
         if self._checkpoints is not None:
-            if point.batch is not None:
+            if point.batch is not None and self._feed_crc is None:
                 self._labels_crc = labels_crc(point.batch, self._labels_crc)
             self._checkpoints.mark(point.changed)
 
@@ -297,7 +299,7 @@ class Loop(Generic[Data]):
         self._passes.append((*done, alike + 1))
         self._epoch += 1
         self._n_batches = 0
-        self._labels_crc = self._feed_crc
+        self._labels_crc = self._feed_crc or 0
         self._totals = metrics_for(self._hp.predictor_type)
         if self._checkpoints is not None and self._solver is not None and not self._is_over:  # else `_result` follows
             with self._divergence_told(self._solver):

@@ -1,0 +1,45 @@
+"""The one table of what goes with what."""
+
+import dataclasses
+
+import pytest
+
+from fm_core.errors import ConfigError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.solvers import registry
+from fm_core.solvers.minibatch import MiniBatch
+
+HP = Hyperparameters(feature_dim=3, num_factors=2, predictor_type="regressor")
+
+
+@pytest.mark.parametrize(
+    ("kvstore", "n_hosts", "hosts", "uses_devices", "keeps_whole_model", "writes_checkpoints"),
+    [
+        ("auto", 1, "one", True, True, True),
+        ("dist_async", 1, "one", True, True, True),
+        ("auto", 2, "sharded", True, False, True),
+        ("dist_sync", 64, "sharded", True, False, True),
+        ("dist_async", 2, "averaged", False, True, False),
+    ],
+)
+def test_what_mini_batches_do_on_hosts(kvstore, n_hosts, hosts, uses_devices, keeps_whole_model, writes_checkpoints):
+    found = registry.combination(dataclasses.replace(HP, _kvstore=kvstore), n_hosts)
+    expected = registry.Combination("minibatch", hosts, uses_devices, keeps_whole_model, writes_checkpoints)
+    assert found == expected
+
+
+def test_a_combination_that_is_not_in_the_table_is_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setattr(registry, "_solver", lambda hyperparameters: "other")
+    with pytest.raises(ConfigError) as caught:
+        registry.combination(HP, 3)
+    assert str(caught.value) == ("solver other trains on one host, and there are 3: use one host, or solver minibatch")
+
+
+def test_the_algorithm_is_the_one_that_is_asked_for():
+    assert isinstance(registry.algorithm(HP), MiniBatch)
+    assert registry.algorithm(HP).name == "minibatch"
+
+
+def test_dense_data_is_on_devices_if_every_host_has_one():
+    assert registry.dense_hosts([True, True]) == "replicated"
+    assert registry.dense_hosts([True, False]) == "sharded"
