@@ -24,6 +24,7 @@ from container.serving.server import Server, shared_memory
 from container.serving.settings import ServingSettings
 from fm_core.artifact.limits import Limits
 from fm_core.errors import FMError
+from fm_core.printable import printable
 
 __all__ = ["main"]
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             beside = app if metrics is None else metrics.beside(app, settings.metrics_port)
             Server(beside, settings, metrics, takes_long).run()
     except FMError as error:
-        print(f"serve: {error}", file=sys.stderr)
+        print(printable(f"serve: {error}", 4096), file=sys.stderr)
         return 1
     return 0
 

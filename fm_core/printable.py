@@ -9,7 +9,7 @@ and in which no metric's regular expression finds anything.
 import re
 from typing import Any
 
-__all__ = ["printable", "quoted"]
+__all__ = ["printable", "printable_json", "quoted"]
 
 #: How the built-in's metrics begin or end; docs/metric_definitions.json looks for nothing without one of them.
 _METRIC = re.compile(r"#(?=\w+_(?:metric|score)\b|metrics\b)|<(?=(?:loss|score)>)")
@@ -35,6 +35,24 @@ def printable(text: str, most: int | None = None) -> str:
     if not text.isprintable():
         text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return _METRIC.sub("?", text)
+
+
+def printable_json(text: str) -> str:
+    r"""Escape what is not printable in JSON, whose texts are the same after that; its line ends stay.
+
+    Parameters
+    ----------
+    text : str
+        JSON, perhaps on several lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def quoted(value: Any, most: int = 60) -> str:

@@ -13,6 +13,7 @@ import orjson
 from werkzeug.exceptions import HTTPException
 
 from fm_core.errors import ArtifactError, DataError, FMError, ResourceError
+from fm_core.printable import printable
 
 __all__ = [
     "STATUSES",
@@ -100,6 +101,9 @@ _PLAIN = {
     405: "this address is not for this method: GET / lists what there is",
 }
 
+#: Characters of a sentence, before escapes.
+_LONGEST_DETAIL = 2000
+
 #: Seconds after which a client that was refused for want of room may come again.
 _RETRY_AFTER = "1"
 
@@ -146,7 +150,7 @@ def internal_error() -> Refusal:
 
 
 def _refusal(status: int, detail: str, headers: Iterable[tuple[str, str]] = ()) -> Refusal:
-    detail = detail.encode(errors="replace").decode()
+    detail = printable(detail, _LONGEST_DETAIL)
     body = orjson.dumps({"status": status, "title": HTTPStatus(status).phrase, "detail": detail})
     own = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from fm_core.printable import printable
+
 __all__ = ["BYTES_IN", "BYTES_OUT", "ERROR", "ROWS", "STATUS", "is_logged", "log_request"]
 
 ROWS = "fm.rows"
@@ -41,8 +43,8 @@ def log_request(environ: Mapping[str, Any], seconds: float) -> None:
     """
     line: dict[str, int | float | str] = {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
-        "method": environ["REQUEST_METHOD"][:16],
-        "path": environ["PATH_INFO"][:200],
+        "method": printable(environ["REQUEST_METHOD"], 16),
+        "path": printable(environ["PATH_INFO"], 200),
         "status": environ[STATUS],
         "milliseconds": round(seconds * 1000, 3),
         "bytes_in": environ[BYTES_IN],
@@ -58,7 +60,7 @@ def log_request(environ: Mapping[str, Any], seconds: float) -> None:
     ):
         value = environ.get(key)
         if value is not None:
-            line[name] = value if isinstance(value, int) else str(value)[:400].encode(errors="replace").decode()
+            line[name] = value if isinstance(value, int) else printable(str(value), 400)
     # One write of less than a pipe's atomic size, so lines of several processes do not mix.
     with contextlib.suppress(OSError):  # a full or closed log is no reason to fail a request
         os.write(1, orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fm_core.atomic_file import replacing
 from fm_core.errors import ArtifactError, CheckpointError, FMError, TeamError
+from fm_core.printable import printable
 
 __all__ = ["blame", "described", "fail", "survived", "write_failure"]
 
@@ -78,9 +79,9 @@ def survived(consequence: str, told: Callable[[str], None] = lambda sentence: No
 
 def write_failure(path: Path, text: str) -> None:
     """Write why the job failed: one line, at most 1024 characters, complete or not at all."""
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     if len(text) > FAILURE_CHARACTERS:
         text = f"{text[: FAILURE_CHARACTERS - 1]}…"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        file.write(text.encode(errors="backslashreplace"))
+        file.write(text.encode())

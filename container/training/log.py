@@ -6,6 +6,7 @@ bar takes the place of the batch lines.
 """
 
 import contextlib
+import copy
 import logging
 import os
 import time
@@ -16,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 from container.training import log_lines as lines
 from container.training.log_lines import Line, PassStatistics, RecordCounters
 from fm_core.hyperparameters import Hyperparameters
+from fm_core.printable import printable
 
 if TYPE_CHECKING:
     from fm_core.training.callbacks import BatchReport, EpochReport, ResumeReport, ValidationReport
@@ -72,32 +74,51 @@ class Progress:
         return pause
 
 
+#: Characters of a line: the hyperparameters of a job may have 250,000, and a log service takes no more.
+_LONGEST_LINE = 250_000
+
+
 class _Formatter(logging.Formatter):
-    """The built-in's prefix; errors also name the place they are said at."""
+    """The built-in's prefix; errors also name the place they are said at.
+
+    Names of files and columns, hyperparameters and other hosts' sentences are anybody's text. A message is one
+    harmless line, whatever it quotes: it begins no other line, and no metric is read in it. A traceback's lines are
+    harmless too, and indented.
+    """
 
     _DATE = "%m/%d/%Y %H:%M:%S"
 
-    def __init__(self) -> None:
-        super().__init__("[%(asctime)s %(levelname)s %(thread)d] %(message)s", self._DATE)
-        self._error = logging.Formatter(
-            "[%(asctime)s %(levelname)s %(thread)d %(filename)s:%(lineno)d] %(message)s", self._DATE
-        )
+    def __init__(self, prefix: str = "[%(asctime)s %(levelname)s %(thread)d] ") -> None:
+        super().__init__(f"{prefix}%(message)s", self._DATE)
 
     def format(self, record: logging.LogRecord) -> str:
-        if getattr(record, "bare", False):
-            text = record.getMessage()
-        elif record.levelno >= logging.ERROR:
-            text = self._error.format(record)
-        else:
-            text = super().format(record)
-        # A file's name may hold bytes that are no text, which no stream would take.
-        return text.encode(errors="backslashreplace").decode()
+        record = copy.copy(record)
+        if not getattr(record, "is_ours", False):
+            record.msg, record.args = printable(record.getMessage(), _LONGEST_LINE), None
+        return record.getMessage() if getattr(record, "bare", False) else super().format(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return "\n".join(f"  {printable(line, _LONGEST_LINE)}" for line in super().formatException(ei).split("\n"))
+
+
+class _Formatters(logging.Formatter):
+    """Errors name their place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._usual = _Formatter()
+        self._error = _Formatter("[%(asctime)s %(levelname)s %(thread)d %(filename)s:%(lineno)d] ")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return (
+            self._error if record.levelno >= logging.ERROR and not getattr(record, "bare", False) else self._usual
+        ).format(record)
 
 
 class _Handler(logging.StreamHandler[IO[str]]):
     def __init__(self, stream: IO[str], progress: Progress) -> None:
         super().__init__(stream)
-        self.setFormatter(_Formatter())
+        self.setFormatter(_Formatters())
         self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -116,7 +137,12 @@ def emit(said: Iterable[Line]) -> None:
     """Log lines in order."""
     for line in said:
         # What is bare has no level to be filtered by: metrics are printed in any case, as in the built-in.
-        _log.log(logging.CRITICAL if line.bare else line.level, "%s", line.text, extra={"bare": line.bare})
+        _log.log(
+            logging.CRITICAL if line.bare else line.level,
+            "%s",
+            line.text,
+            extra={"bare": line.bare, "is_ours": line.is_ours},
+        )
 
 
 class Reporter:

@@ -50,11 +50,22 @@ KINDS = {
 
 
 class Line(NamedTuple):
-    """One line of the log."""
+    """One line of the log.
+
+    Attributes
+    ----------
+    text : str
+    level : int
+    bare : bool
+        Without the prefix.
+    is_ours : bool
+        Made of numbers and of words of our own, as metrics are: any other line is made harmless before it is written.
+    """
 
     text: str
     level: int = logging.INFO
     bare: bool = False
+    is_ours: bool = False
 
 
 def start_line() -> Line:
@@ -110,20 +121,20 @@ def quality_lines(host: str, where: str, metrics: Mapping[str, float]) -> list[L
     metrics : mapping of str to float
     """
     return [
-        Line(f"#quality_metric: host={host}, {where} {name} <{KINDS[name]}>={float(value)!r}")
+        Line(f"#quality_metric: host={host}, {where} {name} <{KINDS[name]}>={float(value)!r}", is_ours=True)
         for name, value in metrics.items()
     ]
 
 
 def speed_line(epoch: int, batch: int, records_per_second: float) -> Line:
     """Said before the metrics of every batch that is reported, but an epoch's first."""
-    return Line(f"Iter[{epoch}] Batch [{batch}]\tSpeed: {records_per_second:.2f} samples/sec")
+    return Line(f"Iter[{epoch}] Batch [{batch}]\tSpeed: {records_per_second:.2f} samples/sec", is_ours=True)
 
 
 def dense_epoch_lines(epoch: int, metrics: Mapping[str, float], seconds: float) -> list[Line]:
     """Said at the end of an epoch over dense data only."""
     return [
-        *(Line(f"Epoch[{epoch}] Train-{name}={value:f}") for name, value in metrics.items()),
+        *(Line(f"Epoch[{epoch}] Train-{name}={value:f}", is_ours=True) for name, value in metrics.items()),
         Line(f"Epoch[{epoch}] Time cost={seconds:.3f}"),
     ]
 
@@ -131,7 +142,7 @@ def dense_epoch_lines(epoch: int, metrics: Mapping[str, float], seconds: float) 
 def test_score_lines(host: str, metrics: Mapping[str, float]) -> list[Line]:
     """The scores of the test channel, in both of the built-in's forms."""
     return [
-        *(Line(f"#test_score ({host}) : {(name, float(value))!r}") for name, value in metrics.items()),
+        *(Line(f"#test_score ({host}) : {(name, float(value))!r}", is_ours=True) for name, value in metrics.items()),
         *quality_lines(host, "test", metrics),
     ]
 
@@ -161,18 +172,19 @@ def metrics_line(host: str, started: float, ended: float, metrics: Mapping[str, 
             name: {"sum": float(value), "count": 1, "min": value, "max": value} for name, value in metrics.items()
         },
     }
-    return Line(f"#metrics {json.dumps(content)}", bare=True)
+    return Line(f"#metrics {json.dumps(content)}", bare=True, is_ours=True)
 
 
 def progress_line(host: str, epochs_done: int, epochs: int) -> Line:
     """How far the job is."""
-    return Line(f"#progress_metric: host={host}, completed {100.0 * epochs_done / epochs!r} % of epochs")
+    return Line(f"#progress_metric: host={host}, completed {100.0 * epochs_done / epochs!r} % of epochs", is_ours=True)
 
 
 def throughput_line(host: str, n_records: int, seconds: float) -> Line:
     """How fast the epoch was."""
     # Two clock readings may be equal in a job of a few records.
-    return Line(f"#throughput_metric: host={host}, train throughput={n_records / max(seconds, 1e-6)!r} records/second")
+    rate = n_records / max(seconds, 1e-6)
+    return Line(f"#throughput_metric: host={host}, train throughput={rate!r} records/second", is_ours=True)
 
 
 class PassStatistics(NamedTuple):

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fm_core.errors import FMError
+from fm_core.printable import printable
 
 __all__ = ["COMMANDS", "Command", "main"]
 
@@ -36,6 +37,8 @@ COMMANDS: dict[str, Command] = {
     "predict": Command("fm_core.cli.predict", "score the rows of a file"),
 }
 
+#: Characters of a sentence of refusal.
+_LONGEST = 4000
 _BY_SIGNAL = 128  # and the signal's number: as a shell says of a process that it ended
 
 
@@ -75,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         chosen.run(parsed)
     except FMError as error:
-        print(f"fm {given[0]}: {error}", file=sys.stderr)
+        print(printable(f"fm {given[0]}: {error}", _LONGEST), file=sys.stderr)
         return 1
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing is left to flush at exit.
@@ -83,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"fm {given[0]}: {where}{error.strerror or error}", file=sys.stderr)
+        print(printable(f"fm {given[0]}: {where}{error.strerror or error}", _LONGEST), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _BY_SIGNAL + signal.SIGINT

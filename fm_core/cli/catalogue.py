@@ -24,6 +24,7 @@ from fm_core.formats.registry.inputs import Options, read_tables
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import SCHEMA_FILE, TableSchema
 from fm_core.formats.tables.table import Table, TextTable
+from fm_core.printable import printable
 
 __all__ = ["add_arguments", "run"]
 
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     output = arguments.output or folder / CATALOGUE_FILE
     catalogue.save(output)
-    print(f"{output}: {len(catalogue):,} items, columns {', '.join(catalogue.columns)}")
+    print(printable(f"{output}: {len(catalogue):,} items, columns {', '.join(catalogue.columns)}", 1000))
 
 
 def _features(part: tuple[int, int | None], feature_dim: int) -> Table:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fm_core.cli.arguments import add_input_arguments, input_options
 from fm_core.formats.registry import Role, formats_for
+from fm_core.printable import printable
 
 __all__ = ["add_arguments", "run"]
 
@@ -59,10 +60,11 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.quiet:
         return
     for file in written:
-        print(f"{file.path}: {file.n_rows} rows, {file.n_bytes} bytes")
+        print(printable(f"{file.path}: {file.n_rows} rows, {file.n_bytes} bytes"))
     print(f"feature_dim is {feature_dim}")
     if schema is not None and arguments.schema is None:
-        print(f"{arguments.schema_out or arguments.output.with_name('schema.json')}: {len(schema.columns)} columns")
+        path = arguments.schema_out or arguments.output.with_name("schema.json")
+        print(printable(f"{path}: {len(schema.columns)} columns"))
 
 
 def _positive(text: str) -> int:

@@ -12,6 +12,7 @@ from fm_core.analysis.embeddings import KINDS, write_vectors
 from fm_core.artifact.model_file import load_model
 from fm_core.cli import names
 from fm_core.cli.arguments import feature_range
+from fm_core.printable import printable
 
 __all__ = ["add_arguments", "run"]
 
@@ -39,4 +40,4 @@ def run(arguments: argparse.Namespace) -> None:
     features = range(start, model.feature_dim if stop is None else stop)
     name_of = names.feature_names(arguments, model.feature_dim)
     for path in write_vectors(arguments.output, model, arguments.kind, features, name_of):
-        print(path)
+        print(printable(str(path)))

@@ -17,6 +17,7 @@ from fm_core.cli import names
 from fm_core.cli.rows import add_row_arguments, read_rows
 from fm_core.errors import DataError
 from fm_core.model import Model
+from fm_core.printable import printable, printable_json
 
 __all__ = ["add_arguments", "run"]
 
@@ -64,7 +65,8 @@ def _explained(model: Model, batches: Iterator[Batch], wanted: int | None) -> It
 
 
 def _json(row: int, score: float, explanation: Explanation, top: int, name_of: names.Names) -> str:
-    return json.dumps({"row": row, "score": score, **_shares(explanation, top, name_of)}, ensure_ascii=False)
+    shares = _shares(explanation, top, name_of)
+    return printable_json(json.dumps({"row": row, "score": score, **shares}, ensure_ascii=False))
 
 
 def _shares(explanation: Explanation, top: int, name_of: names.Names) -> dict[str, Any]:
@@ -84,4 +86,4 @@ def _text(row: int, score: float, explanation: Explanation, top: int, name_of: n
     if shares["n_left_out"]:
         lines.append(f"  {shares['rest']:>+12.6f}  {shares['n_left_out']:,} smaller shares")
     lines.append(f"  {shares['total']:>+12.6f}  total")
-    return "\n".join(lines)
+    return "\n".join(printable(line, 1000) for line in lines)

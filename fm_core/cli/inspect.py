@@ -11,6 +11,7 @@ from fm_core.artifact.model_file import load_model, read_meta
 from fm_core.cli import names
 from fm_core.hyperparameter_text import to_text
 from fm_core.hyperparameters import parameters
+from fm_core.printable import printable, printable_json
 
 __all__ = ["add_arguments", "run"]
 
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print it."""
     facts = _facts(arguments)
-    print(json.dumps(facts, indent=2, ensure_ascii=False) if arguments.json else _text(facts))
+    print(printable_json(json.dumps(facts, indent=2, ensure_ascii=False)) if arguments.json else _text(facts))
 
 
 def _facts(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def _text(facts: dict[str, Any]) -> str:
         if facts[key]:
             lines += ["", f"{title}", f"  {'feature':>10} {'w':>11} {'|v|':>11}  name"]
             lines += [f"  {f['feature']:>10} {f['w']:>11.4g} {f['v_norm']:>11.4g}  {f['name']}" for f in facts[key]]
-    return "\n".join(lines)
+    return "\n".join(printable(line, 1000) for line in lines)
 
 
 def _changed(stored: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -22,6 +22,9 @@ from tools.compare.speed import compare_speed
 #: The commit before every module moved to its room.
 BEFORE = "6f779ad"
 
+#: How many differences are shown; the others are named.
+_SHOWN = 40
+
 Left = dict[str, bytes]
 
 
@@ -106,7 +109,7 @@ class Case:
 
 def _cases(base: Side, inputs: Path, models: Path) -> Iterator[Case]:
     begun = WORK / "begun"
-    warm = jobs.Job("warm start", settings={"feature_dim": "70"}, others={"model": (("model.tar.gz",), {})})
+    warm = jobs.Job("warm start", others={"model": (("model.tar.gz",), {})})
     for job in [*jobs.JOBS, warm]:
         yield Case("job", job.name, lambda side, job=job: [(job.name, jobs.run(job, side, inputs))])
     for job in jobs.CHECKPOINTS:
@@ -180,9 +183,11 @@ def _say(found: dict[str, Tally], base: Side, seconds: float) -> int:
         print("\n| times | part | meant to differ, because |\n| ---: | --- | --- |")
         for rule, n in met.items():
             print(f"| {n} | {rule.part} | {rule.reason} |")
-    for group, tally in found.items():
-        for name, first in tally.wrong:
-            print(f"\n{group}: {name}\n  {first}")
+    wrong = [(group, name, first) for group, tally in found.items() for name, first in tally.wrong]
+    for group, name, first in wrong[:_SHOWN]:
+        print(f"\n{group}: {name}\n  {first}")
+    if len(wrong) > _SHOWN:
+        print("\nand", ", ".join(f"{group}: {name}" for group, name, _ in wrong[_SHOWN:]))
     return 1 if any(tally.wrong for tally in found.values()) else 0
 
 

@@ -30,7 +30,29 @@ class Meant:
     reason: str
 
 
-MEANT: list[Meant] = []
+MEANT = [
+    Meant(
+        "request: *",
+        "headers",
+        "^Content-Type: (text/plain; charset=utf-8|application/json)$",
+        "refusals are JSON by RFC 9457, with the same sentence",
+    ),
+    Meant("request: *", "headers", "^(Allow|Content-Type: text/html).*", "405 has Allow; /ping's empty body no type"),
+    Meant("request: *: no such address", "refusal", ".*", "404 says what there is, in the project's own words"),
+    Meant("request: *: wrong method", "refusal", ".*", "405 says what there is, in the project's own words"),
+    Meant("request: models: invocations", "refusal", ".*", "404 says what there is, in the project's own words"),
+    Meant(
+        "request: *: stdout", "stdout", '"status":[45]', "the log has the sentences of refusals, compared by themselves"
+    ),
+    Meant("job: a schema beside the data", "stdout", "schema.json", "said in plainer words"),
+    Meant("job: fails: test channel", "stdout", ".*", "a test channel's first record is looked at before training"),
+    Meant(
+        "job: a report",
+        "output/data/metrics.json",
+        "best_epoch",
+        "the report knows the epoch of the model that is kept",
+    ),
+]
 
 
 def difference(name: str, base: Mapping[str, bytes], tree: Mapping[str, bytes]) -> tuple[str | None, list[Meant]]:

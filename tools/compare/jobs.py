@@ -218,7 +218,8 @@ def lay_out(job: Job, root: Path, inputs: Path) -> None:
             continue
         (root / "input/data" / name).mkdir(exist_ok=True)
         for number, file in enumerate(files):
-            shutil.copy(inputs / file, root / "input/data" / name / f"{number}-{file}")
+            # The number keeps the order; a model is known by its name.
+            shutil.copy(inputs / file, root / "input/data" / name / (file if name == "model" else f"{number}-{file}"))
     if job.checkpoints:
         (root / "checkpoints").mkdir(exist_ok=True)
     configuration = {

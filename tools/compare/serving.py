@@ -20,6 +20,9 @@ from tools.compare.sides import Side, blanked
 
 __all__ = ["ROW", "ask", "lay_out_models", "requests_of", "serving"]
 
+#: Headers that are the server's and not the application's.
+_OF_SERVER = {"connection", "content-length", "date", "server"}
+
 Request = tuple[str, str, bytes | None, dict[str, str]]
 
 ROW = {"data": {"features": {"keys": [1, 7, 30], "values": [1, 0.5, -2], "shape": [FEATURE_DIM]}}}
@@ -214,8 +217,10 @@ def ask(side: Side, root: Path, asked: dict[str, Request], **variables: str) -> 
                 connection.request(method, path, body, headers)
                 answer = connection.getresponse()
                 said = answer.read()
-                kept = "\n".join(sorted(f"{k}: {v}" for k, v in answer.getheaders() if k.lower() != "date"))
-                found = {"status": str(answer.status).encode(), "headers": kept.encode(), "body": blanked(said, side)}
+                kept = "\n".join(sorted(f"{k}: {v}" for k, v in answer.getheaders() if k.lower() not in _OF_SERVER))
+                found = {"status": str(answer.status).encode(), "headers": kept.encode()}
+                found |= {"body": said} if answer.status < 400 else {"refusal": _sentence(said)}
+                found = {part: blanked(content, side) for part, content in found.items()}
             except (OSError, http.client.HTTPException) as error:
                 found = {"status": type(error).__name__.encode()}
             finally:
@@ -226,8 +231,22 @@ def ask(side: Side, root: Path, asked: dict[str, Request], **variables: str) -> 
         yield name, {name: b"\n".join(sorted(_lines((root / name).read_bytes(), side, str(port))))}
 
 
+def _sentence(body: bytes) -> bytes:
+    """The sentence of a refusal: the body itself, or what is in it by RFC 9457."""
+    try:
+        return bytes(json.loads(body)["detail"], "utf-8")
+    except (ValueError, LookupError, TypeError):
+        return body
+
+
 def _lines(data: bytes, side: Side, port: str) -> Iterator[bytes]:
     for line in io.BytesIO(blanked(data, side)):
-        if b"gunicorn" in line or b"Using worker" in line or b"Booting worker" in line or b"Listening at" in line:
+        if (
+            b"Worker exiting" in line
+            or b"gunicorn" in line
+            or b"Using worker" in line
+            or b"Booting worker" in line
+            or b"Listening at" in line
+        ):
             continue
         yield line.rstrip().replace(port.encode(), b"<port>")

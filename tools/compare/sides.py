@@ -97,6 +97,7 @@ _BLANKED = [
     (rb"\b0x[0-9a-f]{9,}\b", rb"0xN"),
     (rb'"(seconds|records_per_second|to_first_batch|training|validation|test|milliseconds)": ?[\d.e+-]+', rb'"\1": T'),
     (rb'"time": ?"[^"]*"', rb'"time": T'),
+    (rb'("status":[45]\d\d,.*"bytes_out":)\d+', rb"\1N"),  # how a refusal's sentence is wrapped
     (rb"and \d+ MiB are available", b"and M MiB are available"),
     (rb"\(pid: \d+\)", b"(pid: N)"),
     # Of a report: rates, and pictures, whose numbers metrics.json has too.

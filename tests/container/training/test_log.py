@@ -83,7 +83,7 @@ def test_a_line_has_the_prefix_of_the_built_in_unless_it_is_bare(log):
 
 def test_a_level_hides_lines_but_no_bare_ones(log):
     logging.getLogger().setLevel("CRITICAL")
-    emit([Line("one", logging.ERROR), Line("#metrics {}", bare=True)])
+    emit([Line("one", logging.ERROR), Line("#metrics {}", bare=True, is_ours=True)])
     assert log.getvalue() == "#metrics {}\n"
 
 
