@@ -42,6 +42,7 @@ EXTENSIONS = {
     "fm_core.formats.recordio._decode": (FAST, []),
     "fm_core.formats.recordio._encode": (FAST, []),
     "fm_core.formats.requests._instances": (FAST, []),
+    "fm_core.formats.requests._json_items": (FAST, []),
     "fm_core.formats.text._text": (FAST, []),
     "fm_core.kernels._bounds": (FAST, []),
     "fm_core.kernels._dirty_rows": (FAST, []),

@@ -4,7 +4,8 @@
 - p99 at 70 % of our peak rate, against the empty view's at the same rate (an open-loop generator of its own);
 - from the start of `serve` to the first answer to /ping, with a model of 1 GB;
 - a 6 MB body of RecordIO, against protobuf's parser plus SciPy;
-- a 6 MB body of JSON, against orjson.loads alone;
+- 6 MB bodies of JSON, CSV and libsvm, from the request to the answer, against parsing alone by orjson, pyarrow.csv and
+  scikit-learn's load_svmlight_file;
 - ranking of 100,000 candidates, CPU time.
 
 Loopback only. Rounds are taken in turn. Bodies are timed in processor seconds of one process, as is ranking.
@@ -15,6 +16,7 @@ import contextlib
 import functools
 import http.client
 import io
+import itertools
 import os
 import re
 import shutil
@@ -27,12 +29,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow.csv
 import scipy.sparse
 from common import describe, in_turn, ratios, table, times
 from flask import Flask
+from sklearn.datasets import load_svmlight_file
 
 from container.resources import usable_cores
 from container.serving.app import create_app
@@ -48,6 +53,7 @@ from fm_core.model import Model
 FEATURE_DIM = 1_000_000
 NUM_FACTORS = 16
 NNZ = 39
+CSV_WIDTH = 100
 BODY = 6 * 2**20
 HEADER = ["", "ours", "yardstick", "ratio", "goal"]
 
@@ -104,6 +110,18 @@ def as_json(rows: scipy.sparse.csr_matrix) -> bytes:
     return orjson.dumps({"instances": [instance(i) for i in range(rows.shape[0])]})
 
 
+def as_libsvm(rows: scipy.sparse.csr_matrix) -> bytes:
+    pairs = [f"{key}:{value:.4g}" for key, value in zip(rows.indices.tolist(), rows.data.tolist(), strict=True)]
+    bounds = rows.indptr.tolist()
+    return "\n".join("1 " + " ".join(pairs[a:b]) for a, b in itertools.pairwise(bounds)).encode()
+
+
+def arrow_parse(body: bytes) -> np.ndarray:
+    options = pyarrow.csv.ReadOptions(autogenerate_column_names=True, use_threads=False)
+    parsed = pyarrow.csv.read_csv(io.BytesIO(body), read_options=options)
+    return np.column_stack([column.to_numpy() for column in parsed.columns]).astype(np.float32)
+
+
 def as_recordio(rows: scipy.sparse.csr_matrix) -> bytes:
     file = io.BytesIO()
     write_records(file, rows)
@@ -127,7 +145,7 @@ def processor(run: Callable[[], object]) -> Callable[[], float]:
 def compare_bodies(model: Model, random: np.random.Generator, rounds: int) -> list[list[str]]:
     client = create_app(model, ServingSettings(predict_threads=1)).test_client()
 
-    def post(body: bytes, content_type: str) -> None:
+    def post(body: bytes, content_type: str, client: Any = client) -> None:
         answer = client.post("/invocations", data=body, content_type=content_type)
         assert answer.status_code == 200, answer.text
 
@@ -138,8 +156,23 @@ def compare_bodies(model: Model, random: np.random.Generator, rounds: int) -> li
     record = as_recordio(many[:1])
     many = many[: min(many.shape[0], BODY // len(record))]
     body = as_recordio(many)
+    libsvm = as_libsvm(rows_of(random, int(BODY / len(as_libsvm(rows[:100])) * 100)))
+    narrow = random.random((BODY // (8 * CSV_WIDTH), CSV_WIDTH)).astype(np.float32).round(4)
+    csv = "\n".join(",".join(f"{value:.6g}" for value in row) for row in narrow.tolist()).encode()
+    narrow_client = create_app(
+        Model("binary_classifier", 0.1, model.w[:CSV_WIDTH].copy(), model.V[:CSV_WIDTH].copy()),
+        ServingSettings(predict_threads=1),
+    ).test_client()
     found = in_turn(
         {
+            "CSV": processor(lambda: post(csv, "text/csv", narrow_client)),
+            "CSV, peer": processor(lambda: arrow_parse(csv)),
+            "libsvm": processor(lambda: post(libsvm, "text/libsvm")),
+            "libsvm, peer": processor(
+                lambda: load_svmlight_file(
+                    io.BytesIO(libsvm), n_features=FEATURE_DIM, zero_based=True, dtype=np.float32
+                )
+            ),
             "JSON": processor(lambda: post(json_body, "application/json")),
             "loads": processor(lambda: orjson.loads(json_body)),
             "decode": processor(lambda: decode_rows(body, feature_dim=FEATURE_DIM)),
@@ -157,7 +190,11 @@ def compare_bodies(model: Model, random: np.random.Generator, rounds: int) -> li
 
     return [
         row(f"JSON, {len(json_body) / 2**20:.1f} MB, {rows.shape[0]:,} rows: request to answer", "JSON", "loads",
-            "orjson.loads alone", "<= 2.5 x", inverse=True),
+            "orjson.loads alone", "<= 1.2 x", inverse=True),
+        row(f"CSV, {len(csv) / 2**20:.1f} MB, {len(narrow):,} rows of {CSV_WIDTH}: request to answer", "CSV",
+            "CSV, peer", "pyarrow.csv alone", ">= 1 x"),
+        row(f"libsvm, {len(libsvm) / 2**20:.1f} MB, {libsvm.count(b':') // NNZ:,} rows: request to answer", "libsvm",
+            "libsvm, peer", "load_svmlight_file alone", ">= 10 x"),
         row(f"RecordIO, {len(body) / 2**20:.1f} MB, {many.shape[0]:,} rows: body to CSR", "decode", "decode, peer",
             "protobuf's parser, SciPy", ">= 40 x"),
         row("the same: request to answer", "whole", "whole, peer", "those, and SciPy's product", ""),

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from flask import Flask, Response, request
 
-from container.serving.body import read_body
+from container.serving.body import open_body
 from container.serving.errors import internal_error, refusal_of
 from container.serving.invocation import Answer, answered, invoke
 from container.serving.media_types import encoder_of
 from container.serving.model_registry import ModelRegistry
 from container.serving.request_log import ERROR
+from container.serving.requests import WISHES
 from container.serving.served_model import ServedModel
 from container.serving.settings import ServingSettings
+from container.serving.spool import Spool
 from container.serving.wsgi import status_line
 from fm_core.errors import DataError
 
@@ -28,6 +30,15 @@ __all__ = ["create_app", "takes_long"]
 
 #: From the environment of a request to its answer.
 View = Callable[[dict[str, Any]], Answer]
+
+#: From the path of a POST to the view that answers it without Flask; None: Flask answers.
+FindView = Callable[[str], View | None]
+
+#: Bytes of what names a model and its place.
+_LARGEST_DESCRIPTION = 2**20
+
+#: What a body has that asks for more than scores: reasons, or the best items of a catalogue.
+_LONG_WORDS = tuple(f'"{word}"'.encode() for word in ("explain", *WISHES))
 
 _CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
@@ -61,14 +72,11 @@ def create_app(models: "Model | ServedModel | ModelRegistry[Any]", settings: Ser
     def ping() -> Response:
         return _respond(_ping(request.environ), request.environ)
 
-    short_ways: dict[tuple[str, str], View] = {("GET", "/ping"): _ping}
     if isinstance(models, ModelRegistry):
-        _add_models_api(app, models, settings)
+        find_view = _add_models_api(app, models, settings)
     else:
-        served = _served(models)
-        short_ways["POST", "/invocations"] = lambda environ: invoke(served, settings, environ)
-        _add_invocations(app, short_ways["POST", "/invocations"], settings)
-    app.wsgi_app = _around_flask(app, short_ways)  # type: ignore[method-assign]
+        find_view = _add_invocations(app, _served(models), settings)
+    app.wsgi_app = _around_flask(app, find_view)  # type: ignore[method-assign]
     return app
 
 
@@ -76,7 +84,10 @@ def _ping(environ: dict[str, Any]) -> Answer:
     return Answer(b"", 200, [("Content-Length", "0")])
 
 
-def _add_invocations(app: Flask, view: View, settings: ServingSettings) -> None:
+def _add_invocations(app: Flask, served: ServedModel, settings: ServingSettings) -> FindView:
+    def view(environ: dict[str, Any]) -> Answer:
+        return invoke(served, settings, environ)
+
     @app.post("/invocations")
     def invocations() -> Response:
         return _respond(view(request.environ), request.environ)
@@ -91,21 +102,26 @@ def _add_invocations(app: Flask, view: View, settings: ServingSettings) -> None:
             }
         )
 
+    return lambda path: view if path == "/invocations" else None
+
 
 def takes_long(environ: dict[str, Any], body: bytes) -> bool:
     """Whether a request with a small body takes more than some milliseconds of computing, or waits for files."""
-    return "HTTP_CONTENT_ENCODING" in environ or environ["PATH_INFO"].startswith("/models") or b'"explain"' in body
+    if "HTTP_CONTENT_ENCODING" in environ or environ["PATH_INFO"].startswith("/models"):
+        return True
+    return any(word in body for word in _LONG_WORDS)
 
 
-def _around_flask(app: Flask, short_ways: dict[tuple[str, str], View]) -> Callable[..., Iterable[bytes]]:
-    """Answer some requests without Flask, whose routing, contexts and signals take longer than one row.
+def _around_flask(app: Flask, find_view: FindView) -> Callable[..., Iterable[bytes]]:
+    """Answer the most frequent requests without Flask, whose routing and contexts take longer than one row.
 
     The same views under Flask's roof stay the ones that decide what else there is at those addresses.
     """
     by_flask = app.wsgi_app
 
     def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        view = short_ways.get((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        view = find_view(path) if method == "POST" else _ping if (method, path) == ("GET", "/ping") else None
         if view is None:
             return by_flask(environ, start_response)
         try:
@@ -113,7 +129,7 @@ def _around_flask(app: Flask, short_ways: dict[tuple[str, str], View]) -> Callab
         except Exception as error:
             answer = _refusal(app, error, environ)
         start_response(status_line(answer.status), _headers(answer, environ))
-        return [answer.body]
+        return answer.body if isinstance(answer.body, Spool) else [answer.body]
 
     return wsgi_app
 
@@ -122,7 +138,7 @@ def _served(model: "Model | ServedModel") -> ServedModel:
     return model if isinstance(model, ServedModel) else ServedModel(model)
 
 
-def _add_models_api(app: Flask, registry: ModelRegistry[Any], settings: ServingSettings) -> None:
+def _add_models_api(app: Flask, registry: ModelRegistry[Any], settings: ServingSettings) -> FindView:
     @app.get("/models")
     def list_models() -> Response:
         page, next_token = registry.page(request.args.get("next_page_token", ""))
@@ -132,7 +148,7 @@ def _add_models_api(app: Flask, registry: ModelRegistry[Any], settings: ServingS
 
     @app.post("/models")
     def load_model() -> Response:
-        name, url = _name_and_url(read_body(request.environ, settings.max_content_length))
+        name, url = _name_and_url(request.environ, settings.max_content_length)
         registry.load(name, url)
         return _json({"modelName": name, "modelUrl": url})
 
@@ -148,10 +164,21 @@ def _add_models_api(app: Flask, registry: ModelRegistry[Any], settings: ServingS
     def invoke_model(name: str) -> Response:
         return _respond(invoke(_served(registry.get(name)), settings, request.environ), request.environ)
 
+    def find_view(path: str) -> View | None:
+        name = path.removeprefix("/models/").removesuffix("/invoke")
+        if not name or f"/models/{name}/invoke" != path:
+            return None
+        # WSGI has the bytes of a path as Latin-1.
+        text = name.encode("latin-1").decode(errors="replace")
+        return lambda environ: invoke(_served(registry.get(text)), settings, environ)
 
-def _name_and_url(body: bytes) -> tuple[str, str]:
+    return find_view
+
+
+def _name_and_url(environ: dict[str, Any], limit: int) -> tuple[str, str]:
     try:
-        document = orjson.loads(body)
+        with open_body(environ, min(limit, _LARGEST_DESCRIPTION)) as body:
+            document = orjson.loads(bytes(body))
         name, url = document["model_name"], document["url"]
     except (orjson.JSONDecodeError, TypeError, KeyError):
         name = url = None
@@ -174,7 +201,8 @@ def _json(document: object) -> Response:
 
 
 def _respond(answer: Answer, environ: dict[str, Any]) -> Response:
-    return Response(answer.body, answer.status, _headers(answer, environ))
+    headers = _headers(answer, environ)
+    return Response(b"".join(answer.body) if isinstance(answer.body, Spool) else answer.body, answer.status, headers)
 
 
 def _headers(answer: Answer, environ: dict[str, Any]) -> list[tuple[str, str]]:

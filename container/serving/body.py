@@ -1,36 +1,96 @@
-"""The body of a request, as a view reads it."""
+"""The body of a request, as a view reads it: whole, within the limit, unpacked.
 
+Our own server leaves it in the environment as a buffer; other servers have a stream.
+"""
+
+import contextlib
+import mmap
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
-from container.serving.errors import too_large
+from container.serving.errors import UnsupportedMediaTypeError, too_large
 from container.serving.handover import BODY
+from container.serving.spool import Spool
 from fm_core.errors import DataError
 
-__all__ = ["read_body"]
+__all__ = ["open_body"]
+
+_PIECE = 2**18
 
 
-def read_body(environ: dict[str, Any], limit: int) -> bytes:
-    """Read the body of a request.
+@contextlib.contextmanager
+def open_body(environ: dict[str, Any], limit: int) -> Iterator[bytes | mmap.mmap]:
+    """Give the body of a request.
 
     Parameters
     ----------
     environ : dict
         Of WSGI.
     limit : int
-        Bytes that are taken.
+        Bytes that are taken, unpacked.
 
     Raises
     ------
     PayloadTooLargeError
         There are more.
+    UnsupportedMediaTypeError
+        It is packed in a way that is not known.
     DataError
-        There are none, or fewer than announced.
+        There are none, or fewer than announced; or they are damaged.
     """
-    found = environ.get(BODY)
-    if found is not None:  # our own server has it, and has looked at its length
-        if not len(found):
-            raise _empty()
-        return found if isinstance(found, bytes) else bytes(found)
+    coding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+    if coding not in _CODINGS:
+        raise UnsupportedMediaTypeError(
+            f"Content-Encoding is {coding[:80]!r}, which is not supported: send the body as it is, or packed by gzip"
+        )
+    body = environ[BODY] if BODY in environ else _read(environ, limit)
+    if not len(body):
+        raise DataError("the body is empty, expected at least one row")
+    if coding in ("", "identity"):
+        yield body
+        return
+    with contextlib.closing(_unpacked(body, limit)) as unpacked:
+        content = unpacked.content()
+        if not content:
+            raise DataError("the body is empty, expected at least one row")
+        try:
+            yield content
+        finally:
+            if isinstance(content, mmap.mmap):
+                with contextlib.suppress(BufferError):  # a traceback may hold a view of it; it goes with that
+                    content.close()
+
+
+_CODINGS = ("", "identity", "gzip", "x-gzip")
+
+
+def _unpacked(body: bytes | mmap.mmap, limit: int) -> Spool:
+    unpacked = Spool()
+    try:
+        at = 0
+        while at < len(body):  # members, one after the other
+            member = zlib.decompressobj(wbits=31)
+            while not member.eof:
+                piece = member.unconsumed_tail or body[at : at + _PIECE]
+                if not piece:
+                    raise DataError("the body is no whole gzip: it ends too early")
+                if not member.unconsumed_tail:
+                    at += len(piece)
+                unpacked.append(member.decompress(piece, _PIECE))
+                if unpacked.size > limit:
+                    raise too_large("too many", limit)
+            at -= len(member.unused_data)
+    except zlib.error as error:
+        unpacked.close()
+        raise DataError(f"the body is no gzip, as Content-Encoding says: {error}") from None
+    except BaseException:
+        unpacked.close()
+        raise
+    return unpacked
+
+
+def _read(environ: dict[str, Any], limit: int) -> bytes:
     stream, length = environ["wsgi.input"], _content_length(environ)
     if length is None:  # chunked, or none
         body: bytes = stream.read(limit + 1) if environ.get("wsgi.input_terminated") else b""
@@ -40,13 +100,7 @@ def read_body(environ: dict[str, Any], limit: int) -> bytes:
         raise too_large(length or "too many", limit)
     if len(body) < (length or 0):
         raise DataError(f"the body ends after {len(body)} bytes, expected Content-Length: {length}")
-    if not body:
-        raise _empty()
     return body
-
-
-def _empty() -> DataError:
-    return DataError("the body is empty, expected at least one row")
 
 
 def _content_length(environ: dict[str, Any]) -> int | None:

@@ -14,7 +14,6 @@ gone on with is closed in an orderly way: our end first, then, after the client'
 import asyncio
 import contextlib
 import functools
-import mmap
 import time
 from collections import deque
 from email.utils import formatdate
@@ -30,6 +29,7 @@ from container.serving.errors import (
 from container.serving.exchange import Exchange, Owner
 from container.serving.request_log import BYTES_IN, BYTES_OUT, ERROR, STATUS
 from container.serving.request_parser import RequestParser
+from container.serving.spool import Spool
 from container.serving.wsgi import environment, status_line
 
 __all__ = ["Connection"]
@@ -69,8 +69,8 @@ class Connection(asyncio.Protocol):
         self._waits_for_turn = False
         self._reading_paused = False
         self._writing_paused = False
-        self._unsent: memoryview | None = None
-        self._unsent_file: mmap.mmap | None = None
+        self._unsent: Spool | None = None
+        self._unsent_at = 0
         self._moved = 0.0  # when bytes went in or out last
         self._write_begun = 0.0
         self._written = 0
@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        unsent = transport.get_write_buffer_size() + (len(self._unsent) if self._unsent else 0)
+        unsent = transport.get_write_buffer_size() + (self._unsent.size - self._unsent_at if self._unsent else 0)
         if unsent:
             if unsent != self._waiting_to_go:
                 self._moved, self._waiting_to_go = now, unsent
@@ -329,26 +329,31 @@ class Connection(asyncio.Protocol):
         if self._ahead:
             self._parse(self._ahead)
 
-    def respond(self, exchange: Exchange, status: str, headers: list[tuple[str, str]], body: bytes | mmap.mmap) -> None:
+    def respond(self, exchange: Exchange, status: str, headers: list[tuple[str, str]], body: bytes | Spool) -> None:
         """Write an answer; the front calls `go_on` after one that it gave later."""
         self._owner.forget(exchange)
         if self._transport is None:
+            if isinstance(body, Spool):
+                body.close()
             return
         if self._owner.is_stopping:
             exchange.keep_alive = False
         head = _head(status, headers, exchange)
         if exchange.environ["REQUEST_METHOD"] == "HEAD":
             body = b""
+        if isinstance(body, bytes) and len(body) > _PIECE:
+            large, body = body, Spool()
+            body.append(large)
+        size = len(body) if isinstance(body, bytes) else body.size
         self._moved = self._write_begun = time.monotonic()
         self._waiting_to_go = 0
-        self._written = self._transport.get_write_buffer_size() + len(head) + len(body)
-        exchange.environ[STATUS], exchange.environ[BYTES_OUT] = int(status[:3]), len(body)
-        if len(body) <= _PIECE:
-            self._transport.write(head + bytes(body))
+        self._written = self._transport.get_write_buffer_size() + len(head) + size
+        exchange.environ[STATUS], exchange.environ[BYTES_OUT] = int(status[:3]), size
+        if isinstance(body, bytes):
+            self._transport.write(head + body)
             self._answered(exchange)
             return
-        self._unsent_file = body if isinstance(body, mmap.mmap) else None
-        self._unsent = memoryview(body)
+        self._unsent, self._unsent_at = body, 0
         self._transport.write(head)
         self._write_more()
 
@@ -368,23 +373,20 @@ class Connection(asyncio.Protocol):
             self._advance()
 
     def _write_more(self) -> None:
-        while self._unsent and not self._writing_paused and self._transport is not None:
-            piece, rest = self._unsent[:_PIECE], self._unsent[_PIECE:]
-            self._transport.write(bytes(piece))
-            piece.release()
-            self._unsent.release()
-            self._unsent = rest
-        if self._unsent is not None and not self._unsent:
-            self._release_answer()
-            self._answered(self._exchanges[0])
+        unsent = self._unsent
+        while unsent is not None and not self._writing_paused and self._transport is not None:
+            if self._unsent_at == unsent.size:
+                self._release_answer()
+                self._answered(self._exchanges[0])
+                return
+            piece = unsent.read(self._unsent_at, _PIECE)
+            self._unsent_at += len(piece)
+            self._transport.write(piece)
 
     def _release_answer(self) -> None:
         if self._unsent is not None:
-            self._unsent.release()
+            self._unsent.close()
             self._unsent = None
-        if self._unsent_file is not None:
-            self._unsent_file.close()
-            self._unsent_file = None
 
     def _answered(self, exchange: Exchange) -> None:
         exchange.answered = True

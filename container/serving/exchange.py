@@ -1,10 +1,9 @@
 """A request and what becomes of it, and what a connection asks of the process that it is in."""
 
-import mmap
 from typing import Any, Protocol
 
 from container.serving.errors import Refusal
-from container.serving.request_body import RequestBody
+from container.serving.spool import Spool
 
 __all__ = ["Answering", "Exchange", "Owner"]
 
@@ -16,7 +15,7 @@ class Exchange:
     ----------
     environ : dict
         Of WSGI, without the body.
-    body : RequestBody
+    body : Spool
     keep_alive : bool
         Whether the client wants the connection to stay open.
     refused : Refusal or None
@@ -44,7 +43,7 @@ class Exchange:
         self.environ = environ
         self.keep_alive = keep_alive
         self.begun = begun
-        self.body = RequestBody()
+        self.body = Spool()
         self.refused: Refusal | None = None
         self.complete = False
         self.answering = False
@@ -63,7 +62,7 @@ class Exchange:
 class Answering(Protocol):
     """What an owner asks of a connection."""
 
-    def respond(self, exchange: Exchange, status: str, headers: list[tuple[str, str]], body: bytes | mmap.mmap) -> None:
+    def respond(self, exchange: Exchange, status: str, headers: list[tuple[str, str]], body: bytes | Spool) -> None:
         """Write an answer."""
 
     def refuse(self, exchange: Exchange, error: Exception) -> None:

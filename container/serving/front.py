@@ -21,7 +21,7 @@ from container.serving.errors import OverloadedError, WorkerLostError, too_large
 from container.serving.exchange import Answering, Exchange
 from container.serving.handover import BODY, Handover, receive
 from container.serving.load import Load
-from container.serving.request_body import LIGHT
+from container.serving.spool import LIGHT
 from container.serving.wsgi import App, call
 from fm_core.errors import ResourceError
 
@@ -210,11 +210,12 @@ class Front:
     def answer(self, connection: Answering, exchange: Exchange) -> None:
         """Answer a request, now or later."""
         body, environ = exchange.body, exchange.environ
-        content = body.content() if body.descriptor is None else b""
+        content = bytes(body.content()) if body.descriptor is None else b""
         if body.descriptor is None and not self._takes_long(environ, content):
             environ["wsgi.input"] = io.BytesIO(content)
             environ[BODY] = content
-            connection.respond(exchange, *call(self._app, environ))
+            called = call(self._app, environ)
+            connection.respond(exchange, called.status, called.headers, called.body)
             return
         if self._load.is_full:
             connection.refuse(exchange, _overloaded())

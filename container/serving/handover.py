@@ -15,7 +15,7 @@ import select
 import socket
 from typing import Any, NamedTuple
 
-from container.serving.request_body import LIGHT, anonymous_file
+from container.serving.spool import LIGHT, Spool
 from container.serving.wsgi import Called
 
 __all__ = ["BODY", "Handover", "Reply", "Task", "receive"]
@@ -34,14 +34,14 @@ class Reply(NamedTuple):
     ----------
     status : str
     headers : list of (str, str)
-    body : bytes or mmap
+    body : bytes or Spool
     noted : dict
         What the app left in the environment, for the log.
     """
 
     status: str
     headers: list[tuple[str, str]]
-    body: bytes | mmap.mmap
+    body: bytes | Spool
     noted: dict[str, Any]
 
 
@@ -116,12 +116,7 @@ def receive(answering: socket.socket) -> Reply | None:
     if not message:
         return None
     status, headers, noted, body = marshal.loads(message)
-    if descriptors:
-        try:
-            body = mmap.mmap(descriptors[0], 0, access=mmap.ACCESS_READ)
-        finally:
-            os.close(descriptors[0])
-    return Reply(status, headers, body, noted)
+    return Reply(status, headers, Spool(descriptors[0]) if descriptors else body, noted)
 
 
 class Task:
@@ -177,20 +172,20 @@ class Task:
             There is no memory for it.
         """
         noted = {name: value for name, value in self.environ.items() if name.startswith("fm.") and name != BODY}
+        body = called.body
+        if isinstance(body, bytes) and len(body) > LIGHT:
+            spool = Spool()
+            spool.append(body)
+            body = spool
         with contextlib.suppress(BrokenPipeError):  # nobody waits any more
-            if len(called.body) <= LIGHT:
-                message = marshal.dumps((called.status, called.headers, noted, called.body))
-                self._answering.sendall(message)
-                return
-            descriptor = anonymous_file()
-            try:
-                view = memoryview(called.body)
-                while view:
-                    view = view[os.write(descriptor, view) :]
+            if isinstance(body, bytes) or body.descriptor is None:
+                content = body if isinstance(body, bytes) else body.content()
+                self._answering.sendall(marshal.dumps((called.status, called.headers, noted, content)))
+            else:
                 message = marshal.dumps((called.status, called.headers, noted, None))
-                socket.send_fds(self._answering, [message], [descriptor])
-            finally:
-                os.close(descriptor)
+                socket.send_fds(self._answering, [message], [body.descriptor])
+        if isinstance(body, Spool):
+            body.close()
 
     def close(self) -> None:
         """Give up what it takes; without an answer, the sender learns that there is none."""

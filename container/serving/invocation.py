@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from container.serving.body import read_body
+from container.serving.body import open_body
 from container.serving.errors import NotAcceptableError
 from container.serving.media_types import decoder_of, encoder_of
 from container.serving.payloads import Predictions, RankedPredictions, Ranking, Recommended, Rows, Wishes
 from container.serving.request_log import ROWS
+from container.serving.requests import Payload
 from container.serving.responses import Encoder
 from container.serving.served_model import ServedModel
 from container.serving.settings import ServingSettings
+from container.serving.spool import Spool
 from fm_core.analysis.explanation import explain
 from fm_core.analysis.ranking import rank
 from fm_core.errors import DataError
@@ -20,7 +22,6 @@ from fm_core.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fm_core.model import Model
 
 __all__ = ["Answer", "answered", "invoke"]
 
@@ -36,19 +37,20 @@ class Answer(NamedTuple):
 
     Attributes
     ----------
-    body : bytes
+    body : bytes or Spool
     status : int
     headers : list of (str, str)
     """
 
-    body: bytes
+    body: bytes | Spool
     status: int
     headers: list[tuple[str, str]]
 
 
-def answered(body: bytes, media_type: str) -> Answer:
+def answered(body: bytes | Spool, media_type: str) -> Answer:
     """The answer of a request that succeeded."""
-    return Answer(body, 200, [("Content-Type", media_type), ("Content-Length", str(len(body)))])
+    size = body.size if isinstance(body, Spool) else len(body)
+    return Answer(body, 200, [("Content-Type", media_type), ("Content-Length", str(size))])
 
 
 def invoke(served: ServedModel, settings: ServingSettings, environ: dict[str, Any]) -> Answer:
@@ -68,85 +70,106 @@ def invoke(served: ServedModel, settings: ServingSettings, environ: dict[str, An
     """
     encoder = encoder_of(environ.get("HTTP_ACCEPT", ""), settings.default_accept)
     decode = decoder_of(environ.get("CONTENT_TYPE", ""))
-    rows = decode(read_body(environ, settings.max_content_length), served.model.feature_dim, served.encoder)
-    body = _scored(served, rows, encoder, settings.predict_threads, environ)
-    return answered(body, encoder.media_type)
+    scorer = _Scorer(served, encoder, settings.predict_threads)
+    written = Spool()
+    try:
+        with open_body(environ, settings.max_content_length) as body:
+            parts = decode(body, served.model.feature_dim, served.encoder)
+            for piece in encoder.document(map(scorer.score, parts)):
+                written.append(piece)
+    except BaseException:
+        written.close()
+        raise
+    environ[ROWS] = scorer.n_rows
+    if written.descriptor is not None:
+        return answered(written, encoder.media_type)
+    return answered(b"".join(written), encoder.media_type)
 
 
-def _scored(
-    served: ServedModel,
-    rows: Rows | list[Ranking] | Wishes,
-    encoder: Encoder,
-    num_threads: int,
-    environ: dict[str, Any],
-) -> bytes:
-    model = served.model
-    if isinstance(rows, Wishes):
-        environ[ROWS] = len(rows.instances)
-        return _recommended(served, rows, encoder, num_threads)
-    if isinstance(rows, Rows):
-        environ[ROWS] = rows.batch.n_rows
+class _Scorer:
+    """Scores the parts of one request."""
+
+    def __init__(self, served: ServedModel, encoder: Encoder, num_threads: int) -> None:
+        self._served = served
+        self._model = served.model
+        self._encoder = encoder
+        self._num_threads = num_threads
+        self._pairs_left = _MOST_PAIRS
+        self.n_rows = 0
+
+    def score(self, part: Payload) -> bytes:
+        """Score some rows, or rank, or recommend; what is to be written of it."""
+        if isinstance(part, Wishes):
+            return self._recommended(part)
+        return self._rows(part) if isinstance(part, Rows) else self._rankings(part)
+
+    def _rows(self, rows: Rows) -> bytes:
+        model = self._model
         work = rows.batch.values.size * model.num_factors
-        scores = model.predict(rows.batch, num_threads=num_threads if work > _WORTH_THREADS else 1)
-        predictions = _predictions(model, scores, rows)
+        scores = model.predict(rows.batch, num_threads=self._num_threads if work > _WORTH_THREADS else 1)
+        predictions = self._predictions(scores, rows)
         if rows.explained:
-            predictions = dataclasses.replace(predictions, explanations=_explanations(served, rows, encoder))
-        return encoder.predictions(predictions)
-    if encoder.rankings is None:
-        raise NotAcceptableError(
-            f"rankings cannot be written as {encoder.media_type}, expected Accept: application/json"
-        )
-    environ[ROWS] = sum(ranking.candidates.n_rows for ranking in rows)
-    answers = []
-    for ranking in rows:
-        ranked = rank(model, ranking.context, ranking.candidates, ranking.top_k)
-        answers.append(RankedPredictions(ranked.indices, _predictions(model, ranked.scores)))
-    return encoder.rankings(answers)
+            predictions = dataclasses.replace(predictions, explanations=self._explanations(rows))
+        self.n_rows += rows.batch.n_rows
+        return self._encoder.rows(predictions)
 
+    def _rankings(self, rankings: list[Ranking]) -> bytes:
+        write = self._encoder.rankings
+        if write is None:
+            raise self._no_room("rankings")
+        answers = []
+        for ranking in rankings:
+            ranked = rank(self._model, ranking.context, ranking.candidates, ranking.top_k)
+            answers.append(RankedPredictions(ranked.indices, self._predictions(ranked.scores)))
+            self.n_rows += ranking.candidates.n_rows
+        return write(answers)
 
-def _recommended(served: ServedModel, wishes: Wishes, encoder: Encoder, num_threads: int) -> bytes:
-    if encoder.recommendations is None:
-        raise NotAcceptableError(
-            f"recommendations cannot be written as {encoder.media_type}, expected Accept: application/json"
-        )
-    if served.recommender is None:
-        raise DataError(
-            "items were asked for, but the model has no catalogue: put the catalogue.csv that `fm catalogue` writes "
-            'beside it, or send "candidates"'
-        )
-    work = len(served.recommender.catalogue) * served.model.num_factors
-    found = served.recommender.recommend(wishes.instances, num_threads if work > _WORTH_THREADS else 1, what="instance")
-    answers = []
-    for each in found:
-        why = dict(enumerate(each.explanations or []))
-        answers.append(
-            Recommended(each.columns, Predictions(each.scores, served.model.is_classifier, explanations=why))
-        )
-    return encoder.recommendations(answers)
+    def _recommended(self, wishes: Wishes) -> bytes:
+        write, recommender = self._encoder.recommendations, self._served.recommender
+        if write is None:
+            raise self._no_room("recommendations")
+        if recommender is None:
+            raise DataError(
+                "items were asked for, but the model has no catalogue: put the catalogue.csv that `fm catalogue` "
+                'writes beside it, or send "candidates"'
+            )
+        work = len(recommender.catalogue) * self._model.num_factors
+        num_threads = self._num_threads if work > _WORTH_THREADS else 1
+        answers = []
+        for each in recommender.recommend(wishes.instances, num_threads, what="instance"):
+            why = dict(enumerate(each.explanations or []))
+            predictions = Predictions(each.scores, self._model.is_classifier, explanations=why)
+            answers.append(Recommended(each.columns, predictions))
+        self.n_rows += len(wishes.instances)
+        return write(answers)
 
+    def _explanations(self, rows: Rows) -> dict[int, Any]:
+        if self._encoder.rankings is None:
+            raise self._no_room("explanations")
+        assert rows.batch.indptr is not None  # as instances are decoded
+        n_features = np.diff(rows.batch.indptr)[list(rows.explained)]
+        self._pairs_left -= int((n_features * (n_features - 1) // 2).sum())
+        if self._pairs_left < 0:
+            raise DataError(
+                f"explanations were asked for of rows with {_MOST_PAIRS - self._pairs_left} pairs of features in all, "
+                f"more than {_MOST_PAIRS}: send fewer of them at once"
+            )
+        encoder = self._served.encoder
+        name = None if encoder is None else encoder.schema.feature_name
+        found = zip(rows.explained.items(), explain(self._model, rows.batch, rows.explained), strict=True)
+        return {row: explanation.as_document(top, name) for (row, top), explanation in found}
 
-def _explanations(served: ServedModel, rows: Rows, encoder: Encoder) -> dict[int, Any]:
-    if encoder.rankings is None:
-        raise NotAcceptableError(
-            f"explanations cannot be written as {encoder.media_type}, expected Accept: application/json"
+    def _no_room(self, what: str) -> NotAcceptableError:
+        return NotAcceptableError(
+            f"{what} cannot be written as {self._encoder.media_type}, expected Accept: application/json"
         )
-    assert rows.batch.indptr is not None  # as instances are decoded
-    n_features = np.diff(rows.batch.indptr)[list(rows.explained)]
-    n_pairs = int((n_features * (n_features - 1) // 2).sum())
-    if n_pairs > _MOST_PAIRS:
-        raise DataError(
-            f"explanations were asked for of rows with {n_pairs} pairs of features in all, more than {_MOST_PAIRS}: "
-            "send fewer of them at once"
-        )
-    found = zip(rows.explained.items(), explain(served.model, rows.batch, rows.explained), strict=True)
-    name = None if served.encoder is None else served.encoder.schema.feature_name
-    return {row: explanation.as_document(top, name) for (row, top), explanation in found}
 
-
-def _predictions(model: "Model", scores: "NDArray[np.float32]", rows: Rows | None = None) -> Predictions:
-    finite = np.isfinite(scores)
-    if not finite.all():
-        raise DataError(f"the score of row {int(np.argmin(finite))} overflows float32: its values are too large")
-    if rows is None:
-        return Predictions(scores, model.is_classifier)
-    return Predictions(scores, model.is_classifier, rows.uids, rows.metadatas)
+    def _predictions(self, scores: "NDArray[np.float32]", rows: Rows | None = None) -> Predictions:
+        finite = np.isfinite(scores)
+        if not finite.all():
+            row = self.n_rows + int(np.argmin(finite))
+            raise DataError(f"the score of row {row} overflows float32: its values are too large")
+        is_classifier = self._model.is_classifier
+        if rows is None:
+            return Predictions(scores, is_classifier)
+        return Predictions(scores, is_classifier, rows.uids, rows.metadatas)

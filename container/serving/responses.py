@@ -1,8 +1,7 @@
 """Predictions become bodies of answers: one table from media type to encoder."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import orjson
@@ -11,30 +10,41 @@ from container.serving.payloads import Predictions, RankedPredictions, Recommend
 from fm_core.formats import encode_predictions
 from fm_core.formats.text.numbers import decimals
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["ENCODERS", "Encoder"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Encoder:
-    """How an answer of one media type is written.
+    """How an answer of one media type is written: its parts, and what stands around and between them.
 
     Attributes
     ----------
     media_type : str
-    predictions : callable
-        Predictions to bytes.
+    rows : callable
+        Some predictions to bytes.
     rankings, recommendations : callable or None
         A list of rankings, or of what was recommended, to bytes; None: this format has no way to write them, nor
         explanations.
+    opening, between, closing : bytes
     """
 
     media_type: str
-    predictions: Callable[[Predictions], bytes]
+    rows: Callable[[Predictions], bytes]
     rankings: Callable[[list[RankedPredictions]], bytes] | None = None
     recommendations: Callable[[list[Recommended]], bytes] | None = None
+    opening: bytes = b""
+    between: bytes = b""
+    closing: bytes = b""
+
+    def document(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """Give the pieces of an answer with these parts; parts without rows are empty."""
+        yield self.opening
+        is_first = True
+        for part in parts:
+            if part:
+                yield part if is_first else self.between + part
+                is_first = False
+        yield self.closing
 
 
 def _labels(predictions: Predictions) -> list[bytes]:
@@ -73,10 +83,6 @@ def _recommended_objects(recommended: list[Recommended]) -> list[bytes]:
     return objects
 
 
-def _json(objects: list[bytes]) -> bytes:
-    return b'{"predictions":[%b]}' % b",".join(objects)
-
-
 def _encode_recordio(predictions: Predictions) -> bytes:
     labels = (predictions.scores >= 0.5).astype(np.float32) if predictions.with_labels else None
     body: bytes = encode_predictions(predictions.scores, labels, predictions.uids, predictions.metadatas)
@@ -91,22 +97,24 @@ def _encode_csv(predictions: Predictions) -> bytes:
 
 
 # Lines end where the next begins: batch transform's AssembleWith=Line adds the last newline itself.
+def _joined(media_type: str, opening: bytes, between: bytes, closing: bytes) -> Encoder:
+    return Encoder(
+        media_type,
+        lambda predictions: between.join(_objects(predictions)),
+        lambda rankings: between.join(_ranked_objects(rankings)),
+        lambda recommended: between.join(_recommended_objects(recommended)),
+        opening,
+        between,
+        closing,
+    )
+
+
 ENCODERS: dict[str, Encoder] = {
     encoder.media_type: encoder
     for encoder in (
-        Encoder(
-            "application/json",
-            lambda p: _json(_objects(p)),
-            lambda r: _json(_ranked_objects(r)),
-            lambda r: _json(_recommended_objects(r)),
-        ),
-        Encoder(
-            "application/jsonlines",
-            lambda p: b"\n".join(_objects(p)),
-            lambda r: b"\n".join(_ranked_objects(r)),
-            lambda r: b"\n".join(_recommended_objects(r)),
-        ),
+        _joined("application/json", b'{"predictions":[', b",", b"]}"),
+        _joined("application/jsonlines", b"", b"\n", b""),
         Encoder("application/x-recordio-protobuf", _encode_recordio),
-        Encoder("text/csv", _encode_csv),
+        Encoder("text/csv", _encode_csv, between=b"\n"),
     )
 }

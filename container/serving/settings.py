@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from container.environment import boolean, integer, opt_ml, seconds
-from container.serving.request_body import SPOOLED
+from container.serving.spool import SPOOLED
 from fm_core.errors import ConfigError
 
 __all__ = ["BATCH_PAYLOAD", "REAL_TIME_PAYLOAD", "ServingSettings"]
@@ -15,8 +15,11 @@ __all__ = ["BATCH_PAYLOAD", "REAL_TIME_PAYLOAD", "ServingSettings"]
 REAL_TIME_PAYLOAD = 6 * 2**20
 BATCH_PAYLOAD = 100 * 2**20
 
-#: A request in JSON takes up to this many times its size while it is parsed, as Python objects.
-_PARSED_TO_PAYLOAD = 40
+#: A request takes at most so many times its body: the body, parts of it as Python objects, the answer.
+_MEMORY_TO_BODY = 15
+
+#: What a worker's two processes take before any request, in bytes.
+_MEMORY_OF_WORKER = 64 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,8 @@ class ServingSettings:
         ``FM_METRICS_PORT``: where Prometheus metrics are served; ``auto`` is the first other
         port of ``SAGEMAKER_SAFE_PORT_RANGE``; unset: nowhere.
     workers : int
-        ``SAGEMAKER_MODEL_SERVER_WORKERS``: processes; by default the cores.
+        ``SAGEMAKER_MODEL_SERVER_WORKERS``: pairs of processes; by default one for each core, fewer where
+        so many of the largest requests would not fit in the memory.
     queue : int
         ``FM_SERVER_QUEUE``: for each worker, requests that take long (a body above 64 KB, an explanation)
         which may be computed or wait; one more is answered 503 at once.
@@ -114,13 +118,16 @@ class ServingSettings:
             A variable holds something else than it should; the message names it.
         """
         batch = boolean(environ, "SAGEMAKER_BATCH")
-        workers = integer(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", cores, 1, 1024)
         payload_mb = integer(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 0, 0, 100)
         limit = BATCH_PAYLOAD if batch else REAL_TIME_PAYLOAD
         if batch and payload_mb:
             limit = payload_mb * 2**20
+        max_content_length = integer(environ, "MAX_CONTENT_LENGTH", limit, 1, 2**40)
+        in_memory = min(max_content_length, SPOOLED)
+        fitting = memory // (_MEMORY_OF_WORKER + _MEMORY_TO_BODY * in_memory)
+        workers = integer(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", max(1, min(cores, fitting)), 1, 1024)
         payload_mb = payload_mb or cls.max_payload_mb
-        at_once = min(workers, 100 // payload_mb, memory // (_PARSED_TO_PAYLOAD * payload_mb * 2**20))
+        at_once = min(workers, 100 // payload_mb, memory // (_MEMORY_TO_BODY * payload_mb * 2**20))
         strategy = environ.get("SAGEMAKER_BATCH_STRATEGY", "").upper() or cls.batch_strategy
         if strategy not in ("MULTI_RECORD", "SINGLE_RECORD"):
             raise ConfigError(
@@ -130,14 +137,13 @@ class ServingSettings:
         if unseen not in ("error", "ignore"):
             raise ConfigError(f"environment variable FM_UNSEEN is {unseen[:80]!r}, expected error or ignore")
         port = integer(environ, "SAGEMAKER_BIND_TO_PORT", cls.port, 1, 65535)
-        max_content_length = integer(environ, "MAX_CONTENT_LENGTH", limit, 1, 2**40)
         return cls(
             root=opt_ml(environ),
             port=port,
             metrics_port=_metrics_port(environ, port),
             workers=workers,
             queue=integer(environ, "FM_SERVER_QUEUE", cls.queue, 1, 4096),
-            body_memory=max(memory // 4, 2 * min(max_content_length, SPOOLED)),
+            body_memory=max(memory // 4, 2 * in_memory),
             client_timeout=seconds(environ, "FM_CLIENT_TIMEOUT_SECONDS", cls.client_timeout),
             predict_threads=cores if workers == 1 else 1,
             timeout=integer(environ, "SAGEMAKER_MODEL_SERVER_TIMEOUT", cls.timeout, 1, 86400),

@@ -6,6 +6,8 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from container.serving.spool import Spool
+
 __all__ = ["App", "Called", "call", "environment", "status_line"]
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
@@ -22,12 +24,12 @@ class Called(NamedTuple):
     status : str
         Such as ``200 OK``.
     headers : list of (str, str)
-    body : bytes
+    body : bytes or Spool
     """
 
     status: str
     headers: list[tuple[str, str]]
-    body: bytes
+    body: bytes | Spool
 
 
 def status_line(status: int) -> str:
@@ -71,7 +73,7 @@ def environment(
 
 
 def call(app: App, environ: dict[str, Any]) -> Called:
-    """Call an app, and gather all of its answer."""
+    """Call an app, and gather all of its answer; one that is gathered already, in a `Spool`, stays as it is."""
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -81,6 +83,8 @@ def call(app: App, environ: dict[str, Any]) -> Called:
     written: list[bytes] = []
     environ.setdefault("wsgi.errors", sys.stderr)
     parts = app(environ, start_response)
+    if isinstance(parts, Spool):
+        return Called(started[0], started[1], parts)
     try:
         if type(parts) is list and len(parts) == 1 and not written:
             body = parts[0]

@@ -38,6 +38,7 @@ def sparse_batch(
     *,
     ascending: bool,
     what: str = "row",
+    first_row: int = 0,
 ) -> Batch:
     """Make a sparse batch of checked buffers whose rows may hold keys in any order.
 
@@ -54,6 +55,8 @@ def sparse_batch(
         then used as they are.
     what : str
         What a row is called in messages.
+    first_row : int
+        The number of the first row in messages.
 
     Raises
     ------
@@ -72,7 +75,7 @@ def sparse_batch(
     with np.errstate(over="ignore"):
         sums = np.add.reduceat(values[order].astype(np.float64), first).astype(np.float32)
     if not np.isfinite(sums).all():
-        raise SumError(what, int(place[first[np.argmin(np.isfinite(sums))]] >> 31))
+        raise SumError(what, first_row + int(place[first[np.argmin(np.isfinite(sums))]] >> 31))
     starts = np.searchsorted(place[first], np.arange(len(indptr), dtype=np.int64) << 31)
     return Batch.trusted(feature_dim, sums, starts.astype(np.int64), (place[first] & (2**31 - 1)).astype(np.int32))
 

@@ -64,7 +64,7 @@ def open_chunks(path: str | os.PathLike[str], chunk_size: int = CHUNK_BYTES) -> 
         yield from decompressed(iter(lambda: file.read(chunk_size), b""), os.fspath(path), chunk_size)
 
 
-def pieces_of(body: bytes, size: int = PIECE_BYTES) -> Iterator[bytes]:
+def pieces_of(body: Any, size: int = PIECE_BYTES) -> Iterator[Any]:
     """Cut what is in memory into chunks, so that a reader never works on all of it at once."""
     return (body[at : at + size] for at in range(0, len(body), size))
 

@@ -128,13 +128,17 @@ COMMAND = [sys.executable, "-m", "container.serve"]
 
 
 @contextlib.contextmanager
-def serving(root, folder, open_files=None, **variables):
+def serving(root, folder, limits=None, **variables):
     """A server of the tree at `root`, all workers up, answering /ping; its output goes to `folder`."""
     variables = {"SAGEMAKER_BIND_TO_PORT": free_port(), "SAGEMAKER_MODEL_SERVER_WORKERS": 2} | variables
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
-        limit = None if open_files is None else functools.partial(_limit_open_files, open_files)
         process = subprocess.Popen(
-            COMMAND, cwd=ROOT, env=environment(root, **variables), stdout=stdout, stderr=stderr, preexec_fn=limit
+            COMMAND,
+            cwd=ROOT,
+            env=environment(root, **variables),
+            stdout=stdout,
+            stderr=stderr,
+            preexec_fn=functools.partial(_limit, limits or {}),
         )
     wanted = int(variables["SAGEMAKER_MODEL_SERVER_WORKERS"] or 1)
     server = Server(process, int(variables["SAGEMAKER_BIND_TO_PORT"]), folder)
@@ -154,8 +158,9 @@ def serving(root, folder, open_files=None, **variables):
             process.wait()
 
 
-def _limit_open_files(n):
-    resource.setrlimit(resource.RLIMIT_NOFILE, (n, n))
+def _limit(limits):
+    for kind, most in limits.items():
+        resource.setrlimit(kind, (most, most))
 
 
 def _answers(server):

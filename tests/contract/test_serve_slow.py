@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -197,7 +198,7 @@ def test_a_full_queue_is_told_at_once(root, tmp_path):
 
 def test_more_clients_than_open_files_do_not_keep_others_out(root, tmp_path):
     variables = {"SAGEMAKER_MODEL_SERVER_WORKERS": 1}
-    with serving(root, tmp_path, open_files=256, **variables) as server, clients(server, 400):
+    with serving(root, tmp_path, limits={resource.RLIMIT_NOFILE: 256}, **variables) as server, clients(server, 400):
         assert slowest_ping(server) < IN_TIME
         assert server.invoke(LINE * 10_000, "application/jsonlines")[0] == 200
         with clients(server, 100, POST + b"Content-Length: 1000000\r\n\r\n" + LINE * 5_000):

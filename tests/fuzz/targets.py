@@ -95,16 +95,17 @@ def _served(media_type: str):
     def target(data: bytes) -> None:
         body, _, width, _ = _offered(data)
         try:
-            found = decode(body, width)
+            parts = list(decode(body, width))
         except DataError as error:
             _check_sentence(error)
             return
-        if isinstance(found, Rows):
-            _check(found.batch, width)
-            return
-        for ranking in found:
-            _check(ranking.context, width)
-            _check(ranking.candidates, width)
+        for part in parts:
+            if isinstance(part, Rows):
+                _check(part.batch, width)
+                continue
+            for ranking in part:
+                _check(ranking.context, width)
+                _check(ranking.candidates, width)
             assert ranking.context.n_rows == 1
             assert ranking.top_k is None or ranking.top_k > 0
 

@@ -8,9 +8,9 @@ from fm_core.errors import DataError
 from fm_core.formats.bad_records import BadRecords
 from fm_core.formats.recordio._decode import BAD_FRAME, BATCH_FULL, CHUNK_DONE, RECORD_TEXTS, Decoder
 from fm_core.formats.recordio.faults import Fault, located
-from fm_core.formats.streams import Source
+from fm_core.formats.streams import CHUNK_BYTES, Source, pieces_of
 
-__all__ = ["decode_rows", "read_batches"]
+__all__ = ["decode_rows", "read_batches", "row_batches"]
 
 _NO_BOUND = 1 << 62
 
@@ -99,40 +99,114 @@ def decode_rows(data: Any, *, feature_dim: int) -> tuple[Batch, list[bytes | Non
     DataError
         The sentence names the record and its byte.
     """
-    rows = _decode_all(data, feature_dim, is_dense=None)
+    # A value seldom has less than four bytes. Pages of the room that are not written to cost nothing.
+    room = len(memoryview(data).cast("B")) // 4
+    rows = _decode_all(data, feature_dim, is_dense=None, first_room=room)
     if rows is None:
-        rows = _decode_all(data, feature_dim, is_dense=False, dense_as_sparse=True)
+        rows = _decode_all(data, feature_dim, is_dense=False, dense_as_sparse=True, first_room=room)
     assert rows is not None  # only a decoder that minds kinds finds them mixed
     return rows
 
 
+def row_batches(
+    data: Any, *, feature_dim: int, size: int = CHUNK_BYTES
+) -> Iterator[tuple[Batch, list[bytes | None], list[bytes | None]]]:
+    """Decode the records of a request as `decode_rows` does, part by part, in the memory of a part.
+
+    Each part is dense if all records are up to its last one.
+
+    Parameters
+    ----------
+    data : bytes-like
+    feature_dim : int
+    size : int
+        About so many bytes of records make a part.
+
+    Yields
+    ------
+    batch, uids, metadatas
+        As `decode_rows` gives them.
+
+    Raises
+    ------
+    DataError
+        As `decode_rows`.
+    """
+    whole = memoryview(data).cast("B")
+    decoder, texts = _decoder(feature_dim, is_dense=None), _Texts()
+    record = offset = 0  # where the decoder began
+    while True:
+        decoder.begin()
+        mixed_at = None
+        for chunk in pieces_of(whole[offset:], size):
+            decoder.feed(chunk)
+            event = texts.gather(decoder)
+            fault, bad_record, bad_offset, sentence = decoder.problem() if event != CHUNK_DONE else _NOTHING
+            if decoder.n_rows and (event == CHUNK_DONE or fault in _MIXED):
+                yield _batch(decoder, feature_dim), *texts.take()
+            if fault in _MIXED:
+                mixed_at = record + bad_record, offset + bad_offset
+                break
+            if event != CHUNK_DONE:
+                raise DataError(located("", record + bad_record, offset + bad_offset, sentence))
+        if mixed_at is None:
+            break
+        record, offset = mixed_at
+        decoder = _decoder(feature_dim, is_dense=False, dense_as_sparse=True)
+    if decoder.end() != CHUNK_DONE:
+        _, bad_record, bad_offset, sentence = decoder.problem()
+        raise DataError(located("", record + bad_record, offset + bad_offset, sentence))
+
+
 _Rows = tuple[Batch, list[bytes | None], list[bytes | None]]
 
+#: What is found where dense and sparse records are mixed.
+_MIXED = (Fault.NOT_DENSE, Fault.NOT_SPARSE)
+_NOTHING = (0, 0, 0, "")
 
-def _decode_all(data: Any, feature_dim: int, **kinds: bool | None) -> _Rows | None:
-    """Decode all records into one batch; None if dense and sparse ones are mixed."""
-    # A value seldom has less than four bytes. Pages of the room that are not written to cost nothing.
-    room = len(memoryview(data).cast("B")) // 4
-    decoder = Decoder(
-        feature_dim=feature_dim, batch_size=_NO_BOUND, labels="none", with_texts=True, first_room=room, **kinds
+
+def _decoder(feature_dim: int, first_room: int = 0, **kinds: bool | None) -> Any:
+    return Decoder(
+        feature_dim=feature_dim, batch_size=_NO_BOUND, labels="none", with_texts=True, first_room=first_room, **kinds
     )
-    texts: tuple[list[bytes | None], list[bytes | None]] = ([], [])
+
+
+class _Texts:
+    """The uids and metadatas of the rows that a decoder has."""
+
+    def __init__(self) -> None:
+        self._columns: tuple[list[bytes | None], list[bytes | None]] = ([], [])
+
+    def gather(self, decoder: Any) -> int:
+        """Read on until something else than such a text comes; what that is."""
+        while (event := decoder.advance()) == RECORD_TEXTS:
+            for column, text in zip(self._columns, (decoder.uid, decoder.metadata), strict=True):
+                column += [None] * (decoder.n_rows - 1 - len(column))
+                column.append(text)
+        for column in self._columns:
+            column += [None] * (decoder.n_rows - len(column))
+        return int(event)
+
+    def take(self) -> tuple[list[bytes | None], list[bytes | None]]:
+        """Give the texts, and begin anew."""
+        taken, self._columns = self._columns, ([], [])
+        return taken
+
+
+def _decode_all(data: Any, feature_dim: int, *, first_room: int, **kinds: bool | None) -> _Rows | None:
+    """Decode all records into one batch; None if dense and sparse ones are mixed."""
+    decoder, texts = _decoder(feature_dim, first_room, **kinds), _Texts()
     decoder.begin()
     decoder.feed(data)
-    while (event := decoder.advance()) == RECORD_TEXTS:
-        for column, text in zip(texts, (decoder.uid, decoder.metadata), strict=True):
-            column += [None] * (decoder.n_rows - 1 - len(column))
-            column.append(text)
+    event = texts.gather(decoder)
     if event == CHUNK_DONE:
         event = decoder.end()
     if event != CHUNK_DONE:
         fault, record, offset, sentence = decoder.problem()
-        if fault in (Fault.NOT_DENSE, Fault.NOT_SPARSE):
+        if fault in _MIXED:
             return None
         raise DataError(located("", record, offset, sentence))
-    for column in texts:
-        column += [None] * (decoder.n_rows - len(column))
-    return _batch(decoder, feature_dim), *texts
+    return _batch(decoder, feature_dim), *texts.take()
 
 
 def _batch(decoder: Any, feature_dim: int) -> Batch:

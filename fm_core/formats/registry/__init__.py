@@ -9,8 +9,8 @@ READ      ``open_rows(paths, format, options)``: files of rows, as `inputs.RowIn
 WRITE     ``make_writer(file, format, first_key)``: an `outputs.Writer` of rows to a file
 CHANNEL   ``read_batches(sources, *, feature_dim, batch_size, labels, ...)``: what trains a
           model, in batches; the parameters are those of `fm_core.formats.read_batches`
-REQUEST   ``decode_request(body, *, feature_dim, encoder, header)``: what is to be scored, as
-          `inputs.RequestRows`
+REQUEST   ``decode_request(body, *, feature_dim, encoder, header)``: what is to be scored, part
+          by part, as `inputs.RequestRows`; the body is bytes-like
 ========= ================================================================================
 """
 

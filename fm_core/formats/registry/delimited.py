@@ -95,8 +95,8 @@ def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowIn
 
 
 def decode_request(
-    body: bytes, *, feature_dim: int, encoder: "Encoder | None" = None, header: bool | None = None
-) -> RequestRows:
+    body: Any, *, feature_dim: int, encoder: "Encoder | None" = None, header: bool | None = None
+) -> Iterator[RequestRows]:
     """Make rows of a body: of named columns, where there is a schema and they are not as many as there are features.
 
     Parameters
@@ -104,13 +104,12 @@ def decode_request(
     header : bool, optional
         Whether the first line names the columns. None: it does if there is a schema and names its columns.
     """
-    batch = None if encoder is None else decode_named_csv(body, encoder, header=header)
-    if batch is None:
+    batches = None if encoder is None else decode_named_csv(body, encoder, header=header)
+    if batches is None:
         source = Source("the body", pieces_of(body))
         hint = "if it is a header, send the media type with header=present"
-        batches = list(_batches(source, feature_dim, "none", BadRecords(0), header=header is True, hint=hint))
-        batch = Batch.concatenate(batches) if batches else Batch.empty(feature_dim, is_dense=True)
-    return RequestRows(batch)
+        batches = _batches(source, feature_dim, "none", BadRecords(0), header=header is True, hint=hint)
+    return map(RequestRows, batches)
 
 
 class _Writer:

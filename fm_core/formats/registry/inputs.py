@@ -90,7 +90,7 @@ class RowInput:
 
 
 class RequestRows(NamedTuple):
-    """The rows of a request's body and, where the format has them, what names each row.
+    """Some rows of a request's body and, where the format has them, what names each row.
 
     Attributes
     ----------

@@ -80,11 +80,11 @@ def _refuse(sentence: str) -> None:
     raise DataError(sentence)
 
 
-def decode_request(body: bytes, *, feature_dim: int, encoder: Any = None, header: bool | None = None) -> RequestRows:
+def decode_request(
+    body: Any, *, feature_dim: int, encoder: Any = None, header: bool | None = None
+) -> Iterator[RequestRows]:
     """Make sparse rows of a body."""
-    source = Source("the body", pieces_of(body))
-    batches = list(_batches([source], feature_dim, "none", BadRecords(0)))
-    return RequestRows(Batch.concatenate(batches) if batches else Batch.empty(feature_dim, is_dense=False))
+    return map(RequestRows, _batches([Source("the body", pieces_of(body))], feature_dim, "none", BadRecords(0)))
 
 
 class _Writer:

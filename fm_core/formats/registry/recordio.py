@@ -1,11 +1,12 @@
 """RecordIO-protobuf: the registry's functions."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from fm_core.batch import Batch
 from fm_core.formats.recordio._encode import write_records
-from fm_core.formats.recordio.reader import decode_rows, read_batches
+from fm_core.formats.recordio.reader import read_batches, row_batches
 from fm_core.formats.recordio.whole_file import MOST_FEATURES, peek_records
 from fm_core.formats.registry import Format
 from fm_core.formats.registry.files import InputFile, total_size
@@ -39,9 +40,11 @@ def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowIn
     return RowInput(feature_dim, None, lambda: read("Reading", feature_dim))
 
 
-def decode_request(body: bytes, *, feature_dim: int, encoder: Any = None, header: bool | None = None) -> RequestRows:
+def decode_request(
+    body: Any, *, feature_dim: int, encoder: Any = None, header: bool | None = None
+) -> Iterator[RequestRows]:
     """Decode a body of framed records; labels are ignored."""
-    return RequestRows(*decode_rows(body, feature_dim=feature_dim))
+    return itertools.starmap(RequestRows, row_batches(body, feature_dim=feature_dim))
 
 
 class _Writer:

@@ -29,7 +29,7 @@ cdef str VALUES = "values"
 cdef str SHAPE = "shape"
 
 
-def collect(list instances not None, int64_t feature_dim, str what not None):
+def collect(list instances not None, int64_t feature_dim, str what not None, Py_ssize_t first=0):
     """Collect the numbers of all instances.
 
     Parameters
@@ -41,6 +41,8 @@ def collect(list instances not None, int64_t feature_dim, str what not None):
     feature_dim : int
     what : str
         What an element is called in messages.
+    first : int
+        The number of the first one in messages.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def collect(list instances not None, int64_t feature_dim, str what not None):
         bint ascending = True
 
     for row in range(n):
-        keys, values = _tensor(<object>PyList_GET_ITEM(instances, row), row, feature_dim, what)
+        keys, values = _tensor(<object>PyList_GET_ITEM(instances, row), first + row, feature_dim, what)
         keys_of.append(keys)
         values_of.append(values)
         total += PyList_GET_SIZE(values)
@@ -85,7 +87,7 @@ def collect(list instances not None, int64_t feature_dim, str what not None):
         size = PyList_GET_SIZE(values)
         if keys is None:
             for j in range(size):
-                number = _number(<object>PyList_GET_ITEM(values, j), row, j, what)
+                number = _number(<object>PyList_GET_ITEM(values, j), first + row, j, what)
                 if number != 0:
                     indices[at] = <int32_t>j
                     numbers[at] = number
@@ -94,14 +96,14 @@ def collect(list instances not None, int64_t feature_dim, str what not None):
             previous = -1
             for j in range(size):
                 item = <object>PyList_GET_ITEM(keys, j)
-                key = _key(item, row, what)
+                key = _key(item, first + row, what)
                 if not 0 <= key < feature_dim:
-                    raise DataError(f"{what} {row}: key {_short(item)} is "
+                    raise DataError(f"{what} {first + row}: key {_short(item)} is "
                                     + (f"not below feature_dim={feature_dim}" if item > 0 else "negative"))
                 ascending &= key > previous
                 previous = key
                 indices[at] = <int32_t>key
-                numbers[at] = _number(<object>PyList_GET_ITEM(values, j), row, j, what)
+                numbers[at] = _number(<object>PyList_GET_ITEM(values, j), first + row, j, what)
                 at += 1
         indptr[row + 1] = at
     return out_indptr, out_indices[:at], out_values[:at], ascending

@@ -14,7 +14,7 @@ from fm_core.formats.requests._instances import collect
 __all__ = ["decode_instances"]
 
 
-def decode_instances(instances: list[Any], *, feature_dim: int, what: str = "instance") -> Batch:
+def decode_instances(instances: list[Any], *, feature_dim: int, what: str = "instance", first: int = 0) -> Batch:
     """Make a sparse batch of JSON instances, dense and sparse ones mixed as they come.
 
     Parameters
@@ -27,6 +27,8 @@ def decode_instances(instances: list[Any], *, feature_dim: int, what: str = "ins
     feature_dim : int
     what : str
         What an element is called in messages.
+    first : int
+        The number of the first one in messages.
 
     Returns
     -------
@@ -38,9 +40,9 @@ def decode_instances(instances: list[Any], *, feature_dim: int, what: str = "ins
     DataError
         An instance is not of the above shapes, a key is not below `feature_dim`, a dense
         instance is of another width, or a number is not finite as float32; the message
-        names the instance, counted from 0.
+        names the instance.
     """
     if not isinstance(instances, list):
         raise DataError(f"the instances are {type(instances).__name__}, expected a list")
-    indptr, indices, values, ascending = collect(instances, feature_dim, what)
-    return sparse_batch(feature_dim, indptr, indices, values, ascending=ascending, what=what)
+    indptr, indices, values, ascending = collect(instances, feature_dim, what, first)
+    return sparse_batch(feature_dim, indptr, indices, values, ascending=ascending, what=what, first_row=first)

@@ -11,6 +11,7 @@ import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
+from fm_core.formats.streams import pieces_of
 from fm_core.formats.tables.delimited import CellTable, rest_of
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import Column
@@ -25,12 +26,12 @@ __all__ = ["decode_named", "decode_named_csv"]
 #: Columns times rows that instances whose columns may be missing can have: a bound of memory.
 _MOST_CELLS = 4_000_000
 
-_PIECE = 1 << 20
-
 _MISSING = object()
 
 
-def decode_named(instances: list[Any], encoder: Encoder, *, what: str = "instance", partial: bool = False) -> Batch:
+def decode_named(
+    instances: list[Any], encoder: Encoder, *, what: str = "instance", first: int = 0, partial: bool = False
+) -> Batch:
     """Make a sparse batch of instances ``{"columns": {"user": "ann", "year": 1979, "genres": ["crime", "drama"]}}``.
 
     A number is the text that it is in JSON where its column holds categories; null is an
@@ -43,6 +44,8 @@ def decode_named(instances: list[Any], encoder: Encoder, *, what: str = "instanc
     encoder : Encoder
     what : str
         What an element is called in messages.
+    first : int
+        The number of the first one in messages.
     partial : bool
         Whether columns may be missing, which are no features then; columns that the schema
         does not have are refused instead.
@@ -51,24 +54,26 @@ def decode_named(instances: list[Any], encoder: Encoder, *, what: str = "instanc
     ------
     DataError
         An instance is of another shape, lacks a column, or has a cell that its column does
-        not take; the message names the instance, counted from 0, and the column.
+        not take; the message names the instance and the column.
     """
     known = {column.name: column for column in encoder.schema.columns}
     used = list(known)
-    cells = [_columns_of(instance, f"{what} {row}") for row, instance in enumerate(instances)]
+    cells = [_columns_of(instance, f"{what} {row}") for row, instance in enumerate(instances, first)]
     if partial:
         found = {name: row for row, of_row in reversed(list(enumerate(cells))) for name in of_row}
         for name, row in found.items():
             if name not in known and name != encoder.schema.label:
-                raise DataError(f"{what} {row}: {_no_such(name, list(known))}")
+                raise DataError(f"{what} {first + row}: {_no_such(name, list(known))}")
         used = [name for name in known if name in found]
         if len(used) * len(cells) > _MOST_CELLS:
             raise DataError(
                 f"there are {len(used)} columns of {len(cells)} {what}s, more than {_MOST_CELLS} cells: "
                 "send fewer of them at once"
             )
-    columns = [_Cells(known[name], [of_row.get(name, _MISSING) for of_row in cells], partial, what) for name in used]
-    return encoder.encode(_Instances(what, used, columns, len(cells)), sparse=True, partial=partial)
+    columns = [
+        _Cells(known[name], [of_row.get(name, _MISSING) for of_row in cells], partial, what, first) for name in used
+    ]
+    return encoder.encode(_Instances(what, first, used, columns, len(cells)), sparse=True, partial=partial)
 
 
 def _columns_of(instance: Any, where: str) -> dict[str, Any]:
@@ -88,18 +93,19 @@ def _no_such(name: str, known: list[str]) -> str:
 class _Instances(ArrayTable):
     """Instances as a table, whose rows are called what the client calls them."""
 
-    def __init__(self, what: str, names: list[str], columns: list[Any], n_rows: int) -> None:
+    def __init__(self, what: str, first: int, names: list[str], columns: list[Any], n_rows: int) -> None:
         super().__init__("", names, columns, n_rows)
         self._what = what
+        self._first = first
 
     def place(self, row: int) -> str:
-        return f"{self._what} {row}"
+        return f"{self._what} {self._first + row}"
 
 
 class _Cells:
     """The cells of one column, as a JSON parser gives them."""
 
-    def __init__(self, column: Column, cells: list[Any], partial: bool, what: str) -> None:
+    def __init__(self, column: Column, cells: list[Any], partial: bool, what: str, first: int) -> None:
         self._column = column
         self._cells = cells
         for row, cell in enumerate(cells):
@@ -110,7 +116,7 @@ class _Cells:
             elif type(cell) is list and column.separator is not None and all(map(_is_id, cell)):
                 cells[row] = column.separator.join(map(text_of, cell)) or None
             else:
-                raise DataError(f"{what} {row}, column {column.name!r}: {_refused(column, cell)}")
+                raise DataError(f"{what} {first + row}, column {column.name!r}: {_refused(column, cell)}")
 
     def numbers(self) -> "NDArray[np.float64]":
         return np.array([_number(cell) for cell in self._cells], np.float64)
@@ -144,12 +150,12 @@ def _number(cell: Any) -> float:
         return float("inf")
 
 
-def decode_named_csv(body: bytes, encoder: Encoder, *, header: bool | None = None) -> Batch | None:
-    """Make a batch of CSV whose cells are the schema's columns.
+def decode_named_csv(body: Any, encoder: Encoder, *, header: bool | None = None) -> Iterator[Batch] | None:
+    """Make batches of CSV whose cells are the schema's columns.
 
     Parameters
     ----------
-    body : bytes
+    body : bytes-like
     encoder : Encoder
     header : bool, optional
         Whether the first line names the columns, which then may stand in any order and
@@ -158,16 +164,16 @@ def decode_named_csv(body: bytes, encoder: Encoder, *, header: bool | None = Non
 
     Returns
     -------
-    batch : Batch or None
+    batches : iterator of Batch, or None
         None: there is no header, and rows have as many cells as there are features, not columns.
 
     Raises
     ------
     DataError
-        The message names line, counted from 1, and column.
+        The message names line, counted from 1, and column. The batches raise it too.
     """
     names = [column.name for column in encoder.schema.columns]
-    blocks = cell_blocks("the body", (body[at : at + _PIECE] for at in range(0, len(body), _PIECE)))
+    blocks = cell_blocks("the body", pieces_of(body))
     first = next(blocks, None)
     if first is None:
         raise DataError("the body holds no line, expected at least one row")
@@ -190,7 +196,7 @@ def decode_named_csv(body: bytes, encoder: Encoder, *, header: bool | None = Non
         for block in blocks:
             yield encoder.encode(CellTable("", cells if header else names, block))
 
-    return Batch.concatenate(list(batches()))
+    return batches()
 
 
 def _is_header(cells: list[str], names: list[str]) -> bool:

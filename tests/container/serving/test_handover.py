@@ -7,7 +7,7 @@ import pytest
 
 from container.serving.handover import BODY, Handover, receive
 from container.serving.load import Load
-from container.serving.request_body import LIGHT, RequestBody
+from container.serving.spool import LIGHT, Spool
 from container.serving.worker import answer
 from container.serving.wsgi import Called
 
@@ -21,7 +21,7 @@ def handover():
 
 
 def body_of(content):
-    body = RequestBody()
+    body = Spool()
     for at in range(0, len(content), 30_000):
         body.append(content[at : at + 30_000])
     return body
@@ -46,7 +46,8 @@ def test_a_request_and_its_answer_come_over_whole(handover, size):
     task.close()
     with contextlib.closing(answering):
         reply = receive(answering)
-    assert (reply.status, reply.headers, bytes(reply.body)) == ("200 OK", [("A", "b")], content[::-1])
+    answered = reply.body if isinstance(reply.body, bytes) else b"".join(reply.body)
+    assert (reply.status, reply.headers, answered) == ("200 OK", [("A", "b")], content[::-1])
     assert reply.noted == {"fm.rows": 3}
 
 
@@ -114,7 +115,7 @@ def test_load_is_the_sum_of_what_processes_have():
 
 
 def test_a_body_for_the_disk_takes_no_memory(monkeypatch, tmp_path):
-    monkeypatch.setattr("container.serving.request_body.SPOOLED", 100_000)
+    monkeypatch.setattr("container.serving.spool.SPOOLED", 100_000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     content = os.urandom(250_000)
     with contextlib.closing(body_of(content)) as body:

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from container.serving.media_types import decoder_of
+from container.serving.payloads import Rows
+from fm_core.batch import Batch
 from fm_core.errors import DataError
 from tests.container.serving.records import framed
 
@@ -37,7 +39,11 @@ def rows_of(batch):
 
 
 def decode(content_type, body, feature_dim=5):
-    return decoder_of(content_type)(body, feature_dim)
+    """All rows of a body, which may come in parts."""
+    parts = list(decoder_of(content_type)(body, feature_dim))
+    if len(parts) == 1:
+        return parts[0]
+    return Rows(Batch.concatenate([part.batch for part in parts]) if parts else Batch.empty(feature_dim, is_dense=True))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

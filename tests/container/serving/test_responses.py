@@ -10,7 +10,8 @@ JSON, LINES, RECORDIO = "application/json", "application/jsonlines", "applicatio
 
 
 def encode(media_type, scores, with_labels=False):
-    return ENCODERS[media_type].predictions(Predictions(np.array(scores, np.float32), with_labels))
+    encoder = ENCODERS[media_type]
+    return b"".join(encoder.document([encoder.rows(Predictions(np.array(scores, np.float32), with_labels))]))
 
 
 def test_json_prints_scores_shortly_and_labels_as_floats():

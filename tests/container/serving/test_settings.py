@@ -37,6 +37,15 @@ def test_one_worker_predicts_with_every_core():
     assert settings(cores=1).predict_threads == 1
 
 
+def test_workers_are_no_more_than_fit_in_the_memory_with_the_largest_requests():
+    assert settings(cores=6, memory=1024 * MB).workers == 6
+    assert settings(cores=96, memory=1024 * MB).workers == 6
+    assert settings(cores=96, memory=8 * 1024 * MB, SAGEMAKER_BATCH="true").workers == 5
+    assert settings(cores=4, memory=8 * 1024 * MB, MAX_CONTENT_LENGTH=str(2**30)).workers == 4
+    assert settings(cores=4, memory=100 * MB).workers == 1
+    assert settings(cores=4, memory=100 * MB, SAGEMAKER_MODEL_SERVER_WORKERS="3").workers == 3
+
+
 @pytest.mark.parametrize("text", ["true", "True", "TRUE", "1"])
 def test_batch_takes_more(text):
     assert settings(SAGEMAKER_BATCH=text).max_content_length == 100 * MB
@@ -52,7 +61,7 @@ def test_concurrent_transforms_times_payload_is_at_most_100(cores, payload, memo
     assert found.max_concurrent_transforms <= cores
     assert found.max_concurrent_transforms * found.max_payload_mb <= 100
     if found.max_concurrent_transforms > 1:
-        assert found.max_concurrent_transforms * found.max_payload_mb * 40 * MB <= memory
+        assert found.max_concurrent_transforms * found.max_payload_mb * 15 * MB <= memory
 
 
 def test_the_metrics_port():

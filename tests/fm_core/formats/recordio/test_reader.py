@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats import Source, decode_rows, read_batches
+from fm_core.formats.recordio.reader import row_batches
 from tests.fm_core.formats.recordio import wire
 from tests.fm_core.formats.twins import rows_of
 
@@ -187,3 +188,40 @@ def test_the_built_ins_own_test_set_is_read(shared):
     assert [batch.n_rows for batch in found] == [1000] * 20
     assert all((np.diff(batch.indptr) == 2).all() and (batch.values == 1).all() for batch in found)
     assert {label for batch in found for label in batch.labels.tolist()} == {1.0, 2.0, 3.0, 4.0, 5.0}
+
+
+KINDS = {
+    "sparse": GOOD,
+    "dense": DENSE,
+    "named": wire.frame(wire.features([4.0], [6]) + wire.field(3, b"u1") + wire.field(4, b"m")),
+    "bad key": BAD_KEY,
+    "cut": GOOD[:-3],
+    "no frame": b"\x00" * 12,
+}
+
+
+@given(st.lists(st.sampled_from(sorted(KINDS)), max_size=12), st.integers(1, 200))
+def test_rows_in_parts_are_those_of_the_whole(kinds, size):
+    body = b"".join(KINDS[kind] for kind in kinds)
+    try:
+        whole = decode_rows(body, feature_dim=10)
+        expected = (dense_of(whole[0]), whole[1], whole[2])
+    except DataError as error:
+        expected = str(error)
+    values, uids, metadatas = [], [], []
+    try:
+        for batch, some_uids, some_metadatas in row_batches(body, feature_dim=10, size=size):
+            assert batch.n_rows == len(some_uids) == len(some_metadatas) > 0
+            values += dense_of(batch)
+            uids += some_uids
+            metadatas += some_metadatas
+    except DataError as error:
+        values = str(error)
+    if isinstance(values, str):
+        assert values == expected
+        return
+    assert (values, uids, metadatas) == expected
+
+
+def dense_of(batch):
+    return (batch.values if batch.is_dense else batch.to_matrix().toarray()).tolist()

@@ -100,7 +100,8 @@ def outcome(batches):
 
 
 def of_request(name, body, feature_dim):
-    return outcome(lambda: [FORMATS[name].functions.decode_request(body, feature_dim=feature_dim).batch])
+    decode = FORMATS[name].functions.decode_request
+    return outcome(lambda: [part.batch for part in decode(body, feature_dim=feature_dim)])
 
 
 def of_channel(name, chunks, feature_dim, labels="none"):
@@ -166,11 +167,14 @@ def test_lines_are_counted_from_one_with_the_blank_ones():
 
 
 def test_a_header_that_the_client_declares_is_no_row_even_if_it_holds_numbers():
-    decode = FORMATS["csv"].functions.decode_request
+    def decode(body, **how):
+        parts = FORMATS["csv"].functions.decode_request(body, **how)
+        return Batch.concatenate([part.batch for part in parts])
+
     for body in (b"1,2\n3,4\n", b"a,b\n3,4\n"):
-        np.testing.assert_array_equal(decode(body, feature_dim=2, header=True).batch.values, [[3, 4]])
-    assert decode(b"1,2\n3,4\n", feature_dim=2, header=False).batch.n_rows == 2
-    assert decode(b"1,2\n3,4\n", feature_dim=2).batch.n_rows == 2
+        np.testing.assert_array_equal(decode(body, feature_dim=2, header=True).values, [[3, 4]])
+    assert decode(b"1,2\n3,4\n", feature_dim=2, header=False).n_rows == 2
+    assert decode(b"1,2\n3,4\n", feature_dim=2).n_rows == 2
     with pytest.raises(DataError, match="line 2: found 3 columns"):
         decode(b"a,b\n3,4,5\n", feature_dim=2, header=True)
 
@@ -178,12 +182,15 @@ def test_a_header_that_the_client_declares_is_no_row_even_if_it_holds_numbers():
 def test_a_long_body_is_read_in_pieces_and_numbered_through():
     decode = FORMATS["libsvm"].functions.decode_request
     body = b"3:1 1:2\n\n" * 60_000
-    batch = decode(body, feature_dim=5).batch
+    parts = [part.batch for part in decode(body, feature_dim=5)]
+    assert len(parts) > 1
+    batch = Batch.concatenate(parts)
     assert batch.n_rows == 60_000
     assert batch.indices.tolist() == [1, 3] * 60_000
     with pytest.raises(DataError, match="line 120001: 'x' is not key:value"):
-        decode(body + b"3:1 x\n", feature_dim=5)
-    assert FORMATS["csv"].functions.decode_request(b"1,2\n" * 200_000, feature_dim=2).batch.n_rows == 200_000
+        list(decode(body + b"3:1 x\n", feature_dim=5))
+    parts = FORMATS["csv"].functions.decode_request(b"1,2\n" * 200_000, feature_dim=2)
+    assert sum(part.batch.n_rows for part in parts) == 200_000
 
 
 @pytest.mark.parametrize(
@@ -201,7 +208,8 @@ def test_the_memory_that_a_body_takes_is_in_proportion(name, body, feature_dim):
     decode = FORMATS[name].functions.decode_request
     tracemalloc.start()
     try:
-        decode(body, feature_dim=feature_dim)
+        for _ in decode(body, feature_dim=feature_dim):
+            pass
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

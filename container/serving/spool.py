@@ -1,15 +1,17 @@
-"""Where the bytes of a request's body wait until all of them are there.
+"""Where bytes wait until all of them are there: the body of a request, and that of an answer.
 
-A small body stays in the process that received it. A larger one goes, piece by piece as it comes, into an
-anonymous file in memory (memfd_create(2), which needs no /dev/shm), whose descriptor another process can be
-handed without a copy. One beyond `SPOOLED` goes to an unnamed file in the folder for temporary files, so that
-an asynchronous inference of 1 GB takes disk and not memory.
+A few stay in the process that has them. More go, piece by piece as they come, into an anonymous file in
+memory (memfd_create(2), which needs no /dev/shm), whose descriptor another process can be handed without a
+copy. Those beyond `SPOOLED` go to an unnamed file in the folder for temporary files, so that an asynchronous
+inference of 1 GB takes disk and not memory.
 """
 
+import mmap
 import os
 import tempfile
+from collections.abc import Iterator
 
-__all__ = ["LIGHT", "SPOOLED", "RequestBody", "anonymous_file"]
+__all__ = ["LIGHT", "SPOOLED", "Spool"]
 
 #: Bytes up to which a body is small: parsing and scoring it takes a millisecond or two.
 LIGHT = 64 * 2**10
@@ -17,34 +19,30 @@ LIGHT = 64 * 2**10
 #: Bytes from which on a body goes to the disk.
 SPOOLED = 128 * 2**20
 
-
-def anonymous_file() -> int:
-    """Open a file in memory that goes when its last descriptor does; its descriptor.
-
-    Raises
-    ------
-    OSError
-        There are too many open files, or there is no memory.
-    """
-    return os.memfd_create("fm", os.MFD_CLOEXEC)
+_PIECE = 2**20
 
 
-class RequestBody:
-    """The bytes that have come so far.
+class Spool:
+    """The bytes that there are so far; an iterable of pieces of them.
+
+    Parameters
+    ----------
+    descriptor : int, optional
+        A file to begin with, which becomes this object's own.
 
     Attributes
     ----------
     size : int
         How many.
     descriptor : int or None
-        The file that they are in; None while the body is small.
+        The file that they are in; None while they are few.
     """
 
     __slots__ = ("_on_disk", "_pieces", "descriptor", "size")
 
-    def __init__(self) -> None:
-        self.size = 0
-        self.descriptor: int | None = None
+    def __init__(self, descriptor: int | None = None) -> None:
+        self.size = 0 if descriptor is None else os.fstat(descriptor).st_size
+        self.descriptor = descriptor
         self._pieces: list[bytes] = []
         self._on_disk = False
 
@@ -61,9 +59,11 @@ class RequestBody:
         OSError
             There are too many open files, or there is no room for more.
         """
+        if not data:
+            return
         size = self.size + len(data)
         if size > LIGHT and self.descriptor is None:
-            self.descriptor = anonymous_file()
+            self.descriptor = os.memfd_create("fm", os.MFD_CLOEXEC)
             for piece in self._pieces:
                 _write(self.descriptor, piece)
             self._pieces.clear()
@@ -75,9 +75,23 @@ class RequestBody:
             _write(self.descriptor, data)
         self.size = size
 
-    def content(self) -> bytes:
-        """All of it, of a small body."""
+    def content(self) -> bytes | mmap.mmap:
+        """All of them; where they are in a file, mapped."""
+        if self.descriptor is not None:
+            return mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ)
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+
+    def read(self, at: int, size: int) -> bytes:
+        """Give some of the bytes of a file, from one of them on."""
+        assert self.descriptor is not None
+        return os.pread(self.descriptor, size, at)
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self.descriptor is None:
+            yield from self._pieces
+            return
+        for at in range(0, self.size, _PIECE):
+            yield self.read(at, _PIECE)
 
     def close(self) -> None:
         """Give up what it takes."""

@@ -1,0 +1,171 @@
+"""A large ``{"instances": [...]}`` in parts: the instances are parsed a megabyte at a time.
+
+A JSON parser takes many times the text's size in memory while it makes objects of it, and holds
+Python's lock meanwhile. So the array's items are found without parsing (`_json_items`), and parsed
+some at a time; the result is that of parsing the whole.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from fm_core.errors import DataError
+from fm_core.formats.requests._json_items import end_of_items, end_of_value
+
+__all__ = ["PART_BYTES", "instance_parts", "line_parts", "parse_json"]
+
+#: Bytes of JSON that are parsed at a time.
+PART_BYTES = 1 << 20
+
+#: Members beside the instances of which there may be so many bytes; they are ignored.
+_MOST_OTHER = 1 << 20
+
+_SPACE = b" \t\n\r"
+_MEMBER = re.compile(rb'[ \t\n\r]*"([^"\\]*)"[ \t\n\r]*:[ \t\n\r]*')
+
+
+def parse_json(text: Any, where: str) -> Any:
+    """Parse JSON.
+
+    Raises
+    ------
+    DataError
+        It is none; the sentence begins with `where`.
+    MemoryError
+    """
+    try:
+        return _loads(text)
+    except orjson.JSONDecodeError as error:
+        raise DataError(f"{where} is not valid JSON: {error}{_hint(bytes(text), error.pos)}") from None
+
+
+def _loads(text: Any) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        if error.msg.startswith("Not enough memory"):  # which says nothing of the text
+            raise MemoryError from None
+        raise
+
+
+def _hint(text: bytes, position: int) -> str:
+    # Its position counts characters, not bytes; only what stands there is wanted.
+    found = text.decode(errors="replace")[position:][:12]
+    if found.lstrip("-").lower().startswith(("nan", "inf")):
+        return "; JSON has no NaN and no Infinity: send finite numbers only"
+    return ""
+
+
+def line_parts(body: Any) -> Iterator[bytes]:
+    """Cut lines into parts of whole lines.
+
+    Parameters
+    ----------
+    body : bytes or mmap
+    """
+    start = 0
+    while start < len(body):
+        end = body.find(b"\n", min(start + PART_BYTES, len(body))) + 1 or len(body)
+        yield body[start:end]
+        start = end
+
+
+def instance_parts(body: Any) -> Iterator[tuple[list[Any], Any]]:
+    """Parse a body ``{"instances": [...]}``, some instances at a time.
+
+    Parameters
+    ----------
+    body : bytes or mmap
+
+    Yields
+    ------
+    instances : list
+    text : bytes or mmap
+        What they were parsed from.
+
+    Raises
+    ------
+    DataError
+        The body is no JSON, or another document.
+    """
+    bounds = _bounds(body) if len(body) > PART_BYTES else None
+    if bounds is None:
+        document = parse_json(body if isinstance(body, bytes) else memoryview(body), "the body")
+        instances = document.get("instances") if isinstance(document, dict) else None
+        if not isinstance(instances, list):
+            raise DataError('the body is JSON, but not an object with a list of "instances": {"instances": [...]}')
+        yield instances, body
+        return
+    for start, end in bounds:
+        text = b"[%b]" % body[start:end]
+        try:
+            instances = _loads(text)
+        except orjson.JSONDecodeError as error:
+            place = start + len(text.decode(errors="replace")[: error.pos].encode(errors="replace")) - 1
+            raise DataError(f"the body is not valid JSON: {error.msg}: byte {place}{_hint(text, error.pos)}") from None
+        yield instances, text
+
+
+def _bounds(body: Any) -> list[tuple[int, int]] | None:
+    """Find the parts of the instances' array; None where only a parser can tell what there is."""
+    at = _skip(body, 0)
+    if body[at : at + 1] != b"{":
+        return None
+    bounds: list[tuple[int, int]] | None = None
+    others: list[bytes] = []
+    at += 1
+    while True:
+        member = _MEMBER.match(body, at)
+        if member is None:
+            return None
+        start = member.end()
+        if member[1] == b"instances" and body[start : start + 1] == b"[":
+            if bounds is not None:
+                return None
+            found = _items(body, start + 1)
+            if found is None:
+                return None
+            bounds, end = found
+            at = _skip(body, end)
+        else:
+            at = end_of_value(body, start)
+            if at < 0 or at - start > _MOST_OTHER:
+                return None
+            others.append(member[0] + body[start:at])
+        if body[at : at + 1] != b",":
+            break
+        at += 1
+    if body[at : at + 1] != b"}" or _skip(body, at + 1) < len(body):
+        return None
+    try:
+        orjson.loads(b"{%b}" % b",".join(others))
+    except orjson.JSONDecodeError:
+        return None
+    return bounds
+
+
+def _items(body: Any, start: int) -> tuple[list[tuple[int, int]], int] | None:
+    """The parts of the array whose first item, if any, begins at `start`; and the byte after its end."""
+    bounds = []
+    while True:
+        end = end_of_items(body, start, PART_BYTES)
+        if end < 0:
+            return None
+        closes = body[end : end + 1] == b"]"
+        if not closes and body[end : end + 1] != b",":
+            return None
+        if _skip(body, start) < end:
+            bounds.append((start, end))
+        elif bounds or not closes:  # a comma without an item
+            return None
+        if closes:
+            return bounds, end + 1
+        start = end + 1
+
+
+def _skip(body: Any, at: int) -> int:
+    while body[at : at + 1] and body[at : at + 1] in _SPACE:
+        at += 1
+    return at
