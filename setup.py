@@ -25,7 +25,7 @@ INLINE = ["-DCYTHON_INLINE=inline __attribute__((always_inline))"]
 KERNEL = [*FAST, "-Wno-psabi", *INLINE, *MATH, *OPENMP]
 
 # The builds of a text of kernels: fm_core/kernels/_{text}_{build}.pyx includes it.
-TEXTS = ["minibatch"]
+TEXTS = ["bayes", "minibatch"]
 BUILDS = {"generic": []}
 if platform.machine() in ("x86_64", "AMD64"):
     BUILDS["avx2"] = ["-mavx2", "-mfma", "-mprfchw"]
@@ -45,11 +45,15 @@ EXTENSIONS = {
     "fm_core.formats.requests._json_items": (FAST, []),
     "fm_core.formats.text._text": (FAST, []),
     "fm_core.kernels._bounds": (FAST, []),
+    "fm_core.kernels._by_feature": (FAST, []),
     "fm_core.kernels._dirty_rows": (FAST, []),
     # Not fused, so that every processor draws the same initial values.
     "fm_core.kernels._draw": ([*FAST, "-Wno-psabi", "-ffp-contract=off", *OPENMP], OPENMP),
+    "fm_core.kernels._eigen": (FAST, []),
     "fm_core.kernels._group": (FAST, []),
     "fm_core.kernels._metrics": (FAST, []),
+    # As _draw.
+    "fm_core.kernels._polya_gamma": ([*FAST, "-Wno-psabi", "-ffp-contract=off", *OPENMP], OPENMP),
     "fm_core.kernels._ranking": ([*FAST, *MATH], []),
     "fm_core.kernels._retrieval": ([*FAST, "-Wno-psabi", *OPENMP], OPENMP),
     "fm_core.kernels._sharded": (KERNEL, OPENMP),

@@ -66,7 +66,7 @@ FACTS = {
     "compiler flags": (r"-O[23]\b|-fopenmp|-mavx|-ffast-math", []),
     "where randomness comes from": (
         r"\bdefault_rng\b|\b(np|numpy) \. random\b|\bimport random\b",
-        ["fm_core/training/shuffle.py"],
+        ["fm_core/solvers/bayes/randomness.py", "fm_core/training/shuffle.py"],
     ),
 }
 

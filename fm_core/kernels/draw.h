@@ -58,8 +58,8 @@ typedef void draw_rows_function(float *params, ptrdiff_t k, ptrdiff_t begin, ptr
 #include "draw_rows.h"
 #endif
 
-/* The builds of cpu.h, by number; NULL where this processor cannot run it. */
-static draw_rows_function *draw_build(int i) {
+/* The builds of cpu.h, by number; NULL where this processor cannot run it. (polya_gamma.h has its own.) */
+static inline draw_rows_function *draw_build(int i) {
     if (!cpu_runs(i)) return NULL;
 #if defined(__x86_64__)
     if (i == 0) return avx512_rows;

@@ -1,0 +1,150 @@
+"""Eigenvalues and vectors of a small symmetric matrix, by one thread: the same bits whatever threads a BLAS may take.
+
+EISPACK's way (B. Smith et al., "Matrix Eigensystem Routines: EISPACK Guide", 1976, tred2 and tql2): Householder
+reflections to a tridiagonal matrix, then the QL algorithm with implicit shifts.
+"""
+
+from libc.math cimport fabs, hypot, sqrt
+
+import numpy as np
+
+__all__ = ["eigen"]
+
+# Of one eigenvalue; three are usual.
+cdef enum:
+    MOST_ITERATIONS = 60
+
+
+def eigen(matrix):
+    """Decompose a symmetric matrix.
+
+    Parameters
+    ----------
+    matrix : ndarray of float64, shape (n, n)
+        Its lower triangle is read.
+
+    Returns
+    -------
+    values : ndarray of float64, shape (n,)
+        Falling.
+    vectors : ndarray of float64, shape (n, n)
+        Orthonormal columns.
+
+    Raises
+    ------
+    ValueError
+        A number is not finite.
+    """
+    if not np.isfinite(matrix).all():
+        raise ValueError("the matrix has a number that is not finite")
+    n = len(matrix)
+    vectors = np.tril(matrix) + np.tril(matrix, -1).T
+    values, rest = np.zeros(n), np.zeros(n)
+    if n:
+        _tridiagonal(vectors, values, rest)
+        _diagonal(vectors, values, rest)
+    order = np.argsort(-values, kind="stable")
+    return values[order], vectors[:, order]
+
+
+cdef void _tridiagonal(double[:, ::1] V, double[::1] d, double[::1] e):
+    # V becomes the product of the reflections, d the diagonal, e what is beside it from 1 on
+    cdef Py_ssize_t n = d.shape[0], i, j, k
+    cdef double scale, h, f, g
+    for i in range(n - 1, 0, -1):
+        # the vector V[i, :i] is reflected to its last place
+        scale = 0
+        h = 0
+        for k in range(i):
+            scale += fabs(V[i, k])
+        if i == 1 or scale == 0:
+            e[i] = V[i, i - 1]
+        else:
+            for k in range(i):
+                V[i, k] /= scale
+                h += V[i, k] * V[i, k]
+            f = V[i, i - 1]
+            g = -sqrt(h) if f >= 0 else sqrt(h)
+            e[i] = scale * g
+            h -= f * g
+            V[i, i - 1] = f - g
+            f = 0
+            for j in range(i):
+                V[j, i] = V[i, j] / h
+                g = 0
+                for k in range(j + 1):
+                    g += V[j, k] * V[i, k]
+                for k in range(j + 1, i):
+                    g += V[k, j] * V[i, k]
+                e[j] = g / h
+                f += e[j] * V[i, j]
+            for j in range(i):
+                g = V[i, j]
+                e[j] -= f / (h + h) * g
+                for k in range(j + 1):
+                    V[j, k] -= g * e[k] + e[j] * V[i, k]
+        d[i] = h
+    d[0] = 0
+    e[0] = 0
+    for i in range(n):
+        if d[i] != 0:
+            for j in range(i):
+                g = 0
+                for k in range(i):
+                    g += V[i, k] * V[k, j]
+                for k in range(i):
+                    V[k, j] -= g * V[k, i]
+        d[i] = V[i, i]
+        V[i, i] = 1
+        for j in range(i):
+            V[i, j] = 0
+            V[j, i] = 0
+
+
+cdef void _diagonal(double[:, ::1] V, double[::1] d, double[::1] e):
+    cdef Py_ssize_t n = d.shape[0], low, m, i, k
+    cdef int _iteration
+    cdef double size, g, r, s, c, p, f, b
+    for i in range(1, n):
+        e[i - 1] = e[i]
+    e[n - 1] = 0
+    for low in range(n):
+        for _iteration in range(MOST_ITERATIONS):
+            m = low
+            while m < n - 1:
+                size = fabs(d[m]) + fabs(d[m + 1])
+                if fabs(e[m]) <= 2.2e-16 * size:
+                    break
+                m += 1
+            if m == low:
+                break
+            g = (d[low + 1] - d[low]) / (2 * e[low])
+            r = hypot(g, 1)
+            g = d[m] - d[low] + e[low] / (g + (r if g >= 0 else -r))
+            s = 1
+            c = 1
+            p = 0
+            for i in range(m - 1, low - 1, -1):
+                f = s * e[i]
+                b = c * e[i]
+                r = hypot(f, g)
+                e[i + 1] = r
+                if r == 0:  # the matrix falls into two
+                    d[i + 1] -= p
+                    e[m] = 0
+                    break
+                s = f / r
+                c = g / r
+                g = d[i + 1] - p
+                r = (d[i] - g) * s + 2 * c * b
+                p = s * r
+                d[i + 1] = g + p
+                g = c * r - b
+                for k in range(n):
+                    f = V[k, i + 1]
+                    V[k, i + 1] = s * V[k, i] + c * f
+                    V[k, i] = c * V[k, i] - s * f
+            else:
+                d[low] -= p
+                e[low] = g
+                e[m] = 0

@@ -1,0 +1,25 @@
+"""Where the Bayesian solver's random numbers come from: the seed, what is drawn, and when; no state is kept.
+
+Vectors and weights are drawn by the kernels, each number by its place (kernels/draw.h, kernels/polya_gamma.h): `key` is
+theirs. The few numbers that groups and the noise need come from a generator that `generator` makes anew each time.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["INITIAL", "VECTORS", "WEIGHTS", "Generator", "generator", "key"]
+
+Generator = np.random.Generator
+
+#: Third word of Threefry's key: what is drawn. 0 is that of initial values, as in model.py.
+INITIAL, VECTORS, WEIGHTS = 0, 1, 2
+
+
+def key(seed: int, what: int) -> NDArray[np.uint32]:
+    """Threefry's key."""
+    return np.array([seed & 0xFFFFFFFF, seed >> 32, what, 0], np.uint32)
+
+
+def generator(seed: int, number: int) -> Generator:
+    """The generator of a sweep; number 0 is for what comes before the first."""
+    return Generator(np.random.Philox(key=[seed, number]))

@@ -1,0 +1,249 @@
+"""Sweeps: every unknown drawn in turn, given all the others (Gibbs sampling).
+
+One sweep draws the noise's precision (regressor) or each row's Polya-Gamma weight (classifier), what groups have in
+common (priors.py), w0, and then every feature's vector ``[v_j | w_j]`` (kernels/_bayes.pxi). All random numbers are
+functions of the seed, the sweep's number and the place of what is drawn: nothing of a generator has to be kept, and
+threads do not matter.
+
+Everything is in standard units: a regressor's labels have mean 0 and variance 1, values are divided by what is typical
+of their group. `Units` leads back.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.errors import DivergenceError
+from fm_core.kernels import draw, in_use, load
+from fm_core.kernels._polya_gamma import turn_rows as turn_rows_of_classifier
+from fm_core.solvers.bayes.priors import Priors
+from fm_core.solvers.bayes.randomness import INITIAL, VECTORS, WEIGHTS, generator, key
+from fm_core.solvers.bayes.rows import Rows
+
+__all__ = ["Sampler", "Units"]
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+#: Standard deviation of a typical row's interactions before the first sweep.
+_INITIAL = 0.25
+
+#: Shape and rate of the prior of the noise's precision, and a limit of it: labels have variance 1.
+_NOISE, _MOST_PRECISE = (0.5, 5e-5), 1e8
+
+#: Precision of the bias' prior, of mean 0: as good as none.
+_OF_BIAS = 1e-3
+
+#: Sweeps after which records are made anew, so that rounding errors do not add up.
+_RENEWED = 32
+
+#: What is in a row's record behind q and the 1: see _bayes.pxi.
+_Z, _OM, _KAPPA, _SUM_Z, _SUM_P, _RECORD = 1, 2, 3, 4, 5, 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Units:
+    """What a regressor's labels were moved and divided by: ``label = mean + scale * z``. A classifier has 0 and 1."""
+
+    mean: float
+    scale: float
+
+    @classmethod
+    def of_labels(cls, labels: Floats) -> "Units":
+        """Mean and standard deviation; of constant labels a scale that makes what is left exactly 0."""
+        exact = labels.astype(np.float64)
+        mean = float(exact.mean())
+        scale = float(np.sqrt(np.mean((exact - mean) ** 2)))
+        return cls(mean, scale if scale > 1e-7 * abs(mean) else max(1e-7 * abs(mean), 1e-30))
+
+
+class Sampler:
+    """The state of a chain.
+
+    Parameters
+    ----------
+    rows : Rows
+    num_factors : int
+        Of a sample.
+    is_classifier : bool
+    seed : int
+    num_threads : int
+        What is drawn does not depend on it, bit for bit.
+    start : (float, ndarray of float32), optional
+        w0 and vectors ``[v | w]`` of all columns, in standard units, to start from.
+
+    Attributes
+    ----------
+    params : ndarray of float32, shape (n_columns, num_factors + 1)
+    w0 : float
+    alpha : float
+        Precision of a regressor's noise; 1 for a classifier.
+    priors : Priors
+    units : Units
+    n_sweeps : int
+    n_counted : int
+        Samples in the rows' mean scores.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        num_factors: int,
+        is_classifier: bool,
+        seed: int,
+        num_threads: int = 1,
+        start: tuple[float, Floats] | None = None,
+    ) -> None:
+        self._rows = rows
+        self._k = num_factors
+        self._is_classifier = is_classifier
+        self._seed = seed
+        self._num_threads = num_threads
+        self._kernels = load("bayes")
+        self._n = np.bincount(rows.groups, minlength=max(1, rows.n_groups)).astype(np.float64)
+        self.units = Units(0.0, 1.0) if is_classifier else Units.of_labels(rows.labels)
+        self.priors = Priors.begin(max(1, rows.n_groups), num_factors)
+        self.alpha = 1.0
+        self.n_sweeps = self.n_counted = 0
+        self.w0, self.params = start if start is not None else self._initial()
+        self._noise = np.empty_like(self.params)
+        self._records = _aligned(rows.n_rows, num_factors + _RECORD)
+        self._records[:, num_factors] = 1
+        self._records[:, num_factors + _OM] = 1
+        self._records[:, num_factors + _KAPPA] = self._targets()
+        self._renew()
+        self._sums = self._turn(1)
+
+    def sweep(self, is_counted: bool) -> None:
+        """Draw everything once.
+
+        Parameters
+        ----------
+        is_counted : bool
+            Whether the sample is added to the rows' mean scores; otherwise they are those of this sample.
+
+        Raises
+        ------
+        DivergenceError
+            A number is not finite.
+        """
+        self.n_sweeps += 1
+        rng = generator(self._seed, self.n_sweeps)
+        om, residual, squares = self._sums
+        if not self._is_classifier:
+            self.alpha = float(min(rng.gamma(_NOISE[0] + om / 2) / (_NOISE[1] + squares / 2), _MOST_PRECISE))
+        if len(self.params):
+            sums = self._kernels.group_sums(self.params, self._rows.groups, len(self._n), self._num_threads)
+            self.priors.draw(self._n, sums[:, 0], sums[:, 1], rng)
+        precision = self.alpha * om + _OF_BIAS
+        self.w0 += (self.alpha * residual - _OF_BIAS * self.w0) / precision
+        self.w0 += float(rng.standard_normal()) / math.sqrt(precision)
+        if len(self.params):
+            draw(
+                self._noise, key(self._seed, VECTORS), ("normal", 1.0), ("normal", 1.0),
+                stream=self.n_sweeps, num_threads=self._num_threads,
+            )  # fmt: skip
+            self._sweep(*self.priors.systems(), self._noise, only_moves=False)
+            if self.n_sweeps % _RENEWED == 0:
+                self._renew()
+        self.n_counted = self.n_counted + 1 if is_counted else 1
+        self._sums = self._turn(self.n_counted)
+        if not np.isfinite(self._sums).all():
+            raise DivergenceError(f"scores are no longer finite at sweep {self.n_sweeps}")
+        if not is_counted:
+            self.n_counted = 0
+
+    def mean_scores(self) -> Floats:
+        """Each row's mean score over the samples that count, in the labels' units; a probability for a classifier."""
+        n = max(1, self.n_counted)
+        if self._is_classifier:
+            return self._records[:, self._k + _SUM_P] / np.float32(n)
+        mean = self._records[:, self._k + _SUM_Z] * np.float32(self.units.scale / n)
+        return mean + np.float32(self.units.mean)
+
+    def mean_latent(self) -> Floats:
+        """Each row's mean score in standard units, before the logistic function."""
+        return self._records[:, self._k + _SUM_Z] / np.float32(max(1, self.n_counted))
+
+    def latent_of(self, indptr: NDArray[np.int64], keys: NDArray[np.int32], values: Floats) -> Floats:
+        """Score other rows, of this chain's columns, with the sample."""
+        scores = np.empty(len(indptr) - 1, np.float32)
+        if len(self.params) and len(keys):
+            w, V = self.params[:, -1], self.params[:, :-1]
+            in_use()[1].predict_sparse(indptr, keys, values, self.w0, w, V, scores, False, self._num_threads)
+        else:
+            scores[:] = self.w0
+        return scores
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that `restore` needs."""
+        return {
+            "chain": np.array([self.w0, self.alpha, self.n_sweeps, self.n_counted, *self._sums]),
+            "chain_params": self.params,
+            "chain_records": self._records,
+            "chain_priors": np.stack([self.priors.mean, self.priors.precision]),
+        }
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Go on from what `arrays` gave."""
+        self.w0, self.alpha, n_sweeps, n_counted = arrays["chain"][:4].tolist()
+        self.n_sweeps, self.n_counted = int(n_sweeps), int(n_counted)
+        self._sums = arrays["chain"][4:]
+        self.params[:] = arrays["chain_params"]
+        self._records[:] = arrays["chain_records"]
+        self.priors.mean, self.priors.precision = arrays["chain_priors"]
+
+    # --- the parts of a sweep ---
+
+    def _initial(self) -> tuple[float, Floats]:
+        params = np.zeros((len(self._rows.features), self._k + 1), np.float32)
+        interactions = self._rows.probes.interactions
+        sigma = (_INITIAL**2 / (interactions * self._k)) ** 0.25 if interactions > 0 else _INITIAL
+        draw(params, key(self._seed, INITIAL), ("normal", sigma), ("constant", 0.0), num_threads=self._num_threads)
+        if not self._is_classifier:
+            return 0.0, params
+        share = (float(self._rows.labels.mean(dtype=np.float64)) * self._rows.n_rows + 0.5) / (self._rows.n_rows + 1)
+        return math.log(share / (1 - share)), params
+
+    def _targets(self) -> Doubles:
+        if self._is_classifier:
+            return self._rows.labels.astype(np.float64) - 0.5
+        return (self._rows.labels.astype(np.float64) - self.units.mean) / self.units.scale
+
+    def _renew(self) -> None:
+        """Make z and q of every row anew from the parameters."""
+        self._records[:, : self._k] = 0
+        self._records[:, self._k + _Z] = 0
+        if len(self.params):
+            width, n_groups = self._k + 1, len(self._n)
+            nothing = np.zeros((n_groups, width, width)), np.zeros((n_groups, width))
+            self._sweep(*nothing, np.empty((0, 0), np.float32), only_moves=True)
+
+    def _sweep(self, precision: Doubles, shift: Doubles, noise: Floats, only_moves: bool) -> None:
+        rows = self._rows
+        self._kernels.sweep(
+            rows.starts, rows.rows, rows.values, rows.schedule, self._records, self.params, rows.groups,
+            precision, shift, noise, self.alpha, self.w0, self._is_classifier, only_moves, self._num_threads,
+        )  # fmt: skip
+
+    def _turn(self, counts: int) -> Doubles:
+        """Count the rows' scores; give sums of om, of the residual, and of its square."""
+        if self._is_classifier:
+            of_weights = key(self._seed, WEIGHTS)
+            sums = turn_rows_of_classifier(
+                self._records, self._k, self.w0, of_weights, self.n_sweeps + 1, counts, self._num_threads
+            )
+            return np.array([sums[0], sums[1], 0.0])
+        sums = self._kernels.turn_rows(self._records, self._k, self.w0, counts, self._num_threads)
+        return np.array([self._rows.n_rows, sums[0], sums[1]])
+
+
+def _aligned(n_rows: int, width: int) -> Floats:
+    """Zeros whose rows are whole cache lines, and begin at one."""
+    stride = -(-width // 16) * 16
+    block = np.zeros(n_rows * stride + 16, np.float32)
+    start = -(block.ctypes.data // 4) % 16
+    return block[start : start + n_rows * stride].reshape(n_rows, stride)
