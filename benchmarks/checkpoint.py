@@ -21,7 +21,8 @@ import numpy as np
 from common import batches, ctr, describe, in_turn, ratios, table, times, use_cores
 
 from fm_core.batch import Batch
-from fm_core.checkpoints.file import Checkpoint, Position, size_on_disk
+from fm_core.checkpoints.file import size_on_disk
+from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.checkpoints.writer import Checkpointer
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.solvers import registry

@@ -25,7 +25,7 @@ from container.training.program import program_checksum
 from container.training.settings import TrainingSettings
 from fm_core.artifact.model_file import save_model
 from fm_core.batch import Batch
-from fm_core.checkpoints.file import Checkpoint
+from fm_core.checkpoints.state import Checkpoint
 from fm_core.checkpoints.writer import Checkpoints
 from fm_core.cluster.averaged import fit_local_sgd
 from fm_core.cluster.checkpoints import SharedCheckpointer

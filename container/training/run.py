@@ -30,7 +30,7 @@ from container.training.schema_copy import carry_schema
 from container.training.settings import TrainingSettings
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.model_file import load_model
-from fm_core.checkpoints.file import Checkpoint
+from fm_core.checkpoints.state import Checkpoint
 from fm_core.errors import ArtifactError, ConfigError, ResourceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model

@@ -38,12 +38,13 @@ from numpy.typing import NDArray
 
 from fm_core.arrays import byte_blocks, row_blocks
 from fm_core.atomic_file import replacing
+from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
-from fm_core.solvers.base import Algorithm, ArraySpec, SolverState
+from fm_core.solvers.base import Algorithm, ArraySpec
 
-__all__ = ["Abandoned", "Checkpoint", "Position", "deciding", "read", "read_header", "size_on_disk", "write"]
+__all__ = ["Abandoned", "deciding", "read", "read_header", "size_on_disk", "write"]
 
 Floats = NDArray[np.float32]
 
@@ -62,74 +63,6 @@ _SYNC_BYTES = 64 << 20
 
 class Abandoned(Exception):
     """Writing a checkpoint, or reading a part of it, was given up, as the caller asked."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Position:
-    """How far a training is, between two batches.
-
-    Attributes
-    ----------
-    n_steps : int
-        Updates so far.
-    epoch, n_batches : int
-        The epoch that is under way, and how many of its batches are done.
-    is_dense : bool
-    sums : dict of str to float
-        The metrics' sums over those batches.
-    labels_crc : int
-        CRC-32 of those batches' labels and sizes, by which other data is recognised.
-    passes : list of [n_records, n_batches, n_epochs]
-        The epochs that are done; those alike in a row are one entry.
-    metrics : dict of str to float
-        Training metrics of the last of them.
-    validation : dict of str to float
-        Validation metrics of the model that would be kept.
-    best_value : float
-        The best epoch's validation loss; infinite if there is none yet.
-    best_epoch : int
-    best_bias : float
-        w0 of that epoch.
-    """
-
-    n_steps: int
-    epoch: int
-    n_batches: int
-    is_dense: bool
-    sums: dict[str, float]
-    labels_crc: int
-    passes: list[list[int]]
-    metrics: dict[str, float]
-    validation: dict[str, float]
-    best_value: float
-    best_epoch: int
-    best_bias: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """A position, and the arrays of a solver there.
-
-    Attributes
-    ----------
-    position : Position
-    arrays : mapping of str to ndarray
-        As `Solver.arrays` gives them.
-    changed : ndarray of bool, shape (feature_dim,), or None
-        The rows of lazy arrays that may be other than zero; None: any.
-    best : ndarray of float32, shape (feature_dim, num_factors + 1), or None
-        Rows ``[v_i | w_i]`` of the best epoch's model, if it is kept.
-    """
-
-    position: Position
-    arrays: Mapping[str, NDArray[Any]]
-    changed: NDArray[np.bool_] | None = None
-    best: Floats | None = None
-
-    @property
-    def state(self) -> SolverState:
-        """What a solver goes on from."""
-        return SolverState(self.position.n_steps, self.arrays)
 
 
 def deciding(hyperparameters: Hyperparameters) -> dict[str, Any]:

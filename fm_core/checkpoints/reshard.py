@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_core.checkpoints.file import Checkpoint, Position, read, read_header
+from fm_core.checkpoints.file import read, read_header
+from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.errors import CheckpointError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.metrics import metrics_for

@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.checkpoints import file as checkpoint
-from fm_core.checkpoints.file import Abandoned, Checkpoint, Position
+from fm_core.checkpoints.file import Abandoned
 from fm_core.checkpoints.reshard import newest_of_others, resharded
 from fm_core.checkpoints.snapshot import Snapshots
+from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model

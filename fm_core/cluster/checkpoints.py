@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_core.checkpoints.file import Checkpoint, Position, read_header
+from fm_core.checkpoints.file import read_header
 from fm_core.checkpoints.reshard import HOSTS, newest_of_others, resharded
+from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.checkpoints.writer import Checkpointer
 from fm_core.cluster.members import Floats, Members, partition_of
 from fm_core.errors import CheckpointError, DamagedCheckpointError, TeamError

@@ -25,7 +25,7 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from fm_core.batch import Batch
-from fm_core.checkpoints.file import Checkpoint
+from fm_core.checkpoints.state import Checkpoint
 from fm_core.cluster.checkpoints import SharedCheckpointer
 from fm_core.cluster.collectives import sum_metrics
 from fm_core.cluster.data import DistributedData, local_batches

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_core.checkpoints.file import Checkpoint
+from fm_core.checkpoints.state import Checkpoint
 from fm_core.errors import ConfigError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.links import link_for

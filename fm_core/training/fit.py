@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fm_core.checkpoints.file import Checkpoint
+from fm_core.checkpoints.state import Checkpoint
 from fm_core.checkpoints.writer import Checkpoints
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model

@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from fm_core.checkpoints.file import Checkpoint, Position
+from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.checkpoints.writer import Checkpoints
 from fm_core.errors import DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters

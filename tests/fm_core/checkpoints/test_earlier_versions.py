@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from fm_core.checkpoints.file import Checkpoint, read_header
+from fm_core.checkpoints.file import read_header
+from fm_core.checkpoints.state import Checkpoint
 from fm_core.checkpoints.writer import Checkpointer
 from fm_core.errors import CheckpointError
 from fm_core.training.fit import fit

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fm_core.checkpoints import file as checkpoint
-from fm_core.checkpoints.file import Abandoned, Checkpoint, Position
+from fm_core.checkpoints.file import Abandoned
+from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.solvers.minibatch import MiniBatch

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse
 
 from fm_core.batch import Batch
-from fm_core.checkpoints.file import Checkpoint
+from fm_core.checkpoints.state import Checkpoint
 from fm_core.checkpoints.writer import Checkpointer
 from fm_core.errors import CheckpointError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
