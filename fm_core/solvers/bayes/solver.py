@@ -1,0 +1,212 @@
+"""Solver `bayes`: sweeps, and the mean of their samples as an ordinary model.
+
+An epoch is a sweep. Samples are averaged from the start, and the average begins anew after 8, 16, 32, 64 and 128 sweeps
+(of a training whose number of sweeps is known, only while three quarters of them are still to come): at any moment the
+model is the mean of at least the later half of all samples, and what the chain began with is forgotten.
+
+Told no number of sweeps, it goes on until more would hardly help (convergence.py), but for so many at most that all
+entries have been walked some ten billion times.
+
+A classifier's mean score is overconfident against the mean of its samples' probabilities: both are known of the probes,
+and one number c that brings sigmoid(c z) nearest to the mean probability scales the model.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.batch import Batch
+from fm_core.kernels import in_use, load
+from fm_core.links import link_for
+from fm_core.model import Model
+from fm_core.solvers.bayes.compression import RunningMean
+from fm_core.solvers.bayes.convergence import Convergence, Outlook
+from fm_core.solvers.bayes.groups import spread_to_unseen
+from fm_core.solvers.bayes.rows import Collector, Rows
+from fm_core.solvers.bayes.sampler import Sampler
+from fm_core.solvers.bayes.spread import Keeper, Spread
+
+__all__ = ["BayesSolver", "collect", "sample_model"]
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+#: Sweeps after which the average begins anew.
+_RESTARTS = (8, 16, 32, 64, 128)
+
+#: Sweeps of a training that is told no number: at most, at least in any case, and entries walked in all.
+_MOST, _LEAST, _WALKED = 700, 100, 2e10
+
+#: Factors of a sample. More gain nothing on any set tried, cost their square, and leave the cache line.
+_FACTORS = 8
+
+
+class BayesSolver:
+    """A chain, and the mean of its samples.
+
+    Parameters
+    ----------
+    rows : Rows
+    predictor_type : {"regressor", "binary_classifier"}
+    num_factors : int
+        Of the model.
+    n_sweeps : int or None
+        How many there will be; None: as many as the data needs.
+    seed : int
+    num_threads : int
+        The model does not depend on it, bit for bit.
+
+    Attributes
+    ----------
+    rows : Rows
+    sampler : Sampler
+    """
+
+    def __init__(
+        self, rows: Rows, predictor_type: str, num_factors: int, n_sweeps: int | None, seed: int, num_threads: int = 1
+    ) -> None:
+        self.rows = rows
+        self._link = link_for(predictor_type)
+        self._link.check_labels(rows.labels)
+        self._num_factors = num_factors
+        self._n_sweeps = n_sweeps
+        k = min(_FACTORS, num_factors)
+        self.sampler = Sampler(rows, k, self._link.is_classifier, seed, num_threads)
+        # behind the features a row for each group: what is known of features that never occurred
+        self._order = rows.schedule.order
+        n_groups = len(self.sampler.priors.mean)
+        weights = np.concatenate([rows.counts[self._order], np.zeros(n_groups)]).astype(np.float32)
+        self._mean = RunningMean(weights, k, num_factors, rows.fields, load("bayes"), num_threads)
+        self._convergence = Convergence(len(rows.probes.indptr) - 1)
+        self._keeper = Keeper(len(rows.features), n_groups, k)
+        self._made: tuple[int, Model] | None = None
+
+    @property
+    def n_steps(self) -> int:
+        """Sweeps so far."""
+        return self.sampler.n_sweeps
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there were as many sweeps as were asked for, or as the data needs."""
+        if self._n_sweeps is not None:
+            return self.n_steps >= self._n_sweeps
+        return self.n_steps >= self.most_sweeps or self.outlook.is_enough
+
+    @property
+    def most_sweeps(self) -> int:
+        """How many sweeps there are at most, if no number was given."""
+        return int(np.clip(_WALKED / max(1, len(self.rows.rows)), _LEAST, _MOST))
+
+    @property
+    def outlook(self) -> Outlook:
+        """Whether more sweeps would help."""
+        return self._convergence.outlook(None if self._link.is_classifier else self.sampler.alpha)
+
+    def sweep(self) -> None:
+        """Draw one more sample.
+
+        Raises
+        ------
+        DivergenceError
+            A number is not finite.
+        """
+        if self.n_steps in _RESTARTS and (self._n_sweeps is None or 4 * self.n_steps <= self._n_sweeps):
+            for average in (self._mean, self._convergence, self._keeper):
+                average.restart()
+        sampler = self.sampler
+        sampler.sweep(self._mean.n_samples > 0)
+        of_groups = sampler.priors.mean.astype(np.float32)
+        self._mean.add(sampler.w0, np.concatenate([sampler.params[self._order], of_groups]))
+        probes = self.rows.probes
+        self._convergence.add(sampler.latent_of(probes.indptr, probes.keys, probes.values))
+        self._keeper.add(sampler.w0, sampler.alpha, sampler.params, sampler.priors.mean, sampler.priors.precision)
+
+    @property
+    def model(self) -> Model:
+        """The mean of the samples so far."""
+        if self._made is None or self._made[0] != self.n_steps:
+            self._made = self.n_steps, self._compressed()
+        return self._made[1]
+
+    def scores(self) -> Floats:
+        """The mean score of each row of the data so far."""
+        return self.sampler.mean_scores()
+
+    @property
+    def spread(self) -> Spread | None:
+        """What the standard deviation of a score needs; None while there are fewer than two samples."""
+        rows, units = self.rows, self.sampler.units
+        return self._keeper.spread(
+            is_classifier=self._link.is_classifier, feature_dim=rows.feature_dim, mean=units.mean, scale=units.scale,
+            features=rows.features, groups=rows.groups, typical=rows.typical,
+        )  # fmt: skip
+
+    def _compressed(self) -> Model:
+        rows, units = self.rows, self.sampler.units
+        w0, w, V = self._mean.model(self._num_factors)
+        n = len(rows.features)
+        in_place = np.empty(n, np.int64)
+        in_place[self._order] = np.arange(n)
+        of_groups = slice(n, None)
+        c = self._scale_of_probabilities(w0, w[in_place], V[in_place]) if self._link.is_classifier else 1.0
+        scale = c * units.scale
+        columns = np.arange(rows.feature_dim)
+        params = np.empty((rows.feature_dim, self._num_factors + 1), np.float32)
+        if n:
+            groups = spread_to_unseen(rows.features, rows.groups, columns)
+            params[:, :-1] = math.sqrt(scale) * V[of_groups][groups] / rows.typical[groups][:, np.newaxis]
+            params[:, -1] = scale * w[of_groups][groups] / rows.typical[groups]
+            own = rows.typical[rows.groups]
+            params[rows.features, :-1] = math.sqrt(scale) * V[in_place] / own[:, np.newaxis]
+            params[rows.features, -1] = scale * w[in_place] / own
+        else:
+            params[:] = 0
+        return Model.of_params(self._link.predictor_type, units.mean + scale * w0, params)
+
+    def _scale_of_probabilities(self, w0: float, w: Doubles, V: Floats) -> float:
+        """The c that brings sigmoid(c z) nearest to the mean probability of probes, by Newton's method."""
+        probes = self.rows.probes
+        scores = np.empty(len(probes.indptr) - 1, np.float32)
+        if not len(probes.keys):
+            return 1.0
+        in_use()[1].predict_sparse(
+            probes.indptr, probes.keys, probes.values, w0, w.astype(np.float32), V, scores, False, 1
+        )
+        z, p, c = scores.astype(np.float64), self._convergence.mean_probability, 1.0
+        for _ in range(50):
+            q = 1 / (1 + np.exp(-np.clip(c * z, -500, 500)))
+            curvature = float(np.mean(q * (1 - q) * z**2))
+            step = float(np.mean((p - q) * z)) / curvature if curvature > 1e-12 else 0.0
+            c = float(np.clip(c + np.clip(step, -c / 2, c), 0.05, 3.0))
+            if abs(step) < 1e-6:
+                break
+        return c
+
+
+def collect(
+    batches: Iterable[Batch], feature_dim: int, feature_groups: str | list[int] = "auto", seed: int = 0
+) -> Rows:
+    """Keep all rows of batches, by feature.
+
+    Raises
+    ------
+    DataError
+        There is no row, or a batch is not as declared.
+    """
+    collector = Collector(feature_dim, feature_groups, seed)
+    for batch in batches:
+        collector.add(batch)
+    return collector.rows()
+
+
+def sample_model(
+    rows: Rows, predictor_type: str, num_factors: int, n_sweeps: int | None = None, seed: int = 0, num_threads: int = 1
+) -> BayesSolver:
+    """Make all sweeps: the solver then has the model, its spread, and what is known of the chain."""
+    solver = BayesSolver(rows, predictor_type, num_factors, n_sweeps, seed, num_threads)
+    while not solver.is_done:
+        solver.sweep()
+    return solver
