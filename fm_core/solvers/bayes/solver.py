@@ -164,7 +164,8 @@ class BayesSolver:
             params[rows.features, -1] = scale * w[in_place] / own
         else:
             params[:] = 0
-        return Model.of_params(self._link.predictor_type, units.mean + scale * w0, params)
+        # float32, as the artifact has it
+        return Model.of_params(self._link.predictor_type, float(np.float32(units.mean + scale * w0)), params)
 
     def _scale_of_probabilities(self, w0: float, w: Doubles, V: Floats) -> float:
         """The c that brings sigmoid(c z) nearest to the mean probability of probes, by Newton's method."""
