@@ -23,7 +23,8 @@ from container.serving.served_model import ServedModel, open_with_schema
 from container.serving.server import Server, shared_memory
 from container.serving.settings import ServingSettings
 from fm_core.artifact.limits import Limits
-from fm_core.errors import FMError
+from fm_core.errors import ConfigError, FMError
+from fm_core.kernels import in_use
 from fm_core.printable import printable
 
 __all__ = ["main"]
@@ -49,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.parse_args(arguments)
     try:
         settings = ServingSettings.from_environment(os.environ, cores=usable_cores(), memory=usable_memory())
+        in_use()  # FM_CORE_KERNELS may name a build that is not there
         with _temporary_folder() as scratch:
-            metrics = None if settings.metrics_port is None else Metrics(scratch)
-            app = create_app(_models(settings, scratch), settings)
-            beside = app if metrics is None else metrics.beside(app, settings.metrics_port)
-            Server(beside, settings, metrics, takes_long).run()
+            metrics = Metrics(scratch)
+            app = create_app(_models(settings, scratch), settings, metrics.observe_scores)
+            Server(metrics.beside(app, settings.metrics_port), settings, metrics, takes_long).run()
     except FMError as error:
         print(printable(f"serve: {error}", 4096), file=sys.stderr)
         return 1
@@ -64,7 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _temporary_folder() -> Iterator[Path]:
     # Forked workers leave this block by SystemExit too, and must not take the folder with them.
     owner = os.getpid()
-    folder = Path(tempfile.mkdtemp(prefix="fm-serve-", dir=shared_memory()))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="fm-serve-", dir=shared_memory()))
+    except OSError as error:
+        raise ConfigError(
+            f"no folder for temporary files can be written to ({error.strerror or error}): "
+            "make /tmp writable, or set TMPDIR to a folder that is"
+        ) from error
     try:
         yield folder
     finally:

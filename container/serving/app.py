@@ -12,11 +12,13 @@ from flask import Flask, Response, request
 
 from container.serving.body import open_body
 from container.serving.errors import internal_error, refusal_of
-from container.serving.invocation import Answer, answered, invoke
+from container.serving.invocation import Answer, OnScores, answered, invoke
 from container.serving.media_types import encoder_of
+from container.serving.metrics import revision, version
 from container.serving.model_registry import ModelRegistry
 from container.serving.request_log import ERROR
-from container.serving.requests import WISHES
+from container.serving.requests import DECODERS, WISHES
+from container.serving.responses import ENCODERS
 from container.serving.served_model import ServedModel
 from container.serving.settings import ServingSettings
 from container.serving.spool import Spool
@@ -34,6 +36,8 @@ View = Callable[[dict[str, Any]], Answer]
 #: From the path of a POST to the view that answers it without Flask; None: Flask answers.
 FindView = Callable[[str], View | None]
 
+_METHODS = {"GET", "POST", "DELETE"}
+
 #: Bytes of what names a model and its place.
 _LARGEST_DESCRIPTION = 2**20
 
@@ -43,7 +47,9 @@ _LONG_WORDS = tuple(f'"{word}"'.encode() for word in ("explain", *WISHES))
 _CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
-def create_app(models: "Model | ServedModel | ModelRegistry[Any]", settings: ServingSettings) -> Flask:
+def create_app(
+    models: "Model | ServedModel | ModelRegistry[Any]", settings: ServingSettings, on_scores: OnScores | None = None
+) -> Flask:
     """Make the app.
 
     Parameters
@@ -52,6 +58,8 @@ def create_app(models: "Model | ServedModel | ModelRegistry[Any]", settings: Ser
         The one model that is served, with its schema or without; or the registry of a
         multi-model endpoint.
     settings : ServingSettings
+    on_scores : callable, optional
+        Called with the scores that are given.
 
     Returns
     -------
@@ -68,14 +76,32 @@ def create_app(models: "Model | ServedModel | ModelRegistry[Any]", settings: Ser
         Exception, lambda error: _respond(_refusal(app, error, request.environ), request.environ)
     )
 
+    @app.get("/")
+    def about() -> Response:
+        addresses = sorted(
+            f"{method} {rule.rule}"
+            for rule in app.url_map.iter_rules()
+            for method in _METHODS & (rule.methods or set())
+        )
+        return _json(
+            {
+                "name": "factorization-machines",
+                "version": version(),
+                "revision": revision(),
+                "content_types": list(DECODERS),
+                "accept": list(ENCODERS),
+                "addresses": [*addresses, "GET /metrics"],
+            }
+        )
+
     @app.get("/ping")
     def ping() -> Response:
         return _respond(_ping(request.environ), request.environ)
 
     if isinstance(models, ModelRegistry):
-        find_view = _add_models_api(app, models, settings)
+        find_view = _add_models_api(app, models, settings, on_scores)
     else:
-        find_view = _add_invocations(app, _served(models), settings)
+        find_view = _add_invocations(app, _served(models), settings, on_scores)
     app.wsgi_app = _around_flask(app, find_view)  # type: ignore[method-assign]
     return app
 
@@ -84,9 +110,11 @@ def _ping(environ: dict[str, Any]) -> Answer:
     return Answer(b"", 200, [("Content-Length", "0")])
 
 
-def _add_invocations(app: Flask, served: ServedModel, settings: ServingSettings) -> FindView:
+def _add_invocations(
+    app: Flask, served: ServedModel, settings: ServingSettings, on_scores: OnScores | None
+) -> FindView:
     def view(environ: dict[str, Any]) -> Answer:
-        return invoke(served, settings, environ)
+        return invoke(served, settings, environ, on_scores)
 
     @app.post("/invocations")
     def invocations() -> Response:
@@ -138,7 +166,9 @@ def _served(model: "Model | ServedModel") -> ServedModel:
     return model if isinstance(model, ServedModel) else ServedModel(model)
 
 
-def _add_models_api(app: Flask, registry: ModelRegistry[Any], settings: ServingSettings) -> FindView:
+def _add_models_api(
+    app: Flask, registry: ModelRegistry[Any], settings: ServingSettings, on_scores: OnScores | None
+) -> FindView:
     @app.get("/models")
     def list_models() -> Response:
         page, next_token = registry.page(request.args.get("next_page_token", ""))
@@ -162,7 +192,7 @@ def _add_models_api(app: Flask, registry: ModelRegistry[Any], settings: ServingS
 
     @app.post("/models/<path:name>/invoke")
     def invoke_model(name: str) -> Response:
-        return _respond(invoke(_served(registry.get(name)), settings, request.environ), request.environ)
+        return _respond(invoke(_served(registry.get(name)), settings, request.environ, on_scores), request.environ)
 
     def find_view(path: str) -> View | None:
         name = path.removeprefix("/models/").removesuffix("/invoke")
@@ -170,7 +200,7 @@ def _add_models_api(app: Flask, registry: ModelRegistry[Any], settings: ServingS
             return None
         # WSGI has the bytes of a path as Latin-1.
         text = name.encode("latin-1").decode(errors="replace")
-        return lambda environ: invoke(_served(registry.get(text)), settings, environ)
+        return lambda environ: invoke(_served(registry.get(text)), settings, environ, on_scores)
 
     return find_view
 

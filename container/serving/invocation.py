@@ -1,6 +1,7 @@
 """From the body of a request to the body of its answer: decode, score, encode."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["Answer", "answered", "invoke"]
+__all__ = ["Answer", "OnScores", "answered", "invoke"]
 
 #: Pairs of features that the explanations of one request may have: less than a second of work.
 _MOST_PAIRS = 2_000_000
@@ -53,7 +54,13 @@ def answered(body: bytes | Spool, media_type: str) -> Answer:
     return Answer(body, 200, [("Content-Type", media_type), ("Content-Length", str(size))])
 
 
-def invoke(served: ServedModel, settings: ServingSettings, environ: dict[str, Any]) -> Answer:
+#: Called with the scores that are given, and whether they are probabilities.
+OnScores = Callable[["NDArray[np.float32]", bool], None]
+
+
+def invoke(
+    served: ServedModel, settings: ServingSettings, environ: dict[str, Any], on_scores: OnScores | None = None
+) -> Answer:
     """Answer a request for predictions.
 
     Parameters
@@ -62,6 +69,7 @@ def invoke(served: ServedModel, settings: ServingSettings, environ: dict[str, An
     settings : ServingSettings
     environ : dict
         Of WSGI; it gets the number of rows, for the log.
+    on_scores : callable, optional
 
     Raises
     ------
@@ -70,7 +78,7 @@ def invoke(served: ServedModel, settings: ServingSettings, environ: dict[str, An
     """
     encoder = encoder_of(environ.get("HTTP_ACCEPT", ""), settings.default_accept)
     decode = decoder_of(environ.get("CONTENT_TYPE", ""))
-    scorer = _Scorer(served, encoder, settings.predict_threads)
+    scorer = _Scorer(served, encoder, settings.predict_threads, on_scores)
     written = Spool()
     try:
         with open_body(environ, settings.max_content_length) as body:
@@ -89,11 +97,12 @@ def invoke(served: ServedModel, settings: ServingSettings, environ: dict[str, An
 class _Scorer:
     """Scores the parts of one request."""
 
-    def __init__(self, served: ServedModel, encoder: Encoder, num_threads: int) -> None:
+    def __init__(self, served: ServedModel, encoder: Encoder, num_threads: int, on_scores: OnScores | None) -> None:
         self._served = served
         self._model = served.model
         self._encoder = encoder
         self._num_threads = num_threads
+        self._on_scores = on_scores
         self._pairs_left = _MOST_PAIRS
         self.n_rows = 0
 
@@ -170,6 +179,8 @@ class _Scorer:
             row = self.n_rows + int(np.argmin(finite))
             raise DataError(f"the score of row {row} overflows float32: its values are too large")
         is_classifier = self._model.is_classifier
+        if self._on_scores is not None:
+            self._on_scores(scores, is_classifier)
         if rows is None:
             return Predictions(scores, is_classifier)
         return Predictions(scores, is_classifier, rows.uids, rows.metadatas)

@@ -1,93 +1,164 @@
-"""Prometheus metrics of all workers together, on a port of their own.
+"""Prometheus metrics of all processes together, at /metrics.
 
-Needs the optional package prometheus-client (`pip install factorization-machines[metrics]`).
-Each worker adds up in files of a shared folder; whichever worker is asked adds up the files.
+prometheus-client's multiprocess mode: each process adds up in files of a shared folder, and whichever is asked
+adds up the files. What is known at the moment of asking (requests under way, memory) is looked up then.
 """
 
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fm_core.errors import ConfigError
+import numpy as np
 
-__all__ = ["SCRAPE", "Metrics"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["SCRAPE", "Metrics", "revision", "version"]
 
 #: Key of the WSGI environment that tells a request for the metrics from those that are measured.
 SCRAPE = "fm.scrape"
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
+#: Between these the scores are counted: probabilities, and what regressors give.
+_PROBABILITIES = tuple(round(0.05 * i, 2) for i in range(1, 20))
+_VALUES = (-100, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 10, 100)
+
 #: Anything else a client asks for is counted as "other", so that it cannot make series without end.
-_PATHS = ("/ping", "/invocations", "/execution-parameters", "/models")
+_PATHS = ("/", "/ping", "/invocations", "/execution-parameters", "/models")
+
+
+@functools.cache
+def version() -> str:
+    """The version of this distribution."""
+    try:
+        return metadata.version("factorization-machines")
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
+        return "unknown"
+
+
+@functools.cache
+def revision() -> str:
+    """The git revision that this was made from, where whoever made it left one."""
+    try:
+        return (Path(__file__).parents[1] / "REVISION").read_text().strip()[:40] or "unknown"
+    except OSError:
+        return "unknown"
 
 
 class Metrics:
-    """Counters of requests, rows and seconds.
+    """What is counted of requests, scores and models.
 
-    Made before the workers are forked.
+    Made before the processes are forked.
 
     Parameters
     ----------
     folder : Path
-        Where the workers' files go.
-
-    Raises
-    ------
-    ConfigError
-        prometheus-client is not installed.
+        Where the processes' files go.
     """
 
     def __init__(self, folder: Path) -> None:
         # The package looks for this when it is imported.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-        try:
-            import prometheus_client
-            from prometheus_client import multiprocess
-        except ImportError:
-            raise ConfigError(
-                "FM_METRICS_PORT is set, but the package prometheus-client is not installed: "
-                "install it, or unset the port"
-            ) from None
+        import prometheus_client
+        from prometheus_client import core, multiprocess
+
         self._multiprocess = multiprocess
         self._client = prometheus_client
-        registry = prometheus_client.CollectorRegistry()
-        self._requests = prometheus_client.Counter(
-            "fm_requests", "Requests answered.", ["path", "status"], registry=registry
-        )
-        self._rows = prometheus_client.Counter("fm_rows", "Rows scored.", registry=registry)
+        self._core = core
+        self._now: list[tuple[str, str, Callable[[], float]]] = []
+        counter = functools.partial(prometheus_client.Counter, registry=prometheus_client.CollectorRegistry())
+        self._requests = counter("fm_requests", "Requests answered.", ["path", "status"])
+        self._rows = counter("fm_rows", "Rows scored.")
+        self._bytes_in = counter("fm_request_bytes", "Bytes of bodies of requests.")
+        self._bytes_out = counter("fm_answer_bytes", "Bytes of bodies of answers.")
+        self._loads = counter("fm_model_loads", "Models loaded by POST /models.")
+        self._scores = counter("fm_scores", "Scores given, by the interval they lie in.", ["above", "up_to"])
         self._seconds = prometheus_client.Histogram(
-            "fm_request_seconds", "Time from a request's headers to its answer.", ["path"],
-            buckets=_BUCKETS, registry=registry,
+            "fm_request_seconds", "Time from a request's first byte to its answer.", ["path"],
+            buckets=_BUCKETS, registry=prometheus_client.CollectorRegistry(),
         )  # fmt: skip
 
-    def observe(self, path: str, status: int, seconds: float, rows: int) -> None:
+    def observe(
+        self, method: str, path: str, status: int, seconds: float, rows: int, bytes_in: int, bytes_out: int
+    ) -> None:
         """Count one request."""
+        if (method, path, status) == ("POST", "/models", 200):
+            self._loads.inc()
         if path.startswith("/models/"):
             path = "/models"
         path = path if path in _PATHS else "other"
         self._requests.labels(path, status).inc()
         self._seconds.labels(path).observe(seconds)
+        self._bytes_in.inc(bytes_in)
+        self._bytes_out.inc(bytes_out)
         if rows and status < 400:
             self._rows.inc(rows)
+
+    def observe_scores(self, scores: "NDArray[np.float32]", is_classifier: bool) -> None:
+        """Count scores."""
+        bounds = _PROBABILITIES if is_classifier else _VALUES
+        counts = np.bincount(np.searchsorted(bounds, scores), minlength=len(bounds) + 1)
+        names = ["-Inf", *map(str, bounds), "+Inf"]
+        for i in np.flatnonzero(counts):
+            self._scores.labels(names[i], names[i + 1]).inc(int(counts[i]))
+
+    def look_up(self, name: str, description: str, value: Callable[[], float]) -> None:
+        """Have a value looked up whenever the metrics are asked for."""
+        self._now.append((name, description, value))
 
     def forget(self, process_id: int) -> None:
         """Say that a worker is gone."""
         self._multiprocess.mark_process_dead(process_id)  # type: ignore[no-untyped-call]
 
+    def text(self) -> tuple[bytes, str]:
+        """All of it as Prometheus reads it, and its media type."""
+        registry = self._client.CollectorRegistry()
+        self._multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry.register(self)
+        return self._client.generate_latest(registry), self._client.CONTENT_TYPE_LATEST
+
+    def collect(self) -> Iterator[Any]:
+        """Give what is looked up; prometheus-client asks."""
+        gauge = self._core.GaugeMetricFamily
+        info = gauge("fm_build_info", "1, with what runs here.", labels=["version", "revision"])
+        info.add_metric([version(), revision()], 1)
+        yield info
+        for name, description, value in self._now:
+            yield gauge(name, description, value=value())
+        memory = gauge("fm_process_memory_bytes", "Resident memory of each process.", labels=["pid"])
+        for process_id, size in _memory_of_siblings():
+            memory.add_metric([process_id], size)
+        yield memory
+
     def beside(self, app: Any, port: int | None) -> Any:
-        """Wrap a WSGI app: what comes in on `port` gets the metrics, the rest goes to `app`."""
+        """Wrap a WSGI app: /metrics, and all that comes in on `port`, gets the metrics; the rest goes to `app`."""
 
         def wrapped(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-            if environ["SERVER_PORT"] != str(port):
+            here = environ["PATH_INFO"] == "/metrics" and environ["REQUEST_METHOD"] == "GET"
+            if not here and (port is None or environ["SERVER_PORT"] != str(port)):
                 answer: Iterable[bytes] = app(environ, start_response)
                 return answer
             environ[SCRAPE] = True
-            registry = self._client.CollectorRegistry()
-            self._multiprocess.MultiProcessCollector(registry)
-            body = self._client.generate_latest(registry)
-            headers = [("Content-Type", self._client.CONTENT_TYPE_LATEST), ("Content-Length", str(len(body)))]
-            start_response("200 OK", headers)
+            body, content_type = self.text()
+            start_response("200 OK", [("Content-Type", content_type), ("Content-Length", str(len(body)))])
             return [body]
 
         return wrapped
+
+
+def _memory_of_siblings() -> Iterator[tuple[str, int]]:
+    parent = os.getppid()
+    try:
+        siblings = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    except OSError:
+        return
+    for process_id in [str(parent), *siblings]:
+        try:
+            pages = int(Path(f"/proc/{process_id}/statm").read_text().split()[1])
+        except OSError:  # it ended meanwhile
+            continue
+        yield process_id, pages * os.sysconf("SC_PAGE_SIZE")

@@ -13,7 +13,7 @@ from gunicorn.app.base import BaseApplication
 from container.serving.handover import Handover
 from container.serving.load import Load
 from container.serving.metrics import SCRAPE, Metrics
-from container.serving.request_log import ROWS, STATUS, is_logged, log_request
+from container.serving.request_log import BYTES_IN, BYTES_OUT, ROWS, STATUS, is_logged, log_request
 from container.serving.settings import ServingSettings
 from container.serving.worker import DRAIN_SECONDS, Work, Worker
 from container.serving.wsgi import App
@@ -75,6 +75,11 @@ class Server(BaseApplication):  # type: ignore[misc]
             most_connections=max(16, min(most_connections // 3, 4096)),
         )
         Worker.work = self._work
+        if metrics is not None:
+            load = self._work.load
+            metrics.look_up("fm_requests_under_way", "Requests that wait or are computed.", lambda: load.requests)
+            metrics.look_up("fm_queue_size", "Requests that may be under way.", lambda: load.most_requests)
+            metrics.look_up("fm_body_bytes", "Bytes of bodies in memory.", lambda: load.bytes)
         super().__init__()
 
     def load_config(self) -> None:
@@ -120,7 +125,10 @@ def _log(metrics: Metrics | None, log_level: int, environ: Mapping[str, Any], se
     if SCRAPE in environ:
         return
     if metrics is not None:
-        metrics.observe(environ["PATH_INFO"], environ[STATUS], seconds, environ.get(ROWS, 0))
+        metrics.observe(
+            environ["REQUEST_METHOD"], environ["PATH_INFO"], environ[STATUS], seconds, environ.get(ROWS, 0),
+            environ[BYTES_IN], environ[BYTES_OUT],
+        )  # fmt: skip
     if is_logged(environ, log_level):
         log_request(environ, seconds)
 

@@ -128,10 +128,13 @@ class ServingSettings:
         workers = integer(environ, "SAGEMAKER_MODEL_SERVER_WORKERS", max(1, min(cores, fitting)), 1, 1024)
         payload_mb = payload_mb or cls.max_payload_mb
         at_once = min(workers, 100 // payload_mb, memory // (_MEMORY_TO_BODY * payload_mb * 2**20))
-        strategy = environ.get("SAGEMAKER_BATCH_STRATEGY", "").upper() or cls.batch_strategy
-        if strategy not in ("MULTI_RECORD", "SINGLE_RECORD"):
+        text = environ.get("SAGEMAKER_BATCH_STRATEGY") or cls.batch_strategy
+        # The API spells it MultiRecord, the container's contract MULTI_RECORD.
+        strategy = {"multirecord": "MULTI_RECORD", "singlerecord": "SINGLE_RECORD"}.get(text.lower().replace("_", ""))
+        if strategy is None:
             raise ConfigError(
-                f"environment variable SAGEMAKER_BATCH_STRATEGY is {strategy!r}, expected MULTI_RECORD or SINGLE_RECORD"
+                f"environment variable SAGEMAKER_BATCH_STRATEGY is {text[:80]!r}, "
+                "expected MULTI_RECORD or SINGLE_RECORD"
             )
         unseen = environ.get("FM_UNSEEN") or cls.unseen
         if unseen not in ("error", "ignore"):
@@ -150,9 +153,9 @@ class ServingSettings:
             max_content_length=max_content_length,
             default_accept=environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or cls.default_accept,
             log_level=integer(environ, "SAGEMAKER_CONTAINER_LOG_LEVEL", cls.log_level, 0, 100),
-            max_concurrent_transforms=integer(
-                environ, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", max(1, at_once), 1, 2**31
-            ),
+            # 0 is documented to mean what no value means.
+            max_concurrent_transforms=integer(environ, "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", 0, 0, 2**31)
+            or max(1, at_once),
             max_payload_mb=payload_mb,
             batch_strategy=strategy,
             multi_model=boolean(environ, "SAGEMAKER_MULTI_MODEL"),

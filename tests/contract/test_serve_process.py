@@ -35,7 +35,7 @@ def test_the_request_log_is_json_without_pings(root, tmp_path):
         assert headers["X-Amzn-SageMaker-Custom-Attributes"] == "trace 7"
         server.invoke(b"{\xff")
         server.wait_for(lambda: len(server.requests) >= 2)
-        served, refused = server.requests
+        served, refused = sorted(server.requests, key=lambda line: line["status"])  # of two processes
     assert served.items() >= {
         "method": "POST", "path": "/invocations", "status": 200, "rows": 1, "inference_id": "id-1",
         "bytes_in": len(json.dumps(BODY)), "bytes_out": len(body), "content_type": "application/json",
@@ -85,8 +85,7 @@ def test_rows_keep_their_order_in_a_large_body(root, tmp_path):
     np.testing.assert_allclose(np.array(body.split(), np.float64), model.w0 + model.w[1] * values, rtol=0, atol=1e-6)
 
 
-def test_metrics_of_all_workers_stand_on_a_second_port(root, tmp_path):
-    pytest.importorskip("prometheus_client", reason="the optional package prometheus-client is absent")
+def test_metrics_of_all_workers_stand_beside_and_on_a_second_port(root, tmp_path):
     port = free_port()
     with serving(root, tmp_path, FM_METRICS_PORT=port) as server:
         for _ in range(20):
@@ -104,7 +103,18 @@ def test_metrics_of_all_workers_stand_on_a_second_port(root, tmp_path):
         assert 'fm_requests_total{path="other",status="404"} 1.0' in text
         assert 'fm_request_seconds_count{path="/invocations"} 21.0' in text
         assert "fm_rows_total 20.0" in text
-        assert server.ask("GET", "/metrics")[0] == 404
+        lines = b"".join(b'{"keys":[1],"values":[1]}\n' for _ in range(10_000))
+        assert server.invoke(lines, "application/jsonlines")[0] == 200  # by a process that computes
+        server.wait_for(lambda: b"fm_rows_total 10020.0" in server.ask("GET", "/metrics")[2])
+        status, headers, body = server.ask("GET", "/metrics")
+        assert (status, headers["Content-Type"].startswith("text/plain")) == (200, True)
+        series = dict(line.rsplit(" ", 1) for line in body.decode().splitlines() if not line.startswith("#"))
+        assert sum(float(n) for name, n in series.items() if name.startswith("fm_scores_total")) == 10_020
+        assert float(series["fm_requests_under_way"]) == float(series["fm_body_bytes"]) == 0
+        assert float(series["fm_request_bytes_total"]) > len(lines)
+        assert sum(name.startswith("fm_process_memory_bytes") for name in series) == 5
+        assert any(name.startswith('fm_build_info{revision="') for name in series)
+    assert not any(line["path"] == "/metrics" for line in server.requests)
 
 
 def test_a_request_under_way_is_answered_after_sigterm(root, tmp_path):
@@ -207,6 +217,10 @@ def test_with_a_damaged_model_it_says_so_and_exits(root, damage):
         ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "text/html"),
         ("SAGEMAKER_BATCH", "perhaps"),
         ("MAX_CONTENT_LENGTH", "6MB"),
+        ("FM_CORE_KERNELS", "avx1024"),
+        ("FM_CLIENT_TIMEOUT_SECONDS", "soon"),
+        ("FM_SERVER_QUEUE", "none"),
+        ("FM_UNSEEN", "skip"),
     ],
 )
 def test_with_a_setting_it_cannot_read_it_says_so_and_exits(root, name, text):

@@ -169,7 +169,7 @@ def test_statuses_and_sentences(model, status, sentence, request_of):
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("get", "/", 404), ("get", "/models", 404), ("post", "/ping", 405), ("get", "/invocations", 405)],
+    [("get", "/metrics", 404), ("get", "/models", 404), ("post", "/ping", 405), ("get", "/invocations", 405)],
 )
 def test_other_addresses_and_methods(client, method, path, status):
     answer = getattr(client, method)(path)

@@ -54,6 +54,14 @@ def test_batch_takes_more(text):
     assert settings(SAGEMAKER_BATCH=text, MAX_CONTENT_LENGTH="7").max_content_length == 7
 
 
+def test_the_spellings_of_the_api_are_taken():
+    assert settings(SAGEMAKER_MAX_CONCURRENT_TRANSFORMS="0") == settings()
+    for text in ("MultiRecord", "MULTI_RECORD", "multirecord"):
+        assert settings(SAGEMAKER_BATCH_STRATEGY=text).batch_strategy == "MULTI_RECORD"
+    for text in ("SingleRecord", "SINGLE_RECORD"):
+        assert settings(SAGEMAKER_BATCH_STRATEGY=text).batch_strategy == "SINGLE_RECORD"
+
+
 @given(cores=st.integers(1, 200), payload=st.integers(0, 100), memory=st.integers(2**28, 2**40))
 def test_concurrent_transforms_times_payload_is_at_most_100(cores, payload, memory):
     found = settings(cores, memory, SAGEMAKER_BATCH="true", SAGEMAKER_MAX_PAYLOAD_IN_MB=str(payload))
@@ -84,7 +92,7 @@ def test_the_metrics_port():
         ("SAGEMAKER_BATCH", "yes"),
         ("SAGEMAKER_BATCH_STRATEGY", "ALL"),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "101"),
-        ("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "0"),
+        ("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "-1"),
         ("MAX_CONTENT_LENGTH", "6e6"),
         ("SAGEMAKER_CONTAINER_LOG_LEVEL", "info"),
         ("SAGEMAKER_MULTI_MODEL", "on"),
