@@ -39,6 +39,7 @@ EXTENSIONS = {
     f"fm_core.kernels._{text}_{build}": ([*KERNEL, *flags], OPENMP) for build, flags in BUILDS.items() for text in TEXTS
 } | {
     "fm_core.formats.tables._columns": (FAST, []),
+    "fm_core.formats.tables._values": (FAST, []),
     "fm_core.formats.recordio._decode": (FAST, []),
     "fm_core.formats.recordio._encode": (FAST, []),
     "fm_core.formats.requests._instances": (FAST, []),

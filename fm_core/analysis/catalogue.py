@@ -24,7 +24,8 @@ from fm_core.formats.canonical import sparse_batch
 from fm_core.formats.registry import FORMATS, format_of
 from fm_core.formats.registry.inputs import Options, read_tables
 from fm_core.formats.tables._columns import Vocabulary
-from fm_core.formats.tables.table import Table, no_column, text_of, where
+from fm_core.formats.tables.table import Table, no_column, where
+from fm_core.formats.tables.values import text_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -28,9 +28,9 @@ from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.requests.instances import decode_instances
 from fm_core.formats.requests.named_columns import decode_named
+from fm_core.formats.tables import SCHEMA_FILE, TableSchema
 from fm_core.formats.tables.encoder import Encoder
-from fm_core.formats.tables.schema import SCHEMA_FILE, TableSchema
-from fm_core.formats.tables.table import text_of
+from fm_core.formats.tables.values import text_of
 from fm_core.model import Model
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from fm_core.formats.recordio.reader import decode_rows, read_batches
 from fm_core.formats.recordio.unwrap import unwrap
 from fm_core.formats.recordio.whole_file import read_records
 from fm_core.formats.streams import Source, decompressed, open_chunks
-from fm_core.formats.tables.schema import SCHEMA_FILE
+from fm_core.formats.tables import SCHEMA_FILE
 
 __all__ = [
     "SCHEMA_FILE",

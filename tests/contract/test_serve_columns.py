@@ -117,8 +117,8 @@ REFUSED = {
         "instance 0, column 'year': the column is missing, expected it, or null if it is empty",
     ),
     "a text for a number": (
-        {"columns": NEW[0] | {"year": "1981"}},
-        "instance 0, column 'year': found '1981', expected",
+        {"columns": NEW[0] | {"year": "the eighties"}},
+        "instance 0, column 'year': found 'the eighties', expected",
     ),
     "no number": ({"columns": NEW[0] | {"year": None}}, "instance 0, column 'year': the cell is empty"),
     "too large a number": ({"columns": NEW[0] | {"year": 1e39}}, "instance 0, column 'year': found 1e+39, expected"),

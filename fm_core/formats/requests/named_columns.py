@@ -7,19 +7,17 @@ are only the shapes in which cells come, and the messages that name an instance 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.streams import pieces_of
-from fm_core.formats.tables.delimited import CellTable, rest_of
+from fm_core.formats.tables.delimited import CellTable, header_of, rest_of
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import Column
-from fm_core.formats.tables.table import ArrayTable, text_of
+from fm_core.formats.tables.table import ArrayTable, PythonCells, check_names
 from fm_core.formats.text.parse import cell_blocks
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 __all__ = ["decode_named", "decode_named_csv"]
 
@@ -34,7 +32,7 @@ def decode_named(
 ) -> Batch:
     """Make a sparse batch of instances ``{"columns": {"user": "ann", "year": 1979, "genres": ["crime", "drama"]}}``.
 
-    A number is the text that it is in JSON where its column holds categories; null is an
+    What a value is, as a number or as a text, tables/values.py says; null is an
     empty cell; a column of several ids takes a list of them, or a text with its separator.
     Columns that the schema does not have are ignored.
 
@@ -71,7 +69,7 @@ def decode_named(
                 "send fewer of them at once"
             )
     columns = [
-        _Cells(known[name], [of_row.get(name, _MISSING) for of_row in cells], partial, what, first) for name in used
+        _cells(known[name], [of_row.get(name, _MISSING) for of_row in cells], partial, what, first) for name in used
     ]
     return encoder.encode(_Instances(what, first, used, columns, len(cells)), sparse=True, partial=partial)
 
@@ -102,37 +100,20 @@ class _Instances(ArrayTable):
         return f"{self._what} {self._first + row}"
 
 
-class _Cells:
-    """The cells of one column, as a JSON parser gives them."""
-
-    def __init__(self, column: Column, cells: list[Any], partial: bool, what: str, first: int) -> None:
-        self._column = column
-        self._cells = cells
-        for row, cell in enumerate(cells):
-            if cell is None or type(cell) in (str, int, float, bool):
-                continue
-            if cell is _MISSING and partial:
-                cells[row] = None if column.kind != "numeric" else 0
-            elif type(cell) is list and column.separator is not None and all(map(_is_id, cell)):
-                cells[row] = column.separator.join(map(text_of, cell)) or None
-            else:
-                raise DataError(f"{what} {first + row}, column {column.name!r}: {_refused(column, cell)}")
-
-    def numbers(self) -> "NDArray[np.float64]":
-        return np.array([_number(cell) for cell in self._cells], np.float64)
-
-    def codes(self) -> "tuple[NDArray[np.int64], list[Any]]":
-        codes: dict[str, int] = {}
-        texts = (None if cell is None else text_of(cell) for cell in self._cells)
-        found = [-1 if text is None else codes.setdefault(text, len(codes)) for text in texts]
-        return np.array(found, np.int64), list(codes)
-
-    def __getitem__(self, row: int) -> Any:
-        return self._cells[row]
+def _cells(column: Column, cells: list[Any], partial: bool, what: str, first: int) -> PythonCells:
+    """See the values that a JSON parser gives for one column as cells."""
+    for row, cell in enumerate(cells):
+        if cell is None or type(cell) in _VALUES:
+            if column.separator is not None and type(cell) is str:
+                cells[row] = cell.split(column.separator)
+        elif cell is _MISSING and partial:
+            cells[row] = None if column.of_kind.has_texts else 0
+        elif not (type(cell) is list and column.separator is not None and all(type(item) in _VALUES for item in cell)):
+            raise DataError(f"{what} {first + row}, column {column.name!r}: {_refused(column, cell)}")
+    return PythonCells(cells)
 
 
-def _is_id(item: Any) -> bool:
-    return type(item) in (str, int, float, bool)
+_VALUES = (str, int, float, bool)
 
 
 def _refused(column: Column, cell: Any) -> str:
@@ -140,14 +121,6 @@ def _refused(column: Column, cell: Any) -> str:
         return "the column is missing, expected it, or null if it is empty"
     lists = " or a list of them" if column.separator is not None else ""
     return f"found {str(cell)[:40]}, expected a text, a number, true, false or null{lists}"
-
-
-def _number(cell: Any) -> float:
-    # Texts are no numbers in JSON, whatever stands in them.
-    try:
-        return float("nan") if cell is None or type(cell) is str else float(cell)
-    except OverflowError:
-        return float("inf")
 
 
 def decode_named_csv(body: Any, encoder: Encoder, *, header: bool | None = None) -> Iterator[Batch] | None:
@@ -180,6 +153,8 @@ def decode_named_csv(body: Any, encoder: Encoder, *, header: bool | None = None)
     cells = [first.text(0, column).decode(errors="replace").strip() for column in range(first.n_columns)]
     if header is None:
         header = _is_header(cells, names)
+    if header:
+        cells = header_of("", first)
     if not header and first.n_columns != len(names):
         if first.n_columns == encoder.schema.feature_dim:
             return None
@@ -187,9 +162,8 @@ def decode_named_csv(body: Any, encoder: Encoder, *, header: bool | None = None)
             f"line {first.lines[0]} has {first.n_columns} cells, expected {len(names)}, one for each column of the "
             f"schema: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}; or a header that names them"
         )
-    if header and len(set(cells)) < len(cells):
-        twice = next(cell for cell in cells if cells.count(cell) > 1)
-        raise DataError(f"line {first.lines[0]}: two columns are named {twice[:40]!r}, expected one")
+    if header:
+        check_names(f"line {first.lines[0]}", cells)
 
     def batches() -> Iterator[Batch]:
         yield encoder.encode(CellTable("", cells if header else names, rest_of(first) if header else first))

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from fm_core.formats.tables.learner import TablePlan, make_schema
     from fm_core.formats.tables.schema import Column, TableSchema
 
-__all__ = ["Column", "Encoder", "encode_table", "frame_table", "make_schema", "TablePlan", "TableSchema"]
+__all__ = ["SCHEMA_FILE", "Column", "Encoder", "encode_table", "frame_table", "make_schema", "TablePlan", "TableSchema"]
+
+#: Name under which the schema of a table lies beside its records, and beside the model of them.
+SCHEMA_FILE = "schema.json"
 
 _HOMES = {
     "Column": "schema",

@@ -1,20 +1,25 @@
 """Parquet and Arrow files as tables, by pyarrow, which is imported when one is read."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from fm_core.errors import ConfigError, DataError
-from fm_core.formats.tables.table import ArrayTable, Table
+from fm_core.formats.tables.table import INDEX, ArrayTable, Cells, Table
+from fm_core.formats.tables.values import ValueFault, numbers_of, text_codes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["arrow_tables", "parquet_tables"]
+__all__ = ["arrow_cells", "arrow_table", "arrow_tables", "parquet_tables"]
 
 _ROWS = 1 << 16
+
+#: Types of Arrow whose values are numbers if they are written like some.
+_WRITTEN_NUMBERS = ("string", "large_string", "binary", "large_binary", "fixed_size_binary", "decimal")
 
 
 def parquet_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -> Iterator[Table]:
@@ -72,7 +77,58 @@ def arrow_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -> 
         raise DataError(f"{source}: {_one_line(error)}; expected an Arrow file or stream") from error
 
 
-class _Values:
+def arrow_table(found: Any, source: str) -> Table:
+    """See a table of PyArrow's, or what can be made one without copying, as a table.
+
+    Raises
+    ------
+    ConfigError
+        pyarrow is not installed.
+    """
+    pyarrow = _pyarrow("A table of this kind")
+    table = found if isinstance(found, pyarrow.Table) else None
+    if table is None:
+        table = pyarrow.table(found) if hasattr(found, "__arrow_c_stream__") else found.to_arrow()
+    names = [str(name) for name in table.column_names]
+    columns = [
+        arrow_cells(column, f"{source}: column {name!r}") for name, column in zip(names, table.columns, strict=True)
+    ]
+    return ArrayTable(source, names, columns, table.num_rows, notes=_notes(table.schema))
+
+
+def arrow_cells(column: Any, where: str = "the column") -> Cells:
+    """See an array, or a chunked one, as cells; also what converts itself to one, as columns of pandas do."""
+    import pyarrow
+
+    array = column if isinstance(column, (pyarrow.Array, pyarrow.ChunkedArray)) else pyarrow.array(column)
+    if isinstance(array, pyarrow.ChunkedArray):
+        array = array.combine_chunks()
+        if isinstance(array, pyarrow.ChunkedArray):  # an older version, or none that fits in one
+            array = pyarrow.concat_arrays(array.chunks) if array.num_chunks else pyarrow.array([], array.type)
+    return _Cells(_plain(array), where)
+
+
+def _plain(array: Any) -> Any:
+    """Give an array of a type that every function of pyarrow's knows: storage of extensions, decoded views and runs."""
+    import pyarrow
+
+    kind = pyarrow.types
+    if isinstance(array.type, pyarrow.BaseExtensionType):
+        return _plain(array.storage)
+    if kind.is_run_end_encoded(array.type):
+        return _plain(pyarrow.compute.run_end_decode(array))
+    for is_view, plain in (("is_string_view", pyarrow.large_string), ("is_binary_view", pyarrow.large_binary)):
+        test = getattr(kind, is_view, None)
+        if test is not None and test(array.type):
+            return array.cast(plain())
+    for is_view, plain in (("is_list_view", pyarrow.list_), ("is_large_list_view", pyarrow.large_list)):
+        test = getattr(kind, is_view, None)
+        if test is not None and test(array.type):
+            return _plain(array.cast(plain(array.type.value_type)))
+    return array
+
+
+class _Cells:
     """A column of a RecordBatch."""
 
     def __init__(self, array: Any, where: str) -> None:
@@ -83,54 +139,109 @@ class _Values:
         self._is_list = any(test(array.type) for test in (kind.is_list, kind.is_large_list, kind.is_fixed_size_list))
         self._is_nested = kind.is_nested(array.type.value_type if self._is_list else array.type)
         self._where = where
+        self.declared: str | None = "texts"
+        if _holds(array.type, "integer", "floating", "decimal", "boolean", "null"):
+            self.declared = None if kind.is_null(array.type) else "numbers"
 
-    def lists(self) -> "tuple[NDArray[np.int64], list[Any]] | None":
-        import pyarrow
-
+    def lists(self) -> "tuple[NDArray[np.int64], NDArray[np.int64], list[str]] | None":
+        """Give their items."""
         if not self._is_list:
             return None
         self._refuse_nested()
         counts = self._array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        items = self._array.flatten()
-        if items.null_count:
-            rows = np.repeat(np.arange(len(counts)), counts)
-            kept = items.is_valid().to_numpy(zero_copy_only=False)
-            counts = np.bincount(rows[kept], minlength=len(counts))
-            items = items.drop_null()
-        # Each different item is made a Python object once.
-        encoded = items if pyarrow.types.is_dictionary(items.type) else items.dictionary_encode()
-        values = encoded.dictionary.to_pylist()
-        return counts, [values[code] for code in encoded.indices.to_pylist()]
+        # As flatten() does, of fixed lengths the items of cells that are null are left out.
+        items, texts = _codes(_plain(self._array.flatten()))
+        rows = np.repeat(np.arange(len(counts)), counts)
+        return np.bincount(rows[items >= 0], minlength=len(counts)), items[items >= 0], texts
 
     def _refuse_nested(self) -> None:
         if self._is_nested:
             raise DataError(f"{self._where}: found {self._array.type}, expected numbers, texts, or lists of them")
 
     def numbers(self) -> "NDArray[np.float64]":
+        """Give them as numbers; nulls become NaN."""
         import pyarrow
 
         kind = pyarrow.types
         array = self._array
         if kind.is_dictionary(array.type):
-            array = array.dictionary_decode()
+            of_code = _Cells(_plain(array.dictionary), self._where).numbers()
+            codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+            return _taken(of_code, codes)
         if kind.is_boolean(array.type):
             array = array.cast(pyarrow.uint8())
-        if not (kind.is_integer(array.type) or kind.is_floating(array.type) or kind.is_decimal(array.type)):
-            return np.full(len(array), np.nan)
-        # Nulls become NaN.
-        found: NDArray[np.float64] = array.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
-        return found
+        if _holds(array.type, "integer", "floating"):
+            numbers: NDArray[np.float64] = array.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
+            return numbers
+        if _holds(array.type, *_WRITTEN_NUMBERS):  # pyarrow does not round decimals as Python does
+            codes, texts = _codes(array)
+            return _taken(numbers_of(texts), codes)
+        return np.full(len(array), np.nan)
 
-    def codes(self) -> "tuple[NDArray[np.int64], list[Any]]":
-        import pyarrow
-
+    def codes(self, *, as_they_stand: bool = False) -> "tuple[NDArray[np.int64], list[str]]":
+        """Give them as texts."""
         self._refuse_nested()
-        encoded = self._array if pyarrow.types.is_dictionary(self._array.type) else self._array.dictionary_encode()
-        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        return codes, encoded.dictionary.to_pylist()
+        return _codes(self._array, as_they_stand=as_they_stand)
 
     def __getitem__(self, row: int) -> Any:
-        return self._array[row].as_py()
+        return _values(self._array.slice(row, 1))[0]
+
+
+def _taken(of_code: "NDArray[np.float64]", codes: "NDArray[np.int64]") -> "NDArray[np.float64]":
+    return np.append(of_code, np.nan)[codes]  # the last is for -1
+
+
+def _holds(arrow_type: Any, *kinds: str) -> bool:
+    """Whether an Arrow type is of some kinds, by the names that ``pyarrow.types`` has for them."""
+    import pyarrow
+
+    return any(getattr(pyarrow.types, f"is_{kind}")(arrow_type) for kind in kinds)
+
+
+def _codes(array: Any, *, as_they_stand: bool = False) -> "tuple[NDArray[np.int64], list[str]]":
+    import pyarrow
+
+    if pyarrow.types.is_null(array.type):
+        return np.full(len(array), -1, np.int64), []
+    # Each different value is made a Python object once; a dictionary may have values that no cell has.
+    encoded = array if pyarrow.types.is_dictionary(array.type) else array.dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    used, first = np.unique(codes, return_index=True)
+    used = used[np.argsort(first, kind="stable")]
+    used = used[used >= 0]
+    values = _values(_plain(encoded.dictionary.take(pyarrow.array(used))))
+    try:
+        found, texts = text_codes(values, as_they_stand=as_they_stand)
+    except ValueFault as fault:
+        raise ValueFault(int(np.argmax(codes == used[fault.row])), str(fault)) from fault
+    of_code = np.full(len(encoded.dictionary) + 1, -1, np.int64)  # the last is for -1
+    of_code[used] = found
+    return of_code[codes], texts
+
+
+def _values(array: Any) -> Sequence[Any]:
+    """Give values as objects that `values.text_of` knows, in their own precision."""
+    import pyarrow
+
+    kind = pyarrow.types
+    if kind.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if kind.is_floating(array.type):  # float32 would become float64, with more digits
+        return [None if null else value for value, null in zip(
+            array.to_numpy(zero_copy_only=False), array.is_null().to_pylist(), strict=True)]  # fmt: skip
+    if kind.is_timestamp(array.type):  # of which Python has no nanoseconds
+        zone = "" if array.type.tz is None else "Z"
+        moments = array.cast(pyarrow.timestamp(array.type.unit)).to_numpy(zero_copy_only=False)
+        return [None if np.isnat(moment) else f"{np.datetime_as_string(moment)}{zone}" for moment in moments]
+    if kind.is_time(array.type):
+        return [None if value is None else str(value) for value in array.cast(pyarrow.string()).to_pylist()]
+    if kind.is_duration(array.type):
+        return [None if null else np.timedelta64(0, "s") for null in array.is_null().to_pylist()]  # which is no value
+    try:
+        found: list[Any] = array.to_pylist()
+    except UnicodeDecodeError:  # which one it is, whoever makes texts of bytes says
+        found = array.cast(pyarrow.large_binary()).to_pylist()
+    return found
 
 
 def _tables(source: str, batches: Any) -> Iterator[Table]:
@@ -140,10 +251,20 @@ def _tables(source: str, batches: Any) -> Iterator[Table]:
             batch = whole.slice(start, _ROWS)
             names = list(batch.schema.names)
             columns = [
-                _Values(column, f"{source}: column {name!r}") for name, column in zip(names, batch.columns, strict=True)
+                arrow_cells(column, f"{source}: column {name!r}")
+                for name, column in zip(names, batch.columns, strict=True)
             ]
-            yield ArrayTable(source, names, columns, batch.num_rows, n_rows)
+            yield ArrayTable(source, names, columns, batch.num_rows, n_rows, _notes(batch.schema))
             n_rows += batch.num_rows
+
+
+def _notes(schema: Any) -> dict[str, str]:
+    """Find the columns that were the index of a DataFrame of pandas: it writes down which."""
+    try:
+        index = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    except (ValueError, AttributeError, RecursionError):
+        return {}
+    return {name: INDEX for name in index if isinstance(name, str)}
 
 
 def _opened(pyarrow: Any, source: str, file: "str | bytes | IO[bytes] | None") -> Any:

@@ -1,20 +1,23 @@
 """Delimited text as tables."""
 
+import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fm_core.errors import DataError
 from fm_core.formats.tables._columns import Vocabulary
-from fm_core.formats.tables.table import Table, where, without_empty
+from fm_core.formats.tables._values import cell_codes, cell_hashes
+from fm_core.formats.tables.table import Table, check_names, where
+from fm_core.formats.tables.values import canonical_cells, in_order, is_missing
 from fm_core.formats.text.parse import cell_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CellTable", "cell_tables", "rest_of"]
+__all__ = ["CellTable", "cell_tables", "header_of", "rest_of"]
 
 
 class CellTable:
@@ -31,48 +34,68 @@ class CellTable:
         self.source = source
         self.names = names
         self.n_rows: int = block.n_rows
+        self.notes: Mapping[str, str] = {}
         self._block = block
 
+    @functools.cached_property
+    def places(self) -> dict[str, int]:  # noqa: D102
+        return {name: place for place, name in enumerate(self.names)}
+
     def numbers(self, columns: Sequence[int]) -> "tuple[NDArray[np.float32], int]":  # noqa: D102
-        found: tuple[NDArray[np.float32], int] = self._block.numbers(columns)
+        found: tuple[NDArray[np.float32], int] = self._block.numbers(columns, words=True)
         return found
 
     def is_list(self, column: int) -> bool:  # noqa: D102
         return False
 
+    def declared(self, column: int) -> str | None:  # noqa: D102
+        return None
+
     def codes(  # noqa: D102
         self, column: int, separator: str | None = None
     ) -> "tuple[NDArray[np.int64], list[str]]":
-        codes, texts = self._block.codes(column)
-        try:
-            decoded = list(map(bytes.decode, texts))
-        except UnicodeDecodeError as error:
-            row = int(np.argmax(codes == texts.index(error.object)))
-            raise DataError(
-                f"{where(self, row, column)}: byte {error.start} of the cell is "
-                f"{error.object[error.start]:#04x}, expected UTF-8 text"
-            ) from None
-        return without_empty(codes, decoded)
+        self._check_encoding(column)
+        data, bounds = self._block.places(column)
+        codes, texts = cell_codes(*((data, bounds) if separator is not None else canonical_cells(data, bounds)))
+        return in_order(codes, [text.decode() for text in texts])
 
     def find(self, column: int, vocabulary: Vocabulary, *, learn: bool = False) -> "NDArray[np.int64]":  # noqa: D102
-        n_known = len(vocabulary)
-        ids: NDArray[np.int64] = vocabulary.find_cells(*self._block.places(column), learn)
-        if not vocabulary.is_utf8(n_known):
-            self.codes(column)  # says where
+        self._check_encoding(column)
+        ids: NDArray[np.int64] = vocabulary.find_cells(*canonical_cells(*self._block.places(column)), learn)
         return ids
 
     def hashes(self, column: int) -> "NDArray[np.int64]":  # noqa: D102
-        found: NDArray[np.int64] = self._block.hashes(column)
+        self._check_encoding(column)
+        found: NDArray[np.int64] = cell_hashes(*canonical_cells(*self._block.places(column)))
         return found
 
-    def is_empty(self, row: int, column: int) -> bool:  # noqa: D102
-        return not self._block.text(row, column).strip()
+    def is_missing(self, row: int, column: int) -> bool:  # noqa: D102
+        return is_missing(self._block.text(row, column).decode(errors="replace"))
 
     def shown(self, row: int, column: int) -> str:  # noqa: D102
         return repr(self._block.text(row, column).decode(errors="replace")[:40])
 
     def place(self, row: int) -> str:  # noqa: D102
         return f"line {self._block.lines[row]}"
+
+    def head(self, n_rows: int) -> "CellTable":  # noqa: D102
+        return CellTable(self.source, self.names, _Part(self._block, 0, n_rows))
+
+    def _check_encoding(self, column: int) -> None:
+        if self._block.is_utf8:
+            return
+        for row in range(self.n_rows):
+            try:
+                self._block.text(row, column).decode()
+            except UnicodeDecodeError as error:
+                raise DataError(f"{where(self, row, column)}: {_no_text(error)}") from None
+
+
+def _no_text(error: UnicodeDecodeError) -> str:
+    return (
+        f"byte {error.start} of the cell is {error.object[error.start]:#04x}, expected UTF-8 text: name the encoding "
+        "of the file (--encoding latin-1, say)"
+    )
 
 
 def cell_tables(
@@ -102,47 +125,58 @@ def cell_tables(
         header = bool(np.isnan(first.numbers(columns)[0][0]).any())
     names = [str(column) for column in columns]
     if header:
-        names = [first.text(0, column).decode(errors="replace").strip() for column in columns]
-        for name in names:
-            if names.count(name) > 1:
-                raise DataError(f"{source}: line {first.lines[0]}: two columns are named {name!r}, expected one")
+        names = header_of(source, first)
+        check_names(f"{source}: line {first.lines[0]}", names)
         first = rest_of(first)
     for block in itertools.chain([first], blocks):
         if block.n_rows:
             yield CellTable(source, names, block)
 
 
+def header_of(source: str, block: Any) -> list[str]:
+    """Give the names that the first row of a block holds.
+
+    Raises
+    ------
+    DataError
+        One is not UTF-8.
+    """
+    names = []
+    for column in range(block.n_columns):
+        try:
+            # As pandas calls a column without a name, which mostly is the index that it has written.
+            names.append(block.text(0, column).decode().strip() or f"Unnamed: {column}")
+        except UnicodeDecodeError as error:
+            place = f"line {block.lines[0]}, column {column}"
+            raise DataError(
+                f"{source}: {place}: {_no_text(error)}" if source else f"{place}: {_no_text(error)}"
+            ) from None
+    return names
+
+
 def rest_of(block: Any) -> Any:
     """Give a block without its first row."""
-    return _Rest(block)
+    return _Part(block, 1, block.n_rows)
 
 
-class _Rest:
-    """The cells of a block but its first row."""
+class _Part:
+    """The cells of some rows of a block."""
 
-    def __init__(self, block: Any) -> None:
+    def __init__(self, block: Any, start: int, stop: int) -> None:
         self._block = block
-        self.n_rows = block.n_rows - 1
-        self.lines = block.lines[1:]
+        self._start, self._stop = start, min(stop, block.n_rows)
+        self.n_rows = self._stop - start
+        self.lines = block.lines[start : self._stop]
+        self.is_utf8 = block.is_utf8
 
     def text(self, row: int, column: int) -> bytes:
-        text: bytes = self._block.text(row + 1, column)
+        text: bytes = self._block.text(self._start + row, column)
         return text
 
-    def numbers(self, columns: Sequence[int]) -> "tuple[NDArray[np.float32], int]":
-        numbers, _ = self._block.numbers(columns)
-        return numbers[1:], int(np.isnan(numbers[1:]).sum())
-
-    def codes(self, column: int) -> "tuple[NDArray[np.int64], list[bytes]]":
-        codes, texts = self._block.codes(column)
-        if not (codes[1:] == 0).any():  # the header's own text is no cell's
-            return codes[1:] - 1, texts[1:]
-        return codes[1:], texts
+    def numbers(self, columns: Sequence[int], *, words: bool = False) -> "tuple[NDArray[np.float32], int]":
+        numbers: NDArray[np.float32] = self._block.numbers(columns, words=words)[0][self._start : self._stop]
+        return numbers, int(np.isnan(numbers).sum())
 
     def places(self, column: int) -> "tuple[bytearray, NDArray[np.int32]]":
         data, bounds = self._block.places(column)
-        return data, bounds[1:]
-
-    def hashes(self, column: int) -> "NDArray[np.int64]":
-        hashes: NDArray[np.int64] = self._block.hashes(column)
-        return hashes[1:]
+        return data, bounds[self._start : self._stop]

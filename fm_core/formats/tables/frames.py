@@ -1,13 +1,19 @@
-"""DataFrames of pandas as tables, and encoded by a schema. pandas is imported by whoever has a frame."""
+"""DataFrames as tables, and encoded by a schema: of pandas, Polars, PyArrow, or columns in a dict.
 
-import itertools
+No library of frames is imported here but by whoever has a frame of it. Whatever speaks Arrow's C interface (Polars,
+DuckDB, PyArrow) is read by way of PyArrow.
+"""
+
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fm_core.errors import DataError
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import TableSchema
-from fm_core.formats.tables.table import ArrayTable, Table
+from fm_core.formats.tables.table import ArrayTable, Cells, PythonCells, Table
+from fm_core.formats.tables.values import in_order, text_codes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,11 +24,12 @@ __all__ = ["encode_table", "frame_table"]
 def encode_table(
     frame: Any, schema: TableSchema, *, unseen: str = "error", labels: str = "optional"
 ) -> "tuple[Any, NDArray[np.float32] | None]":
-    """Encode a pandas DataFrame.
+    """Encode a DataFrame.
 
     Parameters
     ----------
-    frame : pandas.DataFrame
+    frame
+        As for `frame_table`.
     schema : TableSchema
         Of ``make_schema([frame_table(frame)], TablePlan(...))``, or read from schema.json.
     unseen : {"error", "ignore"}
@@ -39,39 +46,130 @@ def encode_table(
 
 
 def frame_table(frame: Any, source: str = "the table") -> Table:
-    """See a pandas DataFrame as a table."""
-    names = [str(name) for name in frame.columns]
-    return ArrayTable(source, names, [_Series(frame.iloc[:, i]) for i in range(len(names))], len(frame))
+    """See a DataFrame as a table.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame, polars.DataFrame, pyarrow.Table, structured ndarray, or mapping of names to columns
+        Of pandas, the index is no column.
+    source : str
+        For messages.
+
+    Raises
+    ------
+    DataError
+        Two columns have one name, as those named 1 and "1" have, or columns of a mapping are not equally long.
+    """
+    if isinstance(frame, np.ndarray) and frame.dtype.names is not None:
+        frame = {name: frame[name] for name in frame.dtype.names}
+    if isinstance(frame, Mapping):
+        columns = [_cells(column) for column in frame.values()]
+        lengths = [len(column) for column in frame.values()]
+        for name, length in zip(frame, lengths, strict=True):
+            if length != lengths[0]:
+                raise DataError(
+                    f"{source}: column {str(name)!r} has {length} cells, expected {lengths[0]} as the first"
+                )
+        return ArrayTable(source, [str(name) for name in frame], columns, lengths[0] if lengths else 0)
+    if hasattr(frame, "iloc"):
+        names = [str(name) for name in frame.columns]
+        return ArrayTable(source, names, [_series(frame.iloc[:, i]) for i in range(len(names))], len(frame))
+    if hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "to_arrow"):
+        from fm_core.formats.tables.arrow import arrow_table
+
+        return arrow_table(frame, source)
+    raise DataError(
+        f"{source} is a {type(frame).__name__}, expected a DataFrame of pandas or Polars, a table of PyArrow, a "
+        "structured array, or a dict of columns"
+    )
 
 
-class _Series:
-    """A column of a DataFrame."""
+def _cells(column: Any) -> Cells:
+    """See a column of a mapping as cells."""
+    if isinstance(column, np.ndarray):
+        if column.ndim != 1:
+            return PythonCells(list(column) if column.ndim else [column.item()])
+        return _ArrayCells(column) if column.dtype.kind != "O" else PythonCells(list(column))
+    return PythonCells(column)
+
+
+class _ArrayCells:
+    """Cells that are an array of one type of NumPy's."""
+
+    def __init__(self, array: "NDArray[Any]", missing: "NDArray[np.bool_] | None" = None) -> None:
+        self._array = array
+        self._missing = missing
+        self.declared = "numbers" if array.dtype.kind in "biuf" else "texts"
+
+    def numbers(self) -> "NDArray[np.float64]":
+        """Give them as numbers; moments and spans of time are none."""
+        if self._array.dtype.kind in "biuf":
+            numbers = self._array.astype(np.float64)
+        else:
+            numbers = PythonCells(list(self._array)).numbers()
+        if self._missing is not None:
+            numbers[self._missing] = np.nan
+        return numbers
+
+    def codes(self, *, as_they_stand: bool = False) -> "tuple[NDArray[np.int64], list[str]]":
+        """Give them as texts."""
+        values, codes = np.unique(self._array, return_inverse=True)
+        codes = codes.reshape(-1).astype(np.int64)
+        if self._missing is not None:
+            codes[self._missing] = -1
+        used = np.unique(codes[codes >= 0])
+        found, texts = text_codes(list(values[used]), as_they_stand=as_they_stand)
+        of_value = np.full(len(values) + 1, -1, np.int64)
+        of_value[used] = found
+        return in_order(of_value[codes], texts)
+
+    def lists(self) -> None:
+        """They are none."""
+
+    def __getitem__(self, row: int) -> Any:
+        return None if self._missing is not None and self._missing[row] else self._array[row]
+
+
+def _series(series: Any) -> Cells:
+    """See a column of a DataFrame of pandas as cells."""
+    dtype = series.dtype
+    if isinstance(dtype, np.dtype):
+        return _ArrayCells(series.to_numpy()) if dtype.kind != "O" else PythonCells(list(series.to_numpy()))
+    if type(dtype).__name__ == "CategoricalDtype":
+        return _CategoryCells(series)
+    if type(dtype).__name__ == "ArrowDtype":
+        from fm_core.formats.tables.arrow import arrow_cells
+
+        return arrow_cells(series.array)
+    missing = series.isna().to_numpy()
+    numbers = getattr(dtype, "numpy_dtype", None)
+    if isinstance(numbers, np.dtype) and numbers.kind in "biuf":  # Int64, boolean and the like, which may have gaps
+        return _ArrayCells(series.to_numpy(numbers, na_value=numbers.type(0)), missing if missing.any() else None)
+    # Texts, moments with a zone, periods and intervals: as objects, each different one looked at once.
+    return PythonCells(list(series.astype(object)), "texts")
+
+
+class _CategoryCells:
+    """Cells of pandas' categories, which are texts whatever they look like."""
+
+    declared = "texts"
 
     def __init__(self, series: Any) -> None:
         self._series = series
 
     def numbers(self) -> "NDArray[np.float64]":
-        import pandas
-
-        try:
-            numbers = pandas.to_numeric(self._series, errors="coerce")
-        except TypeError:  # cells are lists, or other objects
-            return np.full(len(self._series), np.nan)
-        found: NDArray[np.float64] = numbers.to_numpy(np.float64, na_value=np.nan)
+        """Give them as numbers."""
+        of_code = np.append(PythonCells(list(self._series.cat.categories.to_numpy())).numbers(), np.nan)
+        found: NDArray[np.float64] = of_code[self._series.cat.codes.to_numpy()]
         return found
 
-    def codes(self) -> "tuple[NDArray[np.int64], list[Any]]":
-        codes, values = self._series.factorize()
-        return codes.astype(np.int64), list(values)
+    def codes(self, *, as_they_stand: bool = False) -> "tuple[NDArray[np.int64], list[str]]":
+        """Give those that there are as texts."""
+        found, texts = text_codes(list(self._series.cat.categories.to_numpy()), as_they_stand=as_they_stand)
+        return in_order(np.append(found, -1)[self._series.cat.codes.to_numpy()], texts)
 
-    def lists(self) -> "tuple[NDArray[np.int64], list[Any]] | None":
-        if self._series.dtype != object:
-            return None
-        cells = [cell if isinstance(cell, list | tuple | np.ndarray) else None for cell in self._series]
-        if all(cell is None for cell in cells):
-            return None
-        found = [[] if cell is None else [item for item in cell if item is not None] for cell in cells]
-        return np.array([len(cell) for cell in found], np.int64), list(itertools.chain.from_iterable(found))
+    def lists(self) -> None:
+        """They are none."""
 
     def __getitem__(self, row: int) -> Any:
         return self._series.iloc[row]

@@ -9,8 +9,10 @@ import numpy as np
 
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.tables.encoder import Encoder
+from fm_core.formats.tables.remarks import MOST_ROWS, example_of, label_remarks, remarks_of
 from fm_core.formats.tables.schema import Column, TableSchema
 from fm_core.formats.tables.table import Table, no_column
+from fm_core.formats.tables.values import number_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,8 +86,8 @@ def make_schema(tables: Iterable[Table], plan: TablePlan) -> TableSchema:
     return learner.learned()
 
 
-def _kinds(table: Table, plan: TablePlan) -> dict[str, str]:
-    """Give the kind of each column that becomes features, in their order."""
+def _said(table: Table, plan: TablePlan) -> dict[int, str]:
+    """Give what the plan says of columns, by their number."""
     said: dict[int, str] = {}
     for kind, names in {
         "label": [] if plan.label is None else [plan.label],
@@ -100,15 +102,31 @@ def _kinds(table: Table, plan: TablePlan) -> dict[str, str]:
                 raise ConfigError(f"column {name!r} is said to be {said[column]} and {kind}, expected one of them")
     for name in plan.several:
         find_column(table, name)
-    for column in range(len(table.names)):
-        if column not in said and table.is_list(column):
-            said[column] = "categorical"
-        elif column not in said:
-            wrong = np.flatnonzero(np.isnan(table.numbers([column])[0])).tolist()
-            # A column of empty cells alone has categories, none so far.
-            numeric = len(wrong) < table.n_rows and all(table.is_empty(row, column) for row in wrong)
-            said[column] = "numeric" if numeric else "categorical"
-    return {table.names[i]: said[i] for i in sorted(said) if said[i] not in ("label", "ignored")}
+    return said
+
+
+def _guessed(table: Table, column: int) -> str:
+    """Find out the kind of a column of which nobody says anything."""
+    declared = table.declared(column)
+    if table.is_list(column):
+        _refuse_fractions(table, column)
+        return "categorical"
+    if declared is not None:
+        return "numeric" if declared == "numbers" else "categorical"
+    wrong = np.flatnonzero(np.isnan(table.numbers([column])[0])).tolist()
+    # A column of empty cells alone has categories, none so far.
+    numeric = len(wrong) < table.n_rows and all(table.is_missing(row, column) for row in wrong)
+    return "numeric" if numeric else "categorical"
+
+
+def _refuse_fractions(table: Table, column: int) -> None:
+    items = {item for text in table.codes(column, _SEPARATOR)[1][:1000] for item in text.split(_SEPARATOR)}
+    fractions = sorted(item for item in items if "." in item and number_of(item) == number_of(item))
+    if len(fractions) > 0.5 * len(items):
+        raise DataError(
+            f"{table.source}: column {table.names[column]!r} holds lists of numbers such as {fractions[0]}, which are "
+            f"no ids: leave it out (--ignore), or say that they are (--several '{table.names[column]}:|')"
+        )
 
 
 def find_column(table: Table, name: str) -> tuple[int, str]:
@@ -119,8 +137,8 @@ def find_column(table: Table, name: str) -> tuple[int, str]:
     DataError
         There is none.
     """
-    if name in table.names:
-        return table.names.index(name), name
+    if name in table.places:
+        return table.places[name], name
     try:
         number = range(len(table.names))[int(name)]
     except (ValueError, IndexError):
@@ -153,30 +171,40 @@ class Learner(Encoder):
     _learns = True
 
     def __init__(self, first: Table, plan: TablePlan, *, labels: str = "real") -> None:
-        kinds = _kinds(first, plan)
+        said = _said(first, plan)
+        self._is_said = {first.names[place] for place in said}
+        self._left_out = {first.names[place]: "as it was said" for place, kind in said.items() if kind == "ignored"}
+        for name, note in first.notes.items():
+            if name in first.places and first.places[name] not in said:
+                self._left_out[name] = note
+        kinds = {
+            name: said.get(place) or _guessed(first, place)
+            for place, name in enumerate(first.names)
+            if name not in self._left_out and said.get(place) != "label"
+        }
         separators = {find_column(first, name)[1]: separator for name, separator in plan.several.items()}
-        for place, name in enumerate(first.names):
-            if name in kinds and first.is_list(place):
+        for name in kinds:
+            if first.is_list(first.places[name]):
                 separators.setdefault(name, _SEPARATOR)
         buckets = {find_column(first, name)[1]: n for name, n in plan.hashed.items()}
         columns = tuple(
             Column(name, kind, (), buckets.get(name, 0), separators.get(name)) for name, kind in kinds.items()
         )
         label = None if plan.label is None else find_column(first, plan.label)[1]
-        is_dense = not plan.sparse and all(kind == "numeric" for kind in kinds.values())
+        is_dense = not plan.sparse and all(column.of_kind.may_be_dense for column in columns)
         super().__init__(TableSchema(columns, label, is_dense, plan.missing), labels=labels)
-        self._source = first.source
+        self._first = first.head(MOST_ROWS)
 
     @property
     def has_categories(self) -> bool:
         """Whether all of the data has to be looked at."""
-        return any(column.kind == "categorical" for column in self.schema.columns)
+        return any("categories" in column.of_kind.needs for column in self.schema.columns)
 
     def learn(self, table: Table) -> None:
         """Look at the categories of a table."""
         for column, known in zip(self.schema.columns, self._known, strict=True):
-            if column.kind == "categorical":
-                self._entries(table, self._place(table, column.name), column, known)
+            if "categories" in column.of_kind.needs:
+                column.of_kind.entries(table, self._place(table, column.name), column, known, self._rules)
 
     def labels(self, table: Table) -> "NDArray[np.float32] | None":
         """Give the labels of a table."""
@@ -190,13 +218,28 @@ class Learner(Encoder):
         DataError
             There is no feature, or there are too many.
         """
+        first, label = self._first, self.schema.label
+        label_place = None if label is None else first.places.get(label)
+        labels = None if label_place is None else first.numbers([label_place])[0][:, 0]
         columns = tuple(
-            dataclasses.replace(column, categories=tuple(known.texts()))
+            dataclasses.replace(
+                column,
+                categories=tuple(known.texts()),
+                example=example_of(first, first.places[column.name]),
+                remarks=remarks_of(
+                    first, first.places[column.name], column, labels, was_guessed=column.name not in self._is_said
+                ),
+            )
             for column, known in zip(self.schema.columns, self._known, strict=True)
         )
-        schema = dataclasses.replace(self.schema, columns=columns)
+        schema = dataclasses.replace(
+            self.schema,
+            columns=columns,
+            label_remarks=() if label_place is None else label_remarks(first, label_place),
+            left_out=tuple(f"{name}: {why}" for name, why in self._left_out.items()),
+        )
         if not 0 < schema.feature_dim <= _MOST_FEATURES:
             raise DataError(
-                f"{self._source}: the columns make {schema.feature_dim} features, expected 1 to {_MOST_FEATURES}"
+                f"{first.source}: the columns make {schema.feature_dim} features, expected 1 to {_MOST_FEATURES}"
             )
         return schema

@@ -1,11 +1,8 @@
-"""schema.json: which columns of a table become which features.
-
-A numeric column is one feature; a categorical one has a feature for each text of its cells that
-was seen, with value 1; a hashed one a fixed number of features, which CRC-32 of the text chooses.
-"""
+"""schema.json: which columns of a table become which features, and what was understood of each."""
 
 import bisect
 import dataclasses
+import functools
 import itertools
 from pathlib import Path
 from typing import Any
@@ -14,12 +11,10 @@ import orjson
 
 from fm_core.atomic_file import replacing
 from fm_core.errors import ConfigError
+from fm_core.formats.tables.kinds import KINDS, Kind
 from fm_core.formats.tables.schema_check import MAX_BYTES, VERSION, checked_document
 
-__all__ = ["SCHEMA_FILE", "Column", "TableSchema"]
-
-#: Name under which the schema of a table lies beside its records, and beside the model of them.
-SCHEMA_FILE = "schema.json"
+__all__ = ["Column", "TableSchema"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +24,18 @@ class Column:
     Attributes
     ----------
     name : str
-    kind : {"numeric", "categorical", "hashed"}
+    kind : str
+        One of `KINDS`.
     categories : tuple of str
         Of a categorical column, in the order of their features.
     buckets : int
         Features of a hashed column.
     separator : str or None
         Between the ids of a cell.
+    example : str or None
+        A cell of the data that the schema was made of.
+    remarks : tuple of str
+        What was odd about the column there.
     """
 
     name: str
@@ -43,17 +43,22 @@ class Column:
     categories: tuple[str, ...] = ()
     buckets: int = 0
     separator: str | None = None
+    example: str | None = dataclasses.field(default=None, compare=False)
+    remarks: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+
+    @property
+    def of_kind(self) -> Kind:
+        """What the column's kind says of it."""
+        return KINDS[self.kind]
 
     @property
     def n_features(self) -> int:
         """How many features the column has."""
-        return {"numeric": 1, "categorical": len(self.categories), "hashed": self.buckets}[self.kind]
+        return self.of_kind.n_features(self)
 
     def feature_name(self, number: int) -> str:
         """Give the name of one of the column's features, counted from 0."""
-        if self.kind == "numeric":
-            return self.name
-        return f"{self.name}={self.categories[number]}" if self.kind == "categorical" else f"{self.name}#{number}"
+        return self.of_kind.feature_name(self, number)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,20 +71,43 @@ class TableSchema:
         Their features follow each other in this order.
     label : str or None
     is_dense : bool
+        Whether rows are: every column has one feature then.
     missing : {"error", "zero"}
+    label_remarks : tuple of str
+        What was odd about the label in the data that the schema was made of.
+    left_out : tuple of str
+        Columns of it that became no features, and why.
+
+    Raises
+    ------
+    ConfigError
+        Two columns have one name, or rows that are to be dense have columns that cannot be.
     """
 
     columns: tuple[Column, ...]
     label: str | None = None
     is_dense: bool = False
     missing: str = "error"
+    label_remarks: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    left_out: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
-    @property
+    def __post_init__(self) -> None:
+        seen = set() if self.label is None else {self.label}
+        for column in self.columns:
+            if column.name in seen:
+                raise ConfigError(f"the schema has two columns named {column.name[:40]!r}, expected one")
+            seen.add(column.name)
+            if self.is_dense and not column.of_kind.may_be_dense:
+                raise ConfigError(
+                    f"the schema has dense rows and the {column.kind} column {column.name[:40]!r}, expected sparse rows"
+                )
+
+    @functools.cached_property
     def feature_dim(self) -> int:
         """How many features there are."""
         return sum(column.n_features for column in self.columns)
 
-    @property
+    @functools.cached_property
     def offsets(self) -> list[int]:
         """The first feature of each column."""
         return list(itertools.accumulate((column.n_features for column in self.columns[:-1]), initial=0))
@@ -104,12 +132,14 @@ class TableSchema:
         columns = []
         for column, offset in zip(self.columns, self.offsets, strict=True):
             described: dict[str, Any] = {"name": column.name, "kind": column.kind, "first_feature": offset}
-            if column.kind == "hashed":
-                described["buckets"] = column.buckets
-            if column.separator is not None:
-                described["separator"] = column.separator
-            if column.kind == "categorical":
-                described["categories"] = list(column.categories)
+            if column.example is not None:
+                described["example"] = column.example
+            if column.remarks:
+                described["remarks"] = list(column.remarks)
+            for member in (*column.of_kind.needs, *column.of_kind.allows):
+                value = getattr(column, member)
+                if value is not None:
+                    described[member] = value
             columns.append(described)
         document = {
             "version": VERSION,
@@ -117,6 +147,8 @@ class TableSchema:
             "label": self.label,
             "dense": self.is_dense,
             "missing": self.missing,
+            **({"label_remarks": list(self.label_remarks)} if self.label_remarks else {}),
+            **({"left_out": list(self.left_out)} if self.left_out else {}),
             "columns": columns,
         }
         return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
@@ -138,10 +170,19 @@ class TableSchema:
                 categories=tuple(described.get("categories", ())),
                 buckets=described.get("buckets", 0),
                 separator=described.get("separator"),
+                example=described.get("example"),
+                remarks=tuple(described.get("remarks", ())),
             )
             for described in document["columns"]
         )
-        return cls(columns, document["label"], document["dense"], document["missing"])
+        return cls(
+            columns,
+            document["label"],
+            document["dense"],
+            document["missing"],
+            tuple(document.get("label_remarks", ())),
+            tuple(document.get("left_out", ())),
+        )
 
     def save(self, path: Path) -> None:
         """Write schema.json, whole or not at all."""

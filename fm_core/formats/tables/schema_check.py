@@ -5,12 +5,14 @@ of texts would take thirty times its size as Python's objects. Then it is looked
 published JSON Schema, and what no JSON Schema can say: names that are there twice, features that do not add up.
 """
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import orjson
 
 from fm_core.errors import ConfigError
+from fm_core.formats.tables.kinds import KINDS, MAX_FEATURES
 from fm_core.printable import printable, quoted
 
 __all__ = ["MAX_BYTES", "MAX_COLUMNS", "MAX_TEXTS", "VERSION", "checked_document"]
@@ -21,10 +23,8 @@ VERSION = 1
 MAX_BYTES = 256 * 2**20
 #: Columns, and texts: names and categories. A text takes some 100 bytes of memory beside its own.
 MAX_COLUMNS, MAX_TEXTS = 65_536, 20_000_000
-#: Characters of a name or a separator, and of a category.
-MAX_NAME, MAX_CATEGORY = 1_024, 65_536
-#: Feature ids are int32.
-MAX_FEATURES = 2**31 - 1
+#: Characters of a name or a separator, and of a remark or an example.
+MAX_NAME = 1_024
 
 #: Nesting: the document, its columns, a column, its categories.
 _DEPTH = 4
@@ -33,8 +33,10 @@ _PLAIN_VALUES = 8
 _PIECE = 1 << 20
 
 _DOCUMENT = {"version", "feature_dim", "label", "dense", "missing", "columns"}
-_COLUMN = {"name", "kind", "first_feature", "buckets", "separator", "categories"}
-_KINDS = ("numeric", "categorical", "hashed")
+_REMARKS = {"label_remarks", "left_out"}
+#: What a column of some kind needs, and what one may have.
+_OF_KINDS = sorted({member for kind in KINDS.values() for member in kind.needs})
+_COLUMN = {"name", "kind", "first_feature", "separator", "example", "remarks", *_OF_KINDS}
 
 
 class _FaultError(Exception):
@@ -103,8 +105,8 @@ def _measured(data: bytes) -> int:
         if len(levels):
             depth, deepest = int(levels[-1]), max(deepest, int(levels.max()))
         _expect(deepest <= _DEPTH, f"it is nested deeper than {_DEPTH}")
-        for character in "{[":
-            _expect(n[character] <= 1 + MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")
+        _expect(n["{"] <= 1 + MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")
+        _expect(n["["] <= 3 + 2 * MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")  # categories and remarks
         _expect(n['"'] <= 2 * MAX_TEXTS, f"it has more than {MAX_TEXTS} texts: hash the largest columns")
         n_plain = n[","] + n[":"] - n['"'] // 2
         _expect(n_plain <= _PLAIN_VALUES * (1 + MAX_COLUMNS), "it has a list of values that are no texts")
@@ -120,7 +122,9 @@ def _check(document: Any, n_keys: int) -> None:
     _expect(isinstance(document, dict), "it is no JSON object")
     version = document.get("version")
     _expect(type(version) is int and version == VERSION, f"version is {quoted(version)}, expected {VERSION}")
-    _check_keys(document, _DOCUMENT, _DOCUMENT, "")
+    _check_keys(document, _DOCUMENT | _REMARKS, _DOCUMENT, "")
+    for key in sorted(_REMARKS & document.keys()):
+        _check_remarks(document[key], key)
     label, dim, columns = document["label"], document["feature_dim"], document["columns"]
     _expect(label is None or _is_text(label, MAX_NAME), f"label is {quoted(label)}, expected a name or null")
     _expect(_is_integer(dim, 1), f"feature_dim is {quoted(dim)}, expected an integer from 1 to {MAX_FEATURES}")
@@ -136,7 +140,7 @@ def _check(document: Any, n_keys: int) -> None:
         names.add(column["name"])
         found_keys += len(column)
         _expect(
-            not document["dense"] or column["kind"] == "numeric",
+            not document["dense"] or KINDS[column["kind"]].may_be_dense,
             f"dense is true, and column {quoted(column['name'])} is {column['kind']}, expected numeric",
         )
     _expect(label not in names, f"the label {quoted(label)} is among the columns")
@@ -158,34 +162,32 @@ def _check_column(column: Any, number: int, first: int) -> int:
     name, kind = column["name"], column["kind"]
     _expect(_is_text(name, MAX_NAME), f"column {number}: name is {quoted(name)}, expected at most {MAX_NAME} letters")
     where = f"column {number}, {quoted(name)}: "
-    _expect(kind in _KINDS, f"{where}kind is {quoted(kind)}, expected one of {', '.join(_KINDS)}")
+    _expect(
+        isinstance(kind, str) and kind in KINDS, f"{where}kind is {quoted(kind)}, expected one of {', '.join(KINDS)}"
+    )
+    of_kind = KINDS[kind]
     said = column.get("first_feature", first)
     _expect(type(said) is int and said == first, f"{where}first_feature is {quoted(said)}, expected {first}")
     separator = column.get("separator")
     _expect(
-        separator is None or (kind != "numeric" and _is_text(separator, MAX_NAME) and separator != ""),
+        separator is None or ("separator" in of_kind.allows and _is_text(separator, MAX_NAME) and separator != ""),
         f"{where}separator is {quoted(separator)}, expected a text that is not empty, of a column of ids",
     )
-    for key, of_kind in (("buckets", "hashed"), ("categories", "categorical")):
-        _expect((key in column) == (kind == of_kind), f"{where}{key} belong to a {of_kind} column, and only to one")
-    if kind == "hashed":
-        buckets = column["buckets"]
-        _expect(_is_integer(buckets, 1), f"{where}buckets is {quoted(buckets)}, expected an integer of at least 1")
-        return int(buckets)
-    if kind == "categorical":
-        _check_categories(column["categories"], where)
-        return len(column["categories"])
-    return 1
+    for key in _OF_KINDS:
+        owners = [name for name, other in KINDS.items() if key in other.needs]
+        _expect((key in column) == (kind in owners), f"{where}{key} belong to a {owners[0]} column, and only to one")
+    fault = of_kind.fault(column)
+    _expect(fault is None, f"{where}{fault}")
+    example = column.get("example", "")
+    _expect(_is_text(example, MAX_NAME), f"{where}example is {quoted(example)}, expected a text")
+    _check_remarks(column.get("remarks", []), f"{where}remarks")
+    as_a_column: Any = SimpleNamespace(**{member: column[member] for member in of_kind.needs})
+    return of_kind.n_features(as_a_column)
 
 
-def _check_categories(categories: Any, where: str) -> None:
-    _expect(isinstance(categories, list), f"{where}categories is {quoted(categories)}, expected a list")
-    wrong = next((text for text in categories if not _is_text(text, MAX_CATEGORY) or not text), None)
-    _expect(
-        wrong is None and None not in categories,
-        f"{where}a category is {quoted(wrong)}, expected a text of 1 to {MAX_CATEGORY} letters",
-    )
-    _expect(len(set(categories)) == len(categories), f"{where}a category is there twice")
+def _check_remarks(remarks: Any, where: str) -> None:
+    is_one = isinstance(remarks, list) and all(_is_text(remark, 2 * MAX_NAME) for remark in remarks)
+    _expect(is_one, f"{where} is {quoted(remarks)}, expected a list of texts")
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -1,9 +1,11 @@
-"""Tables as columns of numbers or of texts, wherever they come from: delimited text, Arrow, pandas.
+"""Tables as columns of numbers or of texts, wherever they come from: delimited text, Arrow, DataFrames, Python.
 
 A table is a part of a file: some rows of all columns. What a column means is the business
 of fm_core/formats/tables/encoder.py; here a column gives its numbers, or the texts of its cells.
+What a value is as a number or as a text is said in values.py.
 """
 
+import functools
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,11 +14,18 @@ import numpy as np
 
 from fm_core.errors import DataError
 from fm_core.formats.tables._columns import Vocabulary
+from fm_core.formats.tables.values import ValueFault, is_missing, number_of, numbers_of, text_codes, text_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ArrayTable", "Table", "TextTable", "no_column", "text_of", "where", "without_empty"]
+__all__ = [
+    "INDEX", "ArrayTable", "Cells", "PythonCells", "Table", "TextTable", "check_names", "no_column", "where",
+]  # fmt: skip
+
+
+#: A note of a column: it was the index of a DataFrame, and is left out unless somebody names it.
+INDEX = "the index of a DataFrame"
 
 
 class Table(Protocol):
@@ -29,38 +38,52 @@ class Table(Protocol):
     names : list of str
         Of the columns; their numbers, from 0, where there is no header.
     n_rows : int
+    notes : mapping of str to str
+        What else is known of columns, such as that one is an index.
     """
 
     source: str
     names: list[str]
     n_rows: int
+    notes: Mapping[str, str]
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        """The number of each column, by its name."""
 
     def numbers(self, columns: Sequence[int]) -> "tuple[NDArray[np.float32], int]":
         """Give columns as numbers, shape (n_rows, len(columns)), NaN where there is none, and how many are NaN."""
 
     def codes(self, column: int, separator: str | None = None) -> "tuple[NDArray[np.int64], list[str]]":
-        """Give a column as texts, each once in order of appearance, and the number of each cell's; -1: empty.
+        """Give a column as texts, each once in order of appearance, and the number of each cell's; -1: missing.
 
-        Cells that are lists become texts by the separator.
+        With a separator a cell's text is that of all its ids, or the cell as it stands: they have their one form only
+        when they are taken apart.
         """
 
     def is_list(self, column: int) -> bool:
         """Whether the cells of a column are lists."""
 
+    def declared(self, column: int) -> str | None:
+        """Say what the table declares a column to hold: "numbers" or "texts"; None: nothing, its cells tell."""
+
     def find(self, column: int, vocabulary: Vocabulary, *, learn: bool = False) -> "NDArray[np.int64]":
-        """Give the id of each cell's text; -1: empty, -2: not known, and not to be learned."""
+        """Give the id of each cell's text; -1: missing, -2: not known, and not to be learned."""
 
     def hashes(self, column: int) -> "NDArray[np.int64]":
-        """Give the CRC-32 of each cell's text, in UTF-8; -1: empty."""
+        """Give the CRC-32 of each cell's text, in UTF-8; -1: missing."""
 
-    def is_empty(self, row: int, column: int) -> bool:
-        """Whether a cell holds nothing."""
+    def is_missing(self, row: int, column: int) -> bool:
+        """Whether a cell holds nothing, or what stands for nothing."""
 
     def shown(self, row: int, column: int) -> str:
         """Give a cell as a message shows it."""
 
     def place(self, row: int) -> str:
         """Say where a row is."""
+
+    def head(self, n_rows: int) -> "Table":
+        """Give the first rows, of which there may be more than asked for."""
 
 
 def where(table: Table, row: int, column: int) -> str:
@@ -76,6 +99,101 @@ def no_column(table: Table, name: str) -> DataError:
     return DataError(f"{table.source}: {found}" if table.source else found)
 
 
+def check_names(where: str, names: Sequence[str]) -> None:
+    """Refuse names that are there twice, of which one would be taken for the other.
+
+    Raises
+    ------
+    DataError
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise DataError(f"{where}: two columns are named {name[:40]!r}, expected one")
+        seen.add(name)
+
+
+class Cells(Protocol):
+    """The cells of one column, in memory."""
+
+    @property
+    def declared(self) -> str | None:
+        """What they hold, "numbers" or "texts"; None: their texts tell."""
+
+    def numbers(self) -> "NDArray[np.float64]":
+        """Give them as numbers, NaN where there is none."""
+
+    def codes(self, *, as_they_stand: bool = False) -> "tuple[NDArray[np.int64], list[str]]":
+        """Give them as texts; see `Table.codes` and `values.text_codes`."""
+
+    def lists(self) -> "tuple[NDArray[np.int64], NDArray[np.int64], list[str]] | None":
+        """Give how many items each cell has, the items by number, and their texts; None: they are no lists."""
+
+    def __getitem__(self, row: int) -> Any: ...
+
+
+class PythonCells:
+    """Cells that are Python's objects, or NumPy's.
+
+    Parameters
+    ----------
+    cells : sequence
+    declared : {"numbers", "texts"}, optional
+        None: numbers, if all that are not missing are such.
+    """
+
+    def __init__(self, cells: Sequence[Any], declared: str | None = None) -> None:
+        self._cells = cells
+        self._declared = declared
+
+    @functools.cached_property
+    def declared(self) -> str | None:
+        """What they hold."""
+        if self._declared is not None:
+            return self._declared
+        there = [cell for cell in self._cells if not is_missing(cell)]
+        if not there:
+            return None
+        return "numbers" if all(not isinstance(cell, (str, bytes)) and _is_number(cell) for cell in there) else "texts"
+
+    def numbers(self) -> "NDArray[np.float64]":
+        """Give them as numbers."""
+        return numbers_of(self._cells)
+
+    def codes(self, *, as_they_stand: bool = False) -> "tuple[NDArray[np.int64], list[str]]":
+        """Give them as texts."""
+        return text_codes(self._cells, as_they_stand=as_they_stand)
+
+    def lists(self) -> "tuple[NDArray[np.int64], NDArray[np.int64], list[str]] | None":
+        """Give their items."""
+        if not any(isinstance(cell, (list, tuple, np.ndarray)) for cell in self._cells):
+            return None
+        items: list[Any] = []
+        counts = np.zeros(len(self._cells), np.int64)
+        rows = []
+        for row, cell in enumerate(self._cells):
+            if not isinstance(cell, (list, tuple, np.ndarray)):
+                if is_missing(cell):
+                    continue
+                cell = [cell]
+            items.extend(cell)
+            rows += [row] * len(cell)
+        try:
+            codes, texts = text_codes(items)
+        except ValueFault as fault:
+            raise ValueFault(rows[fault.row], str(fault)) from fault
+        there = codes >= 0
+        np.add.at(counts, np.array(rows, np.int64)[there], 1)
+        return counts, codes[there], texts
+
+    def __getitem__(self, row: int) -> Any:
+        return self._cells[row]
+
+
+def _is_number(cell: Any) -> bool:
+    return number_of(cell) == number_of(cell) or isinstance(cell, (float, np.floating))
+
+
 class ArrayTable:
     """Rows whose columns are arrays in memory.
 
@@ -83,19 +201,39 @@ class ArrayTable:
     ----------
     source : str
     names : list of str
-    columns : list
-        One for each name, with `numbers()`, `codes()` and ``[row]``, and `lists()` where it gives something else
-        than None: how many items each cell has, and the items.
+    columns : list of Cells
+    n_rows : int
     first_row : int
         The number of the first row, counted from 0.
+    notes : mapping of str to str, optional
+
+    Raises
+    ------
+    DataError
+        Two columns have one name.
     """
 
-    def __init__(self, source: str, names: list[str], columns: list[Any], n_rows: int, first_row: int = 0) -> None:
+    def __init__(
+        self,
+        source: str,
+        names: list[str],
+        columns: Sequence[Cells],
+        n_rows: int,
+        first_row: int = 0,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
         self.source = source
         self.names = names
         self.n_rows = n_rows
+        self.notes = notes or {}
         self._columns = columns
         self._first_row = first_row
+        if len(self.places) < len(names):
+            check_names(source, names)
+
+    @functools.cached_property
+    def places(self) -> dict[str, int]:  # noqa: D102
+        return {name: place for place, name in enumerate(self.names)}
 
     def numbers(self, columns: Sequence[int]) -> "tuple[NDArray[np.float32], int]":  # noqa: D102
         out = np.empty((self.n_rows, len(columns)), np.float32)
@@ -108,38 +246,43 @@ class ArrayTable:
     def is_list(self, column: int) -> bool:  # noqa: D102
         return self._lists(column) is not None
 
-    def _lists(self, column: int) -> "tuple[NDArray[np.int64], list[Any]] | None":
-        lists = getattr(self._columns[column], "lists", None)
-        found: tuple[NDArray[np.int64], list[Any]] | None = None if lists is None else lists()
-        return found
+    def declared(self, column: int) -> str | None:  # noqa: D102
+        return self._columns[column].declared
+
+    def _lists(self, column: int) -> "tuple[NDArray[np.int64], NDArray[np.int64], list[str]] | None":
+        try:
+            return self._columns[column].lists()
+        except ValueFault as fault:
+            raise self._located(fault, column) from fault
 
     def codes(  # noqa: D102
         self, column: int, separator: str | None = None
     ) -> "tuple[NDArray[np.int64], list[str]]":
         lists = self._lists(column)
         if lists is None:
-            codes, values = self._columns[column].codes()
             try:
-                return without_empty(codes, [text_of(value) for value in values])
-            except UnicodeDecodeError as error:
-                row = next(row for row in range(self.n_rows) if self._columns[column][row] == error.object)
-                raise DataError(f"{where(self, row, column)}: found bytes that are no UTF-8 text") from None
+                return self._columns[column].codes(as_they_stand=separator is not None)
+            except ValueFault as fault:
+                raise self._located(fault, column) from fault
         if separator is None:
             raise DataError(f"{self.source}: column {self.names[column]!r} holds lists, expected one value in a cell")
-        counts, items = lists
-        texts = [text_of(item) for item in items]
-        for at, text in enumerate(texts):
+        counts, items, texts = lists
+        ends = np.cumsum(counts)
+        for code, text in enumerate(texts):
             if separator in text:
-                row = int(np.searchsorted(np.cumsum(counts), at, side="right"))
+                row = int(np.searchsorted(ends, int(np.argmax(items == code)), side="right"))
                 raise DataError(
                     f"{where(self, row, column)}: the id {text[:40]!r} holds {separator!r}, which stands between ids: "
                     f"name another separator (--several '{self.names[column]}:SEPARATOR')"
                 )
-        ends = np.cumsum(counts).tolist()
         known: dict[str, int] = {}
-        joined = (separator.join(texts[end - n : end]) for n, end in zip(counts.tolist(), ends, strict=True))
-        codes = np.array([known.setdefault(text, len(known)) for text in joined], np.int64)
-        return without_empty(codes, list(known))
+        found = [texts[code] for code in items.tolist()]
+        joined = (separator.join(found[end - n : end]) for n, end in zip(counts.tolist(), ends.tolist(), strict=True))
+        codes = np.array([known.setdefault(text, len(known)) if text else -1 for text in joined], np.int64)
+        return codes, list(known)
+
+    def _located(self, fault: ValueFault, column: int) -> DataError:
+        return DataError(f"{where(self, fault.row, column)}: {fault}")
 
     def find(self, column: int, vocabulary: Vocabulary, *, learn: bool = False) -> "NDArray[np.int64]":  # noqa: D102
         codes, texts = self.codes(column)
@@ -150,18 +293,21 @@ class ArrayTable:
         codes, texts = self.codes(column)
         return np.array([*(zlib.crc32(text.encode()) for text in texts), -1], np.int64)[codes]
 
-    def is_empty(self, row: int, column: int) -> bool:  # noqa: D102
-        value = self._columns[column][row]
-        if isinstance(value, list | tuple | np.ndarray):
-            return False
-        return value is None or value == "" or value != value
+    def is_missing(self, row: int, column: int) -> bool:  # noqa: D102
+        return is_missing(self._columns[column][row])
 
     def shown(self, row: int, column: int) -> str:  # noqa: D102
         value = self._columns[column][row]
-        return repr(value)[:40]
+        try:
+            return repr(text_of(value) if isinstance(value, np.generic) else value)[:40]
+        except TypeError:
+            return repr(value)[:40]
 
     def place(self, row: int) -> str:  # noqa: D102
         return f"row {self._first_row + row}"
+
+    def head(self, n_rows: int) -> "ArrayTable":  # noqa: D102
+        return self
 
 
 class TextTable(ArrayTable):
@@ -176,45 +322,4 @@ class TextTable(ArrayTable):
 
     def __init__(self, source: str, columns: Mapping[str, list[str]]) -> None:
         n_rows = len(next(iter(columns.values())))
-        super().__init__(source, list(columns), [_Texts(texts) for texts in columns.values()], n_rows)
-
-
-class _Texts:
-    def __init__(self, texts: list[str]) -> None:
-        self._texts = texts
-
-    def numbers(self) -> "NDArray[np.float64]":
-        return np.array([_float(text) for text in self._texts], np.float64)
-
-    def codes(self) -> "tuple[NDArray[np.int64], list[Any]]":
-        codes: dict[str, int] = {}
-        found = [codes.setdefault(text, len(codes)) for text in self._texts]
-        return np.array(found, np.int64), list(codes)
-
-    def __getitem__(self, row: int) -> Any:
-        return self._texts[row]
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
-
-
-def without_empty(codes: "NDArray[np.int64]", texts: list[str]) -> "tuple[NDArray[np.int64], list[str]]":
-    """Take the empty text out of what `Table.codes` gives."""
-    if "" not in texts:
-        return codes, texts
-    empty = texts.index("")
-    codes = np.where(codes == empty, -1, codes - (codes > empty))
-    return codes, texts[:empty] + texts[empty + 1 :]
-
-
-def text_of(value: Any) -> str:
-    """Give a value as a category: the text that CSV would have for it; 3.0 is 3, as pandas makes integers floats."""
-    if isinstance(value, (bool, np.bool_)):
-        return "true" if value else "false"
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return str(int(value))
-    return value.decode() if isinstance(value, bytes) else str(value)
+        super().__init__(source, list(columns), [PythonCells(texts, "texts") for texts in columns.values()], n_rows)

@@ -12,7 +12,7 @@ behind it. `faulty`: a number of `TextFault`, or 0; `fault_line`: that line, cou
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.math cimport isfinite
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memchr, memcmp
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 cdef extern from "Python.h":
     double PyOS_string_to_double(const char* text, char** end, void* overflow) except? -1.0
 
-__all__ = ["Cells", "LibsvmRows"]
+__all__ = ["Cells", "LibsvmRows", "number_in"]
 
 # Repeated by fm_core.formats.text.parse.TextFault.
 cdef enum Fault:
@@ -117,6 +117,35 @@ cdef bint read_number(const char* at, const char* end, float* out) noexcept nogi
         value = slow_number(begin, end - begin)
     out[0] = <float>value
     return isfinite(out[0])
+
+
+cdef bint read_word(const char* at, const char* end, float* out) noexcept nogil:
+    """Read true or false, as 1 or 0."""
+    if end - at == 4 and (memcmp(at, b"true", 4) == 0 or memcmp(at, b"True", 4) == 0 or memcmp(at, b"TRUE", 4) == 0):
+        out[0] = 1
+        return True
+    if end - at == 5 and (memcmp(at, b"false", 5) == 0 or memcmp(at, b"False", 5) == 0 or memcmp(at, b"FALSE", 5) == 0):
+        out[0] = 0
+        return True
+    return False
+
+
+def number_in(bytes text not None):
+    """Give the number, true or false that is all of a text but blanks around it, as a column of a table has them.
+
+    Returns
+    -------
+    number : float
+        Of float32; NaN if it is none, or not finite.
+    """
+    cdef const char* at = PyBytes_AS_STRING(text)
+    cdef const char* end = at + len(text)
+    cdef float number
+    while at < end and is_space(at[0]):
+        at += 1
+    while at < end and is_space(end[-1]):
+        end -= 1
+    return number if read_number(at, end, &number) or read_word(at, end, &number) else NAN
 
 
 cdef class LibsvmRows:
@@ -321,6 +350,7 @@ cdef class Cells:
     cdef readonly int64_t fault_line, fault_number
     cdef readonly object fault_at
     cdef bytearray _data
+    cdef int _is_utf8  # -1: not known yet
     # Where each cell begins and ends: side by side, and short, as columns are read with a long stride.
     cdef int32_t[:, ::1] _bounds
 
@@ -330,6 +360,7 @@ cdef class Cells:
         cdef char separator = delimiter[0]
         # A copy, because quotes that stand for themselves are taken out in place.
         self._data = bytearray(data)
+        self._is_utf8 = -1
         cells = data.count(delimiter) + most_rows
         if len(data) > MOST_BYTES:
             raise OverflowError(f"{len(data)} bytes at once, expected at most {MOST_BYTES}")
@@ -446,17 +477,32 @@ cdef class Cells:
         """Give the data, and where each cell of a column begins and ends in it: int32, shape (n_rows, 2)."""
         return self._data, np.asarray(self._bounds)[column:self.n_rows * self.n_columns:self.n_columns]
 
+    @property
+    def is_utf8(self):
+        """Whether all of the text is UTF-8."""
+        if self._is_utf8 < 0:
+            self._is_utf8 = self._data.isascii()
+            if not self._is_utf8:
+                try:
+                    self._data.decode()
+                    self._is_utf8 = 1
+                except UnicodeDecodeError:
+                    pass
+        return bool(self._is_utf8)
+
     def text(self, int64_t row, int64_t column):
         """Give a cell as it stands, without its quotes."""
         cdef int64_t cell = row * self.n_columns + column
         return bytes(memoryview(self._data)[self._bounds[cell, 0]:self._bounds[cell, 1]])
 
-    def numbers(self, columns):
+    def numbers(self, columns, *, bint words=False):
         """Read columns of numbers.
 
         Parameters
         ----------
         columns : sequence of int
+        words : bool
+            Whether true and false are 1 and 0.
 
         Returns
         -------
@@ -484,82 +530,12 @@ cdef class Cells:
                         start += 1
                     while start < end and is_space(data[end - 1]):
                         end -= 1
-                    if not read_number(data + start, data + end, &view[row, i]):
+                    if not read_number(data + start, data + end, &view[row, i]) and not (
+                        words and read_word(data + start, data + end, &view[row, i])
+                    ):
                         view[row, i] = NAN
                         n_wrong += 1
         return out, n_wrong
-
-    def codes(self, int64_t column):
-        """Number the texts of a column in the order in which they first appear.
-
-        Returns
-        -------
-        codes : ndarray of int64, shape (n_rows,)
-        texts : list of bytes
-            Each once.
-        """
-        cdef int64_t row, cell, code, size, previous = -1, length = 0
-        cdef const char* data = PyByteArray_AS_STRING(self._data)
-        cdef const char* text
-        cdef const char* before = NULL
-        cdef dict known = {}
-        out = np.empty(self.n_rows, np.int64)
-        cdef int64_t[::1] view = out
-        for row in range(self.n_rows):
-            cell = row * self.n_columns + column
-            text = data + self._bounds[cell, 0]
-            size = self._bounds[cell, 1] - self._bounds[cell, 0]
-            if not (row and length == size and memcmp(text, before, length) == 0):
-                length = size
-                before = text
-                key = PyBytes_FromStringAndSize(text, length)
-                code = len(known)
-                previous = known.setdefault(key, code)
-            view[row] = previous
-        return out, list(known)
-
-    def hashes(self, int64_t column):
-        """Give the CRC-32 of each cell of a column, as zlib computes it, -1 for an empty one.
-
-        Returns
-        -------
-        hashes : ndarray of int64, shape (n_rows,)
-        """
-        cdef int64_t row, cell
-        cdef const char* data = PyByteArray_AS_STRING(self._data)
-        out = np.empty(self.n_rows, np.int64)
-        cdef int64_t[::1] view = out
-        with nogil:
-            for row in range(self.n_rows):
-                cell = row * self.n_columns + column
-                view[row] = crc32(data + self._bounds[cell, 0], data + self._bounds[cell, 1])
-        return out
-
-
-cdef uint32_t[256] CRC_TABLE
-
-
-cdef void fill_crc_table() noexcept nogil:
-    cdef uint32_t byte, value
-    cdef int _bit
-    for byte in range(256):
-        value = byte
-        for _bit in range(8):
-            value = (value >> 1) ^ (0xEDB88320u if value & 1 else 0)
-        CRC_TABLE[byte] = value
-
-
-fill_crc_table()
-
-
-cdef int64_t crc32(const char* at, const char* end) noexcept nogil:
-    cdef uint32_t value = 0xFFFFFFFFu
-    if at == end:
-        return -1
-    while at < end:
-        value = (value >> 8) ^ CRC_TABLE[(value ^ <uint8_t>at[0]) & 0xFF]
-        at += 1
-    return value ^ 0xFFFFFFFFu
 
 
 cdef float NAN = float("nan")
