@@ -98,27 +98,29 @@ class Batch:
         -------
         batch : Batch
         """
+        _check_matrix(matrix)
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()
+        n_entries = int(matrix.indptr[-1])  # SciPy allows room behind the last row
         return cls(
             feature_dim=int(matrix.shape[1]),
-            values=np.ascontiguousarray(matrix.data, np.float32),
+            values=_numbers("the rows", matrix.data[:n_entries]),
             indptr=np.ascontiguousarray(matrix.indptr, np.int64),
-            indices=np.ascontiguousarray(matrix.indices, np.int32),
-            labels=None if labels is None else np.ascontiguousarray(labels, np.float32),
+            indices=np.ascontiguousarray(matrix.indices[:n_entries], np.int32),
+            labels=None if labels is None else _numbers("the labels", labels),
         )
 
     @classmethod
     def from_dense(cls, matrix: Any, labels: Any = None) -> "Batch":
         """Make a dense batch of a matrix of shape (n_rows, feature_dim)."""
-        values = np.ascontiguousarray(matrix, np.float32)
+        values = _numbers("the rows", matrix)
         if values.ndim != 2:
             raise DataError(f"dense rows have {values.ndim} dimensions, expected 2")
         return cls(
             feature_dim=values.shape[1],
             values=values,
-            labels=None if labels is None else np.ascontiguousarray(labels, np.float32),
+            labels=None if labels is None else _numbers("the labels", labels),
         )
 
     @property
@@ -214,6 +216,45 @@ class Batch:
 
         shape = (self.n_rows, self.feature_dim)
         return csr_matrix((self.values, self.indices, self.indptr), shape=shape, copy=False)
+
+
+#: Feature ids are int32.
+_MOST_FEATURES = 2**31 - 1
+
+
+def _check_matrix(matrix: Any) -> None:
+    """Refuse what is no CSR matrix, before anything compiled walks over it, or its indices lose bits."""
+    kind = getattr(matrix, "format", None)
+    if kind != "csr":
+        what = f"a {kind} matrix" if isinstance(kind, str) else f"a {type(matrix).__name__}"
+        raise DataError(f"the rows are {what}, expected a CSR matrix of SciPy's: call its tocsr()")
+    indptr, indices = matrix.indptr, matrix.indices
+    if not 0 < matrix.shape[1] <= _MOST_FEATURES:
+        raise DataError(f"the rows have {matrix.shape[1]} features, expected 1 to {_MOST_FEATURES}")
+    if indptr.dtype.kind != "i" or indices.dtype.kind != "i" or len(indptr) != matrix.shape[0] + 1:
+        raise DataError(f"the matrix has {len(indptr)} starts of rows, expected {matrix.shape[0] + 1} integers")
+    if indptr[0] != 0 or (np.diff(indptr) < 0).any() or indptr[-1] > min(len(indices), len(matrix.data)):
+        raise DataError(f"the starts of rows do not rise from 0 to at most {min(len(indices), len(matrix.data))}")
+    used = indices[: indptr[-1]]
+    outside = (used < 0) | (used >= matrix.shape[1])
+    if outside.any():
+        at = int(np.argmax(outside))
+        row = int(np.searchsorted(indptr, at, side="right")) - 1
+        raise DataError(f"row {row}: key {int(used[at])} is not below feature_dim={matrix.shape[1]}")
+
+
+def _numbers(what: str, values: Any) -> "NDArray[np.float32]":
+    """Give an array of numbers as float32; what that cannot hold becomes infinite, and is refused later."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        try:
+            array = array.astype(np.float64) if array.dtype.kind == "O" else None  # type: ignore[assignment]
+        except (TypeError, ValueError):
+            array = None  # type: ignore[assignment]
+        if array is None:
+            raise DataError(f"{what} are {np.asarray(values).dtype}, expected numbers")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, np.float32)
 
 
 def _starts(lengths: "NDArray[np.int64]") -> "NDArray[np.int64]":

@@ -31,7 +31,13 @@ from fm_core.training.fit import fit
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils.multiclass import check_classification_targets, type_of_target
-    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+    from sklearn.utils.validation import (
+        check_array,
+        check_consistent_length,
+        check_is_fitted,
+        column_or_1d,
+        validate_data,
+    )
 except ImportError as error:
     raise ImportError(
         "FMClassifier and FMRegressor need scikit-learn 1.6 or later, which cannot be imported here: "
@@ -114,11 +120,15 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         self : estimator
         """
         rows, targets = validate_data(self, X, y, accept_sparse="csr", dtype=np.float32, y_numeric=self._y_is_numeric)
+        self.__dict__.pop("_kept", None)  # a new model is learned, by the parameters that are here
         labels = self._learn_labels(targets)
         whole = _batch(rows)
         held_out = None
         if validation is not None:
-            held_out = self._whole_batch(validation[0]).with_labels(self._labels(column_or_1d(validation[1])))
+            check_consistent_length(*validation)
+            kind = "numeric" if self._y_is_numeric else None
+            targets = check_array(column_or_1d(validation[1]), ensure_2d=False, dtype=kind, input_name="validation y")
+            held_out = self._whole_batch(validation[0]).with_labels(self._labels(targets))
         history = _History()
         result = fit(
             lambda epoch: whole.with_labels(labels).split(self.mini_batch_size),
@@ -154,7 +164,9 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _hyperparameters(self, feature_dim: int) -> Hyperparameters:
-        return Hyperparameters(feature_dim=feature_dim, predictor_type=self._predictor_type, **self.get_params())
+        kept = self.__dict__.get("_kept", {})
+        given = kept | self.get_params()
+        return Hyperparameters(feature_dim=feature_dim, predictor_type=self._predictor_type, **given)
 
     def _n_threads(self) -> int:
         return len(os.sched_getaffinity(0)) if self.num_threads == "auto" else int(self.num_threads)
@@ -207,6 +219,12 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         stored = from_texts(read_meta(path)["training_parameters"])
         estimator = cls(**{name: stored[name] for name in cls().get_params() if name in stored})
         estimator.set_params(num_factors=model.num_factors)
+        # What the constructor does not know, such as the optimizer, stays what it was: for `save` and `partial_fit`.
+        estimator._kept = {
+            name: value
+            for name, value in stored.items()
+            if name not in estimator.get_params() and name not in ("feature_dim", "predictor_type")
+        }
         estimator.n_features_in_ = model.feature_dim
         estimator.model_ = model
         estimator.history_ = []

@@ -292,6 +292,10 @@ class Hyperparameters:
     )
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if type(value).__module__ == "numpy" and hasattr(value, "item"):  # as searches over parameters give them
+                object.__setattr__(self, field.name, value.item())
         problems = self.problems({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
         if problems:
             raise ConfigError("; ".join(problems))

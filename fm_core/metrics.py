@@ -80,7 +80,11 @@ class ClassifierMetrics(_Sums):
 
     def update(self, scores: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
         """Add rows: `scores` in [0, 1] and `labels` of 0 and 1, both of shape (n,)."""
-        right, both, predicted, actual, entropy = classification_sums(scores, labels)
+        try:
+            right, both, predicted, actual, entropy = classification_sums(scores, labels)
+        except ValueError:
+            link_for("binary_classifier").check_labels(labels)  # says which
+            raise
         self.n += len(labels)
         self._right += right
         self._true_positives += both

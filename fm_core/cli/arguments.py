@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from fm_core.errors import ConfigError
 from fm_core.formats.registry import Role, format_of, formats_for
+from fm_core.printable import quoted
 
 if TYPE_CHECKING:
     from fm_core.formats.registry.inputs import Options
 
-__all__ = ["add_input_arguments", "feature_range", "input_options", "progress_bar"]
+__all__ = [
+    "add_input_arguments",
+    "add_text_arguments",
+    "feature_range",
+    "input_options",
+    "progress_bar",
+    "text_options",
+]
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,14 +64,46 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--missing", choices=("error", "zero"), default="error", help="what an empty cell of a numeric column is"
     )
+    add_text_arguments(parser)
+
+
+def add_text_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what says how delimited text is read."""
     group = parser.add_argument_group("csv and tsv")
     header = group.add_mutually_exclusive_group()
     header.add_argument("--header", action="store_true", default=None, help="the first line names the columns")
     header.add_argument(
         "--no-header", dest="header", action="store_false",
-        help="it does not (default: it does if a cell of it is no number)",
+        help="it does not (default: it does if no cell of it is a number)",
     )  # fmt: skip
     group.add_argument("--delimiter", metavar="C", help="what separates cells")
+    quotes = group.add_mutually_exclusive_group()
+    quotes.add_argument("--quotes", action="store_true", default=None, help="quotes stand around cells")
+    quotes.add_argument(
+        "--no-quotes", dest="quotes", action="store_false",
+        help="they are letters like others (default: they stand around cells, unless that is doubtful)",
+    )  # fmt: skip
+    group.add_argument("--encoding", metavar="NAME", help="of the text, such as latin-1, cp1252 or utf-16 (utf-8)")
+
+
+def text_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Give the options that these arguments are.
+
+    Raises
+    ------
+    ConfigError
+        One is none.
+    """
+    if arguments.delimiter is not None and (len(arguments.delimiter) != 1 or not arguments.delimiter.isascii()):
+        raise ConfigError(f"--delimiter is {arguments.delimiter!r}, expected one ASCII character")
+    if arguments.encoding is not None:
+        try:
+            "".encode(arguments.encoding)
+        except (LookupError, UnicodeError):
+            raise ConfigError(
+                f"--encoding is {quoted(arguments.encoding)}, expected a name such as latin-1, cp1252 or utf-16"
+            ) from None
+    return {name: getattr(arguments, name) for name in ("header", "delimiter", "quotes", "encoding")}
 
 
 def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -> "Options":
@@ -84,8 +124,6 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
     from fm_core.formats.tables.learner import TablePlan
     from fm_core.formats.tables.schema import TableSchema
 
-    if arguments.delimiter is not None and (len(arguments.delimiter) != 1 or not arguments.delimiter.isascii()):
-        raise ConfigError(f"--delimiter is {arguments.delimiter!r}, expected one ASCII character")
     if arguments.label is not None and arguments.no_label:
         raise ConfigError("--label and --no-label are both there, expected one of them")
     schema = None
@@ -124,8 +162,7 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
         ),
         schema=schema,
         unseen=arguments.unseen,
-        header=arguments.header,
-        delimiter=arguments.delimiter,
+        **text_options(arguments),
         progress=progress_bar(not getattr(arguments, "quiet", False)),
     )
 

@@ -17,6 +17,7 @@ import argparse
 from pathlib import Path
 
 from fm_core.cli.arguments import add_input_arguments, input_options
+from fm_core.cli.understood import understood
 from fm_core.formats.registry import Role, formats_for
 from fm_core.printable import printable
 
@@ -65,6 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
     if schema is not None and arguments.schema is None:
         path = arguments.schema_out or arguments.output.with_name("schema.json")
         print(printable(f"{path}: {len(schema.columns)} columns"))
+        for line in understood(schema):
+            print(line)
 
 
 def _positive(text: str) -> int:

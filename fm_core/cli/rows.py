@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fm_core.batch import Batch
-from fm_core.cli.arguments import progress_bar
+from fm_core.cli.arguments import add_text_arguments, progress_bar, text_options
 from fm_core.cli.names import add_schema_argument, schema_of
 from fm_core.errors import ConfigError
 from fm_core.formats.registry import Role, format_of, formats_for
@@ -30,6 +30,7 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--unseen", choices=("error", "ignore"), default="error", help="what to do with categories not in the schema"
     )
+    add_text_arguments(parser)
 
 
 def read_rows(arguments: argparse.Namespace, feature_dim: int, labels: str = "none") -> Iterator[Batch]:
@@ -59,6 +60,7 @@ def read_rows(arguments: argparse.Namespace, feature_dim: int, labels: str = "no
         schema=schema,
         unseen=arguments.unseen,
         progress=progress_bar(),
+        **text_options(arguments),
     )
     opened = open_rows([arguments.rows], of, options)
     if must_be_numbers:

@@ -3,6 +3,7 @@
 gzip is recognised by its magic, whatever the name; a record cannot begin with it.
 """
 
+import codecs
 import itertools
 import os
 import pathlib
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 from fm_core.errors import DataError
 
-__all__ = ["CHUNK_BYTES", "Source", "decompressed", "open_chunks", "pieces_of"]
+__all__ = ["CHUNK_BYTES", "Source", "decompressed", "open_chunks", "pieces_of", "transcoded"]
 
 # Large enough that a call is nothing, small enough to stay in a core's cache.
 CHUNK_BYTES = 1 << 20
@@ -21,6 +22,16 @@ CHUNK_BYTES = 1 << 20
 PIECE_BYTES = 1 << 18
 
 _GZIP_MAGIC = b"\x1f\x8b"
+#: Compressions that are not read: how they begin, and what undoes them.
+_OTHERS = {
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"),
+    b"BZh": ("bzip2", "bzip2 -dc"),
+    b"\xfd7zXZ\x00": ("xz", "xz -dc"),
+    b"\x04\x22\x4d\x18": ("lz4", "lz4 -dc"),
+}
+#: Behind "BZh" and a digit stands this, or at the end of nothing its like.
+_BZIP2_BLOCKS = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
+_LONGEST_MAGIC = 10
 #: Bytes handed to zlib at the beginning of a gzip member.
 _FIRST_PIECE = 512
 
@@ -69,6 +80,39 @@ def pieces_of(body: Any, size: int = PIECE_BYTES) -> Iterator[Any]:
     return (body[at : at + size] for at in range(0, len(body), size))
 
 
+def transcoded(chunks: Iterable[bytes], encoding: str | None, name: str = "") -> Iterator[bytes]:
+    """Pass chunks of text on as UTF-8.
+
+    Parameters
+    ----------
+    chunks : iterable of bytes
+    encoding : str or None
+        That of the text; None: it is UTF-8 already.
+    name : str
+        Of the source, for messages.
+
+    Raises
+    ------
+    DataError
+        The text is in another encoding.
+    """
+    if encoding is None:
+        yield from chunks
+        return
+    decoder = codecs.getincrementaldecoder(encoding)()
+    n_read = 0
+    for chunk in itertools.chain(chunks, [b""]):
+        try:
+            text = decoder.decode(bytes(chunk), not chunk)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{_place(name)}the text is not {encoding}: {error.reason} behind byte {n_read + error.start}"
+            ) from None
+        n_read += len(chunk)
+        if text:
+            yield text.encode()
+
+
 def decompressed(chunks: Iterable[bytes], name: str = "", chunk_size: int = CHUNK_BYTES) -> Iterator[bytes]:
     """Pass chunks on, decompressed if the first bytes are those of gzip.
 
@@ -84,14 +128,24 @@ def decompressed(chunks: Iterable[bytes], name: str = "", chunk_size: int = CHUN
     head = b""
     for chunk in chunks:
         head += chunk
-        if len(head) >= len(_GZIP_MAGIC):
+        if len(head) >= _LONGEST_MAGIC:
             break
     if head.startswith(_GZIP_MAGIC):
         yield from _gunzip(itertools.chain([head], chunks), name, chunk_size)
         return
+    _refuse_others(head, name)
     if head:
         yield head
     yield from chunks
+
+
+def _refuse_others(head: bytes, name: str) -> None:
+    for magic, (what, command) in _OTHERS.items():
+        if head.startswith(magic) and (what != "bzip2" or head[4:10] in _BZIP2_BLOCKS):
+            raise DataError(
+                f"{_place(name)}the data is compressed by {what}, expected gzip or none: "
+                f"decompress it first ({command})"
+            )
 
 
 def _gunzip(chunks: Iterable[bytes], name: str, chunk_size: int) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ def classification_sums(const float[::1] scores, const float[::1] labels):
     scores : ndarray of float32, shape (n,)
         In [0, 1].
     labels : ndarray of float32, shape (n,)
-        0 and 1.
+        0 and 1; others are refused.
 
     Returns
     -------
@@ -30,7 +30,9 @@ def classification_sums(const float[::1] scores, const float[::1] labels):
     """
     cdef Py_ssize_t n_right = 0, n_both = 0, n_predicted = 0, n_actual = 0, r = 0, end, n = scores.shape[0]
     cdef double total = 0, product, one = 1, p
-    cdef bint predicted, actual
+    cdef bint predicted, actual, strange = False
+    if labels.shape[0] != n:
+        raise ValueError(f"{labels.shape[0]} labels for {n} scores, expected one each")
     with nogil:
         while r < n:
             product = 1
@@ -38,6 +40,7 @@ def classification_sums(const float[::1] scores, const float[::1] labels):
             while r < end:
                 predicted = scores[r] >= 0.5
                 actual = labels[r] > 0.5
+                strange |= labels[r] != actual
                 n_right += predicted == actual
                 n_both += predicted and actual
                 n_predicted += predicted
@@ -47,4 +50,6 @@ def classification_sums(const float[::1] scores, const float[::1] labels):
                 product *= 1e-12 if p < 1e-12 else p  # NaN stays NaN
                 r += 1
             total -= log(product)
+    if strange:
+        raise ValueError("a label is neither 0 nor 1")
     return n_right, n_both, n_predicted, n_actual, total

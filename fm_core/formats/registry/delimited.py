@@ -17,7 +17,7 @@ from fm_core.formats.registry.files import InputFile
 from fm_core.formats.registry.inputs import Options, RequestRows, RowInput
 from fm_core.formats.registry.table_rows import open_tables
 from fm_core.formats.requests.named_columns import decode_named_csv
-from fm_core.formats.streams import Source, pieces_of
+from fm_core.formats.streams import Source, pieces_of, transcoded
 from fm_core.formats.tables.delimited import cell_tables, rest_of
 from fm_core.formats.tables.number_rows import number_batches, number_expected, numbers_wanted
 from fm_core.formats.tables.table import Table
@@ -85,7 +85,11 @@ def read_tables(
         header = options.schema.has_header
     for file in files:
         yield from cell_tables(
-            file.name, file.chunks(update), delimiter=options.delimiter or of.delimiter or ",", header=header
+            file.name,
+            transcoded(file.chunks(update), options.encoding, file.name),
+            delimiter=options.delimiter or of.delimiter or ",",
+            header=header,
+            quotes=options.quotes,
         )
 
 

@@ -53,6 +53,10 @@ class Options:
         Of CSV and TSV; None: found out.
     delimiter : str or None
         None: a comma, or a tab for TSV.
+    quotes : bool or None
+        Whether quotes stand around cells of CSV and TSV; None: they do, and where it is doubtful it is an error.
+    encoding : str or None
+        Of CSV and TSV; None: UTF-8.
     scratch : Path or None
         A folder for a temporary file, which takes 4 bytes or so for each cell of tables with
         categories; None: the system's.
@@ -67,6 +71,8 @@ class Options:
     unseen: str = "error"
     header: bool | None = None
     delimiter: str | None = None
+    quotes: bool | None = None
+    encoding: str | None = None
     scratch: Path | None = None
     progress: Progress = _no_progress
 

@@ -11,7 +11,7 @@ from fm_core.errors import DataError
 from fm_core.formats.tables._columns import Vocabulary
 from fm_core.formats.tables._values import cell_codes, cell_hashes
 from fm_core.formats.tables.table import Table, check_names, where
-from fm_core.formats.tables.values import canonical_cells, in_order, is_missing
+from fm_core.formats.tables.values import canonical_cells, in_order, is_missing, number_of
 from fm_core.formats.text.parse import cell_blocks
 
 if TYPE_CHECKING:
@@ -99,7 +99,12 @@ def _no_text(error: UnicodeDecodeError) -> str:
 
 
 def cell_tables(
-    source: str, chunks: Iterable[Any], *, delimiter: str = ",", header: bool | None = None
+    source: str,
+    chunks: Iterable[Any],
+    *,
+    delimiter: str = ",",
+    header: bool | None = None,
+    quotes: bool | None = True,
 ) -> Iterator[Table]:
     """Cut delimited text into tables.
 
@@ -109,20 +114,23 @@ def cell_tables(
     chunks : iterable of bytes-like
     delimiter : str
     header : bool, optional
-        Whether the first row names the columns; None: it does if a cell of it is no number.
+        Whether the first row names the columns; None: it does if no cell of it is a number, and does not if all are.
+    quotes : bool or None
+        As for `cell_blocks`.
 
     Raises
     ------
     DataError
-        A row has another number of cells than the first one, or two columns have one name.
+        A row has another number of cells than the first one, two columns have one name, or nothing tells whether the
+        first row names them.
     """
-    blocks = cell_blocks(source, chunks, delimiter=delimiter)
+    blocks = cell_blocks(source, chunks, delimiter=delimiter, quotes=quotes)
     first = next(blocks, None)
     if first is None:
         return
     columns = range(first.n_columns)
     if header is None:
-        header = bool(np.isnan(first.numbers(columns)[0][0]).any())
+        header = _is_header(source, first)
     names = [str(column) for column in columns]
     if header:
         names = header_of(source, first)
@@ -131,6 +139,25 @@ def cell_tables(
     for block in itertools.chain([first], blocks):
         if block.n_rows:
             yield CellTable(source, names, block)
+
+
+def _is_header(source: str, block: Any) -> bool:
+    """Whether a first row names the columns, of which nobody says anything."""
+    cells = [block.text(0, column).decode(errors="replace").strip() for column in range(block.n_columns)]
+    is_number = [number_of(cell) == number_of(cell) for cell in cells]
+    is_text = [bool(cell) and not number for cell, number in zip(cells, is_number, strict=True)]
+    if any(is_number) and any(is_text):
+        found = f"{cells[is_number.index(True)][:20]!r} and {cells[is_text.index(True)][:20]!r}"
+        raise DataError(
+            f"{source}: line {block.lines[0]} holds numbers and texts, {found}: say whether it names the columns "
+            "(--header or --no-header)"
+        )
+    if len(cells) > 2 and cells == [str(column) for column in range(len(cells))]:
+        raise DataError(
+            f"{source}: line {block.lines[0]} counts the columns from 0, as names that pandas makes up do: "
+            "say whether it names them (--header or --no-header)"
+        )
+    return any(is_text) or not any(is_number)
 
 
 def header_of(source: str, block: Any) -> list[str]:

@@ -88,6 +88,9 @@ def _of_numbers(table: Table, place: int, labels: "NDArray[np.float32] | None", 
         return [*found, "the same number in every row"] if len(there) > 1 else found
     if labels is not None and np.array_equal(numbers, labels[:MOST_ROWS]):
         found.append("equals the label: leave it out (--ignore)")
+    written = [table.shown(row, place).strip("' ") for row in range(min(table.n_rows, 50))]
+    if any(text[:1] == "0" and text.isdecimal() and len(text) > 1 for text in written):
+        found.append("written with zeros in front: ids? (--categorical)")
     whole = bool((there == np.round(there)).all())
     enough = len(there) >= _ENOUGH_ROWS
     n_different = len(np.unique(there))
@@ -106,7 +109,7 @@ def _of_numbers(table: Table, place: int, labels: "NDArray[np.float32] | None", 
 _DATES: dict[str, Callable[["NDArray[np.float64]"], bool]] = {
     "dates (year, month, day)": lambda x: bool(
         ((x >= 19000101) & (x <= 21001231)).all()
-        and ((x // 100 % 100 >= 1) & (x // 100 % 100 <= 12) & (x % 100 >= 1) & (x % 100 <= 31)).all()
+        and ((x // 100 % 100 >= 1) & (x // 100 % 100 <= 12) & (x % 100 <= 32)).all()  # as float32 rounds them
     ),
     "seconds since 1970": lambda x: bool(((x >= 5e8) & (x <= 4e9)).all()),
     "milliseconds since 1970": lambda x: bool(((x >= 5e11) & (x <= 4e12)).all()),

@@ -33,6 +33,8 @@ cdef enum Fault:
     RAGGED = 6
     QUOTE = 7
     QUOTE_OPEN = 8
+    RETURN = 9
+    STRAY_QUOTE = 10
 
 # Every smaller integer is exact as double; a key that is not is beyond any feature_dim.
 cdef uint64_t EXACT = <uint64_t>1 << 53
@@ -265,6 +267,8 @@ cdef class LibsvmRows:
         cdef float unwanted
         while True:
             while at < end and is_space(at[0]):
+                if at[0] == 13 and at + 1 < end:
+                    return self.wrong(RETURN, at, at)
                 at += 1
             if at == end or at[0] == c"#":
                 break
@@ -334,6 +338,10 @@ cdef class Cells:
         One byte.
     n_columns : int
         Cells each row must have; 0: as many as the first one has.
+    quotes : bool
+        Whether quotes are not part of the cells they stand around.
+    doubtful : bool
+        Whether a quoted cell that goes on over lines, each of which would be a row without it, is wrong.
 
     Attributes
     ----------
@@ -354,7 +362,10 @@ cdef class Cells:
     # Where each cell begins and ends: side by side, and short, as columns are read with a long stride.
     cdef int32_t[:, ::1] _bounds
 
-    def __init__(self, bytes data, *, bint final, int64_t first_line, bytes delimiter, int64_t n_columns=0):
+    def __init__(
+        self, bytes data, *, bint final, int64_t first_line, bytes delimiter, int64_t n_columns=0, bint quotes=True,
+        bint doubtful=False,
+    ):
         cdef int64_t most_rows = data.count(b"\n") + 1
         cdef int64_t[::1] lines
         cdef char separator = delimiter[0]
@@ -370,12 +381,16 @@ cdef class Cells:
         self.next_line = first_line
         self.n_columns = n_columns
         cdef char* begin = PyByteArray_AS_STRING(self._data)
+        cdef const char* raw = PyBytes_AS_STRING(data)
         cdef int64_t size = len(data)
         with nogil:
-            self.split(begin, size, final, separator, lines)
+            self.split(begin, raw, size, final, separator, quotes, doubtful, lines)
         self.lines = self.lines[:self.n_rows]
 
-    cdef void split(self, char* data, int64_t size, bint final, char delimiter, int64_t[::1] lines) noexcept nogil:
+    cdef void split(
+        self, char* data, const char* raw, int64_t size, bint final, char delimiter, bint quotes, bint doubtful,
+        int64_t[::1] lines,
+    ) noexcept nogil:
         cdef int64_t at = 0, start, line, cells, first, write, content
         cdef bint whole
         while at < size:
@@ -395,7 +410,7 @@ cdef class Cells:
             at = start
             whole = False
             while not whole:
-                if at < size and data[at] == c'"':
+                if quotes and at < size and data[at] == c'"':
                     at += 1
                     write = content = at
                     while True:
@@ -442,6 +457,17 @@ cdef class Cells:
                 else:
                     content = at
                     while at < size and data[at] != delimiter and data[at] != c"\n":
+                        if data[at] == c"\r" and at + 1 < size and data[at + 1] != c"\n":
+                            self.faulty = RETURN
+                            self.fault_line = self.next_line
+                            while at < size and data[at] != c"\n":
+                                at += 1
+                            if at == size and not final:
+                                self.faulty = 0
+                                return  # what is left of the line would be taken for a row
+                            self.next_line = line + 1
+                            self.consumed = min(at + 1, size)
+                            return
                         at += 1
                     if at == size and not final:
                         return
@@ -455,7 +481,11 @@ cdef class Cells:
             cells -= first
             if self.n_columns == 0:
                 self.n_columns = cells
-            if cells != self.n_columns:
+            if doubtful and line > self.next_line and self.are_rows(raw, start, min(at, size), delimiter):
+                self.faulty = STRAY_QUOTE
+                self.fault_line = self.next_line
+                self.fault_number = line
+            elif cells != self.n_columns:
                 self.faulty = RAGGED
                 self.fault_line = self.next_line
                 self.fault_number = cells
@@ -466,6 +496,22 @@ cdef class Cells:
             self.consumed = min(at, size)
             if self.faulty:
                 return
+
+    cdef bint are_rows(self, const char* raw, int64_t start, int64_t end, char delimiter) noexcept nogil:
+        """Whether each of some lines has as many cells as a row has, quotes being nothing special."""
+        cdef int64_t cells = 1, at
+        if self.n_columns < 2:
+            return False
+        while end > start and (raw[end - 1] == c"\n" or raw[end - 1] == c"\r"):
+            end -= 1
+        for at in range(start, end):
+            if raw[at] == c"\n":
+                if cells != self.n_columns:
+                    return False
+                cells = 1
+            elif raw[at] == delimiter:
+                cells += 1
+        return cells == self.n_columns
 
     cdef void add(self, int64_t cell, int64_t first, int64_t start, int64_t end) noexcept nogil:
         # A row that is too long is only counted, but for the first one.

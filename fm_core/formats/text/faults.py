@@ -18,17 +18,27 @@ class TextFault(enum.IntEnum):
     RAGGED = 6
     QUOTE = 7
     QUOTE_OPEN = 8
+    RETURN = 9
+    STRAY_QUOTE = 10
 
 
 _SENTENCES = {
     TextFault.LABEL: "the label is {at!r}, expected a number that is finite as float32",
     TextFault.LABEL_BINARY: "the label is {at!r}, expected 0 or 1",
     TextFault.LABEL_MISSING: "found {at!r} where the label stands, expected a number before the first pair",
-    TextFault.PAIR: "{at!r} is not key:value, an integer and a number that is finite as float32",
+    TextFault.PAIR: "{at!r} is not key:value, an integer and a number that is finite as float32{fields}",
     TextFault.KEY: "key {at} is not a feature, expected {first_key} to {last_key} for feature_dim={feature_dim}",
     TextFault.RAGGED: "found {number} columns, expected {n_columns}{why}",
     TextFault.QUOTE: 'column {number} has text behind its closing quote, expected a separator; a quote within is ""',
     TextFault.QUOTE_OPEN: "a quote in this row is not closed before the end of the data",
+    TextFault.RETURN: (
+        "a carriage return stands within the line: if lines end in carriage returns alone, as on old Macs, "
+        "translate them first (tr '\\r' '\\n')"
+    ),
+    TextFault.STRAY_QUOTE: (
+        "a quoted cell goes on to line {number}, and each of these lines has {n_columns} columns by itself: "
+        "if the quote is a stray one say --no-quotes, if not --quotes"
+    ),
 }
 
 
@@ -37,4 +47,5 @@ def sentence_of(block: Any, facts: Mapping[str, Any]) -> str:
     at = "" if block.fault_at is None else block.fault_at[:40].decode(errors="replace")
     n_columns = getattr(block, "n_columns", 0)
     text = _SENTENCES[TextFault(block.faulty)]
-    return text.format(at=at, number=block.fault_number, n_columns=n_columns, **facts)
+    fields = "; field:key:value is libFFM's: leave the fields out" if at.count(":") == 2 else ""
+    return text.format(at=at, number=block.fault_number, n_columns=n_columns, fields=fields, **facts)

@@ -66,6 +66,7 @@ def cell_blocks(
     delimiter: str = ",",
     n_columns: int = 0,
     why: str = " as in the first row",
+    quotes: bool | None = True,
     on_bad_line: Callable[[str], None] | None = None,
 ) -> Iterator[Cells]:
     """Cut lines into cells.
@@ -79,13 +80,18 @@ def cell_blocks(
         Cells a row must have; 0: as many as the first one has.
     why : str
         Why so many columns are expected; ends the sentence on a row that has another number.
+    quotes : bool or None
+        Whether quotes stand around cells; None: they do, and it is an error where it is doubtful.
     on_bad_line : callable, optional
         As for `libsvm_blocks`.
     """
 
     def parse(data: bytes, *, final: bool, first_line: int) -> Cells:
         nonlocal n_columns
-        block = Cells(data, final=final, first_line=first_line, delimiter=delimiter.encode(), n_columns=n_columns)
+        block = Cells(
+            data, final=final, first_line=first_line, delimiter=delimiter.encode(), n_columns=n_columns,
+            quotes=quotes is not False, doubtful=quotes is None,
+        )  # fmt: skip
         n_columns = block.n_columns
         return block
 

@@ -13,6 +13,8 @@ _MAGICS = {
     b"PK\x03\x04": "a zip archive, as npz files are",
     MAGIC.to_bytes(4, "little"): "RecordIO",
     b"\x1f\x8b": "gzip within gzip",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
 }
 
 #: How many bytes have to be there before it is known how a text begins.
@@ -28,6 +30,11 @@ def refuse_binary(name: str, head: bytes, expected: str) -> None:
     """
     for magic, what in _MAGICS.items():
         if head.startswith(magic):
-            raise DataError(f"{name}: the file begins as {what} does, expected {expected}; give it its right type")
+            way_out = "make it UTF-8, or name the encoding (--encoding utf-16)" if "UTF" in what else ""
+            raise DataError(
+                f"{name}: the file begins as {what} does, expected {expected}; {way_out or 'give it its right type'}"
+            )
     if b"\0" in head:
-        raise DataError(f"{name}: byte {head.index(0)} is zero, expected {expected}; the file is not text")
+        raise DataError(
+            f"{name}: byte {head.index(0)} is zero, expected {expected}; the file is not text, or not in UTF-8"
+        )

@@ -105,9 +105,11 @@ def test_numbers_alone_make_dense_rows_without_a_header_too(tmp_path):
 
 
 def test_a_header_is_known_by_a_cell_that_is_no_number(tmp_path):
-    path = put(tmp_path, "1,x\n0,y\n")
-    batch, schema = encoded(path, plan=TablePlan(label="1"))
+    batch, schema = encoded(put(tmp_path, "y,x\n0,y\n"), plan=TablePlan(label="y"))
     assert (schema.columns[0].name, batch.n_rows) == ("x", 1)
+    path = put(tmp_path, "1,x\n0,y\n")
+    with pytest.raises(DataError, match="line 1 holds numbers and texts, '1' and 'x'"):
+        encoded(path, plan=TablePlan(label="1"))
     batch, schema = encoded(path, plan=TablePlan(label="0"), header=False)
     assert (schema.columns[0].categories, batch.n_rows) == (("x", "y"), 2)
     path = put(tmp_path, "3,4\n1,2\n")
