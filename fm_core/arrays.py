@@ -1,4 +1,4 @@
-"""Large arrays a few megabytes at a time, as they are read, written and checked: one size for all of it."""
+"""Large arrays a few megabytes at a time, as they are read, written and checked: the sizes for all of it."""
 
 import math
 from collections.abc import Iterator
@@ -6,10 +6,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK_BYTES", "byte_blocks", "row_blocks"]
+__all__ = ["BLOCK_BYTES", "CACHE_BYTES", "byte_blocks", "row_blocks"]
 
 #: Bytes of a block. Large enough for the disk, small enough that whoever has to stop is heard soon.
 BLOCK_BYTES = 4 << 20
+#: Bytes of a piece that several passes go over, one after the other: what a second-level cache holds.
+CACHE_BYTES = 2 << 20
 
 
 def row_blocks(array: NDArray[Any]) -> Iterator[slice]:

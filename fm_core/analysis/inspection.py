@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fm_core.arrays import row_blocks
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fm_core.model import Model
 
 __all__ = ["Summary", "blocks", "factor_norms", "largest", "summarise"]
-
-_BLOCK_BYTES = 4 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +47,7 @@ class Summary:
 
 def blocks(model: "Model") -> Iterator[slice]:
     """Cut the features into runs whose factors are a few megabytes."""
-    rows = max(1, _BLOCK_BYTES // (4 * model.num_factors))
-    for start in range(0, model.feature_dim, rows):
-        yield slice(start, min(start + rows, model.feature_dim))
+    return row_blocks(model.V)
 
 
 def factor_norms(model: "Model") -> "NDArray[np.float64]":

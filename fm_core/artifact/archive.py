@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from fm_core import arrays
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.tar_reader import Plain, Stream, Unpacked, find_model
 from fm_core.artifact.zip_reader import DEFLATED, STORED, Entry, directory, unpacked
@@ -28,8 +29,6 @@ __all__ = ["MODEL_FILE", "Archive", "Member", "opened"]
 MODEL_FILE = "model_algo-1"
 _MODEL_PREFIX = "model_"
 _MODEL_TAR = "model.tar.gz"
-
-_BLOCK_BYTES = 4 << 20
 
 
 class Member(NamedTuple):
@@ -51,10 +50,10 @@ class Member(NamedTuple):
     def check_sum(self, limits: Limits | None = None) -> None:
         """Read all the bytes and refuse them if they are not those that were written."""
         crc = 0
-        for start in range(0, len(self.data), _BLOCK_BYTES):
+        for piece in arrays.byte_blocks(self.data):
             if limits is not None:
                 limits.check()
-            crc = zlib.crc32(self.data[start : start + _BLOCK_BYTES], crc)
+            crc = zlib.crc32(piece, crc)
         if crc != self.crc:
             raise ArtifactError(f"{self.name} is damaged: its checksum is {crc:08x}, expected {self.crc:08x}")
 
@@ -175,7 +174,7 @@ def _from_tar(stream: Stream, limits: Limits) -> mmap.mmap:
         at = 0
         while at < found.size:
             limits.check()
-            piece = stream.read(min(_BLOCK_BYTES, found.size - at))
+            piece = stream.read(min(arrays.BLOCK_BYTES, found.size - at))
             if not piece:
                 raise ArtifactError(
                     f"{quoted(found.name)} ends after {at} bytes of {found.size}: the file is cut short"

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core.arrays import row_blocks
 from fm_core.artifact import mxnet_params
 from fm_core.artifact.archive import MODEL_FILE, Archive, opened
 from fm_core.artifact.limits import Limits
@@ -38,7 +39,6 @@ from fm_core.model import Model
 
 __all__ = ["MODEL_FILE", "Saved", "load_model", "model_arrays", "read_meta", "save_model"]
 
-_BLOCK_BYTES = 4 << 20
 
 # Padding of a zip header, in the form that Android's zipalign made common: id, size of
 # the rest, alignment, zeros. Readers skip ids that they do not know.
@@ -287,7 +287,7 @@ def _dense(name: str, array: StoredArray, shapes: list[tuple[int, ...]], limits:
         )
     if array.values.dtype.kind != "f":
         raise ArtifactError(f"{name} holds {array.values.dtype}, expected float32")
-    blocks = _blocks(array.values)
+    blocks = list(row_blocks(array.values))
     is_float32 = array.values.dtype == np.float32 and array.values.flags.aligned
     if is_float32 and _has_every_row_in_order(array, blocks):
         for rows in blocks:
@@ -302,11 +302,6 @@ def _dense(name: str, array: StoredArray, shapes: list[tuple[int, ...]], limits:
         _check_finite(name, values)
         dense[rows if array.row_ids is None else array.row_ids[rows]] = values
     return dense
-
-
-def _blocks(values: NDArray[Any]) -> list[slice]:
-    rows = max(1, _BLOCK_BYTES * len(values) // max(1, values.nbytes))
-    return [slice(start, min(start + rows, len(values))) for start in range(0, len(values), rows)]
 
 
 def _has_every_row_in_order(array: StoredArray, blocks: list[slice]) -> bool:

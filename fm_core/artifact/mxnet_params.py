@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core import arrays
 from fm_core.errors import ArtifactError
 
 __all__ = ["Array", "StoredArray", "Values", "data_offset", "decode", "encode", "encoded_size"]
@@ -44,9 +45,6 @@ _CPU = (1, 0)
 # A model has three arrays and two dimensions; what declares many more is not one.
 _MAX_ARRAYS = 64
 _MAX_DIMENSIONS = 8
-
-# What a second-level cache holds: the checksum and the writing of a piece find it there.
-_BLOCK_BYTES = 2 << 20
 
 
 class Values(Protocol):
@@ -146,13 +144,13 @@ def _name(array: Array) -> bytes:
 
 
 def _values(values: Values) -> Iterator[memoryview]:
-    rows = max(1, _BLOCK_BYTES // (4 * math.prod(values.shape[1:])))
+    rows = max(1, arrays.CACHE_BYTES // (4 * math.prod(values.shape[1:])))
     for start in range(0, len(values), rows):
         yield np.ascontiguousarray(values[start : start + rows], "<f4").data.cast("B")
 
 
 def _row_ids(count: int) -> Iterator[memoryview]:
-    rows = _BLOCK_BYTES // 8
+    rows = arrays.CACHE_BYTES // 8
     for start in range(0, count, rows):
         yield np.arange(start, min(start + rows, count), dtype="<i8").data.cast("B")
 
@@ -292,5 +290,5 @@ def _row_sparse(reader: _Reader) -> StoredArray:
 
 
 def _is_rising(row_ids: NDArray[np.int64]) -> bool:
-    rows = _BLOCK_BYTES // 8
+    rows = arrays.CACHE_BYTES // 8
     return all(bool((np.diff(row_ids[start : start + rows + 1]) > 0).all()) for start in range(0, len(row_ids), rows))

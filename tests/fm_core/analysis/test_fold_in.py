@@ -59,7 +59,7 @@ def test_a_population_has_the_mean_and_covariance_of_its_features():
 
 
 def test_a_large_population_is_looked_at_in_blocks(monkeypatch):
-    monkeypatch.setattr("fm_core.analysis.inspection._BLOCK_BYTES", 100)
+    monkeypatch.setattr("fm_core.arrays.BLOCK_BYTES", 100)
     model = make(0, 5)
     assert Population.of(model, range(3, 50)).mean == pytest.approx(users_of(model)[3:50].mean(axis=0))
 

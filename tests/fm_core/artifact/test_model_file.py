@@ -127,9 +127,8 @@ def test_the_factors_lie_64_byte_aligned_and_are_used_in_place(tmp_path, d):
 
 
 def test_a_model_of_several_blocks_is_written_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("fm_core.artifact.mxnet_params._BLOCK_BYTES", 100)
-    monkeypatch.setattr("fm_core.artifact.model_file._BLOCK_BYTES", 100)
-    monkeypatch.setattr("fm_core.artifact.archive._BLOCK_BYTES", 100)
+    monkeypatch.setattr("fm_core.arrays.CACHE_BYTES", 100)
+    monkeypatch.setattr("fm_core.arrays.BLOCK_BYTES", 100)
     model = make_model(d=101, k=5)
     save_model(tmp_path / "m", model, SETTINGS)
     with zipfile.ZipFile(tmp_path / "m") as archive:
@@ -398,7 +397,7 @@ def test_params_that_are_not_the_models_are_refused(write, model, change, messag
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("row", [0, 50, 100])
 def test_a_parameter_that_is_not_finite_is_refused_where_it_lies_in_the_mapped_file(tmp_path, monkeypatch, value, row):
-    monkeypatch.setattr("fm_core.artifact.model_file._BLOCK_BYTES", 100)
+    monkeypatch.setattr("fm_core.arrays.BLOCK_BYTES", 100)
     model = make_model(d=101)
     model.V[row, 1] = value
     save_model(tmp_path / "m", model, SETTINGS)

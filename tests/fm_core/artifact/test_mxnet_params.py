@@ -24,7 +24,7 @@ EXPECTED["arg:v"] = artifacts.row_sparse(V)
 
 @pytest.mark.parametrize("block", [1, 20, 4 << 20])
 def test_the_bytes_are_those_of_the_layout(monkeypatch, block):
-    monkeypatch.setattr("fm_core.artifact.mxnet_params._BLOCK_BYTES", max(block, 8))
+    monkeypatch.setattr("fm_core.arrays.CACHE_BYTES", max(block, 8))
     content = b"".join(encode(ARRAYS))
     assert content == artifacts.params(EXPECTED)
     assert encoded_size(ARRAYS) == len(content)
@@ -36,7 +36,7 @@ def test_the_bytes_are_those_of_the_layout(monkeypatch, block):
 def test_pieces_are_bounded_and_strided_arrays_are_written_as_their_copies(rows, columns, block, step):
     strided = np.arange(rows * columns * step, dtype=np.float32).reshape(rows, columns * step)[:, ::step]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fm_core.artifact.mxnet_params._BLOCK_BYTES", block)
+        patch.setattr("fm_core.arrays.CACHE_BYTES", block)
         pieces = [bytes(piece) for piece in encode([Array("v", strided, True)])]
     assert b"".join(pieces) == artifacts.params({"v": artifacts.row_sparse(strided)})
     assert max(map(len, pieces)) <= max(block, 4 * columns, 100)
@@ -138,7 +138,7 @@ def test_an_array_without_items_takes_no_room_whatever_its_other_sizes():
 
 
 def test_a_row_id_that_is_repeated_across_two_blocks_is_found(monkeypatch):
-    monkeypatch.setattr("fm_core.artifact.mxnet_params._BLOCK_BYTES", 16)
+    monkeypatch.setattr("fm_core.arrays.CACHE_BYTES", 16)
     array = artifacts.row_sparse(np.ones((4, 1), np.float32), [0, 3, 3, 5], 9)
     with pytest.raises(ArtifactError, match="has a row id twice"):
         decode(memoryview(artifacts.params({"v": array})))
