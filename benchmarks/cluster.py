@@ -3,7 +3,7 @@
     .venvs/torch/bin/python benchmarks/cluster.py [--rows 12000] [--k 16 64] [--rounds 3]
 
 Measured: distinct features of a batch; bytes and messages that processes on the loopback interface send,
-beside the formulas of traffic.py; their memory; seconds of computing of a team of one, beside plain `fit`; what one
+beside the formulas of traffic.py; their memory; seconds of computing of a group of one, beside plain `fit`; what one
 host loads of all this (nothing). Computed from that: the time of a step on 10, 25 and 100 Gb/s, how many
 hosts pay, and the largest model. Each heading says which of the two it is.
 """
@@ -50,7 +50,7 @@ GIGABITS = [10, 25, 100]
 #: Batches between two meetings of dist_async.
 INTERVALS = [5, 20, 50, 100, 250]
 GIB = 2**30
-#: Seconds of computing of a step, by k, rows of a mini batch, and whether in a team.
+#: Seconds of computing of a step, by k, rows of a mini batch, and whether in a group.
 Seconds = dict[tuple[int, int, bool], float]
 
 
@@ -108,7 +108,7 @@ def of_a_batch(ks: Sequence[int]) -> None:
 
 
 def of_processes(rows: Path, ks: Sequence[int]) -> None:
-    """Run teams of 2, 3 and 4, and one host alone."""
+    """Run groups of 2, 3 and 4, and one host alone."""
     X, _ = ctr()
     common = {"feature_dim": X.shape[1], "predictor_type": "binary_classifier", "mini_batch_size": M, "epochs": 1}
     n_sums = len(metrics_for("binary_classifier").sums())
@@ -173,9 +173,7 @@ def one_host(folder: Path) -> None:
         raise RuntimeError(f"train failed: {done.stderr[-2000:]}")
     n, *loaded = done.stderr.split("\n")[-2].split()
     print("## Measured: what a job of one host loads of it\n")
-    print(
-        f"Of the {n} modules that `train` loads: {', '.join(loaded) or 'none of PyTorch, team, distributed, cluster'}\n"
-    )
+    print(f"Of the {n} modules that `train` loads: {', '.join(loaded) or 'none of PyTorch, fm_core.cluster'}\n")
 
 
 class Clock(Silent):
@@ -203,19 +201,19 @@ class Clock(Silent):
 
 
 def of_one(ks: Sequence[int], rounds: int) -> Seconds:
-    """Measure a team of one beside plain `fit`; give seconds of computing of a step, by k, m and whether in a team."""
+    """Measure a group of one beside plain `fit`; give seconds of computing of a step, by k, m and which."""
     X, y = ctr()
     port = members.free_port()
-    team = ProcessGroup(["127.0.0.1"], 0, address="127.0.0.1", port=port, facts={}, interface="lo")
+    group = ProcessGroup(["127.0.0.1"], 0, address="127.0.0.1", port=port, facts={}, interface="lo")
 
-    def clocked(k: int, rows: list[Batch], m: int, is_team: bool) -> Callable[[], tuple[float, float, float]]:
+    def clocked(k: int, rows: list[Batch], m: int, is_group: bool) -> Callable[[], tuple[float, float, float]]:
         hp = Hyperparameters(feature_dim=X.shape[1], num_factors=k, predictor_type="binary_classifier", epochs=3,
                              mini_batch_size=m)  # fmt: skip
 
         def measure() -> tuple[float, float, float]:
             clock = Clock()
-            if is_team:
-                fit_together(DistributedData(lambda epoch: rows, False), hp, team, callback=clock)
+            if is_group:
+                fit_together(DistributedData(lambda epoch: rows, False), hp, group, callback=clock)
             else:
                 fit(lambda epoch: rows, hp, callback=clock)
             return clock.seconds
@@ -226,9 +224,9 @@ def of_one(ks: Sequence[int], rounds: int) -> Seconds:
     shares = [TOGETHER // size for size in HOSTS]
     cut = {m: batches(X[:n], y[:n], m) for m in shares}
     ways = list(itertools.product(ks, shares, (False, True)))
-    cases = {(k, m, is_team): clocked(k, cut[m], m, is_team) for k, m, is_team in ways}
+    cases = {(k, m, is_group): clocked(k, cut[m], m, is_group) for k, m, is_group in ways}
     found = in_turn(cases, rounds)
-    print(f"## Measured: a team of one, beside plain `fit`; {n:,} rows in batches of {M:,}, one thread\n")
+    print(f"## Measured: a group of one, beside plain `fit`; {n:,} rows in batches of {M:,}, one thread\n")
     print("CPU time: this machine may have other work. Ratios are the median (least - largest) of the rounds.\n")
     rows_of = []
     for k in ks:
@@ -237,21 +235,23 @@ def of_one(ks: Sequence[int], rounds: int) -> Seconds:
             a, b = [each[i] for each in ours], [each[i] for each in plain]
             rows_of.append([f"k {k}, {what}", f"{statistics.median(b) * M / n * 1e3:.2f}",
                             f"{statistics.median(a) * M / n * 1e3:.2f}", times(ratios(a, b)), "<= 1.05 x"])  # fmt: skip
-    table(["ms of CPU a step", "fit", "a team of one", "ratio", "goal"], rows_of)
-    team.leave()
+    table(["ms of CPU a step", "fit", "a group of one", "ratio", "goal"], rows_of)
+    group.leave()
     # the reading thread works beside the one that learns: the busier of the two counts
     compute = {
-        (k, m, is_team): min(max(solver, everything - solver) for solver, everything, _ in found[k, m, is_team]) * m / n
-        for k, m, is_team in ways
+        (k, m, is_group): min(max(solver, everything - solver) for solver, everything, _ in found[k, m, is_group])
+        * m
+        / n
+        for k, m, is_group in ways
     }
     print("## Measured: ms of computing a step, by mini_batch_size; the busier thread, the least of the rounds\n")
-    print("The tables below use them: of plain `fit` for one host, of a team of one for each host of several.\n")
+    print("The tables below use them: of plain `fit` for one host, of a group of one for each host of several.\n")
     table(
         ["", *(f"{m:,}" for m in shares)],
         [
-            [f"k {k}, {what}", *(f"{compute[k, m, is_team] * 1e3:.2f}" for m in shares)]
+            [f"k {k}, {what}", *(f"{compute[k, m, is_group] * 1e3:.2f}" for m in shares)]
             for k in ks
-            for is_team, what in enumerate(("plain fit", "a team of one"))
+            for is_group, what in enumerate(("plain fit", "a group of one"))
         ],
     )
     return compute

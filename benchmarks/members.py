@@ -1,7 +1,7 @@
-"""The members of a team as processes of their own, on the loopback interface; run as a script, it is one of them.
+"""The members of a process group as processes, on the loopback interface; run as a script, it is one of them.
 
 Each member learns from its mini batches (of every H in a row the one of its rank) and says what it sent to
-others, how much memory it had and how long it computed. Without a team it is one host that trains alone.
+others, how much memory it had and how long it computed. Without others it is one host that trains alone.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ class Found:
     Attributes
     ----------
     bytes, messages : list of int
-        That it sent on the lane of keys and on that of rows.
+        That it sent by the communicator of keys and by that of rows.
     cpu, wall : float
         Seconds of training.
     before, peak : int
@@ -132,7 +132,7 @@ def _alone(mine: list[Batch], hp: Hyperparameters) -> Found:
 
 
 def _with_others(mine: list[Batch], hp: Hyperparameters, rank: int, size: int, port: int) -> Found:
-    # not without a team: one host has nothing of this in its memory
+    # not without others: one host has nothing of this in its memory
     from fm_core.cluster.data import DistributedData, local_hyperparameters
     from fm_core.cluster.process_group import ProcessGroup
     from fm_core.cluster.sharded import fit_together

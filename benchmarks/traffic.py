@@ -1,16 +1,17 @@
-"""What passes between the members of a team, counted by formula: bytes and messages of a step, and its time.
+"""What passes between the members of a process group, counted by formula: bytes and messages of a step, and its time.
 
 A step is one mini batch of m rows on each of H members. Of a batch's D distinct features a member owns
 about one H-th; for each of the others it sends a key, is sent the feature's row of k + 1 numbers, and sends
 back a gradient as long. As an owner it does the opposite. All numbers are of four bytes, except the few of
 eight by which the members agree on the step:
 
-    keys lane   4 D (H - 1) / H                 keys
+    keys        4 D (H - 1) / H                 keys
                 8 (H + 4) (H - 1)               what is agreed on
-    rows lane   2 * 4 (k + 1) D (H - 1) / H     rows, and gradients
+    rows        2 * 4 (k + 1) D (H - 1) / H     rows, and gradients
                 8 (H - 1)                       sums of residuals, for w0
 
-Each is what a member sends; it receives as much. tests/cluster compares them with what `team.Lane` counts.
+Each is what a member sends; it receives as much. tests/cluster compares them with what
+`process_group.Communicator` counts.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ __all__ = ["Sent", "by_averages", "expected", "of_a_pass", "seconds_of_a_step", 
 
 #: Numbers of eight bytes by which a member tells of its step, besides one for each member.
 FACTS = 4
-#: Exchanges in a row on the lane of rows: rows, sums of residuals, gradients.
+#: Exchanges in a row on the communicator of rows: rows, sums of residuals, gradients.
 TURNS = 3
 
 
@@ -34,7 +35,7 @@ class Sent:
     Attributes
     ----------
     keys, rows : float
-        Bytes on each lane.
+        Bytes on each communicator.
     key_messages, row_messages : int
     """
 
@@ -48,12 +49,12 @@ class Sent:
 
     @property
     def total(self) -> float:
-        """Bytes on both lanes."""
+        """Bytes on both communicators."""
         return self.keys + self.rows
 
     @property
     def messages(self) -> int:
-        """Messages on both lanes."""
+        """Messages on both communicators."""
         return self.key_messages + self.row_messages
 
 
@@ -146,7 +147,7 @@ def of_a_pass(steps: Sequence[NDArray[np.int64]], num_factors: int, n_sums: int,
 def seconds_of_a_step(compute: float, sent: Sent, size: int, bandwidth: float, latency: float) -> float:
     """How long a step takes, by a simple model.
 
-    Computing and the exchanges on the lane of rows come one after the other; keys go beside them and share the
+    Computing and the exchanges on the communicator of rows come one after the other; keys go beside them and share the
     link, which carries as much in the other direction at the same time.
 
     Parameters

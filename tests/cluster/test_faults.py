@@ -80,7 +80,7 @@ def test_a_host_with_another_version_is_named(hosts, tmp_path):
     job = training(hosts, 2)
     for package in ("fm_core", "container"):
         shutil.copytree(ROOT / package, tmp_path / "other" / package, ignore=shutil.ignore_patterns("*.c", "*.pyx"))
-    with (tmp_path / "other/fm_core/solver.py").open("a") as file:
+    with (tmp_path / "other/fm_core/training/loop.py").open("a") as file:
         file.write("# another version\n")
     # without the working directory, which has the packages too
     job.jobs[1].environment |= {"PYTHONPATH": str(tmp_path / "other"), "PYTHONSAFEPATH": "1"}

@@ -36,7 +36,7 @@ distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, wo
 total = torch.ones(3)
 distributed.all_reduce(total)
 assert total.tolist() == [1, 1, 1]
-end(0)  # as `train` does: Team.leave says why
+end(0)  # as `train` does: ProcessGroup.leave says why
 """
     docker("run", "--rm", "--read-only", "--network", "none", "--entrypoint", "python", image, "-c", script)
 
