@@ -7,6 +7,8 @@ nothing, and a name pays for what its own module needs.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fm_core import earlier_names
+
 if TYPE_CHECKING:
     from fm_core.analysis.catalogue import Catalogue
     from fm_core.analysis.explanation import Explanation, explain
@@ -72,6 +74,9 @@ _MODULES = {
     "fm_core.training.fit": ("fit",),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+earlier_names.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -109,10 +109,12 @@ RUN = {
         TABLE, "test -s ratings.train.recordio -a -s ratings.test.recordio -a -s schema.json"),
     ("README.md", "from fm_core import FMRegressor"): (DATA, "fm inspect model_algo-1"),
     ("docs/artifact.md", "tar xzf model.tar.gz"): (MODEL, "test -s model-symbol.json -a -s model-0000.params"),
-    ("docs/artifact.md", "from fm_core.artifact.model_file import load_model, read_meta"): (MODEL, "true"),
+    ("docs/artifact.md", "from fm_core.artifact import load_model, read_meta"): (MODEL, "true"),
+    ("docs/bayes.md", "from fm_core.solvers.bayes.solver import collect, sample_model"): (
+        DATA + "batches, feature_dim = [batch], 12", "true"),
     ("docs/formats.md", "from fm_core.formats import write_records"): (DATA, "fm convert train.rec x.libsvm"),
     ("docs/migration.md", "fm inspect model.tar.gz"): (MODEL, "test $(wc -l < scores.txt) = 200"),
-    ("docs/report.md", "from fm_core.report.page import write_report"): (DATA, "grep -q '</html>' report.html"),
+    ("docs/report.md", "from fm_core.report import write_report"): (DATA, "grep -q '</html>' report.html"),
 }  # fmt: skip
 
 NEEDS = {("docs/artifact.md", "tar xzf model.tar.gz"): "unzip"}
