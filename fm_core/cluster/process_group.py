@@ -13,14 +13,13 @@ same sentence, whatever error the broken connection has shown it.
 
 import contextlib
 import datetime
-import json
 import os
 import queue
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 # Before PyTorch is loaded: while a name is not known yet, its sockets would say so in lines of their own.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -31,7 +30,10 @@ from numpy.typing import NDArray
 from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore
 from torch.distributed.distributed_c10d import AllToAllOptions
 
+from fm_core.cluster.listening import listening
+from fm_core.cluster.words import Said, facts_of, facts_text, said_of, said_text
 from fm_core.errors import ConfigError, TeamError
+from fm_core.printable import printable
 
 __all__ = ["SILENCE", "Communicator", "ProcessGroup"]
 
@@ -45,6 +47,8 @@ _FAREWELL = 10.0
 _REPORT = 30.0
 
 _FAILED = object()
+
+_Read = TypeVar("_Read")
 
 
 class Communicator:
@@ -194,7 +198,7 @@ class ProcessGroup:
         self.names = tuple(names)
         self.rank = rank
         self.size = len(names)
-        self._address, self._port = address, port
+        self._address, self._port, self._interface = address, port, interface
         self._silence = silence
         self._communicators: list[Communicator] = []
         self._failure: TeamError | None = None
@@ -245,8 +249,8 @@ class ProcessGroup:
         started = time.monotonic()
         while True:
             try:
-                return self._connect(is_first=self.rank == 0)
-            except RuntimeError as error:
+                return self._open_store() if self.rank == 0 else self._connect()
+            except (RuntimeError, OSError) as error:
                 waited = time.monotonic() - started
                 if self.rank == 0:
                     raise ConfigError(
@@ -261,10 +265,15 @@ class ProcessGroup:
                 tell(f"Waiting for host {self.names[0]}: {waited:.0f} s so far, {wait:g} s at most")
                 self._failed.wait(0.2)
 
-    def _connect(self, is_first: bool = False) -> TCPStore:
-        return TCPStore(
-            self._address, self._port, None, is_first, datetime.timedelta(seconds=5), wait_for_workers=False
-        )
+    def _open_store(self) -> TCPStore:
+        """Be the store, at the address of the job's interface and no other."""
+        opened = listening(self.names[0], self._port, self._interface)
+        self._address = opened.address
+        return self._connect(master_listen_fd=opened.descriptor, is_master=True)
+
+    def _connect(self, **options: Any) -> TCPStore:
+        patience = datetime.timedelta(seconds=5)
+        return TCPStore(self._address, self._port, timeout=patience, wait_for_workers=False, **options)
 
     def _greet(
         self, facts: dict[str, Any], wait: float, should_stop: Callable[[], bool], tell: Callable[[str], None]
@@ -273,7 +282,7 @@ class ProcessGroup:
         store = self._store
         store.set(f"said/{self.rank}", "")
         store.set(f"beat/{self.rank}", "0")
-        store.set(f"facts/{self.rank}", json.dumps(facts))
+        store.set(f"facts/{self.rank}", facts_text(facts))
         started = last = time.monotonic()
         while True:
             missing = [name for rank, name in enumerate(self.names) if not store.check([f"facts/{rank}"])]
@@ -281,28 +290,47 @@ class ProcessGroup:
             if not missing:
                 break
             for rank, name in enumerate(self.names):
-                if name not in missing and (said := store.get(f"said/{rank}")):
-                    self._leave(json.loads(said))
-                    raise TeamError(json.loads(said)["sentence"])
+                if name not in missing and (text := store.get(f"said/{rank}")):
+                    said = self._understood(rank, said_of, text)
+                    self._leave(said)
+                    raise TeamError(said.sentence, said.blame)
             if waited >= wait or should_stop():
                 sentence = f"host {', '.join(missing)} did not come within {waited:.0f} s; training has not begun"
-                self._leave({"sentence": sentence})
+                self._leave(Said(sentence))
                 raise TeamError(sentence)
             if time.monotonic() - last > _REPORT:
                 last = time.monotonic()
                 tell(f"Waiting for host {', '.join(missing)}: {waited:.0f} s so far, {wait:g} s at most")
             self._failed.wait(0.05)
-        of_first = json.loads(store.get("facts/0"))
+        of_first = self._understood(0, facts_of, store.get("facts/0"))
         for rank, name in enumerate(self.names):
-            theirs = json.loads(store.get(f"facts/{rank}"))
+            theirs = self._understood(rank, facts_of, store.get(f"facts/{rank}"))
             other = [key for key in of_first | theirs if of_first.get(key) != theirs.get(key)]
             if other:
-                told = ", ".join(f"{key} is {theirs.get(key)} there and {of_first.get(key)} here" for key in other[:5])
-                self._leave({"sentence": ""})
+                told = ", ".join(
+                    f"{printable(str(key), 80)} is {printable(str(theirs.get(key)), 200)} there and "
+                    f"{printable(str(of_first.get(key)), 200)} here" for key in other[:5]
+                )  # fmt: skip
+                self._leave(Said(""))
                 raise ConfigError(
                     f"host {name} is not of one mind with host {self.names[0]}: {told.replace(' here', '')}; "
                     "all hosts of a job need the same version and hyperparameters"
                 )
+
+    def _understood(self, rank: int, read: Callable[[bytes], _Read], text: bytes) -> _Read:
+        """What a member said, or that it is lost: nobody of this program says anything else."""
+        try:
+            return read(text)
+        except ValueError as error:
+            sentence = self._not_understood(rank, error)
+            self._leave(Said(sentence))
+            raise TeamError(sentence) from None
+
+    def _not_understood(self, rank: int, error: Exception) -> str:
+        return (
+            f"host {self.names[rank]} was lost: what stands in its place at port {self._port} is not of this program "
+            f"({printable(_first_line(error), 200)})"
+        )
 
     def _communicator(self, name: str, interface: str | None, patience: float) -> Communicator:
         options = ProcessGroupGloo._Options()
@@ -352,7 +380,7 @@ class ProcessGroup:
             threading.Thread(target=self._watch_store, args=(ticked,), name="watch store", daemon=True).start()
         beats = [f"beat/{rank}" for rank in range(self.size)]
         words = [f"said/{rank}" for rank in range(self.size)]
-        n = 0
+        n = rank = 0
         try:
             store = self._connect()
             while not self._ended.wait(_BEAT):
@@ -367,10 +395,12 @@ class ProcessGroup:
                     if rank == self.rank:
                         continue
                     if said:
-                        self._hear(rank, json.loads(said))
+                        self._hear(said_of(said))
                     elif now - changed[rank] > self._silence:
                         self._lose(rank, now - changed[rank])
-        except RuntimeError:  # the connection to the store broke
+        except ValueError as error:
+            self._fail(Said(self._not_understood(rank, error)))
+        except Exception:  # the connection to the store broke
             if not self._ended.is_set():
                 self._lose(0, time.monotonic() - ticked[0])
 
@@ -383,18 +413,17 @@ class ProcessGroup:
 
     def _lose(self, rank: int, silent: float) -> None:
         moment = datetime.datetime.fromtimestamp(time.time() - silent, datetime.UTC)
-        self._fail({
-            "sentence": f"host {self.names[rank]} was lost: no sign of life since {moment:%Y-%m-%d %H:%M:%S} UTC",
-        })  # fmt: skip
+        sentence = f"host {self.names[rank]} was lost: no sign of life since {moment:%Y-%m-%d %H:%M:%S} UTC"
+        self._fail(Said(sentence))
 
-    def _hear(self, rank: int, said: dict[str, str]) -> None:
-        if said.get("sentence"):
+    def _hear(self, said: Said) -> None:
+        if said.sentence:
             self._fail(said)
 
-    def _fail(self, said: dict[str, str]) -> None:
+    def _fail(self, said: Said) -> None:
         with self._lock:
             if self._failure is None and not self._ended.is_set():
-                self._failure = TeamError(said["sentence"], said.get("blame"))
+                self._failure = TeamError(said.sentence, said.blame)
                 self._failed.set()
                 for communicator in self._communicators:
                     communicator.fail()
@@ -418,7 +447,7 @@ class ProcessGroup:
             sentence, blame = str(self._failure), self._failure.blame
         elif sentence:
             sentence = f"host {self.names[self.rank]} failed: {sentence}"
-        said = {"sentence": sentence} | ({"blame": blame} if blame else {})
+        said = Said(sentence, blame)
         self._ended.set()
         done = threading.Event()
 
@@ -432,20 +461,28 @@ class ProcessGroup:
         # Python's end would unwind a thread that is in PyTorch then, and that aborts the process
         self._watch.join(2 * _BEAT)
 
-    def _leave(self, said: dict[str, str]) -> None:
+    def _leave(self, said: Said) -> None:
         """Say it; the first member, whose process has the store, stays until all have spoken, or time is up."""
         if self._said:
             return
         self._said = True
-        self._store.set(f"said/{self.rank}", json.dumps(said))
+        self._store.set(f"said/{self.rank}", said_text(said))
         if self.rank == 0:
             deadline = time.monotonic() + _FAREWELL
             words = [f"said/{rank}" for rank in range(self.size)]
             while time.monotonic() < deadline:
                 present = [word for word in words if self._store.check([word])]
-                if all(self._store.multi_get(present)):
+                if all(map(_is_word, self._store.multi_get(present))):
                     return
                 self._failed.wait(0.05) if not self._failed.is_set() else time.sleep(0.05)
+
+
+def _is_word(text: bytes) -> bool:
+    try:
+        said_of(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _first_line(error: Any) -> str:

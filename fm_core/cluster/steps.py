@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import fm_core.kernels._sharded as kernels
 from fm_core.batch import Batch
 from fm_core.cluster.members import Floats, Members, partition_of
-from fm_core.errors import ConfigError, DataError
+from fm_core.errors import ConfigError, DataError, TeamError
 from fm_core.hyperparameters import MAX_FEATURE_DIM, Hyperparameters
 from fm_core.kernels import group
 from fm_core.kernels.bounds import check_fits
@@ -176,9 +176,9 @@ class StepPlanner:
         table = self._told(batch, stops, wanted)
         if table is None:
             return None
-        asked = table[:, _FACTS + members.rank]
+        asked = self._checked(table[:, _FACTS + members.rank], 0, self._n_local)
         local = features % np.int32(self._n_local)
-        keys = members.keys.all_to_all(local, wanted, asked)
+        keys = self._checked(members.keys.all_to_all(local, wanted, asked), 0, self._n_local - 1)
         begins = np.zeros(members.size + 1, np.int64)
         np.cumsum(asked, out=begins[1:])
         touched, touched_starts, ranks, _ = group(begins, keys, np.zeros(len(keys), np.float32), self._n_local)
@@ -199,6 +199,15 @@ class StepPlanner:
             is_dense=bool((table[:, _DENSE] == 1).any()),
             writes_checkpoint=bool(table[0, _CHECKPOINT]),
         )
+
+    def _checked(self, numbers: NDArray[Any], least: int, most: int) -> NDArray[Any]:
+        """Hold numbers of other members, by which rows are found, against the rows that there are."""
+        if len(numbers) and not (least <= numbers.min() and numbers.max() <= most):
+            raise TeamError(
+                f"another host asks for what is not there: found {numbers.min()} to {numbers.max()}, expected {least} "
+                f"to {most}: it is not of this program"
+            )
+        return numbers
 
     def _told(self, batch: Batch | None, stops: bool, wanted: Any) -> NDArray[np.int64] | None:
         """What the members say of a step, a row of each; None: there is no further one."""

@@ -3,7 +3,10 @@
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -160,3 +163,51 @@ def test_a_model_that_the_first_host_cannot_write_fails_all(hosts):
     with job.jobs[0].started("-c", patched) as first, job.jobs[1].started() as second:
         finished = job.ended([first, second])
     assert_failed(finished, r"^AlgorithmError: .*No space left on device")
+
+
+OUTSIDER = """
+import datetime, os, sys
+from torch.distributed import TCPStore
+store = TCPStore("127.0.0.1", int(sys.argv[1]), None, False, datetime.timedelta(seconds=5), wait_for_workers=False)
+store.set(sys.argv[2], bytes.fromhex(sys.argv[3]))
+os._exit(0)
+"""
+FORGED = b'{"sentence": "owned\\n#quality_metric: host=algo-1, test rmse <loss>=0.0\\u001b[2J", "blame": "ClientError"}'
+
+
+@pytest.mark.parametrize("text", [b"{garbage", b'{"sentence": 7}', FORGED])
+def test_what_an_outsider_says_is_a_loss_told_at_once_and_in_a_harmless_line(hosts, text):
+    job = training(hosts)
+    with job.started() as processes:
+        for process in processes:
+            read_until(process, "epoch=1, train")
+        port = job.jobs[0].environment["FM_CLUSTER_PORT"]
+        subprocess.run([sys.executable, "-c", OUTSIDER, port, "said/1", text.hex()], check=True, timeout=30)
+        started = time.monotonic()
+        finished = job.ended(processes, timeout=LIMIT)
+        assert time.monotonic() - started < 15  # not the 20 s of silence
+    for host in finished:
+        assert host.code == 1
+        assert host.failure.isprintable()
+        assert "#quality_metric: host=algo-1" not in host.log + host.failure
+        assert "Traceback" not in host.log
+    if text != FORGED:
+        assert_failed(finished, r"host 127\.0\.0\.2 was lost: what stands in its place at port \d+ is not of this")
+
+
+def test_the_first_host_listens_on_the_jobs_interface(hosts):
+    job = training(hosts, 2)
+    with job.started() as processes:
+        for process in processes:
+            read_until(process, "epoch=1, train")
+        port = int(job.jobs[0].environment["FM_CLUSTER_PORT"])
+        listening = [
+            line.split()[1]
+            for name in ("tcp", "tcp6")
+            for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+            if line.split()[3] == "0A" and line.split()[1].endswith(f":{port:04X}")
+        ]
+        assert listening == [f"0100007F:{port:04X}"]
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        assert [host.code for host in job.ended(processes, timeout=30)] == [0, 0]

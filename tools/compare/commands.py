@@ -70,15 +70,15 @@ def command(name: str, side: Side, inputs: Path, models: Path) -> dict[str, byte
 #: Estimators by name: class, parameters, and what is fitted.
 FITS = {
     "classifier": ("FMClassifier", {"num_factors": 6, "epochs": 4}, "sparse"),
-    "classifier, sgd": ("FMClassifier", {"optimizer": "sgd", "epochs": 2, "shuffle": False}, "sparse"),
+    "classifier, in order": ("FMClassifier", {"mini_batch_size": 37, "epochs": 2, "shuffle": False}, "sparse"),
     "classifier, dense": ("FMClassifier", {"epochs": 3, "num_factors": 20}, "dense"),
     "regressor": ("FMRegressor", {"epochs": 4, "seed": 3}, "sparse"),
-    "regressor, ftrl, dense": ("FMRegressor", {"optimizer": "ftrl", "epochs": 3}, "dense"),
+    "regressor, dense": ("FMRegressor", {"factors_lr": 0.2, "num_factors": 3, "epochs": 3}, "dense"),
     "regressor, validation": ("FMRegressor", {"epochs": 9, "early_stopping_patience": 2}, "validation"),
     "classifier, partial": ("FMClassifier", {"num_factors": 3}, "partial"),
     "classifier, labels of text": ("FMClassifier", {"epochs": 2}, "text"),
     "regressor, wrong parameter": ("FMRegressor", {"epochs": 0}, "sparse"),
-    "regressor, wrong optimizer": ("FMRegressor", {"optimizer": "adamw"}, "sparse"),
+    "regressor, no such parameter": ("FMRegressor", {"optimizer": "adamw"}, "sparse"),
 }
 
 _SCRIPT = """

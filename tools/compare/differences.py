@@ -52,6 +52,14 @@ MEANT = [
         "best_epoch",
         "the report knows the epoch of the model that is kept",
     ),
+    Meant("request: *: refused: no type", "refusal", ".*", "media types are listed in the order of the registry"),
+    Meant("request: *: refused: a type", "refusal", ".*", "media types are listed in the order of the registry"),
+    Meant(
+        "request: *: refused: csv *", "refusal", ".*", "requests read CSV by the channels' parser, and name its lines"
+    ),
+    Meant("request: *: refused: libsvm *", "refusal", ".*", "requests read libsvm by the channels' parser, the same"),
+    Meant("fm: help", "stdout", "catalogue|items that an endpoint", "a command more"),
+    Meant("estimator: regressor, no such parameter", "stderr", ".*", "the error names the estimator"),
 ]
 
 

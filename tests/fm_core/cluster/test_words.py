@@ -1,0 +1,129 @@
+"""What hosts say to each other, read as if anybody had said it."""
+
+import json
+import socket
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fm_core.cluster.listening import interface_address, listening
+from fm_core.cluster.steps import StepPlanner
+from fm_core.cluster.words import Said, facts_of, facts_text, said_of, said_text
+from fm_core.errors import TeamError
+from fm_core.hyperparameters import Hyperparameters
+from tests.contract.serving import free_port
+from tests.fm_core.cluster.members import together
+from tests.fm_core.test_printable import ATTACKS, is_harmless
+
+
+@pytest.mark.parametrize("said", [Said(""), Said("host algo-2 failed: ClientError: x", "ClientError"), Said("a", None)])
+def test_a_word_is_read_as_it_was_written(said):
+    assert said_of(said_text(said).encode()) == said
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_forged_word_is_harmless(attack):
+    assert is_harmless(said_of(json.dumps({"sentence": attack, "blame": "ClientError"}).encode()).sentence)
+
+
+MALFORMED = [
+    b"", b"{garbage", b"\xff", b"[]", b"1", b"null", b"{}", b'{"sentence": 1}', b'{"sentence": "a", "blame": "x"}',
+    b'{"sentence": "a", "blame": ["ClientError"]}', b'{"sentence": "a", "more": 1}', b"[" * 100_000,
+    b'{"sentence": "' + b"a" * (2 << 20) + b'"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_what_no_host_writes_is_refused(text):
+    with pytest.raises(ValueError, match=r"\w"):
+        said_of(text)
+
+
+@given(st.binary(max_size=200) | st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["sentence", "blame", "x"]), inner),
+).map(lambda document: json.dumps(document).encode()))  # fmt: skip
+def test_any_bytes_are_a_word_or_refused(text):
+    for read in (said_of, facts_of):
+        try:
+            found = read(text)
+        except ValueError:
+            continue
+        assert isinstance(found, Said | dict)
+
+
+def test_facts_are_read_as_they_were_written():
+    facts = {"hosts": ["a", "b"], "factors_lr": 0.5, "shuffle": False}
+    assert facts_of(facts_text(facts).encode()) == facts
+
+
+@pytest.mark.parametrize("forged", [[-1, 0], [4, 0], [2**40, 0]])
+def test_a_number_of_rows_that_are_not_there_is_refused(forged):
+    """A host, not of this program, that asks for more rows than there are."""
+    hp = Hyperparameters(feature_dim=6, num_factors=2, predictor_type="regressor")
+
+    def task(member):
+        if member.rank == 1:
+            facts = np.zeros(4 + 2, np.int64)
+            facts[-2:] = forged
+            member.keys.all_gather(facts)
+            return
+        with pytest.raises(TeamError, match="another host asks for what is not there"):
+            next(StepPlanner(member, hp, lambda: False)(iter([_rows(hp)])))
+
+    together(2, task)
+
+
+@pytest.mark.parametrize("forged", [[-1], [3], [2**31 - 1]])
+def test_a_row_that_is_not_there_is_refused(forged):
+    hp = Hyperparameters(feature_dim=6, num_factors=2, predictor_type="regressor")
+
+    def task(member):
+        if member.rank == 1:
+            facts = np.zeros(4 + 2, np.int64)
+            facts[-2:] = [1, 0]
+            wanted = member.keys.all_gather(facts)[:, -1]
+            member.keys.all_to_all(np.array(forged, np.int32), [1, 0], wanted)
+            return
+        with pytest.raises(TeamError, match="another host asks for what is not there"):
+            next(StepPlanner(member, hp, lambda: False)(iter([_rows(hp)])))
+
+    together(2, task)
+
+
+def _rows(hp):
+    from fm_core.batch import Batch
+
+    labels = np.zeros(1, np.float32)
+    return Batch(hp.feature_dim, np.ones(2, np.float32), np.array([0, 2]), np.array([0, 3], np.int32), labels)
+
+
+# --- where the first host listens -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "interface", "address"),
+    [
+        ("127.0.0.1", "lo", "127.0.0.1"),
+        ("no.such.host.invalid", "lo", "127.0.0.1"),
+        ("127.0.0.1", None, "0.0.0.0"),
+        ("127.0.0.1", "absent0", "0.0.0.0"),
+    ],
+)
+def test_the_first_host_listens_on_the_jobs_interface_alone(name, interface, address):
+    port = free_port()
+    found = listening(name, port, interface)
+    with socket.socket(fileno=found.descriptor) as server:
+        assert server.getsockname() == (address, port)
+        with socket.create_connection((found.address, port)):
+            pass
+        with pytest.raises(OSError, match="in use"):
+            listening(name, port, interface)
+
+
+def test_the_address_of_an_interface():
+    assert interface_address("lo") == "127.0.0.1"
+    assert interface_address("absent0") is None
+    assert interface_address("x" * 300) is None
