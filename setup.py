@@ -22,7 +22,9 @@ OPENMP = ["-fopenmp"]
 # -Wno-psabi: the vectors of simd.h are never passed from one object file to another.
 # CYTHON_INLINE: left to itself GCC calls an optimizer's update, which then works through memory: .95 of the time.
 INLINE = ["-DCYTHON_INLINE=inline __attribute__((always_inline))"]
-KERNEL = [*FAST, "-Wno-psabi", *INLINE, *MATH, *OPENMP]
+# Functions of their own, on the other hand, are what threads call: within the region's, GCC runs out of registers.
+OUTLINE = ["-fno-inline-functions-called-once"]
+KERNEL = [*FAST, "-Wno-psabi", *INLINE, *OUTLINE, *MATH, *OPENMP]
 
 # The builds of a text of kernels: fm_core/kernels/_{text}_{build}.pyx includes it.
 TEXTS = ["bayes", "minibatch"]

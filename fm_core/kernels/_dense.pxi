@@ -16,6 +16,8 @@ cdef enum:
     TILE = 16            # features of a task of step 2
     ROWS_A_STRIP = 64    # rows, of a strip of step 2 (a range's step has to be a literal)
     LARGE = 1024         # squares of sums that add up to less are not worth a second look
+    HAS_PAIRS = -1       # in place of the one feature of a row
+    NONE = -2
 
 
 cdef inline void _dense_sums(
@@ -66,8 +68,10 @@ cdef inline void _dense_sums(
     lanes_store(o7, s7, FULL)
 
 
-cdef inline double _dense_dot(const float* x, const float* w, const float* squares, Py_ssize_t n) noexcept nogil:
-    # sum_i w_i x_i - 1/2 sum_i squares_i x_i^2
+cdef inline double _dense_dot(
+    const float* x, const float* w, const float* squares, Py_ssize_t n, double* of_squares
+) noexcept nogil:
+    # sum_i w_i x_i - 1/2 sum_i squares_i x_i^2, and the second sum alone
     cdef lanes a = lanes_zero(), b = lanes_zero(), t
     cdef float half = 0.5
     cdef Py_ssize_t i = 0
@@ -80,7 +84,8 @@ cdef inline double _dense_dot(const float* x, const float* w, const float* squar
         t = lanes_load(x + i, <int> (n - i))
         a = a + t * lanes_load(w + i, <int> (n - i))
         b = b + t * t * lanes_load(squares + i, <int> (n - i))
-    return <double> lanes_sum(a) - half * <double> lanes_sum(b)
+    of_squares[0] = lanes_sum(b)
+    return <double> lanes_sum(a) - half * of_squares[0]
 
 
 cdef double _dense_by_pairs(
@@ -107,13 +112,26 @@ cdef double _dense_by_pairs(
     return total
 
 
+cdef int32_t _alone(const float* x, Py_ssize_t width) noexcept nogil:
+    # the one feature of a row whose value is not zero
+    cdef int32_t found = NONE
+    cdef Py_ssize_t i
+    for i in range(width):
+        if x[i] != 0:
+            if found != NONE:
+                return HAS_PAIRS
+            found = <int32_t> i
+    return found
+
+
 cdef void _dense_score(
     const Factors* f, double w0, const float* w, const float* squares, const float* X, Py_ssize_t width,
-    Py_ssize_t n_rows, float* sums, Py_ssize_t sums_stride, double* z,
+    Py_ssize_t n_rows, float* sums, Py_ssize_t sums_stride, double* z, int32_t* alone,
 ) noexcept nogil:
-    # the scores of a task's rows; w and squares (sum_f v_if^2) are contiguous
+    # The scores of a task's rows; w and squares (sum_f v_if^2) are contiguous. `alone` gets the one feature of
+    # each row that has no pairs, NONE if it has not even one, else HAS_PAIRS.
     cdef Py_ssize_t r, at, begin, end
-    cdef double pairs
+    cdef double pairs, of_squares
     cdef lanes s
     for r in range(n_rows):
         at = 0
@@ -141,7 +159,9 @@ cdef void _dense_score(
             s = lanes_load(sums + r * sums_stride + at, FULL)
             pairs += lanes_sum(s * s)
             at += FULL
-        z[r] = 0.5 * pairs + _dense_dot(X + r * width, w, squares, width)
+        z[r] = 0.5 * pairs + _dense_dot(X + r * width, w, squares, width, &of_squares)
+        # without pairs both are the same but for rounding: only then it is worth looking
+        alone[r] = _alone(X + r * width, width) if fabs(pairs - of_squares) <= 1e-3 * pairs else HAS_PAIRS
         # Of 0.5 * pairs about a ten millionth is rounding. Where little is left of it that shows.
         if pairs > LARGE and fabs(z[r]) < 0.02 * pairs:
             z[r] = _dense_by_pairs(f, w0, w, X + r * width, width)
@@ -164,7 +184,7 @@ cdef inline void _dense_gradients(
     for r in range(n_rows):
         # a column of lines, which no hardware prefetcher follows
         lanes_prefetch(x + 32 * stride, 8)
-        s = a.residuals[r] * lanes_load(a.sums + r * a.sums_stride + at, FULL)
+        s = a.pair_residuals[r] * lanes_load(a.sums + r * a.sums_stride + at, FULL)
         g0 = g0 + x[0] * s
         g1 = g1 + x[1] * s
         g2 = g2 + x[2] * s
@@ -191,8 +211,20 @@ cdef inline void _dense_gradient(
     cdef lanes g0 = lanes_load(g, FULL)
     cdef Py_ssize_t r
     for r in range(n_rows):
-        g0 = g0 + X[r * stride] * (a.residuals[r] * lanes_load(a.sums + r * a.sums_stride + at, FULL))
+        g0 = g0 + X[r * stride] * (a.pair_residuals[r] * lanes_load(a.sums + r * a.sums_stride + at, FULL))
     lanes_store(g, g0, FULL)
+
+
+cdef void _add_pairless(
+    const Learning* a, const float* X, Py_ssize_t stride, Py_ssize_t n_rows, Py_ssize_t first, Py_ssize_t n,
+    float* linear,
+) noexcept nogil:
+    # what the rows without pairs add to sum_r e_r x_ri
+    cdef Py_ssize_t r, i
+    for r in range(n_rows):
+        i = a.alone[r] - first
+        if 0 <= i < n:
+            linear[i] += a.residuals[r] * X[r * stride + i]
 
 
 cdef void _dense_learn(
@@ -210,7 +242,7 @@ cdef void _dense_learn(
     for row in range(0, n_rows, 64):
         rows = min(<Py_ssize_t> ROWS_A_STRIP, n_rows - row)
         strip.sums = a.sums + row * a.sums_stride
-        strip.residuals = a.residuals + row
+        strip.pair_residuals = a.pair_residuals + row
         at = 0
         while at < a.k:
             i = 0
@@ -226,8 +258,10 @@ cdef void _dense_learn(
     i = 0
     while i < n:
         block = <int> min(<Py_ssize_t> FULL, n - i)
-        _dense_first_and_second(a.residuals, X + first + i, width, n_rows, block, linear + i, squares + i)
+        _dense_first_and_second(a.pair_residuals, X + first + i, width, n_rows, block, linear + i, squares + i)
         i += FULL
+    if a.has_pairless[0]:
+        _add_pairless(a, X + first, width, n_rows, first, n, linear)
     for i in range(n):
         p = a.params + (first + i) * columns
         state = a.state + (first + i) * a.n_states * columns
@@ -287,6 +321,9 @@ def train_dense(
     cdef Learning a
     cdef double w0 = bias[0], score
     cdef double[::1] z = _doubles(n_rows)
+    cdef float[::1] pair_residuals = _floats(n_rows)
+    cdef int32_t[::1] alone = _int32s(n_rows)
+    cdef int has_pairless = 0
     f.k = params.shape[1] - 1
     f.V = &params[0, 0]
     f.V_stride = f.k + 1
@@ -298,6 +335,9 @@ def train_dense(
     a.sums = &sums[0, 0]
     a.sums_stride = sums.shape[1]
     a.residuals = &residuals[0]
+    a.pair_residuals = &pair_residuals[0]
+    a.has_pairless = &has_pairless
+    a.alone = &alone[0]
     with nogil:
         _squares(&f, &params[0, 0] + f.k, f.k + 1, width, &w[0], &squares[0], num_threads)
         for task in prange(row_tasks, num_threads=num_threads, schedule="dynamic"):
@@ -305,12 +345,16 @@ def train_dense(
             n = min(<Py_ssize_t> ROWS_A_TASK, n_rows - r)
             _dense_score(
                 &f, w0, &w[0], &squares[0], &X[0, 0] + r * width, width, n,
-                &sums[0, 0] + r * sums.shape[1], sums.shape[1], &z[0] + r,
+                &sums[0, 0] + r * sums.shape[1], sums.shape[1], &z[0] + r, &alone[0] + r,
             )
         for r in range(n_rows):
             score = _sigmoid(z[r]) if classify else z[r]
             scores[r] = <float> score
             residuals[r] = <float> (score - labels[r])
+            pair_residuals[r] = residuals[r]
+            if alone[r] != HAS_PAIRS:
+                pair_residuals[r] = 0
+                has_pairless = 1
         for task in prange(feature_tasks, num_threads=num_threads, schedule="static"):
             i = task * TILE
             _dense_learn(
@@ -357,6 +401,7 @@ def predict_dense(
     f.V_stride = V.strides[0] // <Py_ssize_t> sizeof(float)
     cdef Py_ssize_t sums_stride = _padded(f.k), w_stride = w.strides[0] // <Py_ssize_t> sizeof(float)
     cdef double[::1] z = _doubles(n_rows)
+    cdef int32_t[::1] alone = _int32s(n_rows)
     cdef float[::1] sums = _floats(n_tasks * ROWS_A_TASK * sums_stride)
     cdef float[::1] w_row = _floats(width), squares = _floats(width)
     with nogil:
@@ -366,7 +411,7 @@ def predict_dense(
             n = min(<Py_ssize_t> ROWS_A_TASK, n_rows - r)
             _dense_score(
                 &f, w0, &w_row[0], &squares[0], &X[0, 0] + r * width, width, n,
-                &sums[0] + r * sums_stride, sums_stride, &z[0] + r,
+                &sums[0] + r * sums_stride, sums_stride, &z[0] + r, &alone[0] + r,
             )
         for r in range(n_rows):
             scores[r] = <float> (_sigmoid(z[r]) if classify else z[r])
@@ -378,3 +423,7 @@ def _doubles(Py_ssize_t n):
 
 def _floats(Py_ssize_t n):
     return np.empty(n, np.float32)
+
+
+def _int32s(Py_ssize_t n):
+    return np.empty(n, np.int32)

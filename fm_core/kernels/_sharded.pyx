@@ -16,6 +16,8 @@ from libc.string cimport memcpy, memset
 
 from fm_core.kernels.simd cimport FULL
 
+import numpy as np
+
 cdef extern from *:
     void __builtin_prefetch(const void* address) nogil
 
@@ -149,6 +151,10 @@ def gradients(
     cdef Py_ssize_t j, e, f, k = params.shape[1] - 1
     cdef double linear, squares, ex
     cdef float weight, rest
+    cdef unsigned char[::1] n_values = np.zeros(residuals.shape[0], np.uint8)  # other than zero, of each row; at most 2
+    for e in range(rows.shape[0]):
+        if row_values[e] != 0 and n_values[rows[e]] < 2:
+            n_values[rows[e]] += 1
     for j in prange(
         starts.shape[0] - 1, num_threads=num_threads, schedule="dynamic", chunksize=FEATURES_A_TASK, nogil=True
     ):
@@ -159,10 +165,11 @@ def gradients(
         for e in range(starts[j], starts[j + 1]):
             ex = residuals[rows[e]] * row_values[e]
             linear = linear + ex
-            squares = squares + ex * row_values[e]
-            weight = <float> ex
-            for f in range(k):
-                out[j, f] = out[j, f] + weight * sums[rows[e], f]
+            if n_values[rows[e]] == 2:  # else there are no pairs: the factors' gradient is exactly zero
+                squares = squares + ex * row_values[e]
+                weight = <float> ex
+                for f in range(k):
+                    out[j, f] = out[j, f] + weight * sums[rows[e], f]
         rest = <float> squares
         for f in range(k):
             out[j, f] = out[j, f] - rest * params[j, f]

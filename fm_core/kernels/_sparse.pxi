@@ -28,7 +28,7 @@ from fm_core.kernels._group cimport SCRATCH_AN_ENTRY, Entries, Groups, group_ent
 from fm_core.kernels.simd cimport (
     FULL, lanes, lanes_load, lanes_prefetch, lanes_prefetch_to_write, lanes_store, lanes_sum, lanes_zero
 )
-from fm_core.kernels.work_stealing cimport tasks, tasks_deal, tasks_next
+from fm_core.kernels.work_stealing cimport flag_set, tasks, tasks_deal, tasks_next
 
 
 cdef enum:
@@ -44,11 +44,11 @@ cdef Py_ssize_t _n_tasks(Py_ssize_t n, Py_ssize_t a_task) noexcept nogil:
     return (n + a_task - 1) // a_task
 
 
-cdef tasks* _tasks(int n_threads) except NULL:
-    cdef tasks* all = <tasks*> malloc(n_threads * sizeof(tasks))
-    if all == NULL:
+cdef void* _memory(size_t n_bytes) except NULL:
+    cdef void* memory = malloc(n_bytes + 1)  # never of none: NULL would be right then
+    if memory == NULL:
         raise MemoryError()
-    return all
+    return memory
 
 
 # ---------------------------------------------------------------- 1. rows
@@ -167,6 +167,21 @@ cdef struct Rows:
     float* sums
     Py_ssize_t sums_stride
     float* residuals
+    float* pair_residuals    # zero where a row has no pairs: see Learning
+    int* has_pairless        # 1 once there is such a row
+
+
+cdef inline bint _has_pairs(const float* x, Py_ssize_t n) noexcept nogil:
+    # whether at least two of a row's values are not zero
+    cdef Py_ssize_t j
+    cdef int found = 0
+    if n > 1 and x[0] != 0 and x[1] != 0:  # as good as always
+        return True
+    for j in range(n):
+        found += x[j] != 0
+        if found == 2:
+            return True
+    return False
 
 
 cdef void _score_rows(const Rows* a, tasks* row_tasks, int num_threads, int me) noexcept nogil:
@@ -188,6 +203,11 @@ cdef void _score_rows(const Rows* a, tasks* row_tasks, int num_threads, int me) 
             a.scores[r] = <float> z
             if a.labels != NULL:
                 a.residuals[r] = <float> (z - a.labels[r])
+                if _has_pairs(e.values + at, e.indptr[r + 1] - at):
+                    a.pair_residuals[r] = a.residuals[r]
+                else:
+                    a.pair_residuals[r] = 0
+                    flag_set(a.has_pairless)
 
 
 # ---------------------------------------------------------------- 2. features
@@ -201,6 +221,11 @@ cdef struct Learning:
     const float* sums        # s_f of each row, rows of sums_stride
     Py_ssize_t sums_stride
     const float* residuals
+    # The same, but zero for rows without pairs. The gradient of their factors is exactly zero, and as two sums
+    # that cancel it would be noise, other noise in each build: Adam makes steps of any size of it.
+    const float* pair_residuals
+    const int* has_pairless
+    const int32_t* alone     # of dense rows: see _dense_score
     bint is_shared           # by several threads
 
 
@@ -214,7 +239,7 @@ cdef inline void _learn_block(
 # The gradient and update of one feature i that occurs in n rows with the values x, a block or more of
 # factors at a time: sum_r e_r (x_r s_rf - x_r^2 v_if). Each also gives sum_r e_r x_r, the gradient of w_i:
 # summed in the same loop, as most features occur once or twice in a batch and leaving a loop is what
-# costs then.
+# costs then. (Of the rows that have pairs: what the others add to it is left to _linear.)
 
 cdef inline double _factors4(
     const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n
@@ -226,7 +251,7 @@ cdef inline double _factors4(
     cdef Py_ssize_t j, width = a.k + 1
     for j in range(n):
         s = a.sums + rows[j] * a.sums_stride + at
-        e = a.residuals[rows[j]] * x[j]
+        e = a.pair_residuals[rows[j]] * x[j]
         linear += e
         squares += <double> e * x[j]
         g0 = g0 + e * lanes_load(s, FULL)
@@ -253,7 +278,7 @@ cdef inline double _factors2(
     cdef Py_ssize_t j, width = a.k + 1
     for j in range(n):
         s = a.sums + rows[j] * a.sums_stride + at
-        e = a.residuals[rows[j]] * x[j]
+        e = a.pair_residuals[rows[j]] * x[j]
         linear += e
         squares += <double> e * x[j]
         g0 = g0 + e * lanes_load(s, FULL)
@@ -274,7 +299,7 @@ cdef inline double _factors1(
     cdef float e
     cdef Py_ssize_t j, width = a.k + 1
     for j in range(n):
-        e = a.residuals[rows[j]] * x[j]
+        e = a.pair_residuals[rows[j]] * x[j]
         linear += e
         squares += <double> e * x[j]
         g = g + e * lanes_load(a.sums + rows[j] * a.sums_stride + at, FULL)
@@ -284,10 +309,20 @@ cdef inline double _factors1(
     return linear
 
 
+cdef double _linear(const Learning* a, const int32_t* rows, const float* x, Py_ssize_t n) noexcept nogil:
+    cdef double linear = 0
+    cdef float e
+    cdef Py_ssize_t j
+    for j in range(n):
+        e = a.residuals[rows[j]] * x[j]
+        linear += e
+    return linear
+
+
 cdef inline void _learn(
-    const Learning* a, Py_ssize_t i, const int32_t* rows, const float* x, Py_ssize_t n
+    const Learning* a, Py_ssize_t i, const int32_t* rows, const float* x, Py_ssize_t n, bint with_pairless
 ) noexcept nogil:
-    # feature i occurs in n rows, with the values x
+    # feature i occurs in n rows, with the values x; some rows may have no pairs, or none
     cdef Py_ssize_t at = 0, width = a.k + 1
     cdef double linear = 0
     while a.k - at >= 4 * FULL:
@@ -301,6 +336,8 @@ cdef inline void _learn(
         at += FULL
     if a.k - at > 0:
         linear = _factors1(a, i, at, <int> (a.k - at), rows, x, n)
+    if with_pairless:
+        linear = _linear(a, rows, x, n)
     if a.rule.use_linear:
         _update_one(
             a.params + i * width + a.k, a.state + i * a.n_states * width + a.k, width,
@@ -319,8 +356,9 @@ cdef inline Py_ssize_t _first_not_below(const int32_t* features, Py_ssize_t n, P
     return low
 
 
-cdef void _learn_features(
-    const Learning* a, const Groups* g, Py_ssize_t n_features, tasks* feature_tasks, int num_threads, int me
+cdef inline void _learn_tasks(
+    const Learning* a, const Groups* g, Py_ssize_t n_features, tasks* feature_tasks, int num_threads, int me,
+    bint with_pairless,
 ) noexcept nogil:
     # what thread `me` gets of the features that `group` gave
     cdef Py_ssize_t task, j, at, next_, width = a.k + 1
@@ -338,22 +376,33 @@ cdef void _learn_features(
                 if a.n_states:
                     lanes_prefetch(a.state + next_ * a.n_states * width, a.n_states * width)
             at = g.starts[j]
-            _learn(a, g.features[j], g.rows + at, g.values + at, g.starts[j + 1] - at)
+            _learn(a, g.features[j], g.rows + at, g.values + at, g.starts[j + 1] - at, with_pairless)
+
+
+cdef void _learn_features(
+    const Learning* a, const Groups* g, Py_ssize_t n_features, tasks* feature_tasks, int num_threads, int me
+) noexcept nogil:
+    # two copies: asked for each feature, even a question that is never answered yes costs
+    if a.has_pairless[0]:
+        _learn_tasks(a, g, n_features, feature_tasks, num_threads, me, True)
+    else:
+        _learn_tasks(a, g, n_features, feature_tasks, num_threads, me, False)
 
 
 cdef void _learn_all(
     const Learning* a, Py_ssize_t feature_dim, const Groups* g, Py_ssize_t n_features, int num_threads
 ) noexcept nogil:
     # every feature, those without an occurrence with a gradient of zero (their decay and moments go on)
-    cdef Py_ssize_t task, i, j, n_tasks = (feature_dim + FEATURES_A_TASK - 1) // FEATURES_A_TASK
+    cdef Py_ssize_t task, i, j, at, n_tasks = (feature_dim + FEATURES_A_TASK - 1) // FEATURES_A_TASK
     for task in prange(n_tasks, num_threads=num_threads, schedule="dynamic", chunksize=16):
         j = _first_not_below(g.features, n_features, task * FEATURES_A_TASK)
         for i in range(task * FEATURES_A_TASK, min((task + 1) * FEATURES_A_TASK, feature_dim)):
             if j < n_features and g.features[j] == i:
-                _learn(a, i, g.rows + g.starts[j], g.values + g.starts[j], g.starts[j + 1] - g.starts[j])
+                at = g.starts[j]
+                _learn(a, i, g.rows + at, g.values + at, g.starts[j + 1] - at, a.has_pairless[0])
                 j = j + 1
             else:
-                _learn(a, i, g.rows, g.values, 0)
+                _learn(a, i, g.rows, g.values, 0, False)
 
 
 cdef void _learn_bias(
@@ -402,46 +451,52 @@ def train_sparse(
     f.w_stride = f.k + 1
     cdef Entries e = Entries(&indptr[0], n_rows, &indices[0], &values[0], n)
     cdef Groups g = Groups(&features[0], &starts[0], &rows[0], &row_values[0])
-    cdef Rows a = Rows(
-        &f, &e, bias[0], classify, &scores[0], &labels[0], &sums[0, 0], sums.shape[1], &residuals[0]
-    )
-    cdef Learning b
-    b.rule = &rule
-    b.params = &params[0, 0]
-    b.n_states = state.shape[1] // (f.k + 1)
-    b.state = &state[0, 0] if b.n_states else NULL
-    b.k = f.k
-    b.sums = a.sums
-    b.sums_stride = a.sums_stride
-    b.residuals = a.residuals
-    b.is_shared = num_threads > 1
-    cdef int me
-    cdef tasks* row_tasks = _tasks(2 * num_threads)
+    cdef int me, has_pairless = 0
+    cdef tasks* row_tasks = <tasks*> _memory(2 * num_threads * sizeof(tasks))
     cdef tasks* feature_tasks = row_tasks + num_threads
     cdef void* scratch = NULL
-    if not is_grouped:
-        scratch = malloc(n * SCRATCH_AN_ENTRY + 1)
-        if scratch == NULL:
-            free(row_tasks)
-            raise MemoryError()
-    with nogil:
-        tasks_deal(row_tasks, num_threads, _n_tasks(n_rows, ROWS_A_TASK))
-        # one region for both steps: threads are woken once a batch
-        with parallel(num_threads=num_threads):
-            for me in prange(num_threads, schedule="static", chunksize=1):
-                if me == 0:
-                    if scratch != NULL:
-                        n_grouped[0] = group_entries(&e, params.shape[0], scratch, &g)
-                    tasks_deal(feature_tasks, num_threads, _n_tasks(n_grouped[0], FEATURES_A_TASK))
-                _score_rows(&a, row_tasks, num_threads, me)
-            if lazy:
+    cdef float* pair_residuals = NULL
+    cdef Rows a
+    cdef Learning b
+    try:
+        pair_residuals = <float*> _memory(n_rows * sizeof(float))
+        if not is_grouped:
+            scratch = _memory(n * SCRATCH_AN_ENTRY)
+        a = Rows(
+            &f, &e, bias[0], classify, &scores[0], &labels[0], &sums[0, 0], sums.shape[1], &residuals[0],
+            pair_residuals, &has_pairless,
+        )
+        b.rule = &rule
+        b.params = &params[0, 0]
+        b.n_states = state.shape[1] // (f.k + 1)
+        b.state = &state[0, 0] if b.n_states else NULL
+        b.k = f.k
+        b.sums = a.sums
+        b.sums_stride = a.sums_stride
+        b.residuals = a.residuals
+        b.pair_residuals = pair_residuals
+        b.has_pairless = &has_pairless
+        b.is_shared = num_threads > 1
+        with nogil:
+            tasks_deal(row_tasks, num_threads, _n_tasks(n_rows, ROWS_A_TASK))
+            # one region for both steps: threads are woken once a batch
+            with parallel(num_threads=num_threads):
                 for me in prange(num_threads, schedule="static", chunksize=1):
-                    _learn_features(&b, &g, n_grouped[0], feature_tasks, num_threads, me)
-        if not lazy:
-            _learn_all(&b, params.shape[0], &g, n_features, num_threads)
-        _learn_bias(&bias[0], a.residuals, n_rows, &rule)
-    free(scratch)
-    free(row_tasks)
+                    if me == 0:
+                        if scratch != NULL:
+                            n_grouped[0] = group_entries(&e, params.shape[0], scratch, &g)
+                        tasks_deal(feature_tasks, num_threads, _n_tasks(n_grouped[0], FEATURES_A_TASK))
+                    _score_rows(&a, row_tasks, num_threads, me)
+                if lazy:
+                    for me in prange(num_threads, schedule="static", chunksize=1):
+                        _learn_features(&b, &g, n_grouped[0], feature_tasks, num_threads, me)
+            if not lazy:
+                _learn_all(&b, params.shape[0], &g, n_features, num_threads)
+            _learn_bias(&bias[0], a.residuals, n_rows, &rule)
+    finally:
+        free(scratch)
+        free(pair_residuals)
+        free(row_tasks)
     return n_features
 
 
@@ -465,8 +520,8 @@ def predict_sparse(
     f.w = &w[0]
     f.w_stride = w.strides[0] // <Py_ssize_t> sizeof(float)
     cdef Entries e = Entries(&indptr[0], n_rows, &indices[0], &values[0], indices.shape[0])
-    cdef Rows a = Rows(&f, &e, w0, classify, &scores[0], NULL, NULL, 0, NULL)
-    cdef tasks* row_tasks = _tasks(num_threads)
+    cdef Rows a = Rows(&f, &e, w0, classify, &scores[0], NULL, NULL, 0, NULL, NULL, NULL)
+    cdef tasks* row_tasks = <tasks*> _memory(num_threads * sizeof(tasks))
     cdef int me
     with nogil:
         tasks_deal(row_tasks, num_threads, _n_tasks(n_rows, ROWS_A_TASK))

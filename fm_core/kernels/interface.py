@@ -7,6 +7,9 @@ The equations (z a row's score before the logistic function, y its label, e its 
     e    = sigmoid(z) - y         classifier
     G_w0 = sum e,    G_wi = sum e x_i,    G_vif = sum e (x_i s_f - x_i^2 v_if)     over the rows of a batch
 
+A row of fewer than two values other than zero has no pairs. The terms of G_vif cancel there, and are left out: their
+rounding, another in each build, would be a gradient like any other to Adam, which moves as far by a small one.
+
 With g = rescale_grad * G + wd * theta, then limited to [-clip_gradient, clip_gradient] if that is
 positive (weight decay inside the limit, as MXNet's Adam has it), a parameter theta moves by
 

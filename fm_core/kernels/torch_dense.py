@@ -308,10 +308,12 @@ def _forward(params: Tensor, bias: Tensor, X: Tensor, X2: Tensor, classify: bool
 def _gradient(params: Tensor, X: Tensor, X2: Tensor, P: Tensor, residuals: Tensor) -> list[Tensor]:
     """The gradient of [V|w], summed over rows, and that of w0, shape (1,). P is used up."""
     k = params.shape[1] - 1
-    P.mul_(residuals[:, None])
+    # a row without pairs adds nothing to V's: interface.py says why it has to be exactly that
+    of_pairs = residuals * (torch.count_nonzero(X, 1) > 1)
+    P.mul_(of_pairs[:, None])
     P[:, k] = residuals
     G = X.T @ P
-    G[:, :k].addcmul_(params[:, :k], (X2.T @ residuals)[:, None], value=-1)
+    G[:, :k].addcmul_(params[:, :k], (X2.T @ of_pairs)[:, None], value=-1)
     return [G, residuals.sum(dtype=torch.float64).float()[None]]
 
 

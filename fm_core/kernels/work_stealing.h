@@ -41,4 +41,7 @@ static inline ptrdiff_t tasks_next(tasks *all, int n_threads, int me) {
     return -1;
 }
 
+/* What any of several threads may say, and is read after all have met. */
+static inline void flag_set(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELAXED); }
+
 #endif

@@ -49,6 +49,19 @@ def assert_same(found, expected):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5, err_msg=name)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "adagrad"])
+def test_a_gradient_of_zero_moves_nothing(optimizer):
+    """As the kernels: a feature alone in its rows has no pairs."""
+    random = np.random.default_rng(3)
+    X = np.zeros((50, 7), np.float32)
+    X[np.arange(50), random.integers(0, 7, 50)] = random.normal(size=50)
+    hp = dataclasses.replace(HP, feature_dim=7, _optimizer=optimizer, factors_wd=0)
+    solver = DenseDevice(["cpu"]).solver(hp)
+    before = solver.parameters.params[:, :-1].copy()
+    params = trained(solver, [Batch.from_dense(X, random.integers(0, 2, 50))] * 3)[0]
+    assert params[:, :-1].tobytes() == before.tobytes()
+
+
 def rows(n=250, width=30, seed=0):
     random = np.random.default_rng(seed)
     X = random.normal(size=(n, width)).astype(np.float32) * (random.random((n, width)) < 0.5)

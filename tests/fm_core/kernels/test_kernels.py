@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.kernels import available, build_in_use, builds, group, in_use, reference
+from fm_core.kernels import OPTIMIZERS, _sharded, available, build_in_use, builds, group, in_use, reference
 from fm_core.model import Model
 from fm_core.solvers.base import Moment, SolverState
 from fm_core.solvers.minibatch import MiniBatchSolver as Solver
@@ -154,6 +155,51 @@ def test_a_stored_zero_counts_as_an_occurrence(kernels):
     params = trained(solver, kernels, [batch])[0]
     assert (np.abs(params[1]) < np.abs(solver.parameters.params[1])).all()
     assert (params[0] == solver.parameters.params[0]).all()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("kind", ["sparse", "sparse, with stored zeros", "dense"])
+@settings(max_examples=15)
+@given(data=st.data(), k=NUM_FACTORS, num_threads=THREADS)
+def test_a_gradient_of_zero_moves_nothing(kernels, kind, optimizer, data, k, num_threads):
+    """A feature alone in its rows has no pair, whatever its values: Adam would make a step of any noise there."""
+    feature_dim = 7
+    values = data.draw(arrays(np.float32, st.integers(1, 40), elements=st.floats(-1e3, 1e3, width=32)))
+    features = data.draw(arrays(np.int32, len(values), elements=st.integers(0, feature_dim - 1)))
+    X = np.zeros((len(values), feature_dim), np.float32)
+    X[np.arange(len(values)), features] = values
+    y = np.linspace(-1, 3, len(values))
+    hp = Hyperparameters(
+        feature_dim=feature_dim, num_factors=k, predictor_type="regressor", _optimizer=optimizer,
+        factors_wd=0, factors_lr=0.01, factors_init_sigma=0.3, bias_lr=1e-9, linear_lr=1e-9,
+    )  # fmt: skip
+    batch = as_batch(X, y, kind == "dense")
+    if kind == "sparse, with stored zeros":
+        indptr = np.arange(0, X.size + 1, feature_dim, dtype=np.int64)
+        indices = np.tile(np.arange(feature_dim, dtype=np.int32), len(X))
+        batch = Batch(feature_dim, X.ravel(), indptr, indices, y.astype(np.float32))
+    solver = Solver(hp)
+    params = trained(solver, kernels, [batch] * 3, num_threads)[0]
+    if optimizer == "ftrl":  # its first step writes theta anew, from z / slope
+        np.testing.assert_allclose(params[:, :k], solver.parameters.params[:, :k], rtol=1e-6)
+    else:
+        assert params[:, :k].tobytes() == solver.parameters.params[:, :k].tobytes()
+
+
+@given(data=st.data(), k=NUM_FACTORS)
+def test_a_hosts_gradient_of_zero_is_zero(data, k):
+    """The same of the kernels for several hosts."""
+    values = data.draw(arrays(np.float32, st.integers(1, 40), elements=st.floats(-1e3, 1e3, width=32)))
+    n = len(values)
+    features = data.draw(arrays(np.int32, n, elements=st.integers(0, 6)))
+    params = np.random.default_rng(0).normal(size=(7, k + 1)).astype(np.float32)
+    indptr, labels = np.arange(n + 1), np.linspace(-1, 3, n, dtype=np.float32)
+    sums, residuals, scores = np.empty((n, k), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    _sharded.score(indptr, features, values, labels, params, 0.5, sums, residuals, scores, False, 2)
+    distinct, starts, rows, row_values = group(indptr, features, values, 7)
+    gradients = np.empty((len(distinct), k + 1), np.float32)
+    _sharded.gradients(starts, rows, row_values, params[distinct], sums, residuals, gradients, 2)
+    assert not gradients[:, :k].any()
 
 
 @given(batch=sparse_batches(max_rows=4, classify=True), k=st.integers(1, 5), classify=st.booleans())
