@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fm_core.training.evaluation import evaluate
     from fm_core.training.fit import fit
 
+__version__ = "0.1.0"
+
 __all__ = [
     "ArtifactError",
     "Batch",

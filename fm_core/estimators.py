@@ -169,7 +169,10 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         return Hyperparameters(feature_dim=feature_dim, predictor_type=self._predictor_type, **given)
 
     def _n_threads(self) -> int:
-        return len(os.sched_getaffinity(0)) if self.num_threads == "auto" else int(self.num_threads)
+        if self.num_threads != "auto":
+            return int(self.num_threads)
+        # only Linux says which of the cores are this process's
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     # --- labels ---
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from fm_core import __version__
 from fm_core.errors import FMError
 from fm_core.printable import printable
 
@@ -57,10 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="fm", description="Factorization Machines: data in, pictures and answers out")
+    parser.add_argument("--version", action="version", version=f"fm {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     chosen = None
     for name, command in COMMANDS.items():
-        # Before a command there is nothing but options of `fm` itself, which has none but --help.
+        # Before a command there is nothing but options of `fm` itself, which has none but --help and --version.
         is_chosen = bool(given) and given[0] == name
         subparser = subparsers.add_parser(
             name, help=command.help, description=None, formatter_class=argparse.RawDescriptionHelpFormatter

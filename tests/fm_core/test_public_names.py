@@ -1,5 +1,7 @@
 """`import fm_core`: its names, and what they cost."""
 
+import os
+import re
 import subprocess
 import sys
 
@@ -26,6 +28,22 @@ def test_a_name_is_public_in_the_module_it_comes_from(name):
 
 def test_every_name_has_one_home():
     assert sorted(fm_core._HOMES) == sorted(fm_core.__all__)
+
+
+def test_the_version_is_said_by_the_library_and_by_fm():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", fm_core.__version__)
+    said = subprocess.run(
+        [sys.executable, "-m", "fm_core.cli", "--version"], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == f"fm {fm_core.__version__}\n"
+
+
+def test_where_a_system_does_not_tell_a_processs_cores_all_are_counted(monkeypatch):
+    """As on macOS and Windows."""
+    pytest.importorskip("sklearn")
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert fm_core.FMClassifier(num_threads="auto")._n_threads() == 3
 
 
 def test_a_name_that_is_not_there_is_said_so():
