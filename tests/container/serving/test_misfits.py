@@ -22,11 +22,18 @@ def empty(n):
     return [Column(f"c{i}", "categorical") for i in range(n)]
 
 
+def forced(*columns):
+    """A schema of dense rows that its constructor would refuse."""
+    schema = TableSchema(columns)
+    object.__setattr__(schema, "is_dense", True)
+    return schema
+
+
 #: Schemas that no file may hold, or that are of another width than the model beside them.
 SCHEMAS = {
-    "dense, with categories": TableSchema((Column("a", "numeric"), *empty(3)), is_dense=True),
-    "dense, with very many": TableSchema((Column("a", "numeric"), *empty(500)), is_dense=True),
-    "dense, and hashed": TableSchema((Column("a", "hashed", buckets=5),), is_dense=True),
+    "dense, with categories": forced(Column("a", "numeric"), *empty(3)),
+    "dense, with very many": forced(Column("a", "numeric"), *empty(500)),
+    "dense, and hashed": forced(Column("a", "hashed", buckets=5)),
     "dense and wide": TableSchema(tuple(Column(f"n{i}", "numeric") for i in range(70)), is_dense=True),
     "hashed to more": TableSchema((Column("a", "hashed", buckets=10**6),)),
     "hashed beyond int32": TableSchema((Column("a", "hashed", buckets=2**33), Column("b", "hashed", buckets=7))),
@@ -77,7 +84,7 @@ def test_a_model_with_such_a_schema_is_not_opened(name, tmp_path):
 
 def test_the_pair_that_crashed_a_worker(tmp_path):
     """One numeric column, 3,000 without a category, said to be dense: rows 3,000 wide for a model of one feature."""
-    schema = TableSchema((Column("a", "numeric"), *empty(3_000)), is_dense=True)
+    schema = forced(Column("a", "numeric"), *empty(3_000))
     assert schema.feature_dim == 1
     save_model(tmp_path / "model_algo-1", make_model(feature_dim=1), {})
     (tmp_path / "schema.json").write_text(schema.to_json())

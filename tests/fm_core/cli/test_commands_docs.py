@@ -26,5 +26,6 @@ def test_a_command_has_a_section_and_every_option_in_it_exists(command):
 
 
 def test_every_option_is_documented_but_those_that_only_say_how_a_file_is_read():
-    reading = {"--first-id", "--unseen", "--help", "--num-threads"}
+    reading = {"--first-id", "--unseen", "--help", "--num-threads", "--delimiter", "--encoding"}
+    reading |= {"--header", "--no-header", "--quotes", "--no-quotes"}
     assert set().union(*map(options, OPENING)) - set(re.findall(r"`(--[\w-]+)", PAGE)) <= reading

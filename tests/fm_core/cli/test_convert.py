@@ -45,7 +45,12 @@ def test_own_csv_to_records_and_new_rows_by_the_same_schema(fm, tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("data.train.recordio: ")
     assert lines[1].startswith("data.test.recordio: ")
-    assert lines[2:] == ["feature_dim is 80", "schema.json: 2 columns"]
+    assert lines[2:4] == ["feature_dim is 80", "schema.json: 2 columns"]
+    assert [line.split()[:2] for line in lines[4:] if line[2] != " "] == [
+        ["user", "categorical"],
+        ["item", "categorical"],
+        ["rating", "label"],
+    ]
     rows, labels = read_records(tmp_path / "data.train.recordio")
     assert rows.shape[1] == 80
     assert set(labels) == {0, 1}
