@@ -157,16 +157,22 @@ def _position(
     totals = metrics_for(hp.predictor_type)
     sums = totals.sums()
     n_batches = 0
-    if at.n_batches and is_same_data:
+    if at.n_batches and not is_same_data:
+        _log.warning("Epoch %d begins anew, as its data is divided among another number of hosts.", at.epoch)
+    elif at.n_batches and hp.shuffle and hp.mini_batch_size != batch_size:
+        _log.warning("Epoch %d begins anew, as batches of %d rows are shuffled into another order than those of %d.",
+                     at.epoch, hp.mini_batch_size, batch_size)  # fmt: skip
+    elif at.n_batches:
         n_rows = at.n_batches * batch_size
-        n_batches = math.floor(n_rows / hp.mini_batch_size)
-        if n_batches * hp.mini_batch_size != n_rows:
+        n_counted = sum(int(position.sums["n"]) for position in positions)
+        is_whole = n_counted < n_rows  # the last batch of an epoch may be a short one
+        n_rows = min(n_counted, n_rows)
+        n_batches = (math.ceil if is_whole else math.floor)(n_rows / hp.mini_batch_size)
+        if not is_whole and n_batches * hp.mini_batch_size != n_rows:
             _log.warning("%d rows are learned from twice, as batches have %d rows now and had %d.",
                          n_rows - n_batches * hp.mini_batch_size, hp.mini_batch_size, batch_size)  # fmt: skip
         if rank == 0:
             sums = {name: type(was)(sum(p.sums[name] for p in positions)) for name, was in sums.items()}
-    elif at.n_batches:
-        _log.warning("Epoch %d begins anew, as its data is divided among another number of hosts.", at.epoch)
     return dataclasses.replace(at, n_batches=n_batches, sums=sums, labels_crc=UNKNOWN_LABELS if n_batches else 0)
 
 

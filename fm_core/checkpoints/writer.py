@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from fm_core.checkpoints import file as checkpoint
 from fm_core.checkpoints.file import Abandoned
-from fm_core.checkpoints.reshard import newest_of_others, resharded
+from fm_core.checkpoints.reshard import HOSTS, newest_of_others, resharded
 from fm_core.checkpoints.snapshot import Snapshots
 from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceError
@@ -205,10 +205,11 @@ class Checkpointer:
             The newest one belongs to another job or a newer version, or none is whole.
         """
         damaged = []
+        own = self.own_steps()
         others = newest_of_others(self.folder, 1, -1)
-        if others is not None and others.n_steps >= max(self.steps(), default=-1):
+        if others is not None and others.n_steps >= max(own, default=-1):
             return resharded(others, self.algorithm, self._hyperparameters, self.fingerprint, WHOLE)
-        for path in self.paths():
+        for path in own.values():
             try:
                 found = self.read(path, should_stop)
             except DamagedCheckpointError as error:
@@ -239,6 +240,17 @@ class Checkpointer:
         """The checkpoints of this host by the number of their step, newest first."""
         found = {int(match[1]): path for path in self.folder.iterdir() if (match := self._name.fullmatch(path.name))}
         return dict(sorted(found.items(), reverse=True))
+
+    def own_steps(self) -> dict[int, Path]:
+        """Those of them that were written with as many hosts as now: under one name, others may have written too."""
+        own = {}
+        for step, path in self.steps().items():
+            hosts = self.fingerprint.get(HOSTS)
+            with contextlib.suppress(CheckpointError):  # a damaged one is this host's until it is read
+                hosts = checkpoint.read_header(path)["fingerprint"].get(HOSTS)
+            if hosts == self.fingerprint.get(HOSTS):
+                own[step] = path
+        return own
 
     def paths(self) -> list[Path]:
         """The checkpoints of this host, newest first."""
@@ -353,8 +365,7 @@ class Checkpointer:
                 path, taken, self.algorithm, self._hyperparameters, self.fingerprint,
                 temporary_suffix=self._suffix, give_up=lambda: self._gives_up(),
             )  # fmt: skip
-            for old in self.paths()[_KEPT:]:
-                old.unlink()
+            self._let_go()
         except Abandoned:
             _log.warning("There is no time to write checkpoint %s; the one before it stays.", path)
         except OSError as error:
@@ -370,6 +381,13 @@ class Checkpointer:
             _log.exception("Checkpoint %s could not be written. Training goes on, and those before stay.", path)
         self._seconds += time.monotonic() - started
         self._last = time.monotonic()
+
+    def _let_go(self) -> None:
+        """Delete what is older than the checkpoints that are kept."""
+        oldest = [*self.own_steps(), -1][:_KEPT][-1]
+        for step, path in self.steps().items():
+            if step < oldest:
+                path.unlink()
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None

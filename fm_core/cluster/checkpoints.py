@@ -75,35 +75,31 @@ class SharedCheckpointer:
             It belongs to another job or a newer version, or there are checkpoints but none that all have.
         """
         members, folder = self._members, self._own.folder
-        found = np.full(_SEEN + 2, -1, np.int64)
-        steps = self._own_steps()
-        other = newest_of_others(folder, members.size, max(steps, default=-1))
-        found[: len(steps)] = list(steps)
-        if other is not None:
-            found[_SEEN:] = other.n_steps, other.n_hosts
-        table = members.rows.all_gather(found)
-        if (table < 0).all():
-            return None
-        if (table[:, _SEEN] >= 0).any():
-            if other is None or (table[:, _SEEN:] != found[_SEEN:]).any():
-                raise CheckpointError(
-                    f"a host has checkpoints of {table[:, -1].max()} hosts in {folder}, and not all have the "
-                    "same: to go on with another number of hosts, each needs the files of all"
-                )
+        steps = self._whole_steps()
+        table = members.rows.all_gather(np.array([*steps, *[-1] * _SEEN][:_SEEN], np.int64))
+        common = set(table[0].tolist()).intersection(*map(set, table[1:].tolist())) - {-1}
+        other = newest_of_others(folder, members.size, max(common, default=-1))
+        seen = np.array([-1, -1] if other is None else [other.n_steps, other.n_hosts], np.int64)
+        others = members.rows.all_gather(seen)
+        if other is not None and (others == seen).all():
             return resharded(other, self._own.algorithm, self._whole, self._shared_fingerprint, partition_of(members))
-        return self._newest_of_all(steps, table[:, :_SEEN])
+        if common or (others < 0).all():
+            return None if (table < 0).all() else self._newest_of_all(steps, common)
+        raise CheckpointError(
+            f"a host has checkpoints of {others[:, -1].max()} hosts in {folder}, and not all have the same: to go on "
+            "with another number of hosts, each needs the files of all"
+        )
 
-    def _own_steps(self) -> dict[int, Path]:
-        """The checkpoints that this member of so many wrote, newest first."""
+    def _whole_steps(self) -> dict[int, Path]:
+        """The newest checkpoints that this member of so many wrote; one whose header is damaged is passed over."""
         mine = {}
-        for step, path in self._own.steps().items():
-            with contextlib.suppress(CheckpointError):  # a header that is damaged is passed over
-                if read_header(path)["fingerprint"].get(HOSTS) == self._own.fingerprint[HOSTS]:
-                    mine[step] = path
+        for step, path in self._own.own_steps().items():
+            with contextlib.suppress(CheckpointError):
+                read_header(path)
+                mine[step] = path
         return dict(list(mine.items())[:_SEEN])
 
-    def _newest_of_all(self, steps: Mapping[int, Path], table: NDArray[np.int64]) -> Checkpoint:
-        common = set(table[0].tolist()).intersection(*map(set, table[1:].tolist())) - {-1}
+    def _newest_of_all(self, steps: Mapping[int, Path], common: set[int]) -> Checkpoint:
         reasons = []
         for step in sorted(common, reverse=True):
             checkpoint = None
@@ -154,6 +150,7 @@ class SharedCheckpointer:
         epoch_end: bool = False,
     ) -> None:
         """Write a checkpoint if the first member finds one due; every member calls this at the same step."""
+        self._is_asked_for = False  # nor will be one that was asked for with a step that never came
         due = self._members.rows.all_gather(np.array([self._own.is_due(epoch_end=epoch_end)], np.int64))
         if due[0, 0]:
             self.write(position(), solver, best)

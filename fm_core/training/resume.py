@@ -52,6 +52,8 @@ def compare_labels(found: int, crc: int, epoch: int) -> None:
 
 
 def labels_crc(batch: Batch, crc: int) -> int:
-    """Go on with the checksum of labels and sizes: `batch` follows those whose checksum is `crc`."""
+    """Go on with the checksum of labels and sizes: `batch` follows those whose checksum is `crc`, known or not."""
+    if crc == UNKNOWN_LABELS:
+        return crc
     # labels only: they tell one order of the data from another, and cost microseconds
     return zlib.crc32(batch.values.size.to_bytes(8, "little"), zlib.crc32(batch.known_labels.data, crc))
