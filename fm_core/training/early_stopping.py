@@ -1,5 +1,6 @@
 """Early stopping: the best epoch by its validation loss, its model, and when patience is at its end."""
 
+import logging
 import math
 
 import numpy as np
@@ -12,6 +13,8 @@ from fm_core.links import link_for
 from fm_core.model import Model
 
 __all__ = ["BestEpoch", "check_validation"]
+
+_log = logging.getLogger(__name__)
 
 
 def check_validation(hyperparameters: Hyperparameters, validation: object) -> None:
@@ -51,6 +54,13 @@ class BestEpoch:
     def is_best(self, metrics: dict[str, float], epoch: int) -> bool:
         """Whether an epoch is better than all before."""
         value = metrics.get(link_for(self._predictor_type).loss_metric, math.inf)
+        if self.is_kept and not math.isfinite(value):
+            _log.warning(
+                "The validation loss of epoch %d is %s, so it cannot be the best epoch%s: the scores of some rows are "
+                "too large, lower the learning rates or look at the values of the validation data.",
+                epoch, value, "" if math.isfinite(self.value) else "; there is none so far, and early stopping would "
+                "keep the last model",
+            )  # fmt: skip
         if not value < self.value:
             return False
         self.value, self.epoch = value, epoch
