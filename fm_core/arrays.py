@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK_BYTES", "CACHE_BYTES", "byte_blocks", "row_blocks"]
+__all__ = ["BLOCK_BYTES", "CACHE_BYTES", "byte_blocks", "first_not_finite", "is_finite", "row_blocks"]
 
 #: Bytes of a block. Large enough for the disk, small enough that whoever has to stop is heard soon.
 BLOCK_BYTES = 4 << 20
@@ -18,6 +19,21 @@ def row_blocks(array: NDArray[Any]) -> Iterator[slice]:
     """Give slices of an array's rows, each of at most `BLOCK_BYTES`, or one row."""
     rows = max(1, BLOCK_BYTES // max(1, array.itemsize * math.prod(array.shape[1:])))
     return (slice(start, min(start + rows, len(array))) for start in range(0, len(array), rows))
+
+
+def is_finite(array: NDArray[Any]) -> bool:
+    """Whether every number is; of a block that fits the cache."""
+    # The least and the greatest carry a NaN along, and need no array of truths.
+    return not array.size or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
+
+
+def first_not_finite(array: NDArray[Any]) -> int | None:
+    """The first row of an array of any size with a number that is not finite; None: there is none."""
+    for rows in row_blocks(array):
+        if not is_finite(array[rows]):
+            strange = ~np.isfinite(array[rows].reshape(rows.stop - rows.start, -1)).all(axis=1)
+            return int(rows.start) + int(np.argmax(strange))
+    return None
 
 
 def byte_blocks(data: memoryview) -> Iterator[memoryview]:

@@ -155,10 +155,14 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
             labels = self._labels(targets)
         solver: MiniBatchSolver | None = getattr(self, "_solver", None)
         hyperparameters = self._hyperparameters(rows.shape[1])
-        if solver is None or solver.hyperparameters != hyperparameters:
+        if solver is None or not solver.learn_with(hyperparameters, self._n_threads()):
             solver = MiniBatchSolver(hyperparameters, self._n_threads(), None if is_first else self.model_)
-        for batch in _batch(rows).with_labels(labels).split(self.mini_batch_size):
+        whole = _batch(rows).with_labels(labels)
+        for batch in whole.split(self.mini_batch_size):
             solver.step(batch)
+        # The next step's scores would show it, and there may be none.
+        occurring = np.arange(whole.feature_dim, dtype=np.int32) if whole.indices is None else np.unique(whole.indices)
+        solver.check(occurring)
         self._solver = solver
         self.model_ = solver.model
         return self

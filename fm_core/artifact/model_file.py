@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_core.arrays import row_blocks
+from fm_core.arrays import is_finite, row_blocks
 from fm_core.artifact import mxnet_params
 from fm_core.artifact.archive import MODEL_FILE, Archive, opened
 from fm_core.artifact.limits import Limits
@@ -95,7 +95,7 @@ def save_model(path: str | os.PathLike[str], model: Saved, hyperparameter_string
     ResourceError
         The disk is full.
     ArtifactError
-        The file could not be written for another reason.
+        The file could not be written for another reason, or a parameter is not finite.
     """
     path = Path(path)
     settings = dict(hyperparameter_strings) | {
@@ -314,8 +314,7 @@ def _has_every_row_in_order(array: StoredArray, blocks: list[slice]) -> bool:
 
 
 def _check_finite(name: str, values: NDArray[np.float32]) -> None:
-    # The least and the greatest carry a NaN along, and need no array of truths.
-    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+    if not is_finite(values):
         raise ArtifactError(
             f"{name} has a parameter that is not finite, so no score can be computed: its training had diverged, "
             "train again with lower learning rates"

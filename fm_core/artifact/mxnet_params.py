@@ -104,7 +104,7 @@ def encode(arrays: Sequence[Array]) -> Iterator[bytes | memoryview]:
     yield struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))
     for array in arrays:
         yield _header(array)
-        yield from _values(array.values)
+        yield from _values(array)
         if array.row_sparse:
             yield from _row_ids(len(array.values))
     yield struct.pack("<Q", len(arrays))
@@ -143,10 +143,14 @@ def _name(array: Array) -> bytes:
     return struct.pack("<Q", len(name)) + name
 
 
-def _values(values: Values) -> Iterator[memoryview]:
+def _values(array: Array) -> Iterator[memoryview]:
+    values = array.values
     rows = max(1, arrays.CACHE_BYTES // (4 * math.prod(values.shape[1:])))
     for start in range(0, len(values), rows):
-        yield np.ascontiguousarray(values[start : start + rows], "<f4").data.cast("B")
+        block = np.ascontiguousarray(values[start : start + rows], "<f4")
+        if not arrays.is_finite(block):
+            raise ArtifactError(f"{array.name} has a parameter that is not finite: no reader would take such a model")
+        yield block.data.cast("B")
 
 
 def _row_ids(count: int) -> Iterator[memoryview]:

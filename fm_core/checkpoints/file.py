@@ -36,7 +36,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_core.arrays import byte_blocks, row_blocks
+from fm_core.arrays import byte_blocks, is_finite, row_blocks
 from fm_core.atomic_file import replacing
 from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceError
@@ -111,7 +111,7 @@ def write(
     Raises
     ------
     DivergenceError
-        A parameter is not finite, so this state is not worth keeping.
+        A parameter, or another number of the solver's, is not finite, so this state is not worth keeping.
     Abandoned
         `give_up` was true.
     OSError
@@ -125,7 +125,11 @@ def write(
         "position": dataclasses.asdict(checkpoint.position),
         "arrays": arrays,
     }
-    finite = {name for name, spec in layout.items() if spec.of_model} | {"best"}
+    numbers = {_BEST: "a parameter"} | {
+        name: "a parameter" if spec.of_model else f"{name}, which the model is learned with,"
+        for name, spec in layout.items()
+        if np.issubdtype(spec.dtype, np.floating)
+    }
     with replacing(path, temporary_suffix) as file:
         # Checksums are known at the end, and have the same number of digits.
         file.write(_encoded(header))
@@ -135,8 +139,8 @@ def write(
             for piece in _pieces(declared["name"], checkpoint, layout):
                 if give_up():
                     raise Abandoned
-                if declared["name"] in finite:
-                    _check_finite(piece, checkpoint.position)
+                if declared["name"] in numbers:
+                    _check_finite(piece, numbers[declared["name"]], checkpoint.position)
                 data = piece.reshape(-1).view(np.uint8).data
                 crc = zlib.crc32(data, crc)
                 file.write(data)
@@ -193,12 +197,9 @@ def _pieces(name: str, checkpoint: Checkpoint, layout: Mapping[str, ArraySpec]) 
         yield array[rows] if keep is None else array[rows][keep[rows]]
 
 
-def _check_finite(piece: NDArray[Any], position: Position) -> None:
-    # The least and the greatest carry a NaN along, and need no array of truths.
-    if piece.size and not (np.isfinite(piece.min()) and np.isfinite(piece.max())):
-        raise DivergenceError(
-            f"epoch {position.epoch}, after {position.n_batches} batches: a parameter is no longer finite"
-        )
+def _check_finite(piece: NDArray[Any], name: str, position: Position) -> None:
+    if not is_finite(piece):
+        raise DivergenceError(f"epoch {position.epoch}, after {position.n_batches} batches: {name} is no longer finite")
 
 
 def _send_to_disk(file: BinaryIO) -> None:

@@ -185,6 +185,10 @@ class AveragedSolver(Learner):
         """Those of this member."""
         return self._own.arrays()
 
+    def check(self) -> None:
+        """See `Parameters.check`."""
+        self._own.check()
+
     def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
         """Make a step from each batch, and meet until no member has any left."""
         batches = iter(data)

@@ -60,6 +60,8 @@ class WholeSolver(Protocol):
 
     def step(self, batch: Batch, staged: Any = None) -> Floats: ...
 
+    def check(self) -> None: ...
+
 
 class Device(Protocol):
     """What is asked of a member's devices; `minibatch_torch.DenseDevice` is one."""
@@ -238,6 +240,10 @@ class ReplicatedSolver(Learner):
     def remedy(self) -> str:
         """See `minibatch.remedy`."""
         return self.whole.remedy
+
+    def check(self) -> None:
+        """See `Parameters.check`, of the whole model."""
+        self.whole.check()
 
     def arrays(self) -> Mapping[str, Floats]:
         """Copy the rows of parameters and optimizer's state that are this member's; w0 is the same on all members."""

@@ -78,6 +78,10 @@ class ShardedSolver(Learner):
         """See `Parameters.arrays`."""
         return self.parameters.arrays()
 
+    def check(self) -> None:
+        """See `Parameters.check`, of this member's rows."""
+        self.parameters.check()
+
     def epoch(self, data: Iterable[Step], at: Moment) -> Iterator[SafePoint]:
         """Make the steps."""
         for step in data:

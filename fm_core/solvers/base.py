@@ -91,8 +91,7 @@ class ArraySpec(NamedTuple):
     dtype : str
         NumPy's name, little endian.
     of_model : bool
-        Whether the model is made of it. Such an array is read also where a job has no time to go on, and is refused
-        with a value that is not finite.
+        Whether the model is made of it. Such an array is read also where a job has no time to go on.
     by_feature : bool
         Whether it has a row for each feature, which `SafePoint.changed` speaks of. Float32, two-dimensional.
     is_lazy : bool
@@ -129,6 +128,15 @@ class Learner(Protocol):
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """What a checkpoint keeps, by the names of `Algorithm.layout`: the arrays themselves, not copies."""
+
+    def check(self) -> None:
+        """Look, where training ends, at all that is kept beside the model.
+
+        Raises
+        ------
+        DivergenceError
+            Something is no longer finite, so that parts of the model have stopped to learn; the caller adds where.
+        """
 
     def epoch(self, data: Any, at: Moment) -> Iterator[SafePoint]:
         """Learn from the data once.

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core.arrays import first_not_finite, is_finite
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
@@ -38,6 +39,10 @@ __all__ = [
 
 Floats = NDArray[np.float32]
 Groups = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], Floats]
+
+
+#: Where Adam or AdaGrad divide by an infinite root, parameters stand still for ever, and nothing else shows it.
+_OVERFLOW = "is no longer finite (a gradient, or its square, is too large for float32: scale labels and values down)"
 
 
 class Parameters:
@@ -114,6 +119,24 @@ class Parameters:
     def arrays(self) -> dict[str, Floats]:
         """The arrays themselves by their names in a checkpoint."""
         return {"bias": self.bias, "params": self.params, "state": self.state}
+
+    def check(self, features: NDArray[np.int32] | None = None) -> None:
+        """Raise DivergenceError if a number is no longer finite.
+
+        Parameters
+        ----------
+        features : ndarray of int32, optional
+            Whose parameters and state to look at; by default the state of all: the model's parameters are looked at
+            wherever they go to.
+        """
+        if not is_finite(self.bias):
+            raise DivergenceError(f"the bias {_OVERFLOW}")
+        if features is not None and not is_finite(self.params[features]):
+            raise DivergenceError("parameters are no longer finite")
+        row = first_not_finite(self.state if features is None else self.state[features])
+        if row is not None:
+            row = row if features is None else int(features[row])
+            raise DivergenceError(f"the optimizer's state of features from {row} on {_OVERFLOW}")
 
     def model(self, predictor_type: str) -> Model:
         """The model as it is now; it shares the arrays."""
@@ -275,7 +298,32 @@ class MiniBatchSolver(Solver):
         self.parameters.n_steps += 1
         scores, residuals = self._update(batch, labels, prepared)
         check_finite(residuals, self.n_steps, self.hyperparameters)
+        self.check_bias()
         return scores
+
+    def learn_with(self, hyperparameters: Hyperparameters, num_threads: int) -> bool:
+        """Go on with other hyperparameters: what was learned stays, and the optimizer's state too.
+
+        Returns
+        -------
+        goes_on : bool
+            False, and nothing is changed, where they ask for another model or another optimizer.
+        """
+        arrays_for = ("predictor_type", "feature_dim", "num_factors", "_optimizer")
+        if any(getattr(hyperparameters, name) != getattr(self.hyperparameters, name) for name in arrays_for):
+            return False
+        self.hyperparameters, self.num_threads = hyperparameters, num_threads
+        self._dense_scratch = None  # it is as large as there are threads
+        return True
+
+    def check_bias(self) -> None:
+        """Raise DivergenceError if the last update has made the bias, or its state, other than finite."""
+        if not all(map(math.isfinite, self.parameters.bias.tolist())):
+            raise DivergenceError(f"the bias {_OVERFLOW} at update {self.n_steps}{self.remedy}")
+
+    def check(self, features: NDArray[np.int32] | None = None) -> None:
+        """See `Parameters.check`."""
+        self.parameters.check(features)
 
     def _update(self, batch: Batch, labels: Floats, prepared: Groups | None) -> tuple[Floats, Floats]:
         """Give the scores, and what is finite only if all of them are."""

@@ -165,6 +165,10 @@ class TorchSolver(Solver):
         """See `Parameters.arrays`; brought up to date when they are asked for, and not by later steps."""
         return self.parameters.arrays()
 
+    def check(self) -> None:
+        """See `Parameters.check`."""
+        self.parameters.check()
+
     def predict(self, batch: Batch) -> Floats:
         """Score a batch on the devices."""
         if not batch.is_dense:

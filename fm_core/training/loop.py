@@ -8,12 +8,12 @@ All that it keeps from one safe point to the next goes into a checkpoint's `Posi
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-import numpy as np
-
+from fm_core.arrays import first_not_finite
 from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.checkpoints.writer import Checkpoints
 from fm_core.errors import DataError, DivergenceError
@@ -314,6 +314,7 @@ class Loop(Generic[Data]):
         kept = self._best.model or self._solver.model
         try:
             _check_finite(kept)
+            self._solver.check()
         except DivergenceError as error:
             where = f"epoch {self._epoch}, after {self._n_batches} batches"
             raise self._diverged(f"{where}: {error}{self._solver.remedy}") from None
@@ -337,7 +338,9 @@ class Loop(Generic[Data]):
 
 def _check_finite(model: Model) -> None:
     """Look at every parameter once, in pieces: a score may be finite where a parameter it did not use is not."""
-    for start in range(0, model.feature_dim, 65536):
-        stop = start + 65536
-        if not (np.isfinite(model.V[start:stop]).all() and np.isfinite(model.w[start:stop]).all()):
-            raise DivergenceError(f"parameters of features from {start} on are no longer finite")
+    if not math.isfinite(model.w0):
+        raise DivergenceError("the bias w0 is no longer finite")
+    for array in (model.V, model.w):
+        row = first_not_finite(array)
+        if row is not None:
+            raise DivergenceError(f"parameters of features from {row} on are no longer finite")

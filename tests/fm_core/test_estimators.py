@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 
 from fm_core.batch import Batch
-from fm_core.errors import ArtifactError, ConfigError
+from fm_core.errors import ArtifactError, ConfigError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
 
@@ -127,6 +127,44 @@ def test_partial_fit_goes_on_after_fit_and_after_a_copy(kind):
         one.partial_fit(rows, y)
         assert np.abs(one.model_.V - before).max() > 0
         assert one.score(rows, y) > 0.95  # a model that began anew would know nothing after one pass
+
+
+@BOTH
+@pytest.mark.parametrize("dense", [False, True])
+def test_other_parameters_between_two_partial_fits_leave_the_optimizers_state(kind, dense):
+    rows, y = ratings(n=130)
+    rows, y = rows.toarray() if dense else rows, of_kind(kind, y)
+    steady, changed = kind(num_threads=1).partial_fit(rows, y), kind(num_threads=1).partial_fit(rows, y)
+    for name, value in {"epochs": 7, "seed": 3, "num_threads": 3, "early_stopping_patience": 2}.items():
+        steady.partial_fit(rows, y)
+        changed.set_params(**{name: value}).partial_fit(rows, y)
+        np.testing.assert_array_equal(changed.model_.V, steady.model_.V)
+    # a rate of zero stops the factors at once, whatever Adam's moments are
+    before = changed.model_.V.copy()
+    changed.set_params(factors_lr=0.0).partial_fit(rows, y)
+    np.testing.assert_array_equal(changed.model_.V, before)
+    changed.set_params(factors_lr=0.01).partial_fit(rows, y)
+    assert (before != changed.model_.V).any()
+    with pytest.raises(ConfigError, match=r"with num_factors=8, expected .* with num_factors=3"):
+        changed.set_params(num_factors=3).partial_fit(rows, y)
+
+
+@pytest.mark.parametrize(
+    ("changes", "factor", "sentence"),
+    [
+        ({"factors_lr": 1e39, "linear_lr": 1e39}, 1, "parameters are no longer finite"),
+        ({"bias_lr": 1e39}, 1, "the bias is no longer finite"),
+        ({}, 1e25, r"the bias is no longer finite .* scale labels and values down"),
+        ({"bias_lr": 0.0, "use_bias": False}, 1e25, "the optimizer's state of features from 0 on is no longer finite"),
+    ],
+    ids=["factors", "bias", "labels", "labels without a bias"],
+)
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_partial_fit_that_diverges_says_so_at_once(changes, factor, sentence, dense):
+    rows, y = ratings(n=20)
+    estimator = FMRegressor(mini_batch_size=20, **changes)
+    with pytest.raises(DivergenceError, match=sentence):
+        estimator.partial_fit(rows.toarray() if dense else rows, y * factor)
 
 
 def test_partial_fit_of_a_classifier_takes_both_classes_at_first():

@@ -180,13 +180,14 @@ def test_a_missing_file_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["bias", "params", "best"])
-def test_parameters_that_are_not_finite_are_not_written(tmp_path, path, name, value):
+@pytest.mark.parametrize("name", ["bias", "params", "best", "state"])
+def test_numbers_that_are_not_finite_are_not_written(tmp_path, path, name, value):
     before = path.read_bytes()
     bad = made()
     array = bad.best if name == "best" else bad.arrays[name]
     array.reshape(-1)[-1] = value
-    with pytest.raises(DivergenceError, match="epoch 2, after 1 batches: a parameter is no longer finite"):
+    which = "state, which the model is learned with," if name == "state" else "a parameter"
+    with pytest.raises(DivergenceError, match=f"epoch 2, after 1 batches: {which} is no longer finite"):
         checkpoint.write(path, bad, SOLVER, HP, {})
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
