@@ -1,13 +1,24 @@
-"""Writing a file so that its name never stands for half of it."""
+"""Writing a file so that its name never stands for half of it, and no link leads the writing elsewhere.
+
+What is written is a new file, made exclusively: a link or a file that lies where it is begun is removed, and never
+followed or written to. It has the mode `MODE`, less what the process's umask takes.
+"""
 
 import contextlib
+import errno
 import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["replacing", "temporary_path"]
+__all__ = ["MODE", "check_writable", "replacing", "temporary_path"]
+
+#: Of files that are written: everybody may read them, as platforms do that take them away under another user.
+MODE = 0o644
+
+#: How often what lies in the way is removed.
+_ATTEMPTS = 5
 
 #: Pieces of at least so many bytes set out for the disk when they are written.
 _LARGE = 1 << 20
@@ -57,7 +68,7 @@ def replacing(path: Path, suffix: str = ".tmp") -> Iterator[BinaryIO]:
     """
     temporary = temporary_path(path, suffix)
     try:
-        with io.BufferedWriter(_SetsOut(temporary, "wb")) as file:
+        with io.BufferedWriter(_SetsOut(_created(temporary), "wb")) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -68,6 +79,30 @@ def replacing(path: Path, suffix: str = ".tmp") -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     _sync_folder(path.parent)
+
+
+def check_writable(path: Path) -> None:
+    """Make a file at `path`, which is nobody's name, and remove it.
+
+    Raises
+    ------
+    OSError
+        It cannot be made.
+    """
+    os.close(_created(path))
+    path.unlink()
+
+
+def _created(path: Path) -> int:
+    """Make a file that was not there, and give its descriptor."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    for _ in range(_ATTEMPTS):
+        try:
+            return os.open(path, flags, MODE)
+        except FileExistsError:  # what a killed process left, or a link that somebody put there
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+    raise FileExistsError(errno.EEXIST, "it comes again whenever it is removed", str(path))
 
 
 def _sync_folder(folder: Path) -> None:

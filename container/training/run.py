@@ -30,6 +30,7 @@ from container.training.schema_copy import carry_schema
 from container.training.settings import TrainingSettings
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.model_file import load_model
+from fm_core.atomic_file import check_writable
 from fm_core.checkpoints.state import Checkpoint
 from fm_core.errors import ArtifactError, ConfigError, ResourceError
 from fm_core.hyperparameters import Hyperparameters
@@ -173,8 +174,7 @@ def _check_writable(job: TrainingJob) -> None:
     probe = job.paths.model_file(job.current_host).with_name(f".writable-{job.current_host}")
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
+        check_writable(probe)
     except OSError as error:
         raise ArtifactError(
             f"the model folder {probe.parent} cannot be written to: {error.strerror or error}; nothing was trained"

@@ -22,6 +22,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core.atomic_file import check_writable
 from fm_core.checkpoints import file as checkpoint
 from fm_core.checkpoints.file import Abandoned
 from fm_core.checkpoints.reshard import HOSTS, newest_of_others, resharded
@@ -176,8 +177,7 @@ class Checkpointer:
             for path in self.folder.iterdir():  # what a killed process left unfinished
                 if path.name.endswith(self._suffix) and self._name.fullmatch(path.name[1 : -len(self._suffix)]):
                     path.unlink()
-            probe.write_bytes(b"")
-            probe.unlink()
+            check_writable(probe)
         except OSError as error:
             raise CheckpointError(
                 f"the checkpoint folder {self.folder} cannot be written to: {error.strerror or error}; make it "

@@ -254,3 +254,30 @@ def test_an_endpoints_log_and_refusals_are_harmless(tmp_path):
         log = (tmp_path / "stdout").read_text() + server.stderr
         assert all(line.isprintable() for line in log.split("\n"))
         assert not any(definition.search(log) for definition in DEFINITIONS)
+
+
+def test_planted_links_lead_a_job_to_no_other_file(tmp_path):
+    """Each name under which a job begins a file is a link to somebody's file."""
+    job = Job(tmp_path / "job")
+    job.environment["FM_REPORT"] = "true"
+    put(job, "0.rec", records(60))
+    put(job, "schema.json", TableSchema((Column("a", "hashed", buckets=FEATURE_DIM),)).to_json().encode())
+    (job.root / "checkpoints").mkdir()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"theirs")
+    planted = [
+        "model/.writable-algo-1", "model/.model_algo-1.tmp", "model/model_algo-1", "model/.schema.json.tmp",
+        "output/data/.report.html.tmp", "output/data/.metrics.json.tmp", "output/data/report.html",
+        "checkpoints/.checkpoint_algo-1.sagemaker-ignore", "checkpoints/.checkpoint_algo-1.tmp",
+        *(f"checkpoints/.checkpoint_algo-1_{n:012}.fm.sagemaker-ignore" for n in range(10)),
+    ]  # fmt: skip
+    for name in planted:
+        (job.root / name).symlink_to(victim)
+    done = job.run_here()
+    assert done.code == 0, done.log
+    assert victim.read_bytes() == b"theirs"
+    assert sorted(done.model) == ["model_algo-1", "schema.json"]
+    (job.root / "output/.failure.tmp").symlink_to(victim)
+    job.hyperparameters["epochs"] = "none"
+    assert job.run_here().failure
+    assert victim.read_bytes() == b"theirs"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fm_core.atomic_file import replacing, temporary_path
+from fm_core.atomic_file import MODE, check_writable, replacing, temporary_path
 
 
 def names(folder):
@@ -105,3 +105,64 @@ def test_a_file_system_that_takes_no_advice_is_no_hindrance(tmp_path, monkeypatc
     with replacing(tmp_path / "file") as file:
         file.write(bytes(1 << 20))
     assert (tmp_path / "file").read_bytes() == bytes(1 << 20)
+
+
+@pytest.mark.parametrize("make_link", [os.symlink, os.link])
+@pytest.mark.parametrize("suffix", [".tmp", ".other"])
+def test_a_planted_link_leads_to_no_other_file(tmp_path, make_link, suffix):
+    victim, path = tmp_path / "victim", tmp_path / "out.rec"
+    victim.write_bytes(b"theirs")
+    make_link(victim, temporary_path(path, suffix))
+    with replacing(path, suffix) as file:
+        file.write(b"ours")
+    assert victim.read_bytes() == b"theirs"
+    assert path.read_bytes() == b"ours"
+    assert not path.is_symlink()
+    assert sorted(names(tmp_path)) == ["out.rec", "victim"]
+
+
+def test_a_planted_link_to_nothing_makes_nothing_there(tmp_path):
+    temporary_path(tmp_path / "out.rec").symlink_to(tmp_path / "elsewhere")
+    with replacing(tmp_path / "out.rec") as file:
+        file.write(b"ours")
+    assert names(tmp_path) == ["out.rec"]
+
+
+def test_a_link_at_the_name_itself_is_replaced_and_not_followed(tmp_path):
+    victim, path = tmp_path / "victim", tmp_path / "out.rec"
+    victim.write_bytes(b"theirs")
+    path.symlink_to(victim)
+    with replacing(path) as file:
+        file.write(b"ours")
+    assert victim.read_bytes() == b"theirs"
+    assert path.read_bytes() == b"ours"
+
+
+def test_what_comes_again_whenever_it_is_removed_is_an_error(tmp_path, monkeypatch):
+    path = tmp_path / "out.rec"
+    temporary_path(path).symlink_to("victim")
+    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
+    with pytest.raises(FileExistsError, match="comes again"), replacing(path):
+        pass
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0, MODE), (0o077, 0o600)])
+def test_the_mode_of_a_written_file(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        with replacing(tmp_path / "file") as file:
+            file.write(b"new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o7777 == mode
+
+
+def test_looking_whether_a_folder_can_be_written_to_follows_no_link(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"theirs")
+    (tmp_path / "probe").symlink_to(victim)
+    check_writable(tmp_path / "probe")
+    assert victim.read_bytes() == b"theirs"
+    assert names(tmp_path) == ["victim"]
+    with pytest.raises(OSError, match="absent"):
+        check_writable(tmp_path / "absent/probe")
