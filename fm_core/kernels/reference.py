@@ -121,7 +121,8 @@ def _train(X, touched, labels, params, state, bias, sums, residuals, scores, cla
     n_states = state.shape[1] // width
     for i in touched:
         x, e, s = X[:, i], residuals.astype(float), sums[:, :k].astype(float)
-        gradient = np.append((e * x) @ s - (e @ x**2) * V[i], e @ x)
+        of_pairs = e * ((X != 0).sum(1) > 1)  # of the other rows the two terms below cancel, but for rounding
+        gradient = np.append((of_pairs * x) @ s - (of_pairs @ x**2) * V[i], e @ x)
         lr = np.append(np.full(k, step.factors_lr), step.linear_lr)
         wd = np.append(np.full(k, step.factors_wd), step.linear_wd)
         states = state[i].reshape(n_states, width).astype(float)
