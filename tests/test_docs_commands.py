@@ -111,7 +111,7 @@ RUN = {
     ("docs/artifact.md", "tar xzf model.tar.gz"): (MODEL, "test -s model-symbol.json -a -s model-0000.params"),
     ("docs/artifact.md", "from fm_core.artifact import load_model, read_meta"): (MODEL, "true"),
     ("docs/bayes.md", "from fm_core.solvers.bayes.solver import collect, sample_model"): (
-        DATA + "batches, feature_dim = [batch], 12", "true"),
+        DATA + "batches, feature_dim = [batch], 12\n", "true"),
     ("docs/formats.md", "from fm_core.formats import write_records"): (DATA, "fm convert train.rec x.libsvm"),
     ("docs/migration.md", "fm inspect model.tar.gz"): (MODEL, "test $(wc -l < scores.txt) = 200"),
     ("docs/report.md", "from fm_core.report import write_report"): (DATA, "grep -q '</html>' report.html"),
