@@ -87,3 +87,15 @@ def model_of(feature_dim, num_factors, predictor_type="regressor", seed=0, sigma
         (random.normal(size=feature_dim) * sigma).astype(np.float32),
         (random.normal(size=(feature_dim, num_factors)) * sigma).astype(np.float32),
     )
+
+
+def assert_trained_alike(found, expected):
+    """Compare params, state, bias and scores of two trainings, but for what float32 leaves of sums.
+
+    Sums that nearly cancel are off by some 1e-5 of their terms, which are as large as the largest number of the same
+    factor; the division by a small root of squares makes more of it.
+    """
+    for name, a, b in zip(("params", "state", "bias", "scores"), found, expected, strict=True):
+        scale = np.maximum(1, np.abs(b).max(axis=0, initial=0))
+        wrong = np.abs(a - b) > 1e-4 * scale + 2e-4 * np.abs(b)
+        assert not wrong.any(), f"{name}: {a[wrong][:5]} is not {b[wrong][:5]}, at {np.argwhere(wrong)[:5].tolist()}"

@@ -18,7 +18,7 @@ from fm_core.model import Model
 from fm_core.solvers.minibatch import MiniBatchSolver as Solver
 from fm_core.training.fit import fit
 from tests.conftest import ROOT
-from tests.fm_core.strategies import dense_batches, hyperparameters_for
+from tests.fm_core.strategies import assert_trained_alike, dense_batches, hyperparameters_for
 
 torch = pytest.importorskip("torch", reason="PyTorch is absent: `make test-torch` has it")
 
@@ -42,11 +42,6 @@ def trained(solver, batches):
 
 def by_reference(hp, batches):
     return trained(Solver(hp, kernels=reference), batches)
-
-
-def assert_same(found, expected):
-    for name, a, b in zip(("params", "state", "bias", "scores"), found, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "adagrad"])
@@ -80,7 +75,7 @@ def test_a_step_is_the_references(data, devices):
     hp = data.draw(hyperparameters_for(batch.feature_dim))
     hp = dataclasses.replace(hp, eps=max(hp.eps, 0.1))  # of rounding errors smaller ones make a hundred times as much
     solver = DenseDevice(devices).solver(hp)
-    assert_same(trained(solver, [batch, batch]), by_reference(hp, [batch, batch]))
+    assert_trained_alike(trained(solver, [batch, batch]), by_reference(hp, [batch, batch]))
 
 
 @given(data=st.data(), devices=DEVICES)
@@ -98,7 +93,7 @@ def test_a_rate_of_zero_leaves_its_group_as_it_was(optimizer, rate):
     hp = dataclasses.replace(HP, _optimizer=optimizer, **{rate: 0.0})
     batches = list(batches_of(*rows())(0))
     found, expected = trained(DenseDevice(["cpu"]).solver(hp), batches), by_reference(hp, batches)
-    assert_same(found, expected)
+    assert_trained_alike(found, expected)
     start = Solver(hp).parameters
     group = {"factors_lr": np.s_[:, :-1], "linear_lr": np.s_[:, -1]}
     if rate in group:

@@ -14,6 +14,7 @@ from fm_core.solvers.base import Moment, SolverState
 from fm_core.solvers.minibatch import MiniBatchSolver as Solver
 from tests.fm_core.strategies import (
     NUM_FACTORS,
+    assert_trained_alike,
     dense_batches,
     hyperparameters_for,
     model_of,
@@ -32,17 +33,12 @@ def trained(solver, kernels, batches, num_threads=1):
     return arrays["params"], arrays["state"], arrays["bias"], np.concatenate(scores)
 
 
-def assert_same(found, expected):
-    for name, a, b in zip(("params", "state", "bias", "scores"), found, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5, err_msg=name)
-
-
 @given(data=st.data(), num_threads=THREADS)
 def test_sparse_training_is_the_references(kernels, data, num_threads):
     batches = [data.draw(sparse_batches(feature_dim=20)) for _ in range(2)]
     hp = data.draw(hyperparameters_for(20))
     solver = Solver(hp)
-    assert_same(trained(solver, kernels, batches, num_threads), trained(solver, reference, batches))
+    assert_trained_alike(trained(solver, kernels, batches, num_threads), trained(solver, reference, batches))
 
 
 @given(data=st.data(), num_threads=THREADS)
@@ -50,7 +46,9 @@ def test_dense_training_is_the_references(kernels, data, num_threads):
     batch = data.draw(dense_batches())
     hp = data.draw(hyperparameters_for(batch.feature_dim))
     solver = Solver(hp)
-    assert_same(trained(solver, kernels, [batch, batch], num_threads), trained(solver, reference, [batch, batch]))
+    assert_trained_alike(
+        trained(solver, kernels, [batch, batch], num_threads), trained(solver, reference, [batch, batch])
+    )
 
 
 @given(batch=sparse_batches(), k=NUM_FACTORS, num_threads=THREADS, classify=st.booleans())
@@ -130,7 +128,7 @@ def test_dense_and_sparse_training_agree_where_every_feature_occurs(kernels, k):
     X, y = random.normal(size=(40, 21)), random.integers(0, 2, 40)
     hp = Hyperparameters(feature_dim=21, num_factors=k, predictor_type="binary_classifier", eps=1e-3)
     dense = trained(Solver(hp), kernels, [as_batch(X, y, True)] * 3)
-    assert_same(dense, trained(Solver(hp), kernels, [as_batch(X, y, False)] * 3))
+    assert_trained_alike(dense, trained(Solver(hp), kernels, [as_batch(X, y, False)] * 3))
 
 
 def test_lazy_updates_leave_other_features_untouched_bit_for_bit(kernels):
