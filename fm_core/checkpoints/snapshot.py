@@ -56,12 +56,13 @@ class Snapshots:
         self._unmarked: list[NDArray[np.int32]] = []
         if not is_new:  # the copies of lazy arrays do not have these rows yet
             self.mark(None if changed is None else np.flatnonzero(changed).astype(np.int32))
+        self._names = list(layout)
         self._copies: dict[str, NDArray[Any]] | None = None
         if has_copy:
             # Zeros as untouched pages, as the solver has them: `zeros_like` would write gigabytes of them.
             self._copies = {
-                name: np.zeros(arrays[name].shape, arrays[name].dtype) if spec.is_lazy else arrays[name].copy()
-                for name, spec in layout.items()
+                name: np.zeros(arrays[name].shape, arrays[name].dtype) if layout[name].is_lazy else arrays[name].copy()
+                for name in self._by_feature
             }
 
     def mark(self, features: NDArray[np.int32] | None) -> None:
@@ -90,8 +91,13 @@ class Snapshots:
             nothing = np.empty((len(arrays[first]), 0), np.float32)
             pair = (nothing, nothing) if second is None else (arrays[second], self._copies[second])
             refresh(arrays[first], self._copies[first], *pair, self._dirty_rows)
-        for name in self._copies.keys() - set(self._by_feature):
-            np.copyto(self._copies[name], arrays[name])
+        for name in self._names:
+            if name not in self._by_feature:
+                copy, array = self._copies.get(name), arrays[name]
+                if copy is not None and (copy.shape, copy.dtype) == (array.shape, array.dtype):
+                    np.copyto(copy, array)
+                else:  # the first one, or the data has made it another
+                    self._copies[name] = array.copy()
         return self._copies
 
     def changed(self) -> NDArray[np.bool_] | None:

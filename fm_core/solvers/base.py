@@ -212,6 +212,9 @@ class Algorithm(Protocol):
     ) -> Solver:
         """Make the solver.
 
+        One that needs all rows gets them with its first epoch, and may change its arrays' shapes then: a training that
+        goes on from its end needs no data.
+
         Parameters
         ----------
         hyperparameters : Hyperparameters
