@@ -27,7 +27,8 @@ from fm_core.checkpoints.writer import Checkpointer
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.solvers import registry
 from fm_core.training.callbacks import EpochReport, Silent
-from fm_core.training.fit import fit, memory_needed, threads_of
+from fm_core.training.fit import fit, threads_of
+from fm_core.training.memory import memory_needed
 
 
 class Epochs(Silent):

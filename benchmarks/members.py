@@ -23,7 +23,8 @@ import scipy.sparse as sp
 from container.stopping import end
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.fit import fit, memory_needed
+from fm_core.training.fit import fit
+from fm_core.training.memory import memory_needed
 
 __all__ = ["Found", "free_port", "run"]
 

@@ -29,7 +29,8 @@ from common import ROOT, batches, ctr, describe, have_backed, in_turn, ratios, t
 import opt_ml
 from fm_core.formats import write_records
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.fit import fit, memory_needed, threads_of
+from fm_core.training.fit import fit, threads_of
+from fm_core.training.memory import memory_needed
 
 TRAIN = Path(sys.executable).with_name("train")
 

@@ -129,6 +129,12 @@ class Batch:
         return self.indptr is None
 
     @property
+    def nbytes(self) -> int:
+        """The bytes of its arrays."""
+        arrays = (self.values, self.indptr, self.indices, self.labels)
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    @property
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.values) if self.indptr is None else len(self.indptr) - 1

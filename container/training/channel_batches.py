@@ -8,13 +8,16 @@ A damaged record that may be skipped is named in the first pass, and counted in 
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
 
 from container.stopping import Interrupted
 from container.training.channels import ChannelReader
 from container.training.log import Progress
 from container.training.log_lines import PassStatistics
+from container.training.memory import Memory
 from fm_core.batch import Batch
+from fm_core.formats import Source
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.links import link_for
 
@@ -32,14 +35,21 @@ class ChannelBatches:
     hyperparameters : fm_core.Hyperparameters
     progress : Progress, optional
         Watches the passes.
+    memory : Memory, optional
+        Asked once, of the first batch.
     """
 
     def __init__(
-        self, reader: ChannelReader, hyperparameters: Hyperparameters, progress: Progress | None = None
+        self,
+        reader: ChannelReader,
+        hyperparameters: Hyperparameters,
+        progress: Progress | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self._reader = reader
         self._hyperparameters = hyperparameters
         self._progress = progress
+        self._memory = memory
         self._is_dense: bool | None = None
         self._started = time.time()
         self._n_batches = self._n_passes = 0
@@ -99,6 +109,9 @@ class ChannelBatches:
         try:
             for batch in self._read(epoch, self._hyperparameters.mini_batch_size, skipped):
                 self._is_dense = batch.is_dense
+                if self._memory is not None:
+                    self._memory.check_batches(batch)
+                    self._memory = None
                 self._n_batches += 1
                 yield batch
         except Interrupted:
@@ -109,9 +122,20 @@ class ChannelBatches:
         if self._n_batches == 0:
             self._reader.refuse_empty(epoch)
 
+    def _sources(self, epoch: int) -> Iterator[Source]:
+        """The streams of one pass, of which no more is read for a first batch than memory has room for."""
+        for source in self._reader.sources(epoch):
+            yield source if self._memory is None else source._replace(chunks=self._within_memory(source.chunks))
+
+    def _within_memory(self, chunks: Iterable[Any]) -> Iterator[Any]:
+        for chunk in chunks:
+            if self._memory is not None:
+                self._memory.check_unfinished(self._reader.n_bytes)
+            yield chunk
+
     def _read(self, epoch: int, batch_size: int, skipped: Callable[[str], None]) -> Generator[Batch]:
         yield from self._reader.read_batches(
-            self._reader.sources(epoch),
+            self._sources(epoch),
             feature_dim=self._hyperparameters.feature_dim,
             batch_size=batch_size,
             labels=link_for(self._hyperparameters.predictor_type).labels,

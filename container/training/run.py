@@ -19,12 +19,13 @@ from container.training import hyperparameters as translation
 from container.training import log_lines as lines
 from container.training.channel_batches import ChannelBatches
 from container.training.channels import ChannelReader
-from container.training.checkpoints import check_memory, open_checkpoints
+from container.training.checkpoints import open_checkpoints
 from container.training.failure import survived
 from container.training.gpus import Gpus
 from container.training.hosts import Hosts, open_hosts
 from container.training.job import MODEL, Paths, TrainingJob, read_job, read_object
 from container.training.log import Progress, Reporter, emit
+from container.training.memory import Memory
 from container.training.report import TrainingReport
 from container.training.schema_copy import carry_schema
 from container.training.settings import TrainingSettings
@@ -81,17 +82,18 @@ def _train(
 ) -> None:
     """Do what has to be done once it is known what, and by whom."""
     paths = job.paths
-    check_memory(hosts.local_hyperparameters(hyperparameters), n_hosts=len(job.hosts))
+    n_threads = solver_threads(hyperparameters, settings)
+    local = hosts.local_hyperparameters(hyperparameters)
+    memory = Memory(hyperparameters, local, n_hosts=len(job.hosts), num_threads=n_threads)
+    memory.check_arrays()
     _check_writable(job)
-    channels = _open_channels(job, hyperparameters, settings, stop, progress)
+    channels = _open_channels(job, hyperparameters, settings, stop, progress, memory)
     if not stop():
         for channel in channels.values():
             channel.look_at_first_record()
     learned_from = {name: channels[name] for name in (TRAIN, VALIDATION) if name in channels}
     model_folder = job.channels[MODEL].folder if MODEL in job.channels else None
-    checkpointer = open_checkpoints(
-        job, hosts.local_hyperparameters(hyperparameters), learned_from, model_folder, make=hosts.checkpointer
-    )
+    checkpointer = open_checkpoints(job, local, learned_from, model_folder, make=hosts.checkpointer)
     found = checkpointer.latest(stop) if checkpointer else None
     resume = found if isinstance(found, Checkpoint) else None
     for channel in learned_from.values():
@@ -106,7 +108,6 @@ def _train(
         n_gpus=gpus.used,
         store=hosts.store,
     )
-    n_threads = solver_threads(hyperparameters, settings)
     report = TrainingReport.wanted(paths.output_data, settings.report) if len(job.hosts) == 1 else None
     try:
         if isinstance(found, Model):
@@ -211,6 +212,7 @@ def _open_channels(
     settings: TrainingSettings,
     stop: StopRequest,
     progress: Progress,
+    memory: Memory,
 ) -> dict[str, ChannelBatches]:
     opened = {}
     for name in CHANNELS:
@@ -218,7 +220,8 @@ def _open_channels(
             reader = ChannelReader(
                 job.channels[name], stop=stop, wait_seconds=settings.pipe_wait_seconds, n_hosts=len(job.hosts)
             )
-            opened[name] = ChannelBatches(reader, hyperparameters, progress if name == TRAIN else None)
+            watching = (progress, memory) if name == TRAIN else (None, None)
+            opened[name] = ChannelBatches(reader, hyperparameters, *watching)
     return opened
 
 

@@ -191,6 +191,10 @@ class Algorithm(Protocol):
     def memory_needed(self, hyperparameters: Hyperparameters) -> int:
         """The bytes that the solver's arrays take, once every feature has occurred; of several hosts, this one's."""
 
+    def batch_memory(self, hyperparameters: Hyperparameters, batch: Batch) -> tuple[int, int]:
+        """The bytes of what `prepare` gives of such a batch, and of what a step needs beside it, where it streams."""
+        return 0, 0
+
     def model_of(self, hyperparameters: Hyperparameters, arrays: Mapping[str, NDArray[Any]]) -> Model:
         """Make the model of those arrays that are `of_model`."""
 

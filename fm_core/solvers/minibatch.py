@@ -38,6 +38,9 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
+#: Bytes of the groups of a batch, an entry: its feature, where that starts, its row and its value; as much scratch.
+GROUPED_AN_ENTRY = 4 + 8 + 4 + 4
+
 Groups = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], Floats]
 
 
@@ -438,6 +441,15 @@ class MiniBatch(Algorithm):
         """The bytes of the parameters and the optimizer's state."""
         hp = hyperparameters
         return 4 * (1 + OPTIMIZERS[hp._optimizer].n_states) * hp.feature_dim * (hp.num_factors + 1)
+
+    def batch_memory(self, hyperparameters: Hyperparameters, batch: Batch) -> tuple[int, int]:
+        """Groups of a sparse batch, made ahead or within the step; a row's sums of factors."""
+        padded = math.ceil(hyperparameters.num_factors / PADDING) * PADDING
+        of_rows = 4 * batch.n_rows * (padded + 3)
+        if batch.indices is None:
+            return 0, of_rows
+        groups = GROUPED_AN_ENTRY * batch.indices.size
+        return (0, of_rows + 2 * groups) if self._num_threads > 1 else (groups, of_rows)
 
     def model_of(self, hyperparameters: Hyperparameters, arrays: Mapping[str, Floats]) -> Model:
         """Make the model; it shares the arrays."""

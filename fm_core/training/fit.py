@@ -14,7 +14,7 @@ from fm_core.training.early_stopping import check_validation
 from fm_core.training.loop import Loop
 from fm_core.training.one_host import OneHost
 
-__all__ = ["fit", "memory_needed", "threads_of"]
+__all__ = ["fit", "threads_of"]
 
 
 def threads_of(n_cores: int) -> int:
@@ -24,21 +24,6 @@ def threads_of(n_cores: int) -> int:
     fastest with every core.
     """
     return max(1, n_cores - 1)
-
-
-def memory_needed(hyperparameters: Hyperparameters, algorithm: Algorithm | None = None) -> int:
-    """The bytes that training's arrays take, once every feature has occurred.
-
-    Parameters
-    ----------
-    hyperparameters : Hyperparameters
-        Of several hosts, those for the rows of the model that this one keeps.
-    algorithm : Algorithm, optional
-        By default the one that they ask for.
-    """
-    hp = hyperparameters
-    best = 0 if hp.early_stopping_patience is None else 4 * hp.feature_dim * (hp.num_factors + 1)
-    return (algorithm or registry.algorithm(hp)).memory_needed(hp) + best
 
 
 def fit(

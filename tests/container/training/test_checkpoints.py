@@ -1,4 +1,4 @@
-"""Memory that is looked at beforehand, and what a checkpoint folder is opened with."""
+"""What a checkpoint folder is opened with."""
 
 import dataclasses
 import logging
@@ -8,45 +8,14 @@ import pytest
 from container.stopping import StopRequest
 from container.training.channel_batches import ChannelBatches
 from container.training.channels import ChannelReader
-from container.training.checkpoints import check_memory, open_checkpoints
+from container.training.checkpoints import open_checkpoints
 from container.training.job import Channel, Paths, TrainingJob
-from fm_core.errors import CheckpointError, ResourceError
+from fm_core.errors import CheckpointError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.solvers.minibatch import MiniBatchSolver
-from fm_core.training.fit import memory_needed
 
 HP = Hyperparameters(feature_dim=2**20, num_factors=63, predictor_type="regressor")
 ARRAY = 2**28  # bytes of one array of these
 OTHER = 128 << 20
-
-
-@pytest.mark.parametrize(
-    ("changes", "arrays"),
-    [
-        ({}, 3),
-        ({"_optimizer": "sgd"}, 1),
-        ({"_optimizer": "adagrad"}, 2),
-        ({"_optimizer": "ftrl"}, 3),
-        ({"early_stopping_patience": 1}, 4),
-    ],
-)
-def test_what_is_needed_is_refused_if_it_is_not_there(changes, arrays):
-    hp = dataclasses.replace(HP, **changes)
-    check_memory(hp, available=arrays * ARRAY + OTHER)
-    with pytest.raises(ResourceError) as caught:
-        check_memory(hp, available=arrays * ARRAY + OTHER - 1)
-    assert str(caught.value) == (
-        f"training takes {arrays * 256 + 128} MiB of memory with feature_dim=1048576, num_factors=63 and _optimizer="
-        f"{hp._optimizer}, and {arrays * 256 + 127} MiB are available: lower num_factors or feature_dim, or use an "
-        "instance with more memory"
-    )
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "adagrad", "ftrl"])
-def test_what_is_needed_is_what_the_solver_takes(optimizer):
-    hp = dataclasses.replace(HP, feature_dim=100, _optimizer=optimizer)
-    at = MiniBatchSolver(hp).parameters
-    assert memory_needed(hp) == at.params.nbytes + at.state.nbytes
 
 
 @pytest.fixture

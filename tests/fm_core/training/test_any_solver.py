@@ -11,7 +11,8 @@ from fm_core.errors import CheckpointError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.training.callbacks import Silent
-from fm_core.training.fit import fit, memory_needed
+from fm_core.training.fit import fit
+from fm_core.training.memory import memory_needed
 from tests.fm_core.training.fake_solver import Mean, MeanSolver
 
 M, N = 10, 55
