@@ -111,12 +111,15 @@ class Soak:
         self.tally, self.stop = Tally(), threading.Event()
 
     def attempt(self, kind, call):
-        """Make one request; a lost connection is noted with its time."""
+        """Make one request; one that was lost with its connection, or with who computed, is noted with its time."""
         start = time.monotonic()
         try:
             found = call()
+            reason = found[2] if found[0] == 507 and b"computed the answer died" in found[2] else None
         except (OSError, http.client.HTTPException) as error:
-            self.tally.lost.append((start, time.monotonic(), f"{kind}: {error!r}"))
+            reason = error
+        if reason is not None:
+            self.tally.lost.append((start, time.monotonic(), f"{kind}: {reason!r}"))
             self.tally.counts["lost"] += 1
             return None
         self.tally.counts[kind] += 1
