@@ -41,7 +41,7 @@ def test_dense_data_gives_the_model_and_the_lines_of_the_kernels(tmp_path, devic
 
 def shape_of(done):
     """How each line of the log begins, but for the line of the devices."""
-    texts = [re.sub(r"^\[.*?\] ", "", line) for line in done.lines if "Dense batches are learned from" not in line]
+    texts = [re.sub(r"^\[.*?\] ", "", line) for line in done.lines if "Dense batches train on" not in line]
     return [re.match(r"[A-Za-z#_ \[\]]*", text)[0] for text in texts]
 
 
