@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -14,13 +14,13 @@ from fm_core.errors import DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.links import link_for
 from fm_core.model import Model
-from fm_core.solvers.base import Learner, Moment, SafePoint, SolverState
-from fm_core.solvers.minibatch import Parameters, rates, remedy
+from fm_core.solvers.base import Moment, SafePoint, SolverState
+from fm_core.solvers.minibatch import Parameters, ParametersLearner, rates
 
 __all__ = ["ShardedSolver", "scored"]
 
 
-class ShardedSolver(Learner):
+class ShardedSolver(ParametersLearner):
     """The rows of this member, and their update.
 
     Parameters
@@ -50,37 +50,12 @@ class ShardedSolver(Learner):
         model: Model | None = None,
         state: SolverState | None = None,
     ) -> None:
-        self.hyperparameters = local_hyperparameters(hyperparameters, members)
-        self.parameters = (
-            Parameters.begin(hyperparameters, num_threads, model, partition_of(members))
-            if state is None
-            else Parameters.of_state(state)
+        super().__init__(
+            local_hyperparameters(hyperparameters, members),
+            Parameters.make(hyperparameters, num_threads, model, state, partition_of(members)),
         )
         self._members = members
         self._num_threads = num_threads
-
-    @property
-    def n_steps(self) -> int:
-        """Updates so far."""
-        return self.parameters.n_steps
-
-    @property
-    def remedy(self) -> str:
-        """See `minibatch.remedy`."""
-        return remedy(self.hyperparameters)
-
-    @property
-    def model(self) -> Model:
-        """The model's rows that are this member's, not a copy."""
-        return self.parameters.model(self.hyperparameters.predictor_type)
-
-    def arrays(self) -> Mapping[str, Floats]:
-        """See `Parameters.arrays`."""
-        return self.parameters.arrays()
-
-    def check(self) -> None:
-        """See `Parameters.check`, of this member's rows."""
-        self.parameters.check()
 
     def epoch(self, data: Iterable[Step], at: Moment) -> Iterator[SafePoint]:
         """Make the steps."""

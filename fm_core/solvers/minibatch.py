@@ -24,13 +24,14 @@ from fm_core.kernels.bounds import check_fits
 from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.partition import WHOLE, Partition
-from fm_core.solvers.base import Algorithm, ArraySpec, Moment, SafePoint, Solver, SolverState
+from fm_core.solvers.base import Algorithm, ArraySpec, Learner, Moment, SafePoint, Solver, SolverState
 
 __all__ = [
     "Device",
     "MiniBatch",
     "MiniBatchSolver",
     "Parameters",
+    "ParametersLearner",
     "check_finite",
     "labels_of",
     "rates",
@@ -112,6 +113,20 @@ class Parameters:
         # zeros come as untouched pages from the system
         state = np.zeros((len(params), OPTIMIZERS[hp._optimizer].n_states * (hp.num_factors + 1)), np.float32)
         return cls(params, state, bias, 0)
+
+    @classmethod
+    def make(
+        cls,
+        hyperparameters: Hyperparameters,
+        num_threads: int,
+        model: Model | None,
+        state: SolverState | None,
+        partition: Partition = WHOLE,
+    ) -> "Parameters":
+        """Take over a state, or `begin` where there is none."""
+        if state is not None:
+            return cls.of_state(state)
+        return cls.begin(hyperparameters, num_threads, model, partition)
 
     @classmethod
     def of_state(cls, state: SolverState) -> "Parameters":
@@ -209,7 +224,49 @@ def check_finite(scores: Floats, n_steps: int, hyperparameters: Hyperparameters)
         raise DivergenceError(f"scores are no longer finite at update {n_steps}{remedy(hyperparameters)}")
 
 
-class MiniBatchSolver(Solver):
+class ParametersLearner(Learner):
+    """What whoever learns a `Parameters` tells of it, wherever the update is computed.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    parameters : Parameters
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters, parameters: Parameters) -> None:
+        self.hyperparameters = hyperparameters
+        self._parameters = parameters
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters as they are now, not a copy."""
+        return self._parameters
+
+    @property
+    def n_steps(self) -> int:
+        """Updates so far."""
+        return self._parameters.n_steps
+
+    @property
+    def remedy(self) -> str:
+        """See `remedy`."""
+        return remedy(self.hyperparameters)
+
+    @property
+    def model(self) -> Model:
+        """The model as it is now; it shares the arrays of `parameters`."""
+        return self.parameters.model(self.hyperparameters.predictor_type)
+
+    def arrays(self) -> Mapping[str, Floats]:
+        """See `Parameters.arrays`."""
+        return self.parameters.arrays()
+
+    def check(self, features: NDArray[np.int32] | None = None) -> None:
+        """See `Parameters.check`."""
+        self.parameters.check(features)
+
+
+class MiniBatchSolver(ParametersLearner, Solver):
     """The update from one batch, by the kernels.
 
     Parameters
@@ -222,10 +279,6 @@ class MiniBatchSolver(Solver):
         To go on from; its arrays become the solver's.
     kernels : Kernels, optional
         By default the build in use.
-
-    Attributes
-    ----------
-    parameters : Parameters
     """
 
     def __init__(
@@ -236,34 +289,12 @@ class MiniBatchSolver(Solver):
         state: SolverState | None = None,
         kernels: Kernels | None = None,
     ) -> None:
-        self.hyperparameters = hyperparameters
+        super().__init__(hyperparameters, Parameters.make(hyperparameters, num_threads, model, state))
         self.num_threads = num_threads
-        self.parameters = (
-            Parameters.begin(hyperparameters, num_threads, model) if state is None else Parameters.of_state(state)
-        )
         self._kernels = kernels or in_use()[1]
         self._touched: NDArray[np.int32] | None = None
         self._scratch_rows = 0
         self._dense_scratch: tuple[Floats, Floats, Floats] | None = None
-
-    @property
-    def n_steps(self) -> int:
-        """Updates so far."""
-        return self.parameters.n_steps
-
-    @property
-    def remedy(self) -> str:
-        """See `remedy`."""
-        return remedy(self.hyperparameters)
-
-    @property
-    def model(self) -> Model:
-        """The parameters as they are now, not a copy."""
-        return self.parameters.model(self.hyperparameters.predictor_type)
-
-    def arrays(self) -> Mapping[str, Floats]:
-        """See `Parameters.arrays`."""
-        return self.parameters.arrays()
 
     def predict(self, batch: Batch) -> Floats:
         """Score a batch with the parameters as they are now."""
@@ -323,10 +354,6 @@ class MiniBatchSolver(Solver):
         """Raise DivergenceError if the last update has made the bias, or its state, other than finite."""
         if not all(map(math.isfinite, self.parameters.bias.tolist())):
             raise DivergenceError(f"the bias {_OVERFLOW} at update {self.n_steps}{self.remedy}")
-
-    def check(self, features: NDArray[np.int32] | None = None) -> None:
-        """See `Parameters.check`."""
-        self.parameters.check(features)
 
     def _update(self, batch: Batch, labels: Floats, prepared: Groups | None) -> tuple[Floats, Floats]:
         """Give the scores, and what is finite only if all of them are."""

@@ -7,7 +7,7 @@ the model that is kept) asks for them and not before. So a checkpoint of a GPU i
 PyTorch is imported when a device is made or looked for, not with this module.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from fm_core.kernels import Step
 from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.solvers.base import Moment, SafePoint, Solver, SolverState
-from fm_core.solvers.minibatch import Parameters, check_finite, labels_of, rates, remedy
+from fm_core.solvers.minibatch import Parameters, ParametersLearner, check_finite, labels_of, rates
 
 if TYPE_CHECKING:
     from fm_core.kernels.torch_dense import Staged, TorchDense
@@ -103,11 +103,11 @@ class DenseDevice:
         """
         hp = hyperparameters
         self._tensors.check_memory(hp.feature_dim, hp.num_factors, hp._optimizer)
-        here = Parameters.begin(hp, num_threads, model) if state is None else Parameters.of_state(state)
+        here = Parameters.make(hp, num_threads, model, state)
         return TorchSolver(hp, here, self._tensors, num_threads, self._n_members)
 
 
-class TorchSolver(Solver):
+class TorchSolver(ParametersLearner, Solver):
     """The update from one dense batch, on devices.
 
     Parameters
@@ -130,8 +130,7 @@ class TorchSolver(Solver):
         num_threads: int = 1,
         n_members: int = 1,
     ) -> None:
-        self.hyperparameters = hyperparameters
-        self._here = parameters
+        super().__init__(hyperparameters, parameters)
         self._is_behind = False
         self._tensors = tensors
         self._num_threads = num_threads
@@ -142,32 +141,9 @@ class TorchSolver(Solver):
     def parameters(self) -> Parameters:
         """The parameters as they are on the devices, copied if a step was made since."""
         if self._is_behind:
-            self._tensors.store(self._here.params, self._here.state, self._here.bias)
+            self._tensors.store(self._parameters.params, self._parameters.state, self._parameters.bias)
             self._is_behind = False
-        return self._here
-
-    @property
-    def n_steps(self) -> int:
-        """Updates so far."""
-        return self._here.n_steps
-
-    @property
-    def remedy(self) -> str:
-        """See `minibatch.remedy`."""
-        return remedy(self.hyperparameters)
-
-    @property
-    def model(self) -> Model:
-        """The model as it is now; the next one shares its arrays."""
-        return self.parameters.model(self.hyperparameters.predictor_type)
-
-    def arrays(self) -> Mapping[str, Floats]:
-        """See `Parameters.arrays`; brought up to date when they are asked for, and not by later steps."""
-        return self.parameters.arrays()
-
-    def check(self) -> None:
-        """See `Parameters.check`."""
-        self.parameters.check()
+        return self._parameters
 
     def predict(self, batch: Batch) -> Floats:
         """Score a batch on the devices."""
@@ -187,7 +163,7 @@ class TorchSolver(Solver):
         `staged` is what `DenseDevice.stage` gave, if it has been called already.
         """
         labels = labels_of(batch, self.hyperparameters)
-        self._here.n_steps += 1
+        self._parameters.n_steps += 1
         staged = staged or self._tensors.stage(batch.values, labels)
         scores = self._tensors.train(staged, self._classifies, self._rates())
         self._is_behind = True
