@@ -84,7 +84,7 @@ def test_gpus_that_pytorch_cannot_use_are_told(two_gpus, log):
     assert gpus.open() is None
     assert gpus.used(True) == 0
     (said,) = log.messages
-    assert ("the PyTorch that is installed cannot use it" if HAS_TORCH else "no PyTorch is installed") in said
+    assert ("the installed PyTorch cannot use it" if HAS_TORCH else "no PyTorch is installed") in said
     assert "training runs on the CPU" in said
     assert "Dockerfile.gpu" in said
 
