@@ -129,6 +129,19 @@ class Batch:
         return self.indptr is None
 
     @property
+    def csr(self) -> "tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]":
+        """`indptr`, `indices` and `values` of sparse rows.
+
+        Raises
+        ------
+        ValueError
+            The rows are dense.
+        """
+        if self.indptr is None or self.indices is None:
+            raise ValueError("the rows are dense, expected sparse ones")
+        return self.indptr, self.indices, self.values
+
+    @property
     def nbytes(self) -> int:
         """The bytes of its arrays."""
         arrays = (self.values, self.indptr, self.indices, self.labels)

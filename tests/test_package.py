@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.conftest import ROOT
 from tests.disassembly import misplaced, newer_functions
 
 # `build` holds what has been compiled for the checkout: what is newer than its source is not compiled again.
-SOURCE = ("build", "container", "fm_core", "pyproject.toml", "setup.py", "LICENSE", "README.md")
+SOURCE = ("build", "container", "fm_core", "MANIFEST.in", "pyproject.toml", "setup.py", "LICENSE", "README.md")
 LEFT_OUT = {"build": ["*.py", "wheels"], "container": ["__pycache__"], "fm_core": ["__pycache__", "*.so"]}
 
 
@@ -26,8 +27,8 @@ def run(*command, **options):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Build the wheel, in a copy of the checkout."""
+def source(tmp_path_factory):
+    """Copy what the packages are made of."""
     source = tmp_path_factory.mktemp("source")
     for name in SOURCE:
         if (ROOT / name).is_dir():
@@ -38,6 +39,12 @@ def wheel(tmp_path_factory):
         module = Path(*compiled.relative_to(source).parts[2:])
         if not (source / module).with_name(module.name.split(".")[0] + ".pyx").exists():
             compiled.unlink()
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    """Build the wheel, in a copy of the checkout."""
     out = tmp_path_factory.mktemp("dist")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     run(*pip, "wheel", "--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", str(out), str(source))
@@ -73,16 +80,37 @@ def environment(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_the_wheel_holds_modules_compiled_and_not_their_sources(wheel):
+def test_the_wheel_holds_modules_compiled_and_their_types_and_not_their_sources(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     compiled = {Path(name).name.split(".")[0] for name in names if name.endswith(".so")}
-    expected = {f.stem for f in (ROOT / "fm_core").rglob("*.pyx")} | {"_cyutility"}  # what Cython shares among them
-    assert compiled == expected
+    sources = {f.stem for f in (ROOT / "fm_core").rglob("*.pyx")}
+    assert compiled == sources | {"_cyutility"}  # what Cython shares among them
+    assert {Path(name).stem for name in names if name.endswith(".pyi")} == sources
+    assert "fm_core/py.typed" in names
     folders = {Path(name).parts[0] for name in names}
     assert all(folder in ("fm_core", "container") or folder.endswith(".dist-info") for folder in folders), folders
-    assert {Path(name).suffix for name in names if ".dist-info" not in name} == {".py", ".so"}
+    assert {Path(name).suffix for name in names if ".dist-info" not in name} == {".py", ".pyi", ".so", ".typed"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_source_distribution_holds_all_that_a_build_needs(wheel, source, tmp_path):
+    # after the wheel, which leaves what Cython makes
+    run(sys.executable, "setup.py", "--quiet", "sdist", "--dist-dir", str(tmp_path), cwd=source)
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        names = {str(Path(*Path(name).parts[1:])) for name in archive.getnames()}
+    made = {".c", ".so", ".html", ".pyc"}
+    expected = {
+        str(f.relative_to(ROOT))
+        for folder in ("container", "fm_core")
+        for f in (ROOT / folder).rglob("*")
+        if f.is_file() and f.suffix not in made
+    }
+    assert expected - names == set()
+    assert not any(Path(name).suffix in made for name in names)
 
 
 def functions(symbols):

@@ -185,8 +185,8 @@ class Catalogue:
         self.columns = columns
         self.rows = rows
         self.ids = next(iter(columns.values()))
-        assert rows.indices is not None
-        self._features = np.unique(rows.indices)
+        _, indices, _ = rows.csr
+        self._features = np.unique(indices)
 
     def __len__(self) -> int:
         return self.rows.n_rows

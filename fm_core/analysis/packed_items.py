@@ -7,7 +7,7 @@ Items lie in the order of what they can reach at most: the threshold rises soon,
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fm_core.model import Model
 
 __all__ = ["Choice", "PackedItems"]
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 #: Contexts of one pass: where all items tie, each keeps 8 bytes of each.
 _TOGETHER = 16
@@ -51,8 +53,7 @@ class PackedItems:
         n, k = rows.n_rows, model.num_factors
         own = own_scores(model, rows)
         lengths = np.empty(n)
-        csr = (rows.indptr, rows.indices, rows.values, model.V)
-        norms(*csr, lengths, num_threads)
+        norms(*rows.csr, model.V, lengths, num_threads)
         self._is_finite = bool(np.isfinite(own).all() and np.isfinite(lengths).all())
         if not self._is_finite:
             return
@@ -67,7 +68,7 @@ class PackedItems:
         self._scale = _aligned(n_blocks * BLOCK, np.float32)
         self._bias = _aligned(n_blocks * BLOCK, np.float32)
         self._bounds = np.empty((n_blocks, 4), np.float32)
-        pack(*csr, own, self._order, self._codes, self._scale, self._bias, self._bounds, num_threads)
+        pack(*rows.csr, model.V, own, self._order, self._codes, self._scale, self._bias, self._bounds, num_threads)
         self._largest = float(self._bounds[:, :2].sum(axis=1).max(initial=0))
 
     def choice_of(self, allowed: "NDArray[np.bool_]") -> "Choice":
@@ -186,9 +187,9 @@ def _query(sums: "NDArray[np.float64]", width: int) -> "tuple[NDArray[np.int8], 
     return codes, np.column_stack([scale, norm * above, residual * above]).astype(np.float32)
 
 
-def _aligned(n: int, dtype: type) -> "NDArray[np.generic]":
+def _aligned(n: int, dtype: "type[_Number]") -> "NDArray[_Number]":
     """An array that begins with a cache line, as the widest loads would have it."""
     memory = np.empty(n * np.dtype(dtype).itemsize + 64, np.uint8)
     start = -memory.ctypes.data % 64
-    whole: NDArray[np.generic] = memory[start : start + n * np.dtype(dtype).itemsize].view(dtype)
+    whole: NDArray[_Number] = memory[start : start + n * np.dtype(dtype).itemsize].view(dtype)
     return whole

@@ -92,18 +92,19 @@ class Contexts:
         return len(self.own)
 
     def __iter__(self) -> Iterator[Context]:
-        assert self.batch.indptr is not None
-        assert self.batch.indices is not None
-        for row, (start, stop) in enumerate(itertools.pairwise(self.batch.indptr.tolist())):
-            keys, values = self.batch.indices[start:stop], self.batch.values[start:stop]
-            yield Context(float(self.own[row]), self.sums[row], keys, values, np.zeros(self.sums.shape[1]))
+        indptr, indices, values = self.batch.csr
+        for row, (start, stop) in enumerate(itertools.pairwise(indptr.tolist())):
+            part = slice(start, stop)
+            yield Context(
+                float(self.own[row]), self.sums[row], indices[part], values[part], np.zeros(self.sums.shape[1])
+            )
 
 
 def contexts_of(model: "Model", batch: Batch) -> Contexts:
     """See each row of a sparse batch as a context."""
     check_fits(batch, model.feature_dim)
     sums, own = np.empty((batch.n_rows, model.num_factors)), np.empty(batch.n_rows)
-    context_sums(batch.indptr, batch.indices, batch.values, model.w, model.V, sums, own)
+    context_sums(*batch.csr, model.w, model.V, sums, own)
     return Contexts(model.w0 + own, sums, batch)
 
 
@@ -166,9 +167,7 @@ def _without_own(model: "Model", context: Context, candidates: Batch) -> "NDArra
     if len(shared):
         shared_scores(
             shared,
-            candidates.indptr,
-            candidates.indices,
-            candidates.values,
+            *candidates.csr,
             model.w,
             model.V,
             context.keys,
@@ -182,9 +181,7 @@ def _without_own(model: "Model", context: Context, candidates: Batch) -> "NDArra
 
 def _candidate_scores(model: "Model", sums: "NDArray[np.float32]", candidates: Batch, z: "NDArray[np.float64]") -> None:
     candidate_scores(
-        candidates.indptr,
-        candidates.indices,
-        candidates.values,
+        *candidates.csr,
         model.w,
         model.V,
         sums,
@@ -195,14 +192,13 @@ def _candidate_scores(model: "Model", sums: "NDArray[np.float32]", candidates: B
 
 def _sharing(context: Context, candidates: Batch) -> "NDArray[np.int64]":
     """Which candidates have a feature of the context."""
-    assert candidates.indptr is not None
-    assert candidates.indices is not None
+    indptr, indices, _ = candidates.csr
     keys = context.keys
-    if not len(keys) or not len(candidates.indices):
+    if not len(keys) or not len(indices):
         return np.empty(0, np.int64)
-    place = np.minimum(np.searchsorted(keys, candidates.indices), len(keys) - 1)
-    entries = np.flatnonzero(keys[place] == candidates.indices)
-    return np.unique(np.searchsorted(candidates.indptr, entries, side="right") - 1)
+    place = np.minimum(np.searchsorted(keys, indices), len(keys) - 1)
+    entries = np.flatnonzero(keys[place] == indices)
+    return np.unique(np.searchsorted(indptr, entries, side="right") - 1)
 
 
 def _best(z: "NDArray[np.float64]", n: int) -> "NDArray[np.int64]":

@@ -409,15 +409,14 @@ class Recommender:
     ) -> list[dict[str, Any]]:
         """Explain scores by a model of just the features that there are, the folded one the last of them."""
         chosen = self.catalogue.rows.take(items)
-        assert chosen.indptr is not None
-        assert chosen.indices is not None
-        n_features = np.diff(chosen.indptr) + len(context.keys) + 1
+        indptr, indices, _ = chosen.csr
+        n_features = np.diff(indptr) + len(context.keys) + 1
         if int((n_features * n_features).sum()) // 2 > _MOST_PAIRS:
             raise DataError(
                 f"{query.where}: explanations were asked for of rows with more than {_MOST_PAIRS} pairs of features in "
                 "all: ask for fewer items at once"
             )
-        features, places = np.unique(np.concatenate([context.keys, chosen.indices]), return_inverse=True)
+        features, places = np.unique(np.concatenate([context.keys, indices]), return_inverse=True)
         V, w = self.model.V[features], self.model.w[features]
         n_context = len(context.keys)
         own_keys, own_values = places[:n_context].astype(np.int32), context.values
@@ -434,7 +433,7 @@ class Recommender:
             np.arange(n + 1, dtype=np.int64) * len(own_keys),
             np.tile(own_keys, n).astype(np.int32),
         )
-        others = Batch.trusted(len(w), chosen.values, chosen.indptr, places[n_context:].astype(np.int32))
+        others = Batch.trusted(len(w), chosen.values, indptr, places[n_context:].astype(np.int32))
         rows = _side_by_side(own, others, np.arange(n))
         name_of = str if self._encoder is None else self._encoder.schema.feature_name
 
@@ -465,17 +464,14 @@ class _Fold:
 
 def _side_by_side(left: Batch, right: Batch, rows: "NDArray[np.int64]") -> Batch:
     """Give each row of `left` the features of a row of `right` too; -1: of none. No feature is on both sides."""
-    assert left.indptr is not None
-    assert left.indices is not None
+    left_indptr, left_indices, left_values = left.csr
     there = np.flatnonzero(rows >= 0)
-    added = right.take(rows[there])
-    assert added.indptr is not None
-    assert added.indices is not None
+    added_indptr, added_indices, added_values = right.take(rows[there]).csr
     of_row = np.concatenate(
-        [np.repeat(np.arange(left.n_rows), np.diff(left.indptr)), np.repeat(there, np.diff(added.indptr))]
+        [np.repeat(np.arange(left.n_rows), np.diff(left_indptr)), np.repeat(there, np.diff(added_indptr))]
     )
-    indices = np.concatenate([left.indices, added.indices])
-    values = np.concatenate([left.values, added.values])
+    indices = np.concatenate([left_indices, added_indices])
+    values = np.concatenate([left_values, added_values])
     order = np.lexsort([indices, of_row])
     indptr = np.zeros(left.n_rows + 1, np.int64)
     np.cumsum(np.bincount(of_row, minlength=left.n_rows), out=indptr[1:])

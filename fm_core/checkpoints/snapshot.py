@@ -89,8 +89,8 @@ class Snapshots:
             self._all_dirty = False
         for first, second in itertools.zip_longest(self._by_feature[::2], self._by_feature[1::2]):
             nothing = np.empty((len(arrays[first]), 0), np.float32)
-            pair = (nothing, nothing) if second is None else (arrays[second], self._copies[second])
-            refresh(arrays[first], self._copies[first], *pair, self._dirty_rows)
+            state, state_copy = (nothing, nothing) if second is None else (arrays[second], self._copies[second])
+            refresh(arrays[first], self._copies[first], state, state_copy, self._dirty_rows)
         for name in self._names:
             if name not in self._by_feature:
                 copy, array = self._copies.get(name), arrays[name]

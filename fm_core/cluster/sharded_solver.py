@@ -104,7 +104,7 @@ def scored(
     sums = np.empty((n, params.shape[1] - 1), np.float32)
     residuals, scores = np.empty(n, np.float32), np.empty(n, np.float32)
     kernels.score(
-        batch.indptr, batch.indices, batch.values, batch.labels, fetched, w0, sums, residuals, scores,
+        *batch.csr, batch.known_labels, fetched, w0, sums, residuals, scores,
         link_for(hyperparameters.predictor_type).is_classifier, num_threads,
     )  # fmt: skip
     return fetched, sums, residuals, scores

@@ -166,11 +166,10 @@ class StepPlanner:
         members = self._members
         original = batch or Batch.empty(self._hp.feature_dim)
         rows = _as_sparse(original) if original.is_dense else original
-        assert rows.indptr is not None
-        assert rows.indices is not None
-        ordered = np.empty_like(rows.indices)
-        kernels.order(rows.indices, members.size, self._n_local, ordered)
-        features, starts, row_of, row_values = group(rows.indptr, ordered, rows.values, self._n_local * members.size)
+        indptr, indices, values = rows.csr
+        ordered = np.empty_like(indices)
+        kernels.order(indices, members.size, self._n_local, ordered)
+        features, starts, row_of, row_values = group(indptr, ordered, values, self._n_local * members.size)
         bounds = np.searchsorted(features, np.arange(members.size + 1, dtype=np.int64) * self._n_local)
         wanted = np.diff(bounds)
         table = self._told(batch, stops, wanted)
@@ -230,10 +229,10 @@ class StepPlanner:
 
 
 def _renumbered(rows: Batch, starts: Any, row_of: Any, row_values: Any) -> Batch:
-    assert rows.indptr is not None
+    indptr, _, _ = rows.csr
     indices, values = np.empty(len(row_of), np.int32), np.empty(len(row_of), np.float32)
-    kernels.columns(starts, row_of, row_values, rows.indptr[:-1].copy(), indices, values)
-    return Batch.trusted(len(starts) - 1, values, rows.indptr, indices, rows.known_labels)
+    kernels.columns(starts, row_of, row_values, indptr[:-1].copy(), indices, values)
+    return Batch.trusted(len(starts) - 1, values, indptr, indices, rows.known_labels)
 
 
 def _as_sparse(batch: Batch) -> Batch:

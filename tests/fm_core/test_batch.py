@@ -129,3 +129,11 @@ def test_a_matrix_holds_the_same_rows(batch):
     matrix = batch.to_matrix()
     made = Batch.from_dense(matrix, batch.labels) if batch.is_dense else Batch.from_csr(matrix, batch.labels)
     assert rows_of(made) == rows_of(batch)
+
+
+def test_sparse_rows_give_their_arrays_and_dense_ones_say_that_they_have_none():
+    batch = sparse()
+    indptr, indices, values = batch.csr
+    assert (indptr is batch.indptr, indices is batch.indices, values is batch.values) == (True, True, True)
+    with pytest.raises(ValueError, match="the rows are dense"):
+        _ = Batch.from_dense(np.ones((3, 4))).csr

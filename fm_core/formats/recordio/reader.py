@@ -165,9 +165,15 @@ _MIXED = (Fault.NOT_DENSE, Fault.NOT_SPARSE)
 _NOTHING = (0, 0, 0, "")
 
 
-def _decoder(feature_dim: int, first_room: int = 0, **kinds: bool | None) -> Any:
+def _decoder(feature_dim: int, first_room: int = 0, *, is_dense: bool | None, dense_as_sparse: bool = False) -> Decoder:
     return Decoder(
-        feature_dim=feature_dim, batch_size=_NO_BOUND, labels="none", with_texts=True, first_room=first_room, **kinds
+        feature_dim=feature_dim,
+        batch_size=_NO_BOUND,
+        labels="none",
+        is_dense=is_dense,
+        dense_as_sparse=dense_as_sparse,
+        with_texts=True,
+        first_room=first_room,
     )
 
 
@@ -177,7 +183,7 @@ class _Texts:
     def __init__(self) -> None:
         self._columns: tuple[list[bytes | None], list[bytes | None]] = ([], [])
 
-    def gather(self, decoder: Any) -> int:
+    def gather(self, decoder: Decoder) -> int:
         """Read on until something else than such a text comes; what that is."""
         while (event := decoder.advance()) == RECORD_TEXTS:
             for column, text in zip(self._columns, (decoder.uid, decoder.metadata), strict=True):
@@ -185,7 +191,7 @@ class _Texts:
                 column.append(text)
         for column in self._columns:
             column += [None] * (decoder.n_rows - len(column))
-        return int(event)
+        return event
 
     def take(self) -> tuple[list[bytes | None], list[bytes | None]]:
         """Give the texts, and begin anew."""
@@ -193,9 +199,11 @@ class _Texts:
         return taken
 
 
-def _decode_all(data: Any, feature_dim: int, *, first_room: int, **kinds: bool | None) -> _Rows | None:
+def _decode_all(
+    data: Any, feature_dim: int, *, first_room: int, is_dense: bool | None, dense_as_sparse: bool = False
+) -> _Rows | None:
     """Decode all records into one batch; None if dense and sparse ones are mixed."""
-    decoder, texts = _decoder(feature_dim, first_room, **kinds), _Texts()
+    decoder, texts = _decoder(feature_dim, first_room, is_dense=is_dense, dense_as_sparse=dense_as_sparse), _Texts()
     decoder.begin()
     decoder.feed(data)
     event = texts.gather(decoder)

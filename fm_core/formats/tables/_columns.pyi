@@ -1,0 +1,23 @@
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Buffer
+
+class Vocabulary:
+    def __init__(self, texts: Iterable[str] = ()) -> None: ...
+    def __len__(self) -> int: ...
+    def texts(self) -> list[str]: ...
+    def is_utf8(self, first: int = 0) -> bool: ...
+    def find(self, texts: Iterable[str], learn: bool = False) -> NDArray[np.int64]: ...
+    def find_cells(self, data: Buffer, bounds: NDArray[np.int32], learn: bool = False) -> NDArray[np.int64]: ...
+
+def put_entries(
+    count: NDArray[np.int32] | None,
+    features: NDArray[np.int32],
+    values: NDArray[np.float32] | None,
+    offset: int,
+    ends: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    out: NDArray[np.float32],
+) -> None: ...
