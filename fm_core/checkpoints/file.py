@@ -51,7 +51,8 @@ Floats = NDArray[np.float32]
 _MAGIC = b"\x89FMCKPT\n"
 _VERSION = 1
 _PREFIX = struct.Struct("<8sIII")
-_LARGEST_HEADER = 64 << 20
+#: Parsed, it takes up to thirty times its size.
+_LARGEST_HEADER = 8 << 20
 #: Arrays that are no solver's.
 _CHANGED, _BEST = "changed", "best"
 #: The solver of checkpoints that name none.

@@ -19,6 +19,7 @@ from fm_core.formats.recordio.framing import frame
 from fm_core.formats.registry import FORMATS
 from tests.fm_core.formats import twins
 from tests.fm_core.formats.recordio import wire
+from tests.fuzz.files import FILE_TARGETS, file_seeds
 
 __all__ = ["FINDINGS", "TARGETS", "seeds"]
 
@@ -114,14 +115,18 @@ def _served(media_type: str):
 
 
 #: name: what takes the bytes. Of the media types the name is what follows the slash.
-TARGETS = {
-    "records": _training(read_batches),
-    "libsvm_lines": _training(FORMATS["libsvm"].functions.read_batches),
-    "csv_lines": _training(FORMATS["csv"].functions.read_batches),
-    "twins": twin_readers,
-    "request": request,
-    "streams": streams,
-} | {name.partition("/")[2]: _served(name) for name in DECODERS}
+TARGETS = (
+    {
+        "records": _training(read_batches),
+        "libsvm_lines": _training(FORMATS["libsvm"].functions.read_batches),
+        "csv_lines": _training(FORMATS["csv"].functions.read_batches),
+        "twins": twin_readers,
+        "request": request,
+        "streams": streams,
+    }
+    | {name.partition("/")[2]: _served(name) for name in DECODERS}
+    | FILE_TARGETS
+)
 
 
 def _offered(data: bytes) -> tuple[bytes, str, int, int]:
@@ -187,6 +192,8 @@ TEXTS = {
 
 def seeds(target: str) -> list[bytes]:
     """Inputs to begin with: the golden records, or texts, each offered in several ways."""
+    if target in FILE_TARGETS:
+        return file_seeds(target)
     golden = [path.read_bytes() for path in sorted((GOLDEN / "records").glob("*/*.rec"))]
     # Keys up to the last byte there is, where reading eight at a time could go too far.
     for n in range(1, 20):

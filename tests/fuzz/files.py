@@ -1,0 +1,160 @@
+"""Files that somebody else may have made: archives, models and what is in them, schemas, checkpoints.
+
+Each target takes any bytes as such a file, and either gets what the file promises or a refusal of one line. Memory and
+time are held by the fuzzer's limits and by the readers' own. (symbol.json is written, and never read.)
+"""
+
+import json
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from fm_core.artifact.limits import Limits
+from fm_core.artifact.model_file import load_model
+from fm_core.checkpoints import file as checkpoint
+from fm_core.checkpoints.state import Checkpoint, Position
+from fm_core.errors import ArtifactError, CheckpointError, ConfigError, ResourceError
+from fm_core.formats.tables.schema import TableSchema
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
+from fm_core.solvers.minibatch import MiniBatch
+from tests import artifacts
+
+__all__ = ["FILE_TARGETS", "file_seeds"]
+
+MODEL = Model("regressor", 0.5, np.arange(4, dtype=np.float32), np.ones((4, 2), np.float32))
+PARAMS = artifacts.params(artifacts.sparse_network(MODEL))
+META = artifacts.meta(MODEL)
+HP = Hyperparameters(feature_dim=9, num_factors=2, predictor_type="regressor", epochs=5)
+PREFIX = b"\x89FMCKPT\n" + (1).to_bytes(4, "little")
+
+
+def _as_file(data: bytes, read):
+    """Call ``read(path)`` with a file of these bytes, which is in memory."""
+    descriptor = os.memfd_create("fuzz", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, data)
+        return read(Path(f"/proc/self/fd/{descriptor}"))
+    finally:
+        os.close(descriptor)
+
+
+def _model(data: bytes) -> None:
+    try:
+        model = _as_file(data, lambda path: load_model(path, Limits(memory=1 << 20, seconds=5)))
+    except (ArtifactError, ResourceError) as error:
+        _check_sentence(error)
+        return
+    assert model.w.shape == (model.feature_dim,)
+    assert model.V.shape == (model.feature_dim, model.num_factors)
+    assert np.isfinite(model.w0)
+    assert np.isfinite(model.w).all()
+    assert np.isfinite(model.V).all()
+
+
+def artifact(data: bytes) -> None:
+    """A model file of any packing: zip, tar, tar.gz."""
+    _model(data)
+
+
+def params(data: bytes) -> None:
+    """The parameters of a model file, under a right checksum."""
+    _model(artifacts.zipped({"meta.json": META, "params": data}))
+
+
+def meta(data: bytes) -> None:
+    """The meta.json of a model file, under a right checksum."""
+    _model(artifacts.zipped({"meta.json": data, "params": PARAMS}))
+
+
+def schema(data: bytes) -> None:
+    """A schema.json."""
+    try:
+        found = TableSchema.from_json(data, "schema.json")
+    except ConfigError as error:
+        _check_sentence(error)
+        return
+    assert 1 <= found.feature_dim < 2**31
+    assert len({column.name for column in found.columns}) == len(found.columns)
+    assert not found.is_dense or all(column.kind == "numeric" for column in found.columns)
+    assert TableSchema.from_json(found.to_json()) == found
+
+
+def checkpoints(data: bytes) -> None:
+    """A checkpoint: a header's text, a zero byte, and the arrays, under a right checksum of the header."""
+    text, _, arrays = data.partition(b"\0")
+    head = PREFIX + len(text).to_bytes(4, "little") + zlib.crc32(text, 1).to_bytes(4, "little")
+    for content in (head + text + arrays, data):
+        try:
+            found = _as_file(content, lambda path: checkpoint.read(path, MiniBatch(), HP, {}))
+        except CheckpointError as error:
+            _check_sentence(error)
+            continue
+        assert isinstance(found, Checkpoint)
+        assert found.arrays["params"].shape == (9, 3)
+
+
+FILE_TARGETS = {
+    "artifact": artifact, "params": params, "meta": meta, "schema": schema, "checkpoints": checkpoints,
+}  # fmt: skip
+
+
+def _check_sentence(error: Exception) -> None:
+    text = str(error)
+    assert text, "an empty sentence"
+    assert "\n" not in text, f"a sentence of several lines: {text!r}"
+    assert len(text) <= 2000, f"a sentence of {len(text)} characters: {text[:100]!r}..."
+
+
+def file_seeds(target: str) -> list[bytes]:
+    """Files as they should be, of every packing."""
+    members = {"meta.json": META, "params": PARAMS}
+    if target == "artifact":
+        stored, deflated = artifacts.zipped(members), artifacts.zipped(members, zipfile.ZIP_DEFLATED)
+        return [stored, deflated, artifacts.tarred({"model_algo-1": stored}), *(
+            artifacts.tarred({"a/" * 60 + "code.py": b"x", "model_algo-1": each}, mode)
+            for each in (stored, deflated) for mode in ("w", "w:gz"))]  # fmt: skip
+    if target == "params":
+        dense = {"arg:w1_weight": artifacts.dense(MODEL.w[:, None]), "arg:w0_weight": artifacts.dense(np.ones(1, "f4")),
+                 "arg:v": artifacts.dense_v1(MODEL.V)}  # fmt: skip
+        half = artifacts.sparse_network(MODEL) | {"arg:v": artifacts.row_sparse(MODEL.V[:2], [3, 1], 4)}
+        return [PARAMS, artifacts.params(dense), artifacts.params(half)]
+    if target == "meta":
+        return [META, artifacts.meta(MODEL, use_bias="false", epochs="3"), b"{}"]
+    if target == "schema":
+        numeric = {"name": "a", "kind": "numeric", "first_feature": 0}
+        several = [
+            numeric, {"name": "b", "kind": "categorical", "first_feature": 1, "categories": ["x", 'y"\\', "\u00fc"]},
+            {"name": "c", "kind": "hashed", "first_feature": 4, "buckets": 4, "separator": "|"},
+        ]  # fmt: skip
+        base = {"version": 1, "feature_dim": 8, "label": "y", "dense": False, "missing": "zero", "columns": several}
+        return [json.dumps(base).encode(), json.dumps(base, indent=2).encode(),
+                json.dumps(base | {"dense": True, "feature_dim": 1, "columns": [numeric]}).encode()]  # fmt: skip
+    return _checkpoint_seeds()
+
+
+def _checkpoint_seeds() -> list[bytes]:
+    position = Position(
+        n_steps=7, epoch=2, n_batches=1, is_dense=False, sums={"n": 10, "_squares": 0.5}, labels_crc=1,
+        passes=[[30, 3, 2]], metrics={"mse": 0.25}, validation={}, best_value=float("inf"), best_epoch=0, best_bias=0.0,
+    )  # fmt: skip
+    d, width = HP.feature_dim, HP.num_factors + 1
+    seeds = []
+    for sparse, best in ((True, False), (False, True)):
+        changed = np.isin(np.arange(d), [0, 8]) if sparse else None
+        state = np.ones((d, 2 * width), np.float32)
+        if changed is not None:
+            state[~changed] = 0
+        arrays = {"bias": np.ones(3, np.float32), "params": np.ones((d, width), np.float32), "state": state}
+        kept = Checkpoint(position, arrays, changed, np.ones((d, width), np.float32) if best else None)
+        folder = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp")
+        path = folder / f"fuzz-seed-{os.getpid()}"
+        checkpoint.write(path, kept, MiniBatch(), HP, {})
+        content = path.read_bytes()
+        path.unlink()
+        n = int.from_bytes(content[12:16], "little")
+        seeds += [content[20 : 20 + n] + b"\0" + content[20 + n :], content]
+    return seeds
