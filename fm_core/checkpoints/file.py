@@ -42,6 +42,7 @@ from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
+from fm_core.printable import printable
 from fm_core.solvers.base import Algorithm, ArraySpec
 
 __all__ = ["Abandoned", "deciding", "read", "read_header", "size_on_disk", "write"]
@@ -272,7 +273,9 @@ def _named_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise DamagedCheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise DamagedCheckpointError(f"the header of {path} is not that of a checkpoint: {error!r}") from error
+        raise DamagedCheckpointError(
+            f"the header of {path} is not that of a checkpoint: {_shown(repr(error))}"
+        ) from error
 
 
 def _read_header(file: BinaryIO, path: Path) -> dict[str, Any]:
@@ -318,8 +321,8 @@ def _compare(
     written_by = header.get("solver", _FIRST_SOLVER)
     if written_by != solver:
         raise CheckpointError(
-            f"{path} was written by solver {written_by}, and this job's is {solver}: restore that, or use another "
-            "checkpoint folder to train from the start"
+            f"{path} was written by solver {_shown(written_by)}, and this job's is {solver}: restore that, or use "
+            "another checkpoint folder to train from the start"
         )
     differing = _differences(header["fingerprint"], dict(fingerprint))
     if differing:
@@ -331,15 +334,21 @@ def _compare(
     done = position["epoch"] + (position["n_batches"] > 0)
     if done > hyperparameters.epochs:
         raise CheckpointError(
-            f"{path} is in epoch {position['epoch']} (counted from 0) after {position['n_batches']} batches, and "
-            f"epochs is {hyperparameters.epochs}: raise it to at least {done}, or use another checkpoint folder"
+            f"{path} is in epoch {_shown(position['epoch'])} (counted from 0) after {_shown(position['n_batches'])} "
+            f"batches, and epochs is {hyperparameters.epochs}: raise it to at least {done}, or use another "
+            "checkpoint folder"
         )
 
 
 def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     names = [name for name in wanted | found if found.get(name) != wanted.get(name)]
-    told = [f"{name} was {found.get(name)} and is {wanted.get(name)}" for name in names]
+    told = [f"{_shown(name)} was {_shown(found.get(name))} and is {wanted.get(name)}" for name in names]
     return ", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else "")
+
+
+def _shown(value: Any) -> str:
+    """What a header says, which may be anybody's, for a message."""
+    return printable(str(value), 200)
 
 
 def _read_arrays(
@@ -377,7 +386,7 @@ def _read_arrays(
             continue
         if f"{crc:08x}" != array["crc32"]:
             raise DamagedCheckpointError(
-                f"{name} of {path} is damaged: its checksum is {crc:08x}, expected {array['crc32']}"
+                f"{name} of {path} is damaged: its checksum is {crc:08x}, expected {_shown(array['crc32'])}"
             )
         found[name] = into
         if name == _CHANGED:
@@ -413,8 +422,8 @@ def _checked_shapes(
         dtypes[name] = np.dtype(spec.dtype).newbyteorder("<")
         if shape != expected or math.prod(shape) * dtypes[name].itemsize != array["bytes"] or min(shape) < 0:
             raise DamagedCheckpointError(
-                f"{path}: {name} has shape {shape} and {array['bytes']} bytes, expected {expected} by the "
-                "hyperparameters"
+                f"{path}: {name} has shape {_shown(shape)} and {_shown(array['bytes'])} bytes, expected "
+                f"{expected} by the hyperparameters"
             )
     return dtypes
 
