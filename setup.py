@@ -55,6 +55,7 @@ EXTENSIONS = {
     "fm_core.kernels._eigen": (FAST, []),
     "fm_core.kernels._group": (FAST, []),
     "fm_core.kernels._metrics": (FAST, []),
+    "fm_core.kernels._negatives": (FAST, []),
     # As _draw.
     "fm_core.kernels._polya_gamma": ([*FAST, "-Wno-psabi", "-ffp-contract=off", *OPENMP], OPENMP),
     "fm_core.kernels._ranking": ([*FAST, *MATH], []),

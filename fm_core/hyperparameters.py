@@ -16,13 +16,15 @@ typed values that this module checks.
 """
 
 import dataclasses
+import itertools
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from fm_core.errors import ConfigError
 
-__all__ = ["MAX_FEATURE_DIM", "Hyperparameters", "Parameter", "parameters"]
+__all__ = ["MAX_FEATURE_DIM", "Hyperparameters", "Parameter", "feature_ranges", "parameters"]
 
 #: Feature ids are stored as int32.
 MAX_FEATURE_DIM = 2**31 - 1
@@ -291,6 +293,40 @@ class Hyperparameters:
         in_estimators=False,
     )
 
+    loss: str = _choice(
+        "What is minimised: pointwise, each record's error by itself; or, of positives beside sampled negatives, their "
+        "order: pairwise (BPR), softmax, or warp.",
+        "pointwise", "pointwise", "pairwise", "softmax", "warp", group="extension",
+    )  # fmt: skip
+    negatives: int = _integer(
+        "Negatives that are sampled for each positive, for a loss other than pointwise.", 8, maximum=10_000,
+        group="extension",
+    )  # fmt: skip
+    negative_sampling: str = _choice(
+        "How often an item is sampled: uniform, each as often; popularity, as often as it is among the positives.",
+        "uniform", "uniform", "popularity", group="extension",
+    )  # fmt: skip
+    user_features: str = _declare(
+        "text",
+        "Which features are users, such as 0:943, the first and the one after the last; or a column of schema.json.",
+        "",
+        group="extension",
+    )
+    item_features: str = _declare(
+        "text",
+        "Which features are an item's: its ids first, such as 943:2625,2625:2644; or columns of schema.json.",
+        "",
+        group="extension",
+    )
+
+    ranking_k: int = _integer(
+        "How many items of each user the ranking metrics look at.", 10, maximum=10_000, group="extension",
+        decides="run",
+    )  # fmt: skip
+    relevance_threshold: float = _number(
+        "The label from which on an item is relevant, for the ranking metrics.", 1.0, group="extension", decides="run"
+    )
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -323,7 +359,68 @@ class Hyperparameters:
             needed = {"uniform": f"{what}_init_scale", "constant": f"{what}_init_value"}.get(method)
             if needed and values.get(needed) is None:
                 found.append(f"{what}_init_method is {method}, which needs {needed}, and that is not set")
-        return found
+        return found + _problems_of_items(values)
+
+
+_PART = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
+
+
+def feature_ranges(name: str, text: str, feature_dim: int, most: int | None = None) -> list[range]:
+    """Read parts of the features.
+
+    Parameters
+    ----------
+    name : str
+        What says them, for messages.
+    text : str
+        The first feature of a part, a colon, and the first one behind it; parts are separated by commas.
+    feature_dim : int
+    most : int, optional
+        How many parts there may be.
+
+    Raises
+    ------
+    ConfigError
+        It is no such text, a part is not within the features, or two parts share some.
+    """
+    parts = []
+    for piece in text.split(","):
+        match = _PART.fullmatch(piece.strip())
+        part = range(int(match[1]), int(match[2])) if match else range(0)
+        if not part or part.stop > feature_dim:
+            raise ConfigError(
+                f"hyperparameter {name} is {text[:80]!r}, expected parts of 0:{feature_dim} such as 943:2625: the "
+                "first feature and the one after the last"
+            )
+        parts.append(part)
+    if most is not None and len(parts) > most:
+        raise ConfigError(f"hyperparameter {name} is {text[:80]!r}, expected {most} part of the features")
+    if _share(parts):
+        raise ConfigError(f"hyperparameter {name} is {text[:80]!r}, expected parts that share no feature")
+    return parts
+
+
+def _problems_of_items(values: Mapping[str, Any]) -> list[str]:
+    found = []
+    loss, feature_dim = values.get("loss", "pointwise"), values.get("feature_dim")
+    parts: list[range] = []
+    for name, most in (("user_features", 1), ("item_features", None)):
+        text = values.get(name, "")
+        if not text and loss in ("pairwise", "softmax", "warp"):
+            found.append(f"loss is {loss}, which needs {name}, and that is not set")
+        elif isinstance(text, str) and ":" in text and type(feature_dim) is int:  # else names of columns
+            try:
+                parts += feature_ranges(name, text, feature_dim, most)
+            except ConfigError as error:
+                found.append(str(error))
+    if not found and _share(parts):
+        found.append("user_features and item_features share a feature, expected parts of the features that do not")
+    return found
+
+
+def _share(parts: list[range]) -> bool:
+    ordered = sorted(parts, key=lambda part: part.start)
+    return any(before.stop > after.start for before, after in itertools.pairwise(ordered))
 
 
 def parameters() -> dict[str, Parameter]:

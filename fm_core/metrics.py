@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fm_core.kernels._metrics import classification_sums
 from fm_core.links import link_for
 
-__all__ = ["ClassifierMetrics", "Metrics", "RegressorMetrics", "metrics_for"]
+__all__ = ["ClassifierMetrics", "Metrics", "RankedMetrics", "RegressorMetrics", "metrics_for"]
 
 
 class _Sums:
@@ -101,9 +101,36 @@ class ClassifierMetrics(_Sums):
         }
 
 
-Metrics = RegressorMetrics | ClassifierMetrics
+class RankedMetrics(_Sums):
+    """What positives beside sampled negatives were worth: the mean loss, and the share of negatives that were below.
+
+    A row is a positive; what `update` takes of each is its loss and its share.
+    """
+
+    names: ClassVar = {"ranking_loss": True, "ranking_accuracy": False}
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._losses = 0.0
+        self._orders = 0.0
+
+    def update(self, scores: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
+        """Add rows: losses and shares, both of shape (n,)."""
+        self.n += len(scores)
+        self._losses += float(scores.sum(dtype=np.float64))
+        self._orders += float(labels.sum(dtype=np.float64))
+
+    def values(self) -> dict[str, float]:
+        """The metrics of all rows so far; NaN of none."""
+        n = self.n or math.nan
+        return {"ranking_loss": self._losses / n, "ranking_accuracy": self._orders / n}
 
 
-def metrics_for(predictor_type: str) -> Metrics:
-    """Empty metrics for ``binary_classifier`` or ``regressor``."""
+Metrics = RegressorMetrics | ClassifierMetrics | RankedMetrics
+
+
+def metrics_for(predictor_type: str, loss: str = "pointwise") -> Metrics:
+    """Empty metrics for ``binary_classifier`` or ``regressor``, or of what another loss learns from."""
+    if loss != "pointwise":
+        return RankedMetrics()
     return ClassifierMetrics() if link_for(predictor_type).is_classifier else RegressorMetrics()

@@ -65,6 +65,11 @@ class ChannelBatches:
         batches = self._batches(epoch)
         return batches if self._progress is None else self._progress.watch(batches, epoch)
 
+    def once_more(self, epoch: int) -> Iterator[Batch]:
+        """A pass over the data before that of an epoch; in Pipe mode it takes a FIFO of its own."""
+        yield from self._batches(epoch)
+        self._reader.first_epoch -= 1
+
     @property
     def fingerprint(self) -> str:
         """What is known of the data without reading it."""

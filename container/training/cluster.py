@@ -23,6 +23,7 @@ from container.training.channel_batches import ChannelBatches
 from container.training.job import TrainingJob
 from container.training.program import program_checksum
 from container.training.settings import TrainingSettings
+from fm_core.analysis.evaluation import Evaluation
 from fm_core.artifact.model_file import save_model
 from fm_core.batch import Batch
 from fm_core.checkpoints.state import Checkpoint
@@ -202,8 +203,15 @@ class Cluster:
         else:
             send_model(whole)
 
-    def evaluate(self, model: Model, batches: Iterable[Batch], num_threads: int) -> tuple[dict[str, float], int]:
-        """Score the test channel once over all hosts."""
+    def evaluate(
+        self,
+        model: Model,
+        batches: Iterable[Batch],
+        num_threads: int,
+        hyperparameters: Hyperparameters | None = None,
+        evaluation: Evaluation | None = None,
+    ) -> tuple[dict[str, float], int]:
+        """Score the test channel once over all hosts; the hyperparameters are those of the training."""
         scored = evaluate_shared if self._combination.keeps_whole_model else evaluate_together
         found = scored(
             model, self._rows("test", lambda epoch: batches), self._hyperparameters, self._members,

@@ -46,7 +46,14 @@ KINDS = {
     "binary_classification_accuracy": "score",
     "binary_classification_cross_entropy": "loss",
     "binary_f_1.000": "score",
+    "roc_auc": "score",
+    "pr_auc": "score",
+    "ranking_loss": "loss",
+    "ranking_accuracy": "score",
 }
+
+#: Those of rankings, whose names end in a number: ``ndcg_at_10``.
+KINDS_AT = dict.fromkeys(("ndcg", "precision", "recall", "map", "mrr", "coverage"), "score")
 
 
 class Line(NamedTuple):
@@ -121,9 +128,13 @@ def quality_lines(host: str, where: str, metrics: Mapping[str, float]) -> list[L
     metrics : mapping of str to float
     """
     return [
-        Line(f"#quality_metric: host={host}, {where} {name} <{KINDS[name]}>={float(value)!r}", is_ours=True)
+        Line(f"#quality_metric: host={host}, {where} {name} <{_kind(name)}>={float(value)!r}", is_ours=True)
         for name, value in metrics.items()
     ]
+
+
+def _kind(name: str) -> str:
+    return KINDS.get(name) or KINDS_AT[name.partition("_at_")[0]]
 
 
 def speed_line(epoch: int, batch: int, records_per_second: float) -> Line:

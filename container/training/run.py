@@ -27,8 +27,9 @@ from container.training.job import MODEL, Paths, TrainingJob, read_job, read_obj
 from container.training.log import Progress, Reporter, emit
 from container.training.memory import Memory
 from container.training.report import TrainingReport
-from container.training.schema_copy import carry_schema
+from container.training.schema_copy import carry_schema, with_columns
 from container.training.settings import TrainingSettings
+from fm_core.analysis.evaluation import Evaluation
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.model_file import load_model
 from fm_core.atomic_file import check_writable
@@ -62,6 +63,7 @@ def run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: P
     hyperparameters = translation.parse(provided)
     logging.getLogger().setLevel(hyperparameters._log_level.upper())
     job = read_job(paths)
+    hyperparameters = with_columns(hyperparameters, job.channels[TRAIN])
     emit(lines.worker_lines(os.getpid(), job.checkpoint_folder))
     combination = registry.combination(hyperparameters, len(job.hosts))
     gpus = Gpus(hyperparameters._num_gpus, settings.torch_devices, combination.uses_devices)
@@ -108,6 +110,7 @@ def _train(
         n_gpus=gpus.used,
         store=hosts.store,
     )
+    algorithm = registry.algorithm(hyperparameters, n_threads) if hyperparameters.loss != "pointwise" else None
     report = TrainingReport.wanted(paths.output_data, settings.report) if len(job.hosts) == 1 else None
     try:
         if isinstance(found, Model):
@@ -124,6 +127,7 @@ def _train(
                 resume=resume,
                 checkpointer=checkpointer,
                 device=gpus.open,
+                **({} if algorithm is None else {"algorithm": algorithm}),
             )
         if stop() and not reporter.has_started:
             _log.warning("Asked to stop (%s) before the first batch: saving the initial model.", stop.signal_name)
@@ -139,7 +143,11 @@ def _train(
                 carry_schema(job.channels[TRAIN], paths.model, hyperparameters.feature_dim)
         if TEST in channels:
             with survived("The test channel was not scored", report.not_tested if report else _untold), hosts.told():
-                score_test_channel(result.model, channels[TEST], job, reporter, stop, n_threads, hosts, report)
+                evaluation = None if algorithm is None else algorithm.evaluation(hyperparameters, result.model)
+                score_test_channel(
+                    result.model, channels[TEST], job, reporter, stop, n_threads, hosts, report, hyperparameters,
+                    evaluation,
+                )  # fmt: skip
         else:
             emit([lines.no_test_line()])
     finally:
@@ -242,11 +250,13 @@ def score_test_channel(
     num_threads: int,
     hosts: Hosts,
     report: TrainingReport | None = None,
+    hyperparameters: Hyperparameters | None = None,
+    evaluation: Evaluation | None = None,
 ) -> None:
     """Score the test channel, unless the job has to stop: the model has been saved by then."""
     watched = model if report is None else report.watched(model)
     batches = itertools.takewhile(lambda _: not stop(), channel(0))
-    metrics, n_records = hosts.evaluate(watched, batches, num_threads)
+    metrics, n_records = hosts.evaluate(watched, batches, num_threads, hyperparameters, evaluation)
     if stop():
         _log.warning("Asked to stop (%s): the test channel is not scored.", stop.signal_name)
         if report is not None:

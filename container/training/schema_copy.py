@@ -6,14 +6,17 @@ put beside the model by hand. A schema that does not fit is said, and is no reas
 a model that is trained.
 """
 
+import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 from container.training.job import Channel
 from fm_core.errors import ConfigError
 from fm_core.formats import SCHEMA_FILE
+from fm_core.hyperparameters import Hyperparameters
 
-__all__ = ["carry_schema"]
+__all__ = ["carry_schema", "with_columns"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,3 +45,29 @@ def carry_schema(channel: Channel, model_folder: Path, feature_dim: int) -> None
         _log.warning("schema.json was not copied: %s", error)
         return
     _log.info("%s was copied next to the model: the endpoint accepts named columns.", path)
+
+
+def with_columns(hyperparameters: Hyperparameters, channel: Channel) -> Hyperparameters:
+    """Put the features of columns in the place of their names, where users and items are said by names.
+
+    Raises
+    ------
+    ConfigError
+        There is no schema to find them in, or it has no such column.
+    """
+    found: dict[str, Any] = {}
+    for name in ("user_features", "item_features"):
+        text = getattr(hyperparameters, name)
+        if not text or ":" in text:
+            continue
+        path = channel.folder / SCHEMA_FILE
+        if channel.mode == "Pipe" or not path.is_file():
+            raise ConfigError(
+                f"hyperparameter {name} is {text!r}, the name of a column, and channel {channel.name} has no "
+                f"{SCHEMA_FILE} that knows it: put the one that `fm convert` wrote there, or say the features, such as "
+                "0:943"
+            )
+        from fm_core.formats.tables.schema import TableSchema
+
+        found[name] = TableSchema.load(path).features_of(text.split(","), f"hyperparameter {name}")
+    return dataclasses.replace(hyperparameters, **found)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fm_core.cluster.members import Floats, Members
 from fm_core.metrics import Metrics, metrics_for
 
-__all__ = ["all_reduce", "broadcasts", "sum_metrics"]
+__all__ = ["all_reduce", "broadcasts", "gathered", "sum_metrics"]
 
 
 def all_reduce(mine: Floats, members: Members) -> None:
@@ -54,6 +54,13 @@ def broadcasts(mine: NDArray[Any], sizes: Sequence[int], members: Members) -> It
         give = [len(mine) if rank == receiver else 0 for rank in range(members.size)]
         take = [sizes[rank] if rank == sender else 0 for rank in range(members.size)]
         yield sender, members.rows.all_to_all(mine, give, take)
+
+
+def gathered(mine: NDArray[Any], members: Members) -> NDArray[Any]:
+    """Give the rows of all members, one member after the other; each may have another number of them."""
+    size = members.size
+    sizes = members.rows.all_gather(np.array([len(mine)], np.int64))[:, 0].tolist()
+    return members.rows.all_to_all(np.concatenate([mine] * size), [len(mine)] * size, sizes)
 
 
 def sum_metrics(metrics: Metrics, members: Members, predictor_type: str) -> Metrics:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fm_core.analysis.evaluation import RowEvaluation
 from fm_core.batch import Batch
-from fm_core.cluster.collectives import sum_metrics
+from fm_core.cluster.collectives import gathered, sum_metrics
 from fm_core.cluster.data import DistributedData, local_batches
 from fm_core.cluster.members import Floats, Members
 from fm_core.cluster.sharded_solver import scored
 from fm_core.cluster.steps import Step, StepPlanner
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.metrics import metrics_for
 from fm_core.model import Model
 from fm_core.training.prefetch import DEPTH, prefetch
 
@@ -51,18 +51,24 @@ def evaluate_together(
         Of all members. None in place of both if a member was asked to stop.
     """
     assert model.V.base is not None
-    totals = metrics_for(model.predictor_type)
+    evaluation = RowEvaluation(model.predictor_type, hyperparameters)
     planner = StepPlanner(members, hyperparameters, should_stop)
     stream = functools.partial(local_batches, data, epoch, members, hyperparameters, is_trained=False)
     with prefetch(lambda: planner(stream()), DEPTH) as ready:
         for step in ready:
             assert isinstance(step, Step)
             scores = scored(step, model.V.base, model.w0, hyperparameters, members, num_threads)[-1]
-            totals.update(scores, step.original.known_labels)
+            evaluation.update(step.original, lambda _, scores=scores: scores)  # type: ignore[misc]
     if planner.stopped:
         return None
-    totals = sum_metrics(totals, members, model.predictor_type)
-    return totals.values(), totals.n
+    return _together(evaluation, members, model.predictor_type)
+
+
+def _together(evaluation: RowEvaluation, members: Members, predictor_type: str) -> tuple[dict[str, float], int]:
+    evaluation.join(
+        lambda totals: sum_metrics(totals, members, predictor_type), functools.partial(gathered, members=members)
+    )
+    return evaluation.values(), evaluation.n
 
 
 def evaluate_shared(
@@ -90,11 +96,10 @@ def evaluate_shares(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[dict[str, float], int] | None:
     """Do what `evaluate_together` does where each member can `predict` on its own, from the whole model."""
-    totals = metrics_for(hyperparameters.predictor_type)
+    evaluation = RowEvaluation(hyperparameters.predictor_type, hyperparameters)
     rows = local_batches(data, epoch, members, hyperparameters, is_trained=False)
     for batch in itertools.takewhile(lambda _: not should_stop(), rows):
-        totals.update(predict(batch), batch.known_labels)
+        evaluation.update(batch, predict)
     if members.rows.all_gather(np.array([should_stop()], np.int64)).any():
         return None
-    totals = sum_metrics(totals, members, hyperparameters.predictor_type)
-    return totals.values(), totals.n
+    return _together(evaluation, members, hyperparameters.predictor_type)

@@ -2,4 +2,5 @@
 
 include "_optimizers.pxi"
 include "_sparse.pxi"
+include "_ranked.pxi"
 include "_dense.pxi"

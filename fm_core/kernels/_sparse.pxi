@@ -226,6 +226,7 @@ cdef struct Learning:
     const float* pair_residuals
     const int* has_pairless
     const int32_t* alone     # of dense rows: see _dense_score
+    Py_ssize_t n_contexts    # rows below it are contexts that items are compared in: see _ranked.pxi
     bint is_shared           # by several threads
 
 
@@ -239,10 +240,11 @@ cdef inline void _learn_block(
 # The gradient and update of one feature i that occurs in n rows with the values x, a block or more of
 # factors at a time: sum_r e_r (x_r s_rf - x_r^2 v_if). Each also gives sum_r e_r x_r, the gradient of w_i:
 # summed in the same loop, as most features occur once or twice in a batch and leaving a loop is what
-# costs then. (Of the rows that have pairs: what the others add to it is left to _linear.)
+# costs then. (Of the rows that have pairs: what the others add to it is left to _linear.) Of a feature of contexts,
+# `own` is 0 and not 1: it has no gradient but sum_r e_r x_r s_rf.
 
 cdef inline double _factors4(
-    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n
+    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n, float own
 ) noexcept nogil:
     cdef lanes g0 = lanes_zero(), g1 = lanes_zero(), g2 = lanes_zero(), g3 = lanes_zero()
     cdef const float* s
@@ -258,7 +260,7 @@ cdef inline double _factors4(
         g1 = g1 + e * lanes_load(s + FULL, FULL)
         g2 = g2 + e * lanes_load(s + 2 * FULL, FULL)
         g3 = g3 + e * lanes_load(s + 3 * FULL, FULL)
-    q = <float> squares
+    q = own * <float> squares
     cdef float* p = a.params + i * width + at
     cdef float* state = a.state + i * a.n_states * width + at
     _learn_block(a, p, state, g0, q, FULL)
@@ -269,7 +271,7 @@ cdef inline double _factors4(
 
 
 cdef inline double _factors2(
-    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n
+    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n, float own
 ) noexcept nogil:
     cdef lanes g0 = lanes_zero(), g1 = lanes_zero()
     cdef const float* s
@@ -283,7 +285,7 @@ cdef inline double _factors2(
         squares += <double> e * x[j]
         g0 = g0 + e * lanes_load(s, FULL)
         g1 = g1 + e * lanes_load(s + FULL, FULL)
-    q = <float> squares
+    q = own * <float> squares
     cdef float* p = a.params + i * width + at
     cdef float* state = a.state + i * a.n_states * width + at
     _learn_block(a, p, state, g0, q, FULL)
@@ -292,7 +294,8 @@ cdef inline double _factors2(
 
 
 cdef inline double _factors1(
-    const Learning* a, Py_ssize_t i, Py_ssize_t at, int block, const int32_t* rows, const float* x, Py_ssize_t n
+    const Learning* a, Py_ssize_t i, Py_ssize_t at, int block, const int32_t* rows, const float* x, Py_ssize_t n,
+    float own,
 ) noexcept nogil:
     cdef lanes g = lanes_zero()
     cdef double linear = 0, squares = 0
@@ -305,7 +308,7 @@ cdef inline double _factors1(
         g = g + e * lanes_load(a.sums + rows[j] * a.sums_stride + at, FULL)
     cdef float* p = a.params + i * width + at
     cdef float* state = a.state + i * a.n_states * width + at
-    _learn_block(a, p, state, g, <float> squares, block)
+    _learn_block(a, p, state, g, own * <float> squares, block)
     return linear
 
 
@@ -320,28 +323,30 @@ cdef double _linear(const Learning* a, const int32_t* rows, const float* x, Py_s
 
 
 cdef inline void _learn(
-    const Learning* a, Py_ssize_t i, const int32_t* rows, const float* x, Py_ssize_t n, bint with_pairless
+    const Learning* a, Py_ssize_t i, const int32_t* rows, const float* x, Py_ssize_t n, bint with_pairless,
+    bint with_contexts,
 ) noexcept nogil:
-    # feature i occurs in n rows, with the values x; some rows may have no pairs, or none
+    # feature i occurs in n rows, with the values x; some rows may have no pairs, or none; some may be contexts, or none
     cdef Py_ssize_t at = 0, width = a.k + 1
     cdef double linear = 0
+    cdef float own = 0 if with_contexts and n > 0 and rows[0] < a.n_contexts else 1
     while a.k - at >= 4 * FULL:
-        linear = _factors4(a, i, at, rows, x, n)
+        linear = _factors4(a, i, at, rows, x, n, own)
         at += 4 * FULL
     if a.k - at >= 2 * FULL:
-        linear = _factors2(a, i, at, rows, x, n)
+        linear = _factors2(a, i, at, rows, x, n, own)
         at += 2 * FULL
     if a.k - at >= FULL:
-        linear = _factors1(a, i, at, FULL, rows, x, n)
+        linear = _factors1(a, i, at, FULL, rows, x, n, own)
         at += FULL
     if a.k - at > 0:
-        linear = _factors1(a, i, at, <int> (a.k - at), rows, x, n)
+        linear = _factors1(a, i, at, <int> (a.k - at), rows, x, n, own)
     if with_pairless:
         linear = _linear(a, rows, x, n)
     if a.rule.use_linear:
         _update_one(
             a.params + i * width + a.k, a.state + i * a.n_states * width + a.k, width,
-            <float> linear, a.rule, a.rule.linear,
+            own * <float> linear, a.rule, a.rule.linear,
         )
 
 
@@ -358,7 +363,7 @@ cdef inline Py_ssize_t _first_not_below(const int32_t* features, Py_ssize_t n, P
 
 cdef inline void _learn_tasks(
     const Learning* a, const Groups* g, Py_ssize_t n_features, tasks* feature_tasks, int num_threads, int me,
-    bint with_pairless,
+    bint with_pairless, bint with_contexts,
 ) noexcept nogil:
     # what thread `me` gets of the features that `group` gave
     cdef Py_ssize_t task, j, at, next_, width = a.k + 1
@@ -376,17 +381,19 @@ cdef inline void _learn_tasks(
                 if a.n_states:
                     lanes_prefetch(a.state + next_ * a.n_states * width, a.n_states * width)
             at = g.starts[j]
-            _learn(a, g.features[j], g.rows + at, g.values + at, g.starts[j + 1] - at, with_pairless)
+            _learn(a, g.features[j], g.rows + at, g.values + at, g.starts[j + 1] - at, with_pairless, with_contexts)
 
 
 cdef void _learn_features(
     const Learning* a, const Groups* g, Py_ssize_t n_features, tasks* feature_tasks, int num_threads, int me
 ) noexcept nogil:
-    # two copies: asked for each feature, even a question that is never answered yes costs
-    if a.has_pairless[0]:
-        _learn_tasks(a, g, n_features, feature_tasks, num_threads, me, True)
+    # three copies: asked for each feature, even a question that is never answered yes costs
+    if a.n_contexts:
+        _learn_tasks(a, g, n_features, feature_tasks, num_threads, me, False, True)
+    elif a.has_pairless[0]:
+        _learn_tasks(a, g, n_features, feature_tasks, num_threads, me, True, False)
     else:
-        _learn_tasks(a, g, n_features, feature_tasks, num_threads, me, False)
+        _learn_tasks(a, g, n_features, feature_tasks, num_threads, me, False, False)
 
 
 cdef void _learn_all(
@@ -399,10 +406,10 @@ cdef void _learn_all(
         for i in range(task * FEATURES_A_TASK, min((task + 1) * FEATURES_A_TASK, feature_dim)):
             if j < n_features and g.features[j] == i:
                 at = g.starts[j]
-                _learn(a, i, g.rows + at, g.values + at, g.starts[j + 1] - at, a.has_pairless[0])
+                _learn(a, i, g.rows + at, g.values + at, g.starts[j + 1] - at, a.has_pairless[0], a.n_contexts > 0)
                 j = j + 1
             else:
-                _learn(a, i, g.rows, g.values, 0, False)
+                _learn(a, i, g.rows, g.values, 0, False, False)
 
 
 cdef void _learn_bias(
@@ -476,6 +483,7 @@ def train_sparse(
         b.residuals = a.residuals
         b.pair_residuals = pair_residuals
         b.has_pairless = &has_pairless
+        b.n_contexts = 0
         b.is_shared = num_threads > 1
         with nogil:
             tasks_deal(row_tasks, num_threads, _n_tasks(n_rows, ROWS_A_TASK))

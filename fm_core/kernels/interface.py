@@ -153,6 +153,37 @@ class Kernels(Protocol):
         `is_grouped` they are what `ungrouped` gives, and get that content now.
         """
 
+    def train_ranked(
+        self,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        values: Floats,
+        n_contexts: int,
+        loss: int,
+        n_items: float,
+        features: NDArray[np.int32],
+        starts: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        row_values: Floats,
+        is_grouped: bool,
+        params: Floats,
+        state: Floats,
+        sums: Floats,
+        residuals: Floats,
+        losses: Floats,
+        orders: Floats,
+        lazy: bool,
+        step: Step,
+        num_threads: int,
+    ) -> int:
+        """One update from contexts and the items that are compared in them; gives the number of distinct features.
+
+        The rows are those of _ranked.pxi: `n_contexts` contexts, then as many items of each as of any other, the
+        positive first; no feature is on both sides. `loss` is a number of that text, `n_items` how many items there
+        are. Of each context: `losses`, its loss, and `orders`, the share of negatives below the positive. The rest is
+        as for `train_sparse`; `sums` and `residuals` are scratch.
+        """
+
     def train_dense(
         self,
         X: Floats,

@@ -65,6 +65,54 @@ def train_sparse(
     return len(distinct)
 
 
+def train_ranked(
+    indptr, indices, values, n_contexts, loss, n_items, features, starts, rows, row_values, is_grouped,
+    params, state, sums, residuals, losses, orders, lazy, step, num_threads,
+):  # fmt: skip
+    """See `interface.Kernels.train_ranked`: by whole rows of context and item, and the derivatives of their scores."""
+    X = _dense_rows(indptr, indices, values, len(params))
+    contexts, items = X[:n_contexts], X[n_contexts:].reshape(n_contexts, -1, X.shape[1])
+    k = params.shape[1] - 1
+    V, w = params[:, :k].astype(float), params[:, k].astype(float)
+    gradient = np.zeros((len(params), k + 1))
+    for r, (context, of_context) in enumerate(zip(contexts, items, strict=True)):
+        scored = [_score(context + item, 0.0, w, V) for item in of_context]
+        z = np.array([score for score, _ in scored])
+        losses[r], e = _compared(z, loss, n_items)
+        orders[r] = np.mean((z[1:] < z[0]) + 0.5 * (z[1:] == z[0]))
+        for e_j, item, (_, s) in zip(e, of_context, scored, strict=True):
+            x = context + item
+            gradient += e_j * np.column_stack([np.outer(x, s) - (x**2)[:, np.newaxis] * V, x])
+    in_contexts = (contexts != 0).any(axis=0)
+    gradient[in_contexts, k] = 0  # but for rounding it is
+    distinct = np.unique(indices)
+    _step(distinct if lazy else np.arange(len(params)), gradient, params, state, step)
+    if not is_grouped:
+        _group(indptr, indices, values, distinct, features, starts, rows, row_values)
+    return len(distinct)
+
+
+def _compared(z, loss, n_items):
+    """The loss of scores, the positive's first, and its derivatives by them."""
+    d, e = z[1:] - z[0], np.zeros(len(z))
+    if loss == 1:
+        e[1:] = _sigmoid(d) / len(d)
+        value = np.logaddexp(0, d).mean()
+    elif loss == 2:
+        e[1:] = np.exp(z[1:] - z.max()) / np.exp(z - z.max()).sum()
+        value = np.log(np.exp(z - z.max()).sum()) + z.max() - z[0]
+    else:
+        violating = np.flatnonzero(d > -1)
+        if not len(violating):
+            return 0.0, e
+        first = violating[0]
+        weight = np.log(max(1, (n_items - 1) / (first + 1))) / np.log(max(2, n_items))
+        e[1 + first] = weight * _sigmoid(d[first])
+        value = weight * np.logaddexp(0, d[first])
+    e[0] = -e[1:].sum()
+    return value, e
+
+
 def train_dense(
     X, labels, params, state, bias, sums, residuals, scores, w, squares, gradients, classify, step, num_threads
 ):
@@ -110,7 +158,7 @@ def _sigmoid(z):
 
 
 def _train(X, touched, labels, params, state, bias, sums, residuals, scores, classify, step):
-    X, width, k = X.astype(float), params.shape[1], params.shape[1] - 1
+    X, k = X.astype(float), params.shape[1] - 1
     V, w = params[:, :k].astype(float), params[:, k].astype(float)
     sums[:] = 0
     for r, x in enumerate(X):
@@ -118,23 +166,30 @@ def _train(X, touched, labels, params, state, bias, sums, residuals, scores, cla
         sums[r, :k] = s
         scores[r] = _sigmoid(z) if classify else z
         residuals[r] = (_sigmoid(z) if classify else z) - labels[r]
-    n_states = state.shape[1] // width
-    for i in touched:
-        x, e, s = X[:, i], residuals.astype(float), sums[:, :k].astype(float)
-        of_pairs = e * ((X != 0).sum(1) > 1)  # of the other rows the two terms below cancel, but for rounding
-        gradient = np.append((of_pairs * x) @ s - (of_pairs @ x**2) * V[i], e @ x)
-        lr = np.append(np.full(k, step.factors_lr), step.linear_lr)
-        wd = np.append(np.full(k, step.factors_wd), step.linear_wd)
-        states = state[i].reshape(n_states, width).astype(float)
-        theta = _update(params[i].astype(float), states, gradient, lr, wd, step)
-        changed = width if step.use_linear else k
-        params[i, :changed] = theta[:changed]
-        state[i].reshape(n_states, width)[:, :changed] = states[:, :changed]
+    e, s = residuals.astype(float), sums[:, :k].astype(float)
+    of_pairs = e * ((X != 0).sum(1) > 1)  # of the other rows the first two terms cancel, but for rounding
+    gradient = np.array(
+        [np.append((of_pairs * x) @ s - (of_pairs @ x**2) * v, e @ x) for x, v in zip(X.T, V, strict=True)]
+    )
+    _step(touched, gradient, params, state, step)
     if step.use_bias:
         states = bias[1:, np.newaxis].astype(float)
         gradient, lr, wd = np.array([residuals.astype(float).sum()]), step.bias_lr, step.bias_wd
         bias[0] = _update(bias[:1].astype(float), states, gradient, np.array([lr]), np.array([wd]), step)[0]
         bias[1:] = states[:, 0]
+
+
+def _step(touched, gradient, params, state, step):
+    k, width = params.shape[1] - 1, params.shape[1]
+    n_states = state.shape[1] // width
+    lr = np.append(np.full(k, step.factors_lr), step.linear_lr)
+    wd = np.append(np.full(k, step.factors_wd), step.linear_wd)
+    for i in touched:
+        states = state[i].reshape(n_states, width).astype(float)
+        theta = _update(params[i].astype(float), states, gradient[i], lr, wd, step)
+        changed = width if step.use_linear else k
+        params[i, :changed] = theta[:changed]
+        state[i].reshape(n_states, width)[:, :changed] = states[:, :changed]
 
 
 def _update(theta, states, gradient, lr, wd, step):

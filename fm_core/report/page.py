@@ -90,7 +90,9 @@ def page(record: TrainingRecord, model: Model, hyperparameters: Hyperparameters)
 
 def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[str]:
     """Say in plain sentences what a person should look at."""
-    loss = link_for(hyperparameters.predictor_type).loss_metric
+    loss = (
+        "ranking_loss" if hyperparameters.loss != "pointwise" else link_for(hyperparameters.predictor_type).loss_metric
+    )
     curve = [epoch["train"][loss] for epoch in record.epochs]
     found = []
     if len(curve) >= 2:
@@ -108,7 +110,7 @@ def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[s
             )
     elif len(curve) == 1:
         found.append("There was one epoch only: whether the loss had settled cannot be told.")
-    held_out = [epoch["validation"][loss] for epoch in record.epochs if "validation" in epoch]
+    held_out = [epoch["validation"][loss] for epoch in record.epochs if loss in epoch.get("validation", ())]
     if held_out and not np.isfinite(held_out).any():
         found.append(f"The validation {loss} was never finite: its rows, or the learning rates, are far too large.")
     elif held_out:
@@ -168,15 +170,22 @@ def _is_drawable(value: float) -> bool:
 
 def _learning_curves(record: TrainingRecord, model: Model) -> list[_Plot]:
     plots = []
-    for name in metrics_for(model.predictor_type).names:
+    names = dict.fromkeys(
+        name for epoch in record.epochs for what in ("train", "validation") for name in epoch.get(what, ())
+    )
+    for name in names or metrics_for(model.predictor_type).names:
         chart = _chart("XY", x_title="epoch", dots_size=2 if len(record.epochs) < 60 else 0)
         drawn: list[tuple[float, float]] = []
         for what in ("train", "validation"):
-            points = [(e["epoch"], e[what][name]) for e in record.epochs if what in e and _is_drawable(e[what][name])]
+            points = [
+                (e["epoch"], e[what][name])
+                for e in record.epochs
+                if name in e.get(what, ()) and _is_drawable(e[what][name])
+            ]
             if points:
                 chart.add(what, points)
                 drawn += points
-        if record.test and record.epochs and _is_drawable(record.test[name]):
+        if record.epochs and name in (record.test or ()) and _is_drawable(record.test[name]):
             ends = (record.epochs[0]["epoch"], record.epochs[-1]["epoch"])
             points = [(x, record.test[name]) for x in ends]
             chart.add("test (the saved model)", points, stroke_style={"dasharray": "6, 4"})

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core.analysis.evaluation import Evaluation, RowEvaluation
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
@@ -180,10 +181,21 @@ class Algorithm(Protocol):
         The hyperparameter's value, and what a checkpoint says of its arrays.
     needs : {"stream", "resident"}
         Mini-batches, read anew in each epoch, or all rows in memory, read once.
+    looks_first : bool
+        Whether it needs a pass over the data before the first epoch.
     """
 
     name: str
     needs: Literal["stream", "resident"]
+    looks_first: bool = False
+
+    def look(self, hyperparameters: Hyperparameters, batches: Iterable[Batch]) -> None:
+        """Look at the data before it is learned from, where `looks_first` is true. Called once in a training."""
+        return
+
+    def begin_epoch(self, at: Moment) -> None:
+        """Hear which epoch the batches are of that come next. Called in the reading thread."""
+        return
 
     def layout(self, hyperparameters: Hyperparameters) -> Mapping[str, ArraySpec]:
         """The arrays of a checkpoint, in the file's order."""
@@ -201,6 +213,10 @@ class Algorithm(Protocol):
     def prepare(self, batch: Batch) -> Any:
         """Do what can be done of a batch ahead of its turn. Called in the reading thread, for each batch."""
         return None
+
+    def evaluation(self, hyperparameters: Hyperparameters, model: Model) -> Evaluation:
+        """Make what data is scored into, by a model that this has trained: of validation data, and of a test."""
+        return RowEvaluation(hyperparameters.predictor_type, hyperparameters)
 
     def load(self, items: Iterable[tuple[Batch, Any]]) -> Any:
         """Keep all rows, where `needs` is resident: given each batch with what `prepare` gave, once in a training."""

@@ -15,7 +15,10 @@ __all__ = ["Combination", "Hosts", "algorithm", "combination", "dense_hosts"]
 Hosts = Literal["one", "sharded", "averaged"]
 
 #: Name of each solver: the module and class of its algorithm, imported when it is asked for.
-_ALGORITHMS = {"minibatch": ("fm_core.solvers.minibatch", "MiniBatch")}
+_ALGORITHMS = {
+    "minibatch": ("fm_core.solvers.minibatch", "MiniBatch"),
+    "ranked": ("fm_core.solvers.ranked", "RankedMiniBatch"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +47,7 @@ _TABLE = {
     (row.solver, row.hosts): row
     for row in (
         Combination("minibatch", "one", uses_devices=True, keeps_whole_model=True, writes_checkpoints=True),
+        Combination("ranked", "one", uses_devices=False, keeps_whole_model=True, writes_checkpoints=True),
         Combination("minibatch", "sharded", uses_devices=True, keeps_whole_model=False, writes_checkpoints=True),
         Combination("minibatch", "averaged", uses_devices=False, keeps_whole_model=True, writes_checkpoints=False),
     )
@@ -64,8 +68,9 @@ def combination(hyperparameters: Hyperparameters, n_hosts: int = 1) -> Combinati
         hosts = "averaged" if hyperparameters._kvstore == "dist_async" else "sharded"
     if (solver, hosts) not in _TABLE:
         others = ", ".join(row.solver for row in _TABLE.values() if row.hosts == hosts)
+        name = solver if hyperparameters.loss == "pointwise" else f"{solver} (loss={hyperparameters.loss})"
         raise ConfigError(
-            f"solver {solver} trains on one host, and there are {n_hosts}: use one host, or solver {others}"
+            f"solver {name} trains on one host, and there are {n_hosts}: use one host, or solver {others}"
         )
     return _TABLE[solver, hosts]
 
@@ -96,4 +101,4 @@ def dense_hosts(has_device: Sequence[bool]) -> Literal["replicated", "sharded"]:
 
 
 def _solver(hyperparameters: Hyperparameters) -> str:
-    return "minibatch"
+    return "minibatch" if hyperparameters.loss == "pointwise" else "ranked"

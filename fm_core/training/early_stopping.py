@@ -30,7 +30,7 @@ class BestEpoch:
     Attributes
     ----------
     value : float
-        Its validation loss; infinite if there is none yet.
+        Its validation loss, or of a loss that compares items the negative of its NDCG; infinite if there is none yet.
     epoch : int
     params : ndarray of float32, shape (feature_dim, num_factors + 1), or None
         Rows ``[v_i | w_i]`` of the copy.
@@ -40,6 +40,9 @@ class BestEpoch:
 
     def __init__(self, hyperparameters: Hyperparameters) -> None:
         self._predictor_type = hyperparameters.predictor_type
+        self._metric, self._sign = link_for(self._predictor_type).loss_metric, 1
+        if hyperparameters.loss != "pointwise":
+            self._metric, self._sign = f"ndcg_at_{hyperparameters.ranking_k}", -1
         self._patience = hyperparameters.early_stopping_patience
         self.value = math.inf
         self.epoch = 0
@@ -53,7 +56,7 @@ class BestEpoch:
 
     def is_best(self, metrics: dict[str, float], epoch: int) -> bool:
         """Whether an epoch is better than all before."""
-        value = metrics.get(link_for(self._predictor_type).loss_metric, math.inf)
+        value = self._sign * metrics.get(self._metric, self._sign * math.inf)
         if self.is_kept and not math.isfinite(value):
             _log.warning(
                 "The validation loss of epoch %d is %s, so it cannot be the best epoch%s: the scores of some rows are "

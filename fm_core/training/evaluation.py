@@ -6,30 +6,50 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core.analysis.evaluation import Evaluation, RowEvaluation
 from fm_core.batch import Batch
-from fm_core.metrics import metrics_for
+from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 
 __all__ = ["evaluate", "evaluate_scores"]
 
 
-def evaluate(model: Model, batches: Iterable[Batch], num_threads: int = 1) -> tuple[dict[str, float], int]:
+def evaluate(
+    model: Model,
+    batches: Iterable[Batch],
+    num_threads: int = 1,
+    hyperparameters: Hyperparameters | None = None,
+    evaluation: Evaluation | None = None,
+) -> tuple[dict[str, float], int]:
     """Score batches with labels.
+
+    Parameters
+    ----------
+    model : Model
+    batches : iterable of Batch
+    num_threads : int
+    hyperparameters : Hyperparameters, optional
+        With `user_features`, there are ranking metrics too.
+    evaluation : Evaluation, optional
+        What is made of the scores, if it is not that.
 
     Returns
     -------
     metrics : dict of float
-        As `fit` reports them.
+        As `fit` reports them of validation data.
     n_records : int
     """
-    return evaluate_scores(model.predictor_type, functools.partial(model.predict, num_threads=num_threads), batches)
+    return evaluate_scores(
+        evaluation or RowEvaluation(model.predictor_type, hyperparameters),
+        functools.partial(model.predict, num_threads=num_threads),
+        batches,
+    )
 
 
 def evaluate_scores(
-    predictor_type: str, predict: Callable[[Batch], NDArray[np.float32]], batches: Iterable[Batch]
+    evaluation: Evaluation, predict: Callable[[Batch], NDArray[np.float32]], batches: Iterable[Batch]
 ) -> tuple[dict[str, float], int]:
     """Do what `evaluate` does with any function that scores a batch."""
-    totals = metrics_for(predictor_type)
     for batch in batches:
-        totals.update(predict(batch), batch.known_labels)
-    return totals.values(), totals.n
+        evaluation.update(batch, predict)
+    return evaluation.values(), evaluation.n

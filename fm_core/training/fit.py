@@ -47,7 +47,8 @@ def fit(
     batches : callable
         ``batches(epoch)`` gives the epoch's batches, each of mini_batch_size rows but the
         last, all dense or all sparse. Called once an epoch, from another thread; once in all by a solver that
-        keeps all rows in memory.
+        keeps all rows in memory. A loss other than pointwise needs a pass before the first epoch:
+        ``batches.once_more(epoch)``, where there is such an attribute, else ``batches(epoch)`` once more.
     hyperparameters : Hyperparameters
     num_threads : int
         Threads of the kernels; the model does not depend on it, bit for bit.

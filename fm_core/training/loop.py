@@ -109,7 +109,7 @@ class Loop(Generic[Data]):
         self._checkpoints = checkpoints
         self._solver: Learner | None = None
         self._best = BestEpoch(hyperparameters)
-        self._totals = self._own_totals = metrics_for(hyperparameters.predictor_type)
+        self._totals = self._own_totals = metrics_for(hyperparameters.predictor_type, hyperparameters.loss)
         self._is_dense = False
         self._is_resumable = True
         self._epoch = self._epochs_done = 0
@@ -300,7 +300,7 @@ class Loop(Generic[Data]):
         self._epoch += 1
         self._n_batches = 0
         self._labels_crc = self._feed_crc or 0
-        self._totals = metrics_for(self._hp.predictor_type)
+        self._totals = metrics_for(self._hp.predictor_type, self._hp.loss)
         if self._checkpoints is not None and self._solver is not None and not self._is_over:  # else `_result` follows
             with self._divergence_told(self._solver):
                 self._checkpoints.offer(self._position, self._solver, self._best.params, epoch_end=True)

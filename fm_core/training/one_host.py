@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fm_core.batch import Batch
+from fm_core.errors import DataError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.metrics import Metrics
 from fm_core.model import Model
@@ -44,6 +45,7 @@ class OneHost:
         self._hp = hyperparameters
         self._should_stop = should_stop
         self._resident: Feed | None = None
+        self._has_looked = False
         self._solver: Solver | None = None
 
     def should_stop(self) -> bool:
@@ -71,6 +73,17 @@ class OneHost:
     def _prepared(self, batches: Batches, at: Moment, labels_crc: int) -> Iterator[tuple[Batch, Any]]:
         """In the reading thread: the batches that are not done."""
         hp = self._hp
+        if self._algorithm.looks_first and not self._has_looked:
+            whole = getattr(batches, "once_more", batches)(at.epoch)
+            try:
+                self._algorithm.look(hp, itertools.takewhile(lambda _: not self._should_stop(), whole))
+            except DataError:
+                if not self._should_stop():  # else the data was cut short by that
+                    raise
+            if self._should_stop():
+                return
+            self._has_looked = True
+        self._algorithm.begin_epoch(at)
         stream = iter(batches(at.epoch))
         if hp.shuffle:
             stream = shuffled(stream, hp.shuffle_buffer_size, hp.mini_batch_size, (hp.seed, at.epoch))
@@ -115,7 +128,8 @@ class OneHost:
         """Score validation data, unless training has to stop."""
         assert self._solver is not None
         scored = itertools.takewhile(lambda _: not self._should_stop(), data(epoch))
-        found = evaluate_scores(self._hp.predictor_type, self._solver.predict, scored)
+        evaluation = self._algorithm.evaluation(self._hp, self._solver.model)
+        found = evaluate_scores(evaluation, self._solver.predict, scored)
         return None if self._should_stop() else found
 
 

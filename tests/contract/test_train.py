@@ -90,7 +90,7 @@ def test_the_test_channel_is_scored(good_job):
     good_job.put("part-0.pbr", records(seed=1), "test")
     done = good_job.run()
     assert done.succeeded
-    assert len(re.findall(r"#test_score \(algo-1\) : \('\w", done.log)) == 3
+    assert len(re.findall(r"#test_score \(algo-1\) : \('\w", done.log)) == 5
     assert "Test data is not provided." not in done.log
 
 

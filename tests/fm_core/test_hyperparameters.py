@@ -84,7 +84,15 @@ def test_each_says_what_it_decides():
     assert by_decision["host"] == {"num_threads", "checkpoint_interval_s", "_num_gpus", "_log_level"}
     assert by_decision["run"] == {
         *("epochs", "batch_metrics_publish_interval", "max_bad_records", "_tuning_objective_metric"),
-        *("_kvstore", "_sync_interval", "_data_format", "_num_kv_servers", "_use_full_symbolic"),
+        *(
+            "ranking_k",
+            "relevance_threshold",
+            "_kvstore",
+            "_sync_interval",
+            "_data_format",
+            "_num_kv_servers",
+            "_use_full_symbolic",
+        ),
     }
 
 

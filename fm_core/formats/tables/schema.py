@@ -4,6 +4,7 @@ import bisect
 import dataclasses
 import functools
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,26 @@ class TableSchema:
     def offsets(self) -> list[int]:
         """The first feature of each column."""
         return list(itertools.accumulate((column.n_features for column in self.columns[:-1]), initial=0))
+
+    def features_of(self, names: Sequence[str], what: str) -> str:
+        """Say which features columns have, as hyperparameters do: ``943:2625,2625:2644``.
+
+        Raises
+        ------
+        ConfigError
+            There is no such column; the message begins with `what`.
+        """
+        parts = {
+            column.name: f"{first}:{first + column.n_features}"
+            for column, first in zip(self.columns, self.offsets, strict=True)
+        }
+        for name in names:
+            if name.strip() not in parts:
+                raise ConfigError(
+                    f"{what} names column {name.strip()[:40]!r}, which the schema does not have, expected some of: "
+                    f"{', '.join(list(parts)[:20])}"
+                )
+        return ",".join(parts[name.strip()] for name in names)
 
     @property
     def has_header(self) -> bool:

@@ -36,7 +36,7 @@ def test_a_job_that_has_to_stop_reads_no_more_of_its_test_channel(caplog):
         raise AssertionError("another batch was read")
 
     scored = []
-    hosts = types.SimpleNamespace(evaluate=lambda model, batches, threads: (scored.extend(batches), 0))
+    hosts = types.SimpleNamespace(evaluate=lambda model, batches, *others: (scored.extend(batches), 0))
     stop = StopRequest()
     stop.request("SIGTERM")
     run.score_test_channel(None, batches, None, None, stop, 1, hosts)

@@ -1,0 +1,206 @@
+"""Mini-batch gradient descent on the order of items: positives beside negatives that are sampled for them.
+
+Before the first epoch the data is read once more, to know which items there are and what goes with whom
+(positives.py). In each epoch the reading thread draws negatives for a batch's positives and groups the rows of them all
+by feature; the kernels make one update from it (kernels/_ranked.pxi). A draw is a function of the seed, the epoch and
+the record's number in it: so the model depends neither on threads, nor on File or Pipe mode, nor on interruptions.
+
+The bias has no part in an order and keeps its initial value, as do the linear weights of contexts but for their decay.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.analysis.evaluation import Evaluation, FullRanking
+from fm_core.batch import Batch
+from fm_core.errors import ConfigError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.kernels import PADDING, Kernels, group, in_use, ungrouped
+from fm_core.kernels.bounds import check_fits
+from fm_core.model import Model
+from fm_core.solvers.base import Moment, SafePoint, Solver, SolverState
+from fm_core.solvers.minibatch import Device, Floats, Groups, MiniBatch, Parameters, check_finite, rates, remedy
+from fm_core.solvers.positives import Positives, Ranked
+
+__all__ = ["RankedMiniBatch", "RankedSolver"]
+
+#: The losses' numbers in kernels/_ranked.pxi.
+_LOSSES = {"pairwise": 1, "softmax": 2, "warp": 3}
+
+_MASK = 2**64 - 1
+
+
+class _Prepared(NamedTuple):
+    rows: Ranked
+    groups: Groups | None
+
+
+class RankedSolver(Solver):
+    """The update from one batch of positives.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    n_items : int
+        How many items there are to rank.
+    num_threads : int
+    model : Model, optional
+        See `minibatch.Parameters.begin`.
+    state : SolverState, optional
+    kernels : Kernels, optional
+        By default the build in use.
+    """
+
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        n_items: int,
+        num_threads: int = 1,
+        model: Model | None = None,
+        state: SolverState | None = None,
+        kernels: Kernels | None = None,
+    ) -> None:
+        self.hyperparameters = hyperparameters
+        self.num_threads = num_threads
+        self.parameters = (
+            Parameters.begin(hyperparameters, num_threads, model) if state is None else Parameters.of_state(state)
+        )
+        self._n_items = n_items
+        self._kernels = kernels or in_use()[1]
+        self._n_scratch = 0
+
+    @property
+    def n_steps(self) -> int:
+        """Updates so far."""
+        return self.parameters.n_steps
+
+    @property
+    def remedy(self) -> str:
+        """See `minibatch.remedy`."""
+        return remedy(self.hyperparameters)
+
+    @property
+    def model(self) -> Model:
+        """The parameters as they are now, not a copy."""
+        return self.parameters.model(self.hyperparameters.predictor_type)
+
+    def arrays(self) -> Mapping[str, Floats]:
+        """See `minibatch.Parameters.arrays`."""
+        return self.parameters.arrays()
+
+    def predict(self, batch: Batch) -> Floats:
+        """Score a batch with the parameters as they are now."""
+        return self.model.predict(batch, self.num_threads)
+
+    def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
+        """Make a step from the positives of each batch; the metrics are those of `metrics.RankedMetrics`."""
+        for batch, prepared in data:
+            losses, orders, touched = self._step(prepared)
+            yield SafePoint(losses, orders, batch, touched)
+
+    def _step(self, prepared: _Prepared) -> tuple[Floats, Floats, NDArray[np.int32] | None]:
+        hp, at = self.hyperparameters, self.parameters
+        n, indptr, indices, values = prepared.rows
+        self._make_scratch(n, len(indptr) - 1)
+        losses, orders = self._losses[:n], self._orders[:n]
+        if n == 0:
+            return losses, orders, np.empty(0, np.int32)
+        at.n_steps += 1
+        features, starts, of_rows, of_values = prepared.groups or ungrouped(indices.size)
+        n_features = self._kernels.train_ranked(
+            indptr, indices, values, n, _LOSSES[hp.loss], self._n_items,
+            features, starts, of_rows, of_values, prepared.groups is not None,
+            at.params, at.state, self._sums, self._residuals, losses, orders,
+            hp.lazy_update, rates(hp, at.n_steps), self.num_threads,
+        )  # fmt: skip
+        check_finite(losses, self.n_steps, hp)
+        return losses, orders, features[:n_features] if hp.lazy_update else None
+
+    def _make_scratch(self, n_contexts: int, n_rows: int) -> None:
+        if n_rows > self._n_scratch or n_rows == 0:
+            width = -(-self.hyperparameters.num_factors // PADDING) * PADDING
+            self._sums = np.zeros((n_rows, width), np.float32)
+            self._residuals = np.empty(n_rows, np.float32)
+            self._losses = np.empty(n_contexts, np.float32)
+            self._orders = np.empty(n_contexts, np.float32)
+            self._n_scratch = n_rows
+
+
+class RankedMiniBatch(MiniBatch):
+    """Mini-batch gradient descent on the order of items; arrays and memory are those of `MiniBatch`.
+
+    Parameters
+    ----------
+    num_threads : int
+    device : callable, optional
+        Not called: records of users and items are sparse.
+
+    Attributes
+    ----------
+    positives : Positives or None
+        Once the data has been looked at.
+    """
+
+    name = "ranked"
+    looks_first = True
+
+    def __init__(self, num_threads: int = 1, device: Callable[[], Device | None] | None = None) -> None:
+        super().__init__(num_threads)
+        self.positives: Positives | None = None
+        self._hp: Hyperparameters | None = None
+        self._key = self._next_row = 0
+
+    def look(self, hyperparameters: Hyperparameters, batches: Iterable[Batch]) -> None:
+        """Find the users and items, once in a training."""
+        self._hp = hyperparameters
+        self.positives = Positives(hyperparameters, batches)
+        if self.positives.n_items < 2:
+            raise ConfigError(
+                f"loss is {hyperparameters.loss}, which compares items, and the training data has "
+                f"{self.positives.n_items}: expected at least 2"
+            )
+
+    def begin_epoch(self, at: Moment) -> None:
+        """Draw what belongs to this epoch from now on."""
+        assert self._hp is not None
+        self._key = _mixed(_mixed(self._hp.seed) + at.epoch)
+        self._next_row = at.n_batches * self._hp.mini_batch_size
+
+    def prepare(self, batch: Batch) -> Any:
+        """Draw negatives, and group the rows of them all by feature."""
+        assert self._hp is not None
+        assert self.positives is not None
+        check_fits(batch, self._hp.feature_dim)
+        rows = self.positives.ranked(batch, self._hp.negatives, self._key, self._next_row)
+        self._next_row += batch.n_rows
+        if self._num_threads > 1 or rows.n_contexts == 0:
+            return _Prepared(rows, None)
+        return _Prepared(rows, group(rows.indptr, rows.indices, rows.values, self._hp.feature_dim))
+
+    def evaluation(self, hyperparameters: Hyperparameters, model: Model) -> Evaluation:
+        """Order all items for the users of positives, and see where theirs are."""
+        assert self.positives is not None
+        return FullRanking(model, hyperparameters, self.positives, self._num_threads)
+
+    def make(
+        self,
+        hyperparameters: Hyperparameters,
+        *,
+        is_dense: bool = False,
+        model: Model | None = None,
+        state: SolverState | None = None,
+    ) -> Solver:
+        """Make the solver."""
+        n_items = self.positives.n_items if self.positives is not None else 0
+        return RankedSolver(hyperparameters, n_items, self._num_threads, model, state)
+
+
+def _mixed(number: int) -> int:
+    """SplitMix64's output for a state; see kernels/_negatives.pyx."""
+    z = (number + 0x9E3779B97F4A7C15) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return z ^ (z >> 31)
