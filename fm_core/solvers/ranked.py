@@ -8,7 +8,8 @@ the record's number in it: so the model depends neither on threads, nor on File 
 The bias has no part in an order and keeps its initial value, as do the linear weights of contexts but for their decay.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,17 @@ from fm_core.kernels import PADDING, Kernels, group, in_use, ungrouped
 from fm_core.kernels.bounds import check_fits
 from fm_core.model import Model
 from fm_core.solvers.base import Moment, SafePoint, Solver, SolverState
-from fm_core.solvers.minibatch import Device, Floats, Groups, MiniBatch, Parameters, check_finite, rates, remedy
+from fm_core.solvers.minibatch import (
+    GROUPED_AN_ENTRY,
+    Device,
+    Floats,
+    Groups,
+    MiniBatch,
+    Parameters,
+    ParametersLearner,
+    check_finite,
+    rates,
+)
 from fm_core.solvers.positives import Positives, Ranked
 
 __all__ = ["RankedMiniBatch", "RankedSolver"]
@@ -38,7 +49,7 @@ class _Prepared(NamedTuple):
     groups: Groups | None
 
 
-class RankedSolver(Solver):
+class RankedSolver(ParametersLearner, Solver):
     """The update from one batch of positives.
 
     Parameters
@@ -63,33 +74,11 @@ class RankedSolver(Solver):
         state: SolverState | None = None,
         kernels: Kernels | None = None,
     ) -> None:
-        self.hyperparameters = hyperparameters
+        super().__init__(hyperparameters, Parameters.make(hyperparameters, num_threads, model, state))
         self.num_threads = num_threads
-        self.parameters = (
-            Parameters.begin(hyperparameters, num_threads, model) if state is None else Parameters.of_state(state)
-        )
         self._n_items = n_items
         self._kernels = kernels or in_use()[1]
         self._n_scratch = 0
-
-    @property
-    def n_steps(self) -> int:
-        """Updates so far."""
-        return self.parameters.n_steps
-
-    @property
-    def remedy(self) -> str:
-        """See `minibatch.remedy`."""
-        return remedy(self.hyperparameters)
-
-    @property
-    def model(self) -> Model:
-        """The parameters as they are now, not a copy."""
-        return self.parameters.model(self.hyperparameters.predictor_type)
-
-    def arrays(self) -> Mapping[str, Floats]:
-        """See `minibatch.Parameters.arrays`."""
-        return self.parameters.arrays()
 
     def predict(self, batch: Batch) -> Floats:
         """Score a batch with the parameters as they are now."""
@@ -121,12 +110,15 @@ class RankedSolver(Solver):
 
     def _make_scratch(self, n_contexts: int, n_rows: int) -> None:
         if n_rows > self._n_scratch or n_rows == 0:
-            width = -(-self.hyperparameters.num_factors // PADDING) * PADDING
-            self._sums = np.zeros((n_rows, width), np.float32)
+            self._sums = np.zeros((n_rows, _padded(self.hyperparameters)), np.float32)
             self._residuals = np.empty(n_rows, np.float32)
             self._losses = np.empty(n_contexts, np.float32)
             self._orders = np.empty(n_contexts, np.float32)
             self._n_scratch = n_rows
+
+
+def _padded(hyperparameters: Hyperparameters) -> int:
+    return math.ceil(hyperparameters.num_factors / PADDING) * PADDING
 
 
 class RankedMiniBatch(MiniBatch):
@@ -179,6 +171,20 @@ class RankedMiniBatch(MiniBatch):
         if self._num_threads > 1 or rows.n_contexts == 0:
             return _Prepared(rows, None)
         return _Prepared(rows, group(rows.indptr, rows.indices, rows.values, self._hp.feature_dim))
+
+    def batch_memory(self, hyperparameters: Hyperparameters, batch: Batch) -> tuple[int, int]:
+        """The rows of contexts and of the items that are compared in them, their groups, and their sums of factors."""
+        hp = hyperparameters
+        if batch.indices is None:
+            return 0, 0
+        n_compared = hp.negatives + 1
+        n_rows = batch.n_rows * (n_compared + 1)
+        n_entries = batch.indices.size * n_compared  # as if all of a row were its item's
+        of_rows, groups = 8 * n_rows + 8 * n_entries, GROUPED_AN_ENTRY * n_entries
+        of_step = 4 * n_rows * (_padded(hp) + 1)
+        if self._num_threads > 1:
+            return of_rows, of_step + 2 * groups
+        return of_rows + groups, of_step
 
     def evaluation(self, hyperparameters: Hyperparameters, model: Model) -> Evaluation:
         """Order all items for the users of positives, and see where theirs are."""
