@@ -240,10 +240,9 @@ class FullRanking:
             self._relevant[user].add(int(items[row]) + self._item_ranges[0].start)
 
     def _context_of(self, batch: Batch, row: int) -> "tuple[NDArray[np.int32], NDArray[np.float32]]":
-        assert batch.indptr is not None
-        assert batch.indices is not None
-        entries = slice(int(batch.indptr[row]), int(batch.indptr[row + 1]))
-        keys, values = batch.indices[entries], batch.values[entries]
+        indptr, indices, values = batch.csr
+        entries = slice(int(indptr[row]), int(indptr[row + 1]))
+        keys, values = indices[entries], values[entries]
         is_context = np.ones(len(keys), np.bool_)
         for part in self._item_ranges:
             is_context &= (keys < part.start) | (keys >= part.stop)

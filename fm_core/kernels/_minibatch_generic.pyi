@@ -2,6 +2,7 @@ from fm_core.kernels.interface import Kernels
 
 _build: Kernels
 train_sparse = _build.train_sparse
+train_ranked = _build.train_ranked
 predict_sparse = _build.predict_sparse
 train_dense = _build.train_dense
 predict_dense = _build.predict_dense

@@ -115,10 +115,9 @@ class Positives:
         return rows, users, ids
 
     def _refuse(self, batch: Batch, row: int, before: int) -> None:
-        assert batch.indptr is not None
-        assert batch.indices is not None
-        entries = slice(int(batch.indptr[row]), int(batch.indptr[row + 1]))
-        keys = batch.indices[entries][batch.values[entries] != 0]
+        indptr, indices, values = batch.csr
+        entries = slice(int(indptr[row]), int(indptr[row + 1]))
+        keys = indices[entries][values[entries] != 0]
         for name, part in (("user_features", self._users), ("item_features", self._ids)):
             n = int(((keys >= part.start) & (keys < part.stop)).sum())
             if n != 1:
@@ -128,10 +127,9 @@ class Positives:
                 )
 
     def _of_item(self, batch: Batch, row: int) -> "tuple[NDArray[np.int32], NDArray[np.float32]]":
-        assert batch.indptr is not None
-        assert batch.indices is not None
-        entries = slice(int(batch.indptr[row]), int(batch.indptr[row + 1]))
-        keys, values = batch.indices[entries], batch.values[entries]
+        indptr, indices, values = batch.csr
+        entries = slice(int(indptr[row]), int(indptr[row + 1]))
+        keys, values = indices[entries], values[entries]
         is_item = np.zeros(len(keys), np.bool_)
         for part in self._item_ranges:
             is_item |= (keys >= part.start) & (keys < part.stop)
@@ -168,14 +166,10 @@ class Positives:
         return Ranked(
             len(items),
             *put_ranked(
-                batch.indptr,
-                batch.indices,
-                batch.values,
+                *batch.csr,
                 rows[kept],
                 items,
-                self.rows.indptr,
-                self.rows.indices,
-                self.rows.values,
+                *self.rows.csr,
                 self._ranges,
             ),
         )

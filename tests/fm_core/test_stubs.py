@@ -27,7 +27,7 @@ NUMBERS = {
     "unsigned char": np.uint8,
 }
 SCALARS = {
-    **dict.fromkeys(("int64_t", "int32_t", "int", "Py_ssize_t"), int),
+    **dict.fromkeys(("int64_t", "int32_t", "uint64_t", "int", "Py_ssize_t"), int),
     **dict.fromkeys(("double", "float"), float),
     "bint": bool,
     "bytes": bytes,
