@@ -10,7 +10,7 @@ import gzip
 import struct
 from pathlib import Path
 
-from container.serving.payloads import Rows
+from container.serving.payloads import Rows, Wishes
 from container.serving.requests import DECODERS
 from fm_core.batch import Batch
 from fm_core.errors import DataError
@@ -101,14 +101,17 @@ def _served(media_type: str):
             _check_sentence(error)
             return
         for part in parts:
-            if isinstance(part, Rows):
-                _check(part.batch, width)
-                continue
-            for ranking in part:
-                _check(ranking.context, width)
-                _check(ranking.candidates, width)
-            assert ranking.context.n_rows == 1
-            assert ranking.top_k is None or ranking.top_k > 0
+            match part:
+                case Rows():
+                    _check(part.batch, width)
+                case Wishes():
+                    assert part.instances
+                case _:
+                    for ranking in part:
+                        _check(ranking.context, width)
+                        _check(ranking.candidates, width)
+                        assert ranking.context.n_rows == 1
+                        assert ranking.top_k is None or ranking.top_k > 0
 
     target.__doc__ = f"The body of a request of {media_type}, as `serve` reads it."
     return target
