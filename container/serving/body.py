@@ -12,11 +12,13 @@ from typing import Any
 from container.serving.errors import UnsupportedMediaTypeError, too_large
 from container.serving.handover import BODY
 from container.serving.spool import Spool
+from container.serving.wsgi import content_length
 from fm_core.errors import DataError
 
 __all__ = ["open_body"]
 
 _PIECE = 2**18
+_FIRST_PIECE = 2**9
 
 
 @contextlib.contextmanager
@@ -50,7 +52,8 @@ def open_body(environ: dict[str, Any], limit: int) -> Iterator[bytes | mmap.mmap
     if coding in ("", "identity"):
         yield body
         return
-    with contextlib.closing(_unpacked(body, limit)) as unpacked:
+    with contextlib.closing(Spool()) as unpacked:
+        _unpack(body, limit, unpacked)
         content = unpacked.content()
         if not content:
             raise DataError("the body is empty, expected at least one row")
@@ -65,33 +68,29 @@ def open_body(environ: dict[str, Any], limit: int) -> Iterator[bytes | mmap.mmap
 _CODINGS = ("", "identity", "gzip", "x-gzip")
 
 
-def _unpacked(body: bytes | mmap.mmap, limit: int) -> Spool:
-    unpacked = Spool()
+def _unpack(body: bytes | mmap.mmap, limit: int, unpacked: Spool) -> None:
     try:
         at = 0
         while at < len(body):  # members, one after the other
-            member = zlib.decompressobj(wbits=31)
+            # zlib copies what a member leaves of a piece: pieces grow with it, as in fm_core/formats/streams.py.
+            member, size = zlib.decompressobj(wbits=31), _FIRST_PIECE
             while not member.eof:
-                piece = member.unconsumed_tail or body[at : at + _PIECE]
+                piece = member.unconsumed_tail or body[at : at + size]
                 if not piece:
                     raise DataError("the body is no whole gzip: it ends too early")
                 if not member.unconsumed_tail:
                     at += len(piece)
+                    size = min(2 * size, _PIECE)
                 unpacked.append(member.decompress(piece, _PIECE))
                 if unpacked.size > limit:
                     raise too_large("too many", limit)
             at -= len(member.unused_data)
     except zlib.error as error:
-        unpacked.close()
         raise DataError(f"the body is no gzip, as Content-Encoding says: {error}") from None
-    except BaseException:
-        unpacked.close()
-        raise
-    return unpacked
 
 
 def _read(environ: dict[str, Any], limit: int) -> bytes:
-    stream, length = environ["wsgi.input"], _content_length(environ)
+    stream, length = environ["wsgi.input"], content_length(environ)
     if length is None:  # chunked, or none
         body: bytes = stream.read(limit + 1) if environ.get("wsgi.input_terminated") else b""
     else:
@@ -101,8 +100,3 @@ def _read(environ: dict[str, Any], limit: int) -> bytes:
     if len(body) < (length or 0):
         raise DataError(f"the body ends after {len(body)} bytes, expected Content-Length: {length}")
     return body
-
-
-def _content_length(environ: dict[str, Any]) -> int | None:
-    text = environ.get("CONTENT_LENGTH")
-    return int(text) if text and text.isdecimal() else None

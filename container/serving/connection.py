@@ -30,7 +30,7 @@ from container.serving.exchange import Exchange, Owner
 from container.serving.request_log import BYTES_IN, BYTES_OUT, ERROR, STATUS
 from container.serving.request_parser import RequestParser
 from container.serving.spool import Spool
-from container.serving.wsgi import environment, status_line
+from container.serving.wsgi import SERVER, environment, status_line
 
 __all__ = ["Connection"]
 
@@ -180,12 +180,8 @@ class Connection(asyncio.Protocol):
             "SERVER_NAME": server[0],
             "SERVER_PORT": str(server[1]),
             "REMOTE_ADDR": client[0] if client else "",
-            "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
-            "wsgi.multithread": False,
-            "wsgi.multiprocess": True,
-            "wsgi.run_once": False,
-            "wsgi.input_terminated": True,
+            **SERVER,
         }
         self._owner.opened(self)
 
@@ -291,11 +287,11 @@ class Connection(asyncio.Protocol):
                 self._ask_for_turn()
             else:
                 self._had_turn = True
-                self._advance()
+                self.go_on()
 
     # --- what goes ---------------------------------------------------------------------------
 
-    def _advance(self) -> None:
+    def go_on(self) -> None:
         """Answer the first request, if it is there and its turn has come."""
         if not self._exchanges or self._transport is None:
             return
@@ -325,7 +321,7 @@ class Connection(asyncio.Protocol):
     def _take_turn(self) -> None:
         self._waits_for_turn = False
         self._had_turn = True
-        self._advance()
+        self.go_on()
         if self._ahead:
             self._parse(self._ahead)
 
@@ -357,10 +353,6 @@ class Connection(asyncio.Protocol):
         self._transport.write(head)
         self._write_more()
 
-    def go_on(self) -> None:
-        """Turn to the next request, after an answer that came later."""
-        self._advance()
-
     def pause_writing(self) -> None:
         """The client does not read as fast as we write."""
         self._writing_paused = True
@@ -370,7 +362,7 @@ class Connection(asyncio.Protocol):
         self._writing_paused = False
         if self._unsent is not None:
             self._write_more()
-            self._advance()
+            self.go_on()
 
     def _write_more(self) -> None:
         unsent = self._unsent
@@ -407,7 +399,7 @@ class Connection(asyncio.Protocol):
         if isinstance(error, PayloadTooLargeError) and (exchange.length or 0) > DISCARDED:
             self._hang_up(exchange)
         else:
-            self._advance()
+            self.go_on()
 
     def _hang_up(self, exchange: Exchange) -> None:
         """Answer now, and read nothing more."""
@@ -415,7 +407,7 @@ class Connection(asyncio.Protocol):
         exchange.complete = True
         self._receiving = None
         self._deaf = True
-        self._advance()
+        self.go_on()
 
     def _refuse_input(self, error: Exception) -> None:
         """Answer what cannot be read, after what could, and read nothing more."""
@@ -433,7 +425,7 @@ class Connection(asyncio.Protocol):
         exchange.keep_alive = False
         exchange.complete = True
         if exchange.answered:  # before its body had come
-            self._advance()
+            self.go_on()
             return
         self.refuse(exchange, error)
 

@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from container.serving.errors import Refusal
 from container.serving.spool import Spool
+from container.serving.wsgi import content_length
 
 __all__ = ["Answering", "Exchange", "Owner"]
 
@@ -26,8 +27,6 @@ class Exchange:
         When its first byte came.
     held : int
         Bytes of the body that are counted as being in memory.
-    is_under_way : bool
-        Whether it is counted as one that waits for a computing process, or is in the hands of one.
     discarded : int
         Bytes of the body that were dropped.
     answering, answered : bool
@@ -35,7 +34,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "answered", "answering", "begun", "body", "complete", "discarded", "environ", "held", "is_under_way",
+        "answered", "answering", "begun", "body", "complete", "discarded", "environ", "held",
         "keep_alive", "refused",
     )  # fmt: skip
 
@@ -48,15 +47,13 @@ class Exchange:
         self.complete = False
         self.answering = False
         self.answered = False
-        self.is_under_way = False
         self.held = 0
         self.discarded = 0
 
     @property
     def length(self) -> int | None:
-        """The length of the body that the client announced; None: it did not."""
-        text = self.environ.get("CONTENT_LENGTH")
-        return int(text) if text and text.isdecimal() else None
+        """See `wsgi.content_length`."""
+        return content_length(self.environ)
 
 
 class Answering(Protocol):

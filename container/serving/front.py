@@ -200,9 +200,9 @@ class Front:
     def forget(self, exchange: Exchange) -> None:
         """Give up what a request takes."""
         exchange.body.close()
-        self._load.add(self._slot, requests=-int(exchange.is_under_way), size=-exchange.held)
-        exchange.held, exchange.is_under_way = 0, False
         answering = self._waiting.pop(exchange, None)
+        self._load.add(self._slot, requests=-int(answering is not None), size=-exchange.held)
+        exchange.held = 0
         if answering is not None:
             self._loop.remove_reader(answering)
             answering.close()
@@ -229,7 +229,6 @@ class Front:
             connection.refuse(exchange, ResourceError(f"the request could not be handed over: {error.strerror}"))
             return
         self._load.add(self._slot, requests=1)
-        exchange.is_under_way = True
         self._waiting[exchange] = answering
         self._loop.add_reader(answering, self._answered, connection, exchange, answering)
 

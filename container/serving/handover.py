@@ -16,7 +16,7 @@ import socket
 from typing import Any, NamedTuple
 
 from container.serving.spool import LIGHT, Spool
-from container.serving.wsgi import Called
+from container.serving.wsgi import SERVER, Called
 
 __all__ = ["BODY", "Handover", "Reply", "Task", "receive"]
 
@@ -147,12 +147,8 @@ class Task:
             self._body = mmap.mmap(self._descriptors[0], 0, access=mmap.ACCESS_READ)
         body = self._small
         self.environ |= {
+            **SERVER,
             "wsgi.input": io.BytesIO(body) if self._body is None else self._body,
-            "wsgi.input_terminated": True,
-            "wsgi.multithread": False,
-            "wsgi.multiprocess": True,
-            "wsgi.run_once": False,
-            "wsgi.version": (1, 0),
             BODY: body if self._body is None else self._body,
         }
 
@@ -173,19 +169,20 @@ class Task:
         """
         noted = {name: value for name, value in self.environ.items() if name.startswith("fm.") and name != BODY}
         body = called.body
-        if isinstance(body, bytes) and len(body) > LIGHT:
-            spool = Spool()
-            spool.append(body)
-            body = spool
-        with contextlib.suppress(BrokenPipeError):  # nobody waits any more
-            if isinstance(body, bytes) or body.descriptor is None:
-                content = body if isinstance(body, bytes) else body.content()
-                self._answering.sendall(marshal.dumps((called.status, called.headers, noted, content)))
-            else:
-                message = marshal.dumps((called.status, called.headers, noted, None))
-                socket.send_fds(self._answering, [message], [body.descriptor])
-        if isinstance(body, Spool):
-            body.close()
+        try:
+            if isinstance(body, bytes) and len(body) > LIGHT:
+                large, body = body, Spool()
+                body.append(large)
+            with contextlib.suppress(BrokenPipeError):  # nobody waits any more
+                if isinstance(body, bytes):
+                    self._answering.sendall(marshal.dumps((called.status, called.headers, noted, body)))
+                else:
+                    assert body.descriptor is not None  # an answer that comes as a `Spool` is in a file: invocation.py
+                    message = marshal.dumps((called.status, called.headers, noted, None))
+                    socket.send_fds(self._answering, [message], [body.descriptor])
+        finally:
+            if isinstance(body, Spool):
+                body.close()
 
     def close(self) -> None:
         """Give up what it takes; without an answer, the sender learns that there is none."""

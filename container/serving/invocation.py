@@ -114,8 +114,7 @@ class _Scorer:
 
     def _rows(self, rows: Rows) -> bytes:
         model = self._model
-        work = rows.batch.values.size * model.num_factors
-        scores = model.predict(rows.batch, num_threads=self._num_threads if work > _WORTH_THREADS else 1)
+        scores = model.predict(rows.batch, num_threads=self._threads_for(rows.batch.values.size))
         predictions = self._predictions(scores, rows)
         if rows.explained:
             predictions = dataclasses.replace(predictions, explanations=self._explanations(rows))
@@ -142,8 +141,7 @@ class _Scorer:
                 "items were asked for, but the model has no catalogue: put the catalogue.csv that `fm catalogue` "
                 'writes beside it, or send "candidates"'
             )
-        work = len(recommender.catalogue) * self._model.num_factors
-        num_threads = self._num_threads if work > _WORTH_THREADS else 1
+        num_threads = self._threads_for(len(recommender.catalogue))
         answers = []
         for each in recommender.recommend(wishes.instances, num_threads, what="instance"):
             why = dict(enumerate(each.explanations or []))
@@ -151,6 +149,9 @@ class _Scorer:
             answers.append(Recommended(each.columns, predictions))
         self.n_rows += len(wishes.instances)
         return write(answers)
+
+    def _threads_for(self, n_vectors: int) -> int:
+        return self._num_threads if n_vectors * self._model.num_factors > _WORTH_THREADS else 1
 
     def _explanations(self, rows: Rows) -> dict[int, Any]:
         if self._encoder.rankings is None:

@@ -23,9 +23,15 @@ SCRAPE = "fm.scrape"
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
+
+def _intervals(*bounds: float) -> "tuple[NDArray[np.float64], list[str]]":
+    """Bounds to look scores up in, and the labels of what they bound."""
+    return np.array(bounds, np.float64), ["-Inf", *map(str, bounds), "+Inf"]
+
+
 #: Between these the scores are counted: probabilities, and what regressors give.
-_PROBABILITIES = tuple(round(0.05 * i, 2) for i in range(1, 20))
-_VALUES = (-100, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 10, 100)
+_PROBABILITIES = _intervals(*(round(0.05 * i, 2) for i in range(1, 20)))
+_VALUES = _intervals(-100, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 10, 100)
 
 #: Anything else a client asks for is counted as "other", so that it cannot make series without end.
 _PATHS = ("/", "/ping", "/invocations", "/execution-parameters", "/models")
@@ -100,9 +106,8 @@ class Metrics:
 
     def observe_scores(self, scores: "NDArray[np.float32]", is_classifier: bool) -> None:
         """Count scores."""
-        bounds = _PROBABILITIES if is_classifier else _VALUES
+        bounds, names = _PROBABILITIES if is_classifier else _VALUES
         counts = np.bincount(np.searchsorted(bounds, scores), minlength=len(bounds) + 1)
-        names = ["-Inf", *map(str, bounds), "+Inf"]
         for i in np.flatnonzero(counts):
             self._scores.labels(names[i], names[i + 1]).inc(int(counts[i]))
 

@@ -20,15 +20,12 @@ STATUS = "fm.status"
 BYTES_IN = "fm.bytes_in"
 BYTES_OUT = "fm.bytes_out"
 
-#: Asked for every few seconds for as long as the endpoint lives.
-_FREQUENT = ("/ping", "/metrics")
-
 
 def is_logged(environ: Mapping[str, Any], log_level: int) -> bool:
-    """Whether a request gets a line: each that was refused, and others by the level, but health checks."""
+    """Whether a request gets a line: each that was refused, and others by the level, but not /ping."""
     if environ[STATUS] >= 400:
         return True
-    return log_level <= 20 and environ["PATH_INFO"] not in _FREQUENT
+    return log_level <= 20 and environ["PATH_INFO"] != "/ping"
 
 
 def log_request(environ: Mapping[str, Any], seconds: float) -> None:

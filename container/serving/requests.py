@@ -134,9 +134,9 @@ def _explained(instances: list[Any], first: int) -> dict[int, int]:
     return found
 
 
-def _decoder_of(described: Format) -> Decoder:
+def _decoder_of(described: Format, **options: bool) -> Decoder:
     def decode(body: Any, feature_dim: int, columns: ColumnEncoder | None = None) -> Parts:
-        found = described.functions.decode_request(body, feature_dim=feature_dim, encoder=columns)
+        found = described.functions.decode_request(body, feature_dim=feature_dim, encoder=columns, **options)
         return itertools.starmap(Rows, found)
 
     return decode
@@ -144,12 +144,7 @@ def _decoder_of(described: Format) -> Decoder:
 
 def csv_decoder(header: bool) -> Decoder:
     """The decoder of CSV of which is known whether its first line names the columns."""
-
-    def decode(body: Any, feature_dim: int, columns: ColumnEncoder | None = None) -> Parts:
-        decode_request = FORMATS["csv"].functions.decode_request
-        return itertools.starmap(Rows, decode_request(body, feature_dim=feature_dim, encoder=columns, header=header))
-
-    return decode
+    return _decoder_of(FORMATS["csv"], header=header)
 
 
 #: SageMaker's own shapes of JSON, and every format of files that requests may have.

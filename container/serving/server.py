@@ -68,8 +68,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             log=functools.partial(_log, metrics, settings.log_level),
             handover=Handover(),
             load=Load(workers, most_requests, settings.body_memory),
-            n_fronts=workers,
-            n_computing=workers,
+            n_pairs=workers,
             patience=settings.client_timeout,
             largest_body=settings.max_content_length,
             most_connections=max(16, min(most_connections // 3, 4096)),
@@ -88,7 +87,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         ports = [settings.port] + ([settings.metrics_port] if settings.metrics_port else [])
         options = {
             "bind": [f"0.0.0.0:{port}" for port in ports],
-            "workers": self._work.n_fronts + self._work.n_computing,
+            "workers": 2 * self._work.n_pairs,
             "worker_class": Worker,
             "timeout": settings.timeout,
             "graceful_timeout": DRAIN_SECONDS,

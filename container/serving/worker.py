@@ -45,7 +45,7 @@ class Work:
         As in `Front`.
     handover : Handover
     load : Load
-    n_fronts, n_computing : int
+    n_pairs : int
         How many workers of each kind.
     patience : float
         Seconds that a client may keep us waiting.
@@ -60,8 +60,7 @@ class Work:
     log: Callable[[dict[str, Any], float], None]
     handover: Handover
     load: Load
-    n_fronts: int
-    n_computing: int
+    n_pairs: int
     patience: float
     largest_body: int
     most_connections: int
@@ -69,10 +68,9 @@ class Work:
     def place(self, worker: "Worker", others: Iterable["Worker"]) -> None:
         """Give a worker the kind and the slot that the others leave."""
         taken = {(other.is_front, other.slot) for other in others}
-        free = [(True, slot) for slot in range(self.n_fronts) if (True, slot) not in taken]
-        free += [(False, slot) for slot in range(self.n_computing) if (False, slot) not in taken]
         # In turn, so that neither kind waits for the last of the other.
-        worker.is_front, worker.slot = min(free or [(True, 0)], key=lambda place: (place[1], not place[0]))
+        places = ((is_front, slot) for slot in range(self.n_pairs) for is_front in (True, False))
+        worker.is_front, worker.slot = next((place for place in places if place not in taken), (True, 0))
 
 
 class Worker(base.Worker):  # type: ignore[misc]

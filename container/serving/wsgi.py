@@ -8,12 +8,21 @@ from urllib.parse import unquote_to_bytes
 
 from container.serving.spool import Spool
 
-__all__ = ["App", "Called", "call", "environment", "status_line"]
+__all__ = ["SERVER", "App", "Called", "call", "content_length", "environment", "status_line"]
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 #: A WSGI app.
 App = Any
+
+#: What the environment of every request says of the server.
+SERVER = {
+    "wsgi.version": (1, 0),
+    "wsgi.multithread": False,
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
+    "wsgi.input_terminated": True,
+}
 
 
 class Called(NamedTuple):
@@ -70,6 +79,12 @@ def environment(
         text = value.decode("latin-1").strip(" \t")
         environ[key] = f"{environ[key]},{text}" if key in environ else text
     return environ
+
+
+def content_length(environ: dict[str, Any]) -> int | None:
+    """The length of the body that the client announced; None: it did not."""
+    text = environ.get("CONTENT_LENGTH")
+    return int(text) if text and text.isdecimal() else None
 
 
 def call(app: App, environ: dict[str, Any]) -> Called:
