@@ -25,6 +25,9 @@ value outside its range, ends the job at once with a `ClientError` that names ev
 The column "decides" says what depends on a value. **model**: what is learned; a checkpoint of a job with another value
 is refused. **run**: how far and by which way the job goes; it may be changed before a job resumes. **host**: what one
 machine does; the hosts of a job may differ.
+
+Learning rates, weight decay, initial values and the like are of the mini-batch update, and so is what says "minibatch
+only": with solver bayes they have no effect, and a job, or a warning of the estimators, says so of each that is given.
 """
 
 GROUPS = {
@@ -68,6 +71,8 @@ def row(parameter: Parameter) -> str:
     else:
         default = f"`{parameter.default}`"
     doc = parameter.doc if parameter.has_effect else parameter.doc + " Accepted, but ignored."
+    if parameter.group == "extension" and parameter.only_with is not None:
+        doc += f" ({parameter.only_with} only)"
     return f"| `{parameter.name}` | {parameter.expected()} | {default} | {parameter.decides} | {doc} |"
 
 

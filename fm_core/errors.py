@@ -24,6 +24,7 @@ __all__ = [
     "DivergenceError",
     "FMError",
     "ResourceError",
+    "RowsDoNotFitError",
     "TeamError",
 ]
 
@@ -46,6 +47,10 @@ class DivergenceError(FMError):
 
 class ResourceError(FMError):
     """Memory or disk does not suffice."""
+
+
+class RowsDoNotFitError(ResourceError):
+    """Memory does not suffice for all rows, where they have to be kept."""
 
 
 class TeamError(FMError):

@@ -16,6 +16,7 @@ typed values that this module checks.
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 import re
@@ -53,6 +54,10 @@ class Parameter:
         host: what one machine does; hosts may differ.
     has_effect : bool
         False for the built-in's internals that have no meaning here: accepted, ignored.
+    only_with : str or None
+        The one solver that it means something to, where it is one.
+    default_with : str or None
+        The one solver that the default is for, where it is one; to others, a value that is not given is not set.
     required : bool
     default : object
         None means "not set".
@@ -71,6 +76,8 @@ class Parameter:
     choices: tuple[str, ...]
     decides: Literal["model", "run", "host"]
     has_effect: bool
+    only_with: str | None
+    default_with: str | None
     in_estimators: bool
     required: bool
     default: Any
@@ -95,7 +102,7 @@ class Parameter:
 
     def problem(self, value: Any) -> str | None:
         """Say in one sentence what is wrong with a value; None if nothing is."""
-        if value is None and not self.required and self.default is None:
+        if value is None and not self.required and (self.default is None or self.default_with is not None):
             return None
         if self._admits(value):
             return None
@@ -125,7 +132,10 @@ _ORDINARY = {
     "maximum": None,
     "choices": (),
     "has_effect": True,
+    "only_with": None,
+    "default_with": None,
     "in_estimators": True,
+    "unset": None,
 }
 
 
@@ -144,6 +154,11 @@ def _number(doc: str, default: Any, **facts: Any) -> Any:
 
 def _choice(doc: str, default: Any, *choices: str, **facts: Any) -> Any:
     return _declare("choice", doc, default, choices=choices, **facts)
+
+
+#: Of the mini-batch update.
+_rate = functools.partial(_number, only_with="minibatch")
+_way = functools.partial(_choice, only_with="minibatch")
 
 
 def _ignored(doc: str, default: str) -> Any:
@@ -172,52 +187,51 @@ class Hyperparameters:
         "regressor",
         in_estimators=False,
     )
-    epochs: int = _integer("Passes over the training data.", 1, decides="run", estimator_default=30)
+    epochs: int | None = _integer(
+        "Passes over the training data; with solver bayes as many as the data needs, unless given.",
+        None, decides="run", unset=1, default_with="minibatch", estimator_default=30,
+    )  # fmt: skip
     mini_batch_size: int = _integer(
         "Records per update of the parameters.", 1000, maximum=MAX_FEATURE_DIM, estimator_default=50
     )
-    bias_lr: float = _number("Learning rate of the bias w0.", 0.1, minimum=0)
-    linear_lr: float = _number("Learning rate of the linear weights w.", 0.001, minimum=0, estimator_default=0.01)
-    factors_lr: float = _number("Learning rate of the factors v.", 0.0001, minimum=0, estimator_default=0.01)
-    bias_wd: float = _number("L2 weight decay of the bias.", 0.01, minimum=0)
-    linear_wd: float = _number("L2 weight decay of the linear weights.", 0.001, minimum=0)
-    factors_wd: float = _number("L2 weight decay of the factors.", 0.00001, minimum=0)
-    bias_init_method: str = _choice("How the bias is initialised.", "normal", "normal", "uniform", "constant")
-    bias_init_sigma: float = _number("Standard deviation, for bias_init_method normal.", 0.01, minimum=0)
-    bias_init_scale: float | None = _number("Half-width s of [-s, s], for bias_init_method uniform.", None, minimum=0)
-    bias_init_value: float | None = _number("The value, for bias_init_method constant.", None)
-    linear_init_method: str = _choice(
-        "How the linear weights are initialised.", "normal", "normal", "uniform", "constant"
-    )
-    linear_init_sigma: float = _number("Standard deviation, for linear_init_method normal.", 0.01, minimum=0)
-    linear_init_scale: float | None = _number(
-        "Half-width s of [-s, s], for linear_init_method uniform.", None, minimum=0
-    )
-    linear_init_value: float | None = _number("The value, for linear_init_method constant.", None)
-    factors_init_method: str = _choice("How the factors are initialised.", "normal", "normal", "uniform", "constant")
-    factors_init_sigma: float = _number("Standard deviation, for factors_init_method normal.", 0.001, minimum=0)
-    factors_init_scale: float | None = _number(
+    bias_lr: float = _rate("Learning rate of the bias w0.", 0.1, minimum=0)
+    linear_lr: float = _rate("Learning rate of the linear weights w.", 0.001, minimum=0, estimator_default=0.01)
+    factors_lr: float = _rate("Learning rate of the factors v.", 0.0001, minimum=0, estimator_default=0.01)
+    bias_wd: float = _rate("L2 weight decay of the bias.", 0.01, minimum=0)
+    linear_wd: float = _rate("L2 weight decay of the linear weights.", 0.001, minimum=0)
+    factors_wd: float = _rate("L2 weight decay of the factors.", 0.00001, minimum=0)
+    bias_init_method: str = _way("How the bias is initialised.", "normal", "normal", "uniform", "constant")
+    bias_init_sigma: float = _rate("Standard deviation, for bias_init_method normal.", 0.01, minimum=0)
+    bias_init_scale: float | None = _rate("Half-width s of [-s, s], for bias_init_method uniform.", None, minimum=0)
+    bias_init_value: float | None = _rate("The value, for bias_init_method constant.", None)
+    linear_init_method: str = _way("How the linear weights are initialised.", "normal", "normal", "uniform", "constant")
+    linear_init_sigma: float = _rate("Standard deviation, for linear_init_method normal.", 0.01, minimum=0)
+    linear_init_scale: float | None = _rate("Half-width s of [-s, s], for linear_init_method uniform.", None, minimum=0)
+    linear_init_value: float | None = _rate("The value, for linear_init_method constant.", None)
+    factors_init_method: str = _way("How the factors are initialised.", "normal", "normal", "uniform", "constant")
+    factors_init_sigma: float = _rate("Standard deviation, for factors_init_method normal.", 0.001, minimum=0)
+    factors_init_scale: float | None = _rate(
         "Half-width s of [-s, s], for factors_init_method uniform.", None, minimum=0
     )
-    factors_init_value: float | None = _number("The value, for factors_init_method constant.", None)
-    clip_gradient: float | None = _number(
+    factors_init_value: float | None = _rate("The value, for factors_init_method constant.", None)
+    clip_gradient: float | None = _rate(
         "Clips each gradient, weight decay included, to [-c, c]; unset: no clipping.", None, minimum=0
     )
-    eps: float | None = _number("Added to the denominator of the update; unset: 1e-8.", None, minimum=0)
-    rescale_grad: float | None = _number("Multiplies the gradient; unset: 1 / mini_batch_size.", None)
+    eps: float | None = _rate("Added to the denominator of the update; unset: 1e-8.", None, minimum=0)
+    rescale_grad: float | None = _rate("Multiplies the gradient; unset: 1 / mini_batch_size.", None)
 
     use_bias: bool = _declare("boolean", "Whether the model has the bias w0.", True, group="hidden")
     use_linear: bool = _declare("boolean", "Whether the model has the linear weights w.", True, group="hidden")
     batch_metrics_publish_interval: int = _integer(
         "Batches between two metric lines.", 500, group="hidden", decides="run", in_estimators=False
     )
-    _optimizer: str = _choice(
+    _optimizer: str = _way(
         "The update rule.", "adam", "adam", "sgd", "adagrad", "ftrl", group="hidden", in_estimators=False
     )
-    _learning_rate: float = _number(
+    _learning_rate: float = _rate(
         "Base learning rate, multiplied with each *_lr.", 1.0, minimum=0, group="hidden", in_estimators=False
     )
-    _wd: float = _number(
+    _wd: float = _rate(
         "Base weight decay, multiplied with each *_wd.", 1.0, minimum=0, group="hidden", in_estimators=False
     )
     _kvstore: str = _choice(
@@ -262,20 +276,35 @@ class Hyperparameters:
         "if there are several.",
         "auto", choices=("auto",), maximum=1024, group="extension", decides="host",
     )  # fmt: skip
+    solver: str = _choice(
+        "How parameters are learned: minibatch, as the built-in does; bayes, by sampling, with nothing to tune.",
+        "minibatch", "minibatch", "bayes", group="extension",
+    )  # fmt: skip
+    feature_groups: str = _declare(
+        "text",
+        "The groups of features that solver bayes learns a size of its own for; auto: the columns of a schema.json in "
+        "the channel, else positions of keys in rows of equal length, else one group; none: one group; 943,1682: so "
+        "many features each, one group after the other.",
+        "auto", choices=("auto", "none"), group="extension", only_with="bayes",
+    )  # fmt: skip
     lazy_update: bool = _declare(
         "boolean",
         "true: sparse batches update the features they contain; false: every feature, every batch.",
         True,
         group="extension",
+        only_with="minibatch",
     )
     shuffle: bool = _declare(
         "boolean",
         "Whether records are shuffled, within a bounded buffer.",
         False,
         group="extension",
+        only_with="minibatch",
         estimator_default=True,
     )
-    shuffle_buffer_size: int = _integer("Records in the shuffle buffer.", 100_000, group="extension")
+    shuffle_buffer_size: int = _integer(
+        "Records in the shuffle buffer.", 100_000, group="extension", only_with="minibatch"
+    )
     early_stopping_patience: int | None = _integer(
         "Epochs without a better validation score before training stops; unset: all epochs are run.",
         None, group="extension",
@@ -326,6 +355,22 @@ class Hyperparameters:
     relevance_threshold: float = _number(
         "The label from which on an item is relevant, for the ranking metrics.", 1.0, group="extension", decides="run"
     )
+
+    @property
+    def n_epochs(self) -> int | None:
+        """How many epochs there are at most; None: the solver says when there were enough."""
+        epochs = parameters()["epochs"]
+        return int(epochs.default) if self.epochs is None and self.solver == epochs.default_with else self.epochs
+
+    def without_effect(self) -> list[str]:
+        """The hyperparameters that have another value than their default, and mean nothing to the solver."""
+        return [
+            name
+            for name, parameter in parameters().items()
+            if parameter.only_with not in (None, self.solver)
+            and self.solver != "auto"
+            and getattr(self, name) != parameter.default
+        ]
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -429,8 +474,8 @@ def parameters() -> dict[str, Parameter]:
         f.name: Parameter(
             name=f.name,
             required=f.default is dataclasses.MISSING,
-            default=None if f.default is dataclasses.MISSING else f.default,
-            **f.metadata,
+            default=f.metadata["unset"] if f.default in (None, dataclasses.MISSING) else f.default,
+            **{fact: value for fact, value in f.metadata.items() if fact != "unset"},
         )
         for f in dataclasses.fields(Hyperparameters)
     }

@@ -36,7 +36,9 @@ class ChannelBatches:
     progress : Progress, optional
         Watches the passes.
     memory : Memory, optional
-        Asked once, of the first batch.
+        Asked once, of the first batch, or of all where they are kept.
+    is_learned : bool
+        Whether it is the training data.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ChannelBatches:
         hyperparameters: Hyperparameters,
         progress: Progress | None = None,
         memory: Memory | None = None,
+        is_learned: bool = True,
     ) -> None:
         self._reader = reader
         self._hyperparameters = hyperparameters
@@ -53,6 +56,8 @@ class ChannelBatches:
         self._is_dense: bool | None = None
         self._started = time.time()
         self._n_batches = self._n_passes = 0
+        self._is_learned = is_learned
+        self._n_rows = self._n_entries = self._n_kept = 0
 
     def __call__(self, epoch: int) -> Iterator[Batch]:
         """The batches of one pass.
@@ -101,6 +106,7 @@ class ChannelBatches:
     def _batches(self, epoch: int) -> Iterator[Batch]:
         self._started = time.time()
         self._n_batches = 0
+        self._n_rows = self._n_entries = self._n_kept = 0
         self._n_passes += 1
         n_skipped = 0
 
@@ -114,9 +120,7 @@ class ChannelBatches:
         try:
             for batch in self._read(epoch, self._hyperparameters.mini_batch_size, skipped):
                 self._is_dense = batch.is_dense
-                if self._memory is not None:
-                    self._memory.check_batches(batch)
-                    self._memory = None
+                self._check_memory(batch)
                 self._n_batches += 1
                 yield batch
         except Interrupted:
@@ -127,6 +131,22 @@ class ChannelBatches:
         if self._n_batches == 0:
             self._reader.refuse_empty(epoch)
 
+    def _check_memory(self, batch: Batch) -> None:
+        """Ask of the first batch; where all rows are kept, of those so far."""
+        if self._memory is None:
+            return
+        if not self._memory.keeps_rows:
+            self._memory.check_batches(batch)
+            self._memory = None
+            return
+        self._n_rows += batch.n_rows
+        self._n_entries += int(batch.values.size)
+        self._n_kept += batch.nbytes
+        if self._is_learned:
+            self._memory.check_rows(self._n_rows, self._n_entries, self._reader.share_read)
+        else:
+            self._memory.check_kept(self._n_kept)
+
     def _sources(self, epoch: int) -> Iterator[Source]:
         """The streams of one pass, of which no more is read for a first batch than memory has room for."""
         for source in self._reader.sources(epoch):
@@ -134,7 +154,7 @@ class ChannelBatches:
 
     def _within_memory(self, chunks: Iterable[Any]) -> Iterator[Any]:
         for chunk in chunks:
-            if self._memory is not None:
+            if self._memory is not None and not self._memory.keeps_rows:
                 self._memory.check_unfinished(self._reader.n_bytes)
             yield chunk
 

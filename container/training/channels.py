@@ -105,6 +105,16 @@ class ChannelReader:
         """What is known of the data without reading it."""
         return "a stream" if self.is_stream else fingerprint(self._channel.folder, self._files)
 
+    @property
+    def share_read(self) -> float | None:
+        """How much of the files has been read in this pass, if that is known: not of a pipe.
+
+        Of compressed files, and where much is read ahead, it is overrated.
+        """
+        if self.is_stream:
+            return None
+        return self.n_bytes / max(1, sum(path.stat().st_size for path in self._files))
+
     def refuse_empty(self, epoch: int) -> None:
         """Say what an empty pass means: nothing if this host's shard may be empty, else an error."""
         if self.may_be_empty:

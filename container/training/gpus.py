@@ -31,14 +31,22 @@ class Gpus:
         Whether the job's solver and hosts have a use for GPUs; see `registry.Combination`.
     devices : Path
         Where the system lists its devices.
+    why : str, optional
+        Said where there is no use for them.
     """
 
     def __init__(
-        self, wanted: int | str, forced: Sequence[str] = (), are_usable: bool = True, devices: Path = Path("/dev")
+        self,
+        wanted: int | str,
+        forced: Sequence[str] = (),
+        are_usable: bool = True,
+        devices: Path = Path("/dev"),
+        why: str | None = None,
     ) -> None:
         self._wanted = wanted
         self._forced = forced
         self._are_usable = are_usable
+        self._why = why or "With _kvstore dist_async hosts train on their CPUs"
         self._n_visible = visible_gpus(devices)
         self._chosen: DenseDevice | None = None
 
@@ -81,10 +89,7 @@ class Gpus:
                     self._n_visible,
                 )  # fmt: skip
             elif not self._are_usable:
-                _log.info(
-                    "With _kvstore dist_async hosts train on their CPUs, and GPUs are not used. This one has %d.",
-                    self._n_visible,
-                )  # fmt: skip
+                _log.info("%s, and GPUs are not used. This one has %d.", self._why, self._n_visible)
         return 0 if self._chosen is None else sum(name.startswith("cuda") for name in self._chosen.devices)
 
     def _found(self) -> list[str]:

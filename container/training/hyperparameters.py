@@ -65,6 +65,12 @@ def remarks(provided: Mapping[str, Any]) -> list[str]:
         for name, value in provided.items()
         if name in known and not known[name].has_effect and _typed(known[name], value) != known[name].default
     ]
+    solver = _typed(known["solver"], provided.get("solver", known["solver"].default))
+    found += [
+        f"Hyperparameter {name} is {_unquoted(value)!r}; with solver {solver} it has no effect"
+        for name, value in provided.items()
+        if solver != "auto" and name in known and known[name].only_with not in (None, solver)
+    ]
     return found
 
 
@@ -75,8 +81,13 @@ def default_configuration() -> dict[str, str]:
 
 def final_configuration(provided: Mapping[str, Any]) -> dict[str, str]:
     """The defaults with what was provided put over them, as the built-in prints and saves it."""
-    return default_configuration() | {
+    known = parameters()
+    final = default_configuration() | {
         name: value if isinstance(value, str) else to_text(value) for name, value in provided.items()
+    }
+    solver = _unquoted(final["solver"])
+    return {
+        name: text for name, text in final.items() if name in provided or known[name].default_with in (None, solver)
     }
 
 

@@ -152,9 +152,7 @@ class Reporter:
     ----------
     host : str
         Named in every metric.
-    epochs : int
-        How many the job asks for.
-    mini_batch_size : int
+    hyperparameters : fm_core.Hyperparameters
     train_folder : Path
         Named in the lines about passes over the data.
     n_bytes : callable
@@ -187,8 +185,8 @@ class Reporter:
     ) -> None:
         self.has_started = False
         self._host = host
-        self._epochs = hyperparameters.epochs
-        self._mini_batch_size = hyperparameters.mini_batch_size
+        # a solver that keeps all rows learns nothing from a batch
+        self._mini_batch_size = hyperparameters.mini_batch_size if hyperparameters.solver == "minibatch" else 0
         self._keeps_best = hyperparameters.early_stopping_patience is not None
         self._train_folder = train_folder
         self._n_bytes = n_bytes
@@ -247,14 +245,14 @@ class Reporter:
         if self._is_dense:
             emit(lines.dense_epoch_lines(report.epoch, report.metrics, seconds))
         emit(lines.quality_lines(self._host, f"epoch={report.epoch}, train", report.metrics))
-        if report.epoch == self._epochs - 1:
+        if report.epoch == report.epochs - 1:
             self._say_final()
-        times: dict[str, float] = {"epochs": self._epochs} if report.epoch == 0 else {}
+        times: dict[str, float] = {"epochs": report.epochs} if report.epoch == 0 else {}
         times["update.time"] = seconds * 1000
         emit(
             [
                 self._metrics(report.started, times, report.ended),
-                lines.progress_line(self._host, report.epoch + 1, self._epochs),
+                lines.progress_line(self._host, report.epoch + 1, report.epochs),
                 self._data_line(report.started, epoch=report.epoch, Meta="training_data_iter"),
                 lines.throughput_line(self._host, report.n_records, seconds),
             ]

@@ -7,15 +7,18 @@ not, before it learns. A process that the system kills would leave no word.
 
 from container.resources import available_memory
 from fm_core.batch import Batch
-from fm_core.errors import ResourceError
+from fm_core.errors import ResourceError, RowsDoNotFitError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.solvers import registry
-from fm_core.training.memory import batches_needed, memory_needed
+from fm_core.training.memory import batches_needed, memory_needed, rows_needed
 
 __all__ = ["OTHER_BYTES", "Memory", "mebibytes"]
 
 #: Chunks of the channels, the interpreter and its libraries.
 OTHER_BYTES = 128 << 20
+
+#: Rows that are expected to take so many times the memory that there is are refused before all are read.
+_FORESIGHT = 1.2
 
 
 class Memory:
@@ -50,6 +53,8 @@ class Memory:
         self._num_threads = num_threads
         self._available = available_memory() if available is None else available
         self._arrays = memory_needed(self._local)
+        self._algorithm = registry.algorithm(hyperparameters, num_threads)
+        self._rows = self._kept = 0
 
     def check_arrays(self) -> None:
         """Refuse a job whose arrays cannot fit, before they are made.
@@ -74,11 +79,10 @@ class Memory:
         ResourceError
             As `check_arrays`.
         """
-        hp = self._hp
-        algorithm = registry.algorithm(hp, self._num_threads)
-        if algorithm.needs == "resident":
+        if self.keeps_rows:
             return
-        batches, shuffled = batches_needed(first, hp, algorithm)
+        hp = self._hp
+        batches, shuffled = batches_needed(first, hp, self._algorithm)
         if self._n_hosts > 1:  # each step has its rows a second time, renumbered
             batches *= 2
         needed = self._arrays + batches + shuffled + OTHER_BYTES
@@ -97,6 +101,50 @@ class Memory:
             f"{mebibytes(self._available)} are available: "
             + self._remedy([name for name, (size, _) in by_size if size > needed // 10])
         )
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether the solver has all rows in memory."""
+        return self._algorithm.needs == "resident"
+
+    def check_rows(self, n_rows: int, n_entries: int, share: float | None) -> None:
+        """Refuse rows that do not fit, while they are read to be kept.
+
+        Parameters
+        ----------
+        n_rows, n_entries : int
+            So far.
+        share : float or None
+            Of the data, as far as is known; None: it is not known how much there is.
+
+        Raises
+        ------
+        RowsDoNotFitError
+            It says what is needed, what is available, and what to do.
+        """
+        self._rows = rows_needed(n_rows, n_entries, self._hp, self._algorithm)
+        needed = self._arrays + self._rows + self._kept + OTHER_BYTES
+        known = 1.0 if share is None else min(1.0, max(share, 1e-9))
+        expected = needed + int(self._rows * (1 / known - 1))
+        if needed <= self._available and expected <= _FORESIGHT * self._available:
+            return
+        of_all = "" if known == 1 else f", about {int(n_rows / known)} in all"
+        raise RowsDoNotFitError(
+            f"solver {self._hp.solver} keeps all rows in memory, which takes {mebibytes(max(needed, expected))} with "
+            f"{self._described_arrays()} ({n_rows} records of {n_entries} values were read{of_all}), and "
+            f"{mebibytes(self._available)} are available: use solver minibatch, or an instance with more memory"
+        )
+
+    def check_kept(self, n_bytes: int) -> None:
+        """Refuse validation data that does not fit beside the rows, where it is kept too."""
+        self._kept = n_bytes
+        needed = self._arrays + self._rows + self._kept + OTHER_BYTES
+        if needed > self._available:
+            raise ResourceError(
+                f"solver {self._hp.solver} keeps the validation data in memory too, which takes "
+                f"{mebibytes(needed)} in all, and {mebibytes(self._available)} are available: use less validation "
+                "data, or an instance with more memory"
+            )
 
     def check_unfinished(self, n_bytes: int) -> None:
         """Refuse a first batch that does not fit by itself, while it is read.
@@ -121,7 +169,8 @@ class Memory:
     def _described_arrays(self) -> str:
         hp = self._local
         share = "" if self._n_hosts == 1 else f" (the share of one host of {self._n_hosts})"
-        return f"feature_dim={hp.feature_dim}{share}, num_factors={hp.num_factors} and _optimizer={hp._optimizer}"
+        of_optimizer = f" and _optimizer={hp._optimizer}" if hp.solver == "minibatch" else f", solver={hp.solver}"
+        return f"feature_dim={hp.feature_dim}{share}, num_factors={hp.num_factors}{of_optimizer}"
 
     def _remedy(self, names: list[str]) -> str:
         use = "an instance" if self._n_hosts == 1 else "more hosts, or some"

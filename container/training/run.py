@@ -6,6 +6,7 @@ checkpoint, report) may fail: that is said, and the job succeeds with its model.
 learned from: the first record of every channel, where it can be read twice.
 """
 
+import dataclasses
 import itertools
 import logging
 import os
@@ -27,7 +28,7 @@ from container.training.job import MODEL, Paths, TrainingJob, read_job, read_obj
 from container.training.log import Progress, Reporter, emit
 from container.training.memory import Memory
 from container.training.report import TrainingReport
-from container.training.schema_copy import carry_schema, with_columns
+from container.training.schema_copy import carry_schema, column_groups, with_columns
 from container.training.settings import TrainingSettings
 from fm_core.analysis.evaluation import Evaluation
 from fm_core.artifact.limits import Limits
@@ -66,10 +67,23 @@ def run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: P
     hyperparameters = with_columns(hyperparameters, job.channels[TRAIN])
     emit(lines.worker_lines(os.getpid(), job.checkpoint_folder))
     combination = registry.combination(hyperparameters, len(job.hosts))
-    gpus = Gpus(hyperparameters._num_gpus, settings.torch_devices, combination.uses_devices)
+    hyperparameters = _with_groups(hyperparameters, job)
+    why = None if combination.solver == "minibatch" else f"Solver {combination.solver} computes on the CPU"
+    gpus = Gpus(hyperparameters._num_gpus, settings.torch_devices, combination.uses_devices, why=why)
     _remark(provided, job, gpus)
     with open_hosts(job, hyperparameters, settings, stop) as hosts:
         _train(job, hyperparameters, final, settings, stop, progress, gpus, hosts)
+
+
+def _with_groups(hyperparameters: Hyperparameters, job: TrainingJob) -> Hyperparameters:
+    """Put the columns of the train channel's schema in the place of `feature_groups` auto."""
+    if hyperparameters.solver == "minibatch" or hyperparameters.feature_groups != "auto":
+        return hyperparameters
+    sizes = column_groups(job.channels[TRAIN], hyperparameters.feature_dim)
+    if sizes is None:
+        return hyperparameters
+    _log.info("Features are grouped by the columns of the channel's schema.json.")
+    return dataclasses.replace(hyperparameters, feature_groups=sizes)
 
 
 def _train(
@@ -134,8 +148,8 @@ def _train(
         else:
             reporter.finished()
             if stop():
-                _log.warning("Asked to stop (%s): %d of %d epochs are done.", stop.signal_name, result.epochs_done,
-                             hyperparameters.epochs)  # fmt: skip
+                of_all = "" if hyperparameters.n_epochs is None else f"of {hyperparameters.n_epochs} "
+                _log.warning("Asked to stop (%s): %d %sepochs are done.", stop.signal_name, result.epochs_done, of_all)
         _save(paths.model_file(job.current_host), result.model, translation.of_model(final), reporter, hosts)
         # The model is saved: from here on nothing that fails is worth losing it.
         if hosts.is_leading:
@@ -228,8 +242,10 @@ def _open_channels(
             reader = ChannelReader(
                 job.channels[name], stop=stop, wait_seconds=settings.pipe_wait_seconds, n_hosts=len(job.hosts)
             )
-            watching = (progress, memory) if name == TRAIN else (None, None)
-            opened[name] = ChannelBatches(reader, hyperparameters, *watching)
+            # validation data is kept where rows are
+            asked = memory if name == TRAIN or (name == VALIDATION and memory.keeps_rows) else None
+            watched = progress if name == TRAIN else None
+            opened[name] = ChannelBatches(reader, hyperparameters, watched, asked, is_learned=name == TRAIN)
     return opened
 
 

@@ -3,7 +3,7 @@
 `fm convert` writes it beside the records, so that a job whose channel is that folder leaves
 a model that `serve` can send named columns to. A pipe has no files, so there it has to be
 put beside the model by hand. A schema that does not fit is said, and is no reason to lose
-a model that is trained.
+a model that is trained. Its columns are groups of features, to a solver that learns of groups.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from fm_core.errors import ConfigError
 from fm_core.formats import SCHEMA_FILE
 from fm_core.hyperparameters import Hyperparameters
 
-__all__ = ["carry_schema", "with_columns"]
+__all__ = ["carry_schema", "column_groups", "with_columns"]
 
 _log = logging.getLogger(__name__)
 
@@ -71,3 +71,28 @@ def with_columns(hyperparameters: Hyperparameters, channel: Channel) -> Hyperpar
 
         found[name] = TableSchema.load(path).features_of(text.split(","), f"hyperparameter {name}")
     return dataclasses.replace(hyperparameters, **found)
+
+
+def column_groups(channel: Channel, feature_dim: int) -> str | None:
+    """The hyperparameter `feature_groups` by the columns of a channel's schema, if there is one and it fits.
+
+    Columns of one feature that follow each other are one group: each alone would be little to learn a size from.
+    """
+    path = channel.folder / SCHEMA_FILE
+    if channel.mode == "Pipe" or not path.is_file():
+        return None
+    from fm_core.formats.tables.schema import TableSchema
+
+    try:
+        schema = TableSchema.load(path, feature_dim)
+    except (ConfigError, OSError):  # said by `carry_schema`
+        return None
+    sizes: list[int] = []
+    is_single = False
+    for column in schema.columns:
+        if column.n_features == 1 and is_single:
+            sizes[-1] += 1
+        elif column.n_features:
+            sizes.append(column.n_features)
+            is_single = column.n_features == 1
+    return ",".join(map(str, sizes)) or None

@@ -332,10 +332,10 @@ def _compare(
         )
     position = header["position"]
     done = position["epoch"] + (position["n_batches"] > 0)
-    if done > hyperparameters.epochs:
+    if hyperparameters.n_epochs is not None and done > hyperparameters.n_epochs:
         raise CheckpointError(
             f"{path} is in epoch {_shown(position['epoch'])} (counted from 0) after {_shown(position['n_batches'])} "
-            f"batches, and epochs is {hyperparameters.epochs}: raise it to at least {done}, or use another "
+            f"batches, and epochs is {hyperparameters.n_epochs}: raise it to at least {done}, or use another "
             "checkpoint folder"
         )
 

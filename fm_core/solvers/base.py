@@ -119,6 +119,11 @@ class Learner(Protocol):
         return False
 
     @property
+    def most_epochs(self) -> int | None:
+        """How many epochs it makes at most where the hyperparameters give no number; None: that is not known."""
+        return None
+
+    @property
     def remedy(self) -> str:
         """What may help if parameters are no longer finite: the end of a sentence, from its comma on."""
         return ""
@@ -206,6 +211,19 @@ class Algorithm(Protocol):
     def batch_memory(self, hyperparameters: Hyperparameters, batch: Batch) -> tuple[int, int]:
         """The bytes of what `prepare` gives of such a batch, and of what a step needs beside it, where it streams."""
         return 0, 0
+
+    def rows_memory(self, hyperparameters: Hyperparameters, n_rows: int, n_entries: int) -> int:
+        """The bytes that all rows take, where `needs` is resident."""
+        return 0
+
+    def check(self, hyperparameters: Hyperparameters) -> None:
+        """Look, before any row is read, at whether the hyperparameters go with each other.
+
+        Raises
+        ------
+        ConfigError
+        """
+        return
 
     def model_of(self, hyperparameters: Hyperparameters, arrays: Mapping[str, NDArray[Any]]) -> Model:
         """Make the model of those arrays that are `of_model`."""

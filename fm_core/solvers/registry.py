@@ -18,6 +18,7 @@ Hosts = Literal["one", "sharded", "averaged"]
 _ALGORITHMS = {
     "minibatch": ("fm_core.solvers.minibatch", "MiniBatch"),
     "ranked": ("fm_core.solvers.ranked", "RankedMiniBatch"),
+    "bayes": ("fm_core.solvers.bayes.algorithm", "Bayes"),
 }
 
 
@@ -50,6 +51,7 @@ _TABLE = {
         Combination("ranked", "one", uses_devices=False, keeps_whole_model=True, writes_checkpoints=True),
         Combination("minibatch", "sharded", uses_devices=True, keeps_whole_model=False, writes_checkpoints=True),
         Combination("minibatch", "averaged", uses_devices=False, keeps_whole_model=True, writes_checkpoints=False),
+        Combination("bayes", "one", uses_devices=False, keeps_whole_model=True, writes_checkpoints=True),
     )
 }
 
@@ -60,7 +62,7 @@ def combination(hyperparameters: Hyperparameters, n_hosts: int = 1) -> Combinati
     Raises
     ------
     ConfigError
-        The solver does not go with so many hosts.
+        The solver does not go with so many hosts, or not with the devices that are asked for.
     """
     solver = _solver(hyperparameters)
     hosts: Hosts = "one"
@@ -72,7 +74,14 @@ def combination(hyperparameters: Hyperparameters, n_hosts: int = 1) -> Combinati
         raise ConfigError(
             f"solver {name} trains on one host, and there are {n_hosts}: use one host, or solver {others}"
         )
-    return _TABLE[solver, hosts]
+    found = _TABLE[solver, hosts]
+    devices = hyperparameters._num_gpus
+    if isinstance(devices, int) and devices and not (found.uses_devices or solver == "minibatch"):
+        others = ", ".join(row.solver for row in _TABLE.values() if row.hosts == hosts and row.uses_devices)
+        raise ConfigError(
+            f"solver {solver} computes on the CPU, and _num_gpus is {devices}: leave it at auto, or use solver {others}"
+        )
+    return found
 
 
 def algorithm(
@@ -87,8 +96,13 @@ def algorithm(
     device : callable, optional
         See `minibatch.MiniBatch`; a solver that computes on the CPU only does not call it.
     """
-    module, name = _ALGORITHMS[_solver(hyperparameters)]
-    made: Algorithm = getattr(importlib.import_module(module), name)(num_threads, device)
+    solver = _solver(hyperparameters)
+    module, name = _ALGORITHMS[solver]
+    own: dict[str, Any] = {"device": device}
+    if solver == "bayes":
+        own = {"feature_groups": hyperparameters.feature_groups}
+    made: Algorithm = getattr(importlib.import_module(module), name)(num_threads, **own)
+    made.check(hyperparameters)
     return made
 
 
@@ -101,4 +115,11 @@ def dense_hosts(has_device: Sequence[bool]) -> Literal["replicated", "sharded"]:
 
 
 def _solver(hyperparameters: Hyperparameters) -> str:
-    return "minibatch" if hyperparameters.loss == "pointwise" else "ranked"
+    hp = hyperparameters
+    if hp.loss == "pointwise":
+        return hp.solver
+    if hp.solver == "bayes":
+        raise ConfigError(
+            f"loss is {hp.loss}, and solver bayes learns with loss pointwise: use that, or solver minibatch"
+        )
+    return "ranked"

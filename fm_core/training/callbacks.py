@@ -34,7 +34,7 @@ class BatchReport:
 
 @dataclasses.dataclass(frozen=True)
 class EpochReport:
-    """One finished epoch. `started` and `ended` are seconds since 1970."""
+    """One finished epoch, of `epochs` at most. `started` and `ended` are seconds since 1970."""
 
     epoch: int
     epochs: int

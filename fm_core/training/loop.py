@@ -150,8 +150,17 @@ class Loop(Generic[Data]):
         return f"epoch {self._epoch}, batch {self._n_batches}"
 
     @property
+    def _most_epochs(self) -> int:
+        """How many epochs there will be at most, as far as is known."""
+        assert self._solver is not None
+        if self._solver.is_done:
+            return self._epochs_done
+        return max(self._hp.n_epochs or self._solver.most_epochs or 1, self._epochs_done)
+
+    @property
     def _is_over(self) -> bool:
-        if self._epoch >= self._hp.epochs or self._best.is_out_of_patience(self._epoch - 1):
+        most = self._hp.n_epochs
+        if (most is not None and self._epoch >= most) or self._best.is_out_of_patience(self._epoch - 1):
             return True
         return self._solver is not None and self._n_batches == 0 and self._solver.is_done
 
@@ -266,11 +275,9 @@ class Loop(Generic[Data]):
         self._n_batches = self._hosts.n_batches(self._n_batches)
         self._metrics = self._totals.values()
         self._epochs_done = self._epoch + 1
-        self._callback.epoch(
-            EpochReport(
-                self._epoch, self._hp.epochs, self._metrics, self._totals.n, self._n_batches, started, time.time()
-            )
-        )
+        n, now = self._totals.n, time.time()
+        most = self._most_epochs
+        self._callback.epoch(EpochReport(self._epoch, most, self._metrics, n, self._n_batches, started, now))
 
     def _validate(self, validation: Data | None) -> bool:
         """Score the validation data, if there is some; False: training has to stop, and it was not scored."""

@@ -6,7 +6,7 @@ from fm_core.solvers import registry
 from fm_core.solvers.base import Algorithm
 from fm_core.training.prefetch import DEPTH
 
-__all__ = ["batches_needed", "memory_needed"]
+__all__ = ["batches_needed", "memory_needed", "rows_needed"]
 
 #: Batches while one is decoded: the decoder's, which grows by doubling, and the copy that it gives.
 _DECODED = 2
@@ -56,3 +56,10 @@ def batches_needed(first: Batch, hyperparameters: Hyperparameters, algorithm: Al
         return batches, 0
     rows = first.n_rows if is_all else max(hp.shuffle_buffer_size, hp.mini_batch_size)
     return batches, _SHUFFLED * own * rows // max(1, first.n_rows)
+
+
+def rows_needed(n_rows: int, n_entries: int, hyperparameters: Hyperparameters, algorithm: Algorithm) -> int:
+    """The bytes of so many rows where all are kept, and of the batches that they come in."""
+    in_batch = min(n_rows, hyperparameters.mini_batch_size)
+    of_batches = (_DECODED + DEPTH + 1) * in_batch * (8 * n_entries // max(1, n_rows) + 12)
+    return algorithm.rows_memory(hyperparameters, n_rows, n_entries) + of_batches

@@ -8,7 +8,7 @@ on threads or timing. A solver that needs all rows gets them read in the same wa
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fm_core.batch import Batch
@@ -46,6 +46,7 @@ class OneHost:
         self._should_stop = should_stop
         self._resident: Feed | None = None
         self._has_looked = False
+        self._validation: list[Batch] | None = None
         self._solver: Solver | None = None
 
     def should_stop(self) -> bool:
@@ -127,10 +128,21 @@ class OneHost:
     def evaluate(self, data: Batches, epoch: int) -> tuple[dict[str, float], int] | None:
         """Score validation data, unless training has to stop."""
         assert self._solver is not None
-        scored = itertools.takewhile(lambda _: not self._should_stop(), data(epoch))
+        scored = itertools.takewhile(lambda _: not self._should_stop(), self._kept(data, epoch))
         evaluation = self._algorithm.evaluation(self._hp, self._solver.model)
         found = evaluate_scores(evaluation, self._solver.predict, scored)
         return None if self._should_stop() else found
+
+    def _kept(self, data: Batches, epoch: int) -> Iterable[Batch]:
+        """Validation data: read in each epoch, or once by a solver that has all rows in memory."""
+        if self._algorithm.needs == "stream":
+            return data(epoch)
+        if self._validation is None:
+            read = list(itertools.takewhile(lambda _: not self._should_stop(), data(epoch)))
+            if self._should_stop():
+                return read
+            self._validation = read
+        return self._validation
 
 
 def _peeked(items: Iterator[tuple[Batch, Any]]) -> Feed:

@@ -15,6 +15,7 @@ products of tall matrices are kernels of ours, those of small ones keep away fro
 """
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,7 @@ class RunningMean:
         counts = np.array([self._w0, self.n_samples, self._n_pooled])
         return {"mean_counts": counts, "mean_w": self._w, "mean_factors": self._matrix}
 
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `arrays` gave."""
         self._w0, self.n_samples, self._n_pooled = float(arrays["mean_counts"][0]), *map(int, arrays["mean_counts"][1:])
         self._w, self._matrix = arrays["mean_w"], arrays["mean_factors"]

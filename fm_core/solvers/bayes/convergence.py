@@ -7,6 +7,7 @@ cost is half that variance times the curvature of a row's loss, in nats a row, a
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ class Convergence:
         counts = np.array([self.n_samples, self._length], np.float64)
         return {"probe_counts": counts, "probe_batches": self._batches, "probe_sums": self._sums}
 
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `arrays` gave."""
         self.n_samples, self._length = map(int, arrays["probe_counts"])
         self._batches, self._sums = arrays["probe_batches"], arrays["probe_sums"]

@@ -5,12 +5,14 @@ they matter, and where that is known the model is better for it. What is not kno
 stand anywhere are one group.
 """
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.errors import ConfigError
 
-__all__ = ["Positions", "by_sizes", "check_sizes", "of_values", "spread_to_unseen"]
+__all__ = ["Positions", "by_sizes", "check_sizes", "of_values", "sizes_of", "spread_to_unseen"]
 
 Ints = NDArray[np.int32]
 
@@ -57,6 +59,24 @@ class Positions:
         if self._first is None:
             return np.zeros(len(features), np.int32)
         return np.maximum(self._first[features], 0)
+
+
+def sizes_of(feature_groups: str) -> str | list[int]:
+    """The hyperparameter's words, or its numbers.
+
+    Raises
+    ------
+    ConfigError
+        It is neither.
+    """
+    if feature_groups in ("auto", "none"):
+        return feature_groups
+    if not re.fullmatch(r"[1-9][0-9]{0,9}(,[1-9][0-9]{0,9})*", feature_groups):
+        raise ConfigError(
+            f"hyperparameter feature_groups is {feature_groups[:60]!r}, expected auto, none, or how many features each "
+            "group has, such as 943,1682"
+        )
+    return [int(size) for size in feature_groups.split(",")]
 
 
 def check_sizes(sizes: list[int], feature_dim: int) -> None:

@@ -11,6 +11,7 @@ of their group. `Units` leads back.
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,8 +73,8 @@ class Sampler:
     seed : int
     num_threads : int
         What is drawn does not depend on it, bit for bit.
-    start : (float, ndarray of float32), optional
-        w0 and vectors ``[v | w]`` of all columns, in standard units, to start from.
+    start : callable, optional
+        Given the units, and w0 and vectors ``[v | w]`` of all columns as they were drawn, gives those to begin with.
 
     Attributes
     ----------
@@ -95,7 +96,7 @@ class Sampler:
         is_classifier: bool,
         seed: int,
         num_threads: int = 1,
-        start: tuple[float, Floats] | None = None,
+        start: "Callable[[Units, float, Floats], tuple[float, Floats]] | None" = None,
     ) -> None:
         self._rows = rows
         self._k = num_factors
@@ -108,7 +109,9 @@ class Sampler:
         self.priors = Priors.begin(max(1, rows.n_groups), num_factors)
         self.alpha = 1.0
         self.n_sweeps = self.n_counted = 0
-        self.w0, self.params = start if start is not None else self._initial()
+        self.w0, self.params = self._initial()
+        if start is not None:
+            self.w0, self.params = start(self.units, self.w0, self.params)
         self._noise = np.empty_like(self.params)
         self._records = _aligned(rows.n_rows, num_factors + _RECORD)
         self._records[:, num_factors] = 1
@@ -187,7 +190,7 @@ class Sampler:
             "chain_priors": np.stack([self.priors.mean, self.priors.precision]),
         }
 
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `arrays` gave."""
         self.w0, self.alpha, n_sweeps, n_counted = arrays["chain"][:4].tolist()
         self.n_sweeps, self.n_counted = int(n_sweeps), int(n_counted)

@@ -12,7 +12,8 @@ and one number c that brings sigmoid(c z) nearest to the mean probability scales
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from fm_core.solvers.bayes.groups import spread_to_unseen
 from fm_core.solvers.bayes.rows import Collector, Rows
 from fm_core.solvers.bayes.sampler import Sampler
 from fm_core.solvers.bayes.spread import Keeper, Spread
+from fm_core.solvers.bayes.start import starting_with
 
 __all__ = ["BayesSolver", "collect", "sample_model"]
 
@@ -57,6 +59,8 @@ class BayesSolver:
     seed : int
     num_threads : int
         The model does not depend on it, bit for bit.
+    start : Model, optional
+        Of the same kind, for the first features at least: what the chain begins with.
 
     Attributes
     ----------
@@ -65,15 +69,23 @@ class BayesSolver:
     """
 
     def __init__(
-        self, rows: Rows, predictor_type: str, num_factors: int, n_sweeps: int | None, seed: int, num_threads: int = 1
+        self,
+        rows: Rows,
+        predictor_type: str,
+        num_factors: int,
+        n_sweeps: int | None,
+        seed: int,
+        num_threads: int = 1,
+        start: Model | None = None,
     ) -> None:
         self.rows = rows
         self._link = link_for(predictor_type)
         self._link.check_labels(rows.labels)
         self._num_factors = num_factors
         self._n_sweeps = n_sweeps
-        k = min(_FACTORS, num_factors)
-        self.sampler = Sampler(rows, k, self._link.is_classifier, seed, num_threads)
+        k = self.inner_factors(num_factors)
+        begin = None if start is None else starting_with(start, rows)
+        self.sampler = Sampler(rows, k, self._link.is_classifier, seed, num_threads, begin)
         # behind the features a row for each group: what is known of features that never occurred
         self._order = rows.schedule.order
         n_groups = len(self.sampler.priors.mean)
@@ -82,6 +94,11 @@ class BayesSolver:
         self._convergence = Convergence(len(rows.probes.indptr) - 1)
         self._keeper = Keeper(len(rows.features), n_groups, k)
         self._made: tuple[int, Model] | None = None
+
+    @staticmethod
+    def inner_factors(num_factors: int) -> int:
+        """Factors of a sample, for a model of `num_factors`."""
+        return min(_FACTORS, num_factors)
 
     @property
     def n_steps(self) -> int:
@@ -143,6 +160,18 @@ class BayesSolver:
             is_classifier=self._link.is_classifier, feature_dim=rows.feature_dim, mean=units.mean, scale=units.scale,
             features=rows.features, groups=rows.groups, typical=rows.typical,
         )  # fmt: skip
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that `restore` needs, beside the rows: the arrays themselves, where they are large."""
+        return {
+            **self.sampler.arrays(), **self._mean.arrays(), **self._convergence.arrays(), **self._keeper.arrays(),
+        }  # fmt: skip
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `arrays` gave, of the same rows: the arrays become the solver's."""
+        for part in (self.sampler, self._mean, self._convergence, self._keeper):
+            part.restore(arrays)
+        self._made = None
 
     def _compressed(self) -> Model:
         rows, units = self.rows, self.sampler.units

@@ -192,12 +192,13 @@ class Keeper:
         """All that `restore` needs."""
         return {
             "kept_counts": np.array([self._n, self._every, self._seen], np.float64),
-            "kept_numbers": self._numbers,
-            "kept_params": self._params,
-            "kept_priors": self._priors,
+            "kept_numbers": self._numbers[: self._n],
+            "kept_params": self._params[: self._n],
+            "kept_priors": self._priors[: self._n],
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `arrays` gave."""
         self._n, self._every, self._seen = map(int, arrays["kept_counts"])
-        self._numbers, self._params, self._priors = (arrays[f"kept_{name}"] for name in ("numbers", "params", "priors"))
+        for name, array in (("numbers", self._numbers), ("params", self._params), ("priors", self._priors)):
+            array[: self._n] = arrays[f"kept_{name}"]

@@ -45,6 +45,7 @@ def test_every_admitted_text_is_read_also_quoted_once_more(data):
     name = data.draw(st.sampled_from(list(TABLE)))
     text, value = data.draw(values(name))
     assume(not name.endswith("_method") or text == "normal")
+    assume(name != "loss" or text == "pointwise")  # others need more
     for form in (text, f'"{text}"') if "\\" not in text and text.isprintable() else (text,):
         read = getattr(parse(REQUIRED | {name: form}), name)
         assert read == value

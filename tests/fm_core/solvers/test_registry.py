@@ -43,3 +43,15 @@ def test_the_algorithm_is_the_one_that_is_asked_for():
 def test_dense_data_is_on_devices_if_every_host_has_one():
     assert registry.dense_hosts([True, True]) == "replicated"
     assert registry.dense_hosts([True, False]) == "sharded"
+
+
+def test_sampling_is_for_one_host_and_its_cpu():
+    bayes = dataclasses.replace(HP, solver="bayes")
+    assert registry.combination(bayes) == registry.Combination("bayes", "one", False, True, True)
+    assert registry.algorithm(bayes).needs == "resident"
+    for kvstore in ("auto", "dist_async"):
+        with pytest.raises(ConfigError, match="solver bayes trains on one host, and there are 2: use one host, or sol"):
+            registry.combination(dataclasses.replace(bayes, _kvstore=kvstore), 2)
+    assert registry.combination(dataclasses.replace(bayes, _num_gpus=0)).solver == "bayes"
+    with pytest.raises(ConfigError, match="solver bayes computes on the CPU, and _num_gpus is 1: leave it at auto, or"):
+        registry.combination(dataclasses.replace(bayes, _num_gpus=1))
