@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fm_core.formats.registry.inputs import Options
 
 __all__ = [
+    "add_fitting_arguments",
     "add_input_arguments",
     "add_text_arguments",
     "feature_range",
@@ -64,7 +65,36 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--missing", choices=("error", "zero"), default="error", help="what an empty cell of a numeric column is"
     )
+    add_fitting_arguments(parser)
     add_text_arguments(parser)
+
+
+#: Options that are of use where columns are made fit to learn from, and what they are where nothing is said.
+_FITTING: dict[str, Any] = {
+    "bins": [], "scale": [], "log": [], "date": [], "weights": [], "min_count": 2, "max_categories": None,
+    "positive": None,
+}  # fmt: skip
+
+
+def add_fitting_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what says how columns are made fit to learn from."""
+    group = parser.add_argument_group("columns made fit to learn from (--fit; chosen from the data if nothing is said)")
+    group.add_argument("--bins", metavar="A:N", action="append", default=[], help="a column of numbers in N bins")
+    for name, text in {
+        "scale": "columns of numbers brought to mean 0, deviation 1",
+        "log": "columns of numbers whose logarithm, log(1 + x), is scaled",
+        "date": "columns of dates or moments",
+    }.items():
+        group.add_argument(f"--{name}", metavar="A,B", type=_list, action="extend", default=[], help=text)
+    group.add_argument(
+        "--weights", metavar="A:SEP", action="append", default=[],
+        help="a column of several ids, each with SEP and its value behind it",
+    )  # fmt: skip
+    group.add_argument(
+        "--min-count", metavar="N", type=int, default=2, help="texts in fewer rows share one feature (default 2)"
+    )
+    group.add_argument("--max-categories", metavar="N", type=int, help="a column of more texts is hashed (500000)")
+    group.add_argument("--positive", metavar="CLASS", help="of a label of two classes, the one that is 1")
 
 
 def add_text_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,8 +159,8 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
     schema = None
     if arguments.schema is not None:
         schema = TableSchema.load(arguments.schema)
-        for name in ("label", "categorical", "numeric", "ignore", "hashed", "several", "sparse"):
-            if getattr(arguments, name):
+        for name in ("label", "categorical", "numeric", "ignore", "hashed", "several", "sparse", "fit", *_FITTING):
+            if getattr(arguments, name, False) not in (_FITTING.get(name), None, False, []):
                 raise ConfigError(
                     f"--{name} and --schema are both there, expected one: the schema says what columns are"
                 )
@@ -141,6 +171,13 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
         and format_of(arguments.inputs[0], arguments.from_format).is_table
     ):
         raise ConfigError("nothing says which column is the label: name it with --label, or say --no-label")
+    fit = getattr(arguments, "fit", False)
+    for name, default in {} if fit else _FITTING.items():
+        if getattr(arguments, name) != default:
+            raise ConfigError(f"--{name.replace('_', '-')} needs --fit: without it, columns are taken as they are")
+    for name in ("min_count", "max_categories"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}, expected 1 or more")
     labels = "optional"
     if arguments.no_label:
         labels = "none"
@@ -155,10 +192,20 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
             categorical=arguments.categorical,
             numeric=arguments.numeric,
             ignored=arguments.ignore,
-            hashed={name: _count(name, text) for name, text in map(_pair("--hashed"), arguments.hashed)},
+            hashed={name: _count("--hashed", name, text) for name, text in map(_pair("--hashed"), arguments.hashed)},
             several=dict(map(_pair("--several"), arguments.several)),
             sparse=arguments.sparse,
             missing=arguments.missing,
+            fit=fit,
+            bins={name: _count("--bins", name, text) for name, text in map(_pair("--bins"), arguments.bins)},
+            scaled=arguments.scale,
+            log=arguments.log,
+            dates=arguments.date,
+            weights=dict(map(_pair("--weights"), arguments.weights)),
+            min_count=arguments.min_count,
+            most_categories=arguments.max_categories,
+            positive=arguments.positive,
+            predictor_type=getattr(arguments, "predictor_type", None),
         ),
         schema=schema,
         unseen=arguments.unseen,
@@ -219,7 +266,8 @@ def _pair(option: str) -> Any:
     return split
 
 
-def _count(name: str, text: str) -> int:
+def _count(option: str, name: str, text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text) > 0):
-        raise ConfigError(f"--hashed {name}:{text} does not end with a number of features, expected 1 or more")
+        what = "features" if option == "--hashed" else option.removeprefix("--")
+        raise ConfigError(f"{option} {name}:{text} does not end with a number of {what}, expected 1 or more")
     return int(text)

@@ -8,6 +8,7 @@ number from 0. Columns of which nothing is said are numeric if they hold numbers
 categorical.
 
   fm convert ratings.csv ratings.recordio --label rating --categorical user,item
+  fm convert clicks.csv clicks.recordio --label clicked --fit
   fm convert new.csv new.recordio --schema schema.json --unseen ignore
   fm convert train.libsvm train.recordio --split 0.8 --shards 4
   fm convert train.recordio train.csv.gz
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", metavar="N", type=int, default=0, help="decides which rows go where (default 0)")
     group.add_argument("--threshold", metavar="X", type=float, help="make labels 1 from X on and 0 below")
     group.add_argument("--schema-out", metavar="FILE", type=Path, help="where the schema goes (schema.json beside OUT)")
+    group.add_argument(
+        "--fit", action="store_true", help="make columns fit to learn from: bins, dates' parts, rare texts together"
+    )
     group.add_argument("--quiet", action="store_true", help="print neither progress nor what was written")
 
 

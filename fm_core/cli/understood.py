@@ -20,12 +20,15 @@ def understood(schema: "TableSchema") -> Iterator[str]:
     for column in schema.columns:
         n = column.n_features
         example = "" if column.example is None else f"such as {printable(column.example, 40)}"
-        rows.append((column.name, column.kind, f"{n} feature{'s' * (n != 1)}", example, column.remarks))
+        words = column.of_kind.words(column)
+        told_of = ": ".join(filter(None, [column.kind, words])) if schema.needs_version_2 else column.kind
+        rows.append((column.name, told_of, f"{n} feature{'s' * (n != 1)}", example, column.remarks))
     told = [row for i, row in enumerate(rows) if i < _MOST_COLUMNS or row[4]][: 2 * _MOST_COLUMNS]
     n_more = len(rows) - len(told)
     if schema.label is not None:
-        told.append((schema.label, "label", "", "", schema.label_remarks))
-    cells = [[printable(cell, 40) for cell in row[:3]] for row in told]
+        classes = f"label: {' is 0, '.join(schema.label_classes)} is 1" if schema.label_classes else "label"
+        told.append((schema.label, classes, "", "", schema.label_remarks))
+    cells = [[printable(cell, most) for cell, most in zip(row[:3], (40, 80, 40), strict=True)] for row in told]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row, shown in zip(told, cells, strict=True):
         yield "  ".join(["", *map(str.ljust, shown, widths), row[3]]).rstrip()

@@ -12,7 +12,9 @@ from fm_core.errors import DataError
 from fm_core.formats.registry.files import InputFile, total_size
 from fm_core.formats.registry.inputs import Options, RowInput
 from fm_core.formats.tables.encoder import Encoder
+from fm_core.formats.tables.fitting import fit_schema
 from fm_core.formats.tables.learner import Learner
+from fm_core.formats.tables.schema import TableSchema
 from fm_core.formats.tables.table import Table
 
 __all__ = ["Tables", "open_tables"]
@@ -33,10 +35,18 @@ def open_tables(files: Sequence[InputFile], tables: Tables, options: Options) ->
             first = next(parts, None)
             if first is None:
                 raise DataError(f"{files[0]}: found no rows, expected at least one")
+            if options.plan.fit:
+                return _encoded(
+                    files, tables, options, fit_schema(itertools.chain([first], parts), options.plan).schema
+                )
             learner = Learner(first, options.plan, labels=options.labels)
             if learner.has_categories:
                 return _learned(learner, itertools.chain([first], parts), options)
             schema = learner.learned()
+    return _encoded(files, tables, options, schema)
+
+
+def _encoded(files: Sequence[InputFile], tables: Tables, options: Options, schema: TableSchema) -> RowInput:
     encoder = Encoder(schema, unseen=options.unseen, labels=options.labels)
 
     def batches() -> Iterator[Batch]:

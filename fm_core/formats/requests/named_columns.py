@@ -7,6 +7,8 @@ are only the shapes in which cells come, and the messages that name an instance 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.streams import pieces_of
@@ -17,7 +19,7 @@ from fm_core.formats.tables.table import ArrayTable, PythonCells, check_names
 from fm_core.formats.text.parse import cell_blocks
 
 if TYPE_CHECKING:
-    pass
+    from numpy.typing import NDArray
 
 __all__ = ["decode_named", "decode_named_csv"]
 
@@ -68,10 +70,14 @@ def decode_named(
                 f"there are {len(used)} columns of {len(cells)} {what}s, more than {_MOST_CELLS} cells: "
                 "send fewer of them at once"
             )
-    columns = [
-        _cells(known[name], [of_row.get(name, _MISSING) for of_row in cells], partial, what, first) for name in used
-    ]
-    return encoder.encode(_Instances(what, first, used, columns, len(cells)), sparse=True, partial=partial)
+    given = {name: [of_row.get(name, _MISSING) for of_row in cells] for name in used}
+    absent = {}
+    if partial:  # a column that is not there is no feature, not even that of a missing cell
+        marked = {name: np.array([cell is _MISSING for cell in of_name], bool) for name, of_name in given.items()}
+        absent = {name: rows for name, rows in marked.items() if rows.any()}
+    columns = [_cells(known[name], of_name, partial, what, first) for name, of_name in given.items()]
+    table = _Instances(what, first, used, columns, len(cells), absent)
+    return encoder.encode(table, sparse=True, partial=partial)
 
 
 def _columns_of(instance: Any, where: str) -> dict[str, Any]:
@@ -91,8 +97,12 @@ def _no_such(name: str, known: list[str]) -> str:
 class _Instances(ArrayTable):
     """Instances as a table, whose rows are called what the client calls them."""
 
-    def __init__(self, what: str, first: int, names: list[str], columns: list[Any], n_rows: int) -> None:
+    def __init__(
+        self, what: str, first: int, names: list[str], columns: list[Any], n_rows: int,
+        absent: "dict[str, NDArray[np.bool_]]",
+    ) -> None:  # fmt: skip
         super().__init__("", names, columns, n_rows)
+        self.absent = absent
         self._what = what
         self._first = first
 
@@ -107,7 +117,7 @@ def _cells(column: Column, cells: list[Any], partial: bool, what: str, first: in
             if column.separator is not None and type(cell) is str:
                 cells[row] = cell.split(column.separator)
         elif cell is _MISSING and partial:
-            cells[row] = None if column.of_kind.has_texts else 0
+            cells[row] = 0 if column.of_kind.may_be_dense else None
         elif not (type(cell) is list and column.separator is not None and all(type(item) in _VALUES for item in cell)):
             raise DataError(f"{what} {first + row}, column {column.name!r}: {_refused(column, cell)}")
     return PythonCells(cells)

@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fm_core.formats.tables.encoder import Encoder
+    from fm_core.formats.tables.fitting import fit_schema
     from fm_core.formats.tables.frames import encode_table, frame_table
     from fm_core.formats.tables.learner import TablePlan, make_schema
     from fm_core.formats.tables.schema import Column, TableSchema
 
-__all__ = ["SCHEMA_FILE", "Column", "Encoder", "encode_table", "frame_table", "make_schema", "TablePlan", "TableSchema"]
+__all__ = [
+    "SCHEMA_FILE",
+    "Column",
+    "Encoder",
+    "encode_table",
+    "fit_schema",
+    "frame_table",
+    "make_schema",
+    "TablePlan",
+    "TableSchema",
+]
 
 #: Name under which the schema of a table lies beside its records, and beside the model of them.
 SCHEMA_FILE = "schema.json"
@@ -23,6 +34,7 @@ _HOMES = {
     "TablePlan": "learner",
     "TableSchema": "schema",
     "encode_table": "frames",
+    "fit_schema": "fitting",
     "frame_table": "frames",
     "make_schema": "learner",
 }

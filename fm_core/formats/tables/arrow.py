@@ -140,7 +140,7 @@ class _Cells:
         self._is_nested = kind.is_nested(array.type.value_type if self._is_list else array.type)
         self._where = where
         self.declared: str | None = "texts"
-        if _holds(array.type, "integer", "floating", "decimal", "boolean", "null"):
+        if _holds(array.type, "integer", "floating", "decimal", "boolean", "null", "duration"):
             self.declared = None if kind.is_null(array.type) else "numbers"
 
     def lists(self) -> "tuple[NDArray[np.int64], NDArray[np.int64], list[str]] | None":
@@ -168,6 +168,10 @@ class _Cells:
             of_code = _Cells(_plain(array.dictionary), self._where).numbers()
             codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
             return _taken(of_code, codes)
+        if kind.is_duration(array.type):
+            spans = array.to_numpy(zero_copy_only=False)
+            seconds: NDArray[np.float64] = spans / np.timedelta64(1, "s")
+            return seconds
         if kind.is_boolean(array.type):
             array = array.cast(pyarrow.uint8())
         if _holds(array.type, "integer", "floating"):
@@ -211,7 +215,10 @@ def _codes(array: Any, *, as_they_stand: bool = False) -> "tuple[NDArray[np.int6
     used = used[used >= 0]
     values = _values(_plain(encoded.dictionary.take(pyarrow.array(used))))
     try:
-        found, texts = text_codes(values, as_they_stand=as_they_stand)
+        if pyarrow.types.is_integer(encoded.dictionary.type):  # whose digits are their one form
+            found, texts = np.arange(len(values)), list(map(str, values))
+        else:
+            found, texts = text_codes(values, as_they_stand=as_they_stand)
     except ValueFault as fault:
         raise ValueFault(int(np.argmax(codes == used[fault.row])), str(fault)) from fault
     of_code = np.full(len(encoded.dictionary) + 1, -1, np.int64)  # the last is for -1

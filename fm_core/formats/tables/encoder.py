@@ -18,7 +18,8 @@ from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.canonical import sparse_batch
 from fm_core.formats.tables._columns import Vocabulary, put_entries
-from fm_core.formats.tables.kinds import Entries, Rules, numbers_of_columns
+from fm_core.formats.tables.entries import Entries, Rules, numbers_of_columns
+from fm_core.formats.tables.label import class_labels
 from fm_core.formats.tables.schema import Column, TableSchema
 from fm_core.formats.tables.table import Table, no_column, where
 from fm_core.formats.tables.values import canonical_texts
@@ -90,10 +91,15 @@ class Encoder:
         self, table: Table, *, partial: bool = False, only: Collection[str] | None = None
     ) -> dict[int, Entries]:
         """Give what each column of the schema, or only some of them, gives to the rows, by its number."""
-        return {
+        found = {
             i: column.of_kind.entries(table, self._place(table, column.name), column, self._known[i], self._rules)
             for i, column in enumerate(self.schema.columns)
             if (not partial or column.name in table.places) and (only is None or column.name in only)
+        }
+        absent: Mapping[str, NDArray[np.bool_]] = getattr(table, "absent", {})
+        return {
+            i: of_column.without(absent[name]) if (name := self.schema.columns[i].name) in absent else of_column
+            for i, of_column in found.items()
         }
 
     def join(self, n_rows: int, entries: Mapping[int, Entries], labels: "NDArray[np.float32] | None") -> Batch:
@@ -121,6 +127,8 @@ class Encoder:
         if self._labels == "none" or label is None or (self._labels == "optional" and label not in table.places):
             return None
         column = self._place(table, label)
+        if self.schema.label_classes:
+            return class_labels(table, column, self.schema.label_classes)
         numbers, n_wrong = table.numbers([column])
         if n_wrong:
             row = int(np.argmax(np.isnan(numbers[:, 0])))

@@ -99,11 +99,13 @@ class _ArrayCells:
     def __init__(self, array: "NDArray[Any]", missing: "NDArray[np.bool_] | None" = None) -> None:
         self._array = array
         self._missing = missing
-        self.declared = "numbers" if array.dtype.kind in "biuf" else "texts"
+        self.declared = "numbers" if array.dtype.kind in "biufm" else "texts"
 
     def numbers(self) -> "NDArray[np.float64]":
-        """Give them as numbers; moments and spans of time are none."""
-        if self._array.dtype.kind in "biuf":
+        """Give them as numbers; moments are none, and spans of time their seconds."""
+        if self._array.dtype.kind == "m":
+            numbers = self._array / np.timedelta64(1, "s")
+        elif self._array.dtype.kind in "biuf":
             numbers = self._array.astype(np.float64)
         else:
             numbers = PythonCells(list(self._array)).numbers()
@@ -118,7 +120,10 @@ class _ArrayCells:
         if self._missing is not None:
             codes[self._missing] = -1
         used = np.unique(codes[codes >= 0])
-        found, texts = text_codes(list(values[used]), as_they_stand=as_they_stand)
+        if self._array.dtype.kind in "iu":  # whose digits are their one form
+            found, texts = np.arange(len(used)), list(map(str, values[used].tolist()))
+        else:
+            found, texts = text_codes(list(values[used]), as_they_stand=as_they_stand)
         of_value = np.full(len(values) + 1, -1, np.int64)
         of_value[used] = found
         return in_order(of_value[codes], texts)

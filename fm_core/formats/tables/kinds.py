@@ -1,10 +1,10 @@
 """The kinds of columns: how many features a column of each has, what they are called, and what its cells give them.
 
 A kind is a class and a row of `KINDS`. Nothing else in this folder asks which kind a column is: a new one needs no more
-than these, but for the word of the user's plan that asks for it.
+than these, but for the word of the user's plan that asks for it. Those of numbers and moments that are made fit to
+learn from are in number_kinds.py.
 """
 
-import dataclasses
 import itertools
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,8 +14,10 @@ import numpy as np
 
 from fm_core.errors import DataError
 from fm_core.formats.tables._columns import Vocabulary
+from fm_core.formats.tables.entries import Entries, Rules, numbers_of_columns
+from fm_core.formats.tables.number_kinds import Binned, Date, Scaled, gap_fault
 from fm_core.formats.tables.table import Table, where
-from fm_core.formats.tables.values import canonical
+from fm_core.formats.tables.values import canonical, number_of
 from fm_core.printable import quoted
 
 if TYPE_CHECKING:
@@ -23,53 +25,12 @@ if TYPE_CHECKING:
 
     from fm_core.formats.tables.schema import Column
 
-__all__ = ["KINDS", "MAX_FEATURES", "Entries", "Kind", "Rules", "numbers_of_columns"]
+__all__ = ["KINDS", "MAX_FEATURES", "Kind"]
 
 #: Feature ids are int32.
 MAX_FEATURES = 2**31 - 1
 #: Characters of a category.
 MAX_CATEGORY = 65_536
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entries:
-    """What one column gives to the rows of a table.
-
-    Attributes
-    ----------
-    features : ndarray of int32
-        Of the entries, counted within the column.
-    count : ndarray of int32, shape (n_rows,), or None
-        How many entries each row has. None: there is one feature for each row, -1 for no entry.
-    values : ndarray of float32, or None
-        As many as features; None: 1 each.
-    """
-
-    features: "NDArray[np.int32]"
-    count: "NDArray[np.int32] | None" = None
-    values: "NDArray[np.float32] | None" = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rules:
-    """What becomes of cells that do not fit.
-
-    Attributes
-    ----------
-    missing : {"error", "zero"}
-        What a missing cell of a column of numbers is.
-    unseen : {"error", "ignore"}
-        What a category that the schema does not have is.
-    way_out : str
-        What lets categories be unseen, for the message.
-    learns : bool
-        Whether categories that are not known are learned.
-    """
-
-    missing: str = "error"
-    unseen: str = "error"
-    way_out: str = "--unseen ignore"
-    learns: bool = False
 
 
 class Kind(Protocol):
@@ -88,6 +49,9 @@ class Kind(Protocol):
 
     def feature_name(self, column: "Column", number: int) -> str:
         """Give the name of one of a column's features, counted from 0."""
+
+    def words(self, column: "Column") -> str:
+        """Say in a few words what becomes of a cell, beside the kind's name; empty: nothing is to be said."""
 
     def fault(self, described: Mapping[str, Any]) -> str | None:
         """Say what is wrong with what schema.json has of a column, where it has what is needed."""
@@ -112,6 +76,10 @@ class Numeric:
         """Give the column's name."""
         return column.name
 
+    def words(self, column: "Column") -> str:
+        """Say nothing: the number is as it is."""
+        return ""
+
     def fault(self, described: Mapping[str, Any]) -> str | None:
         """Find nothing to be wrong."""
         return None
@@ -123,34 +91,103 @@ class Numeric:
 
 
 class _Texts:
-    """What kinds have in common whose cells are texts, or several with a separator between them."""
+    """What kinds have in common whose cells are texts, or several with a separator between them.
 
-    allows: ClassVar[tuple[str, ...]] = ("separator",)
+    Behind the features of texts there may be one of texts that are not known, which training has learned of rare ones,
+    and one of missing cells.
+    """
+
+    allows: ClassVar[tuple[str, ...]] = ("separator", "weights", "unseen", "gaps")
     has_texts: ClassVar[bool] = True
     may_be_dense: ClassVar[bool] = False
 
+    def n_features(self, column: "Column") -> int:
+        """Give the number of those of texts, and one each for unknown and missing ones where they have one."""
+        return self._n_of_texts(column) + (column.unseen == "feature") + column.gaps
+
+    def feature_name(self, column: "Column", number: int) -> str:
+        """Give column=category or column#bucket, or say that it is of others."""
+        n = self._n_of_texts(column)
+        if number < n:
+            return self._text_name(column, number)
+        return f"{column.name}: {'other' if number == n and column.unseen == 'feature' else 'missing'}"
+
+    def words(self, column: "Column") -> str:
+        """Say what there is beside the texts."""
+        found = [f"several, between {column.separator!r}"] if column.separator is not None else []
+        found += [f"weights behind {column.weights!r}"] if column.weights is not None else []
+        found += ["rare and unseen ones together"] if column.unseen == "feature" else []
+        return ", ".join(found)
+
+    def fault(self, described: Mapping[str, Any]) -> str | None:
+        """Refuse what is no rule for unknown and missing texts."""
+        if described.get("unseen", "ignore") not in ("feature", "ignore"):
+            return f"unseen is {quoted(described['unseen'])}, expected 'feature' or 'ignore'"
+        weights = described.get("weights", ":")
+        if not (isinstance(weights, str) and 0 < len(weights) <= 1024):
+            return f"weights is {quoted(weights)}, expected a text that is not empty"
+        if "weights" in described and described.get("separator") in (None, weights):
+            return "weights needs a separator, and another one"
+        return gap_fault(described)
+
     def entries(self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules) -> Entries:
         """Give the feature of each text, or those of each list of texts."""
+        n = self._n_of_texts(column)
+        other = n if column.unseen == "feature" else -1
+        gap = n + (column.unseen == "feature") if column.gaps else -1
         if column.separator is None:
-            return Entries(self._of_cells(table, place, column, known, rules).astype(np.int32))
+            ids = self._of_cells(table, place, column, known, rules)
+            return Entries(np.where(ids >= 0, ids, np.where(ids == -1, gap, other)).astype(np.int32))
         codes, cells = table.codes(place, column.separator)
-        lists = [list(_ids([cell], column.separator)) for cell in cells]
-        features = self._of_texts(itertools.chain.from_iterable(lists), column, known, rules)
+        lists = [_items(cell, column) for cell in cells]
+        values = None
+        if column.weights is not None:
+            values = self._weights(table, place, column, codes, lists)
+            lists = [[item.rpartition(column.weights)[0] for item in items] for items in lists]
+        ids = self._of_texts(map(canonical, itertools.chain.from_iterable(lists)), column, known, rules)
+        features = np.where(ids >= 0, ids, other)
         lists_of = np.zeros(len(cells) + 1, np.int64)
         np.cumsum([len(items) for items in lists], out=lists_of[1:])
         if (features < 0).any():
-            if rules.unseen == "error":
+            if rules.unseen == "error" and column.unseen is None:
                 _refuse_unseen(table, place, column, known, rules)
             kept = np.zeros(len(features) + 1, np.int64)
             np.cumsum(features >= 0, out=kept[1:])
             lists_of = kept[lists_of]
+            values = None if values is None else values[features >= 0]
             features = features[features >= 0]
-        # Each cell takes the entries of its text; an empty cell has none.
-        lengths = np.append(np.diff(lists_of), 0)
+        if gap >= 0:  # what empty cells have: a list behind all others
+            features, values = np.append(features, gap), None if values is None else np.append(values, np.float32(1))
+        lengths = np.append(np.diff(lists_of), int(gap >= 0))
+        # Each cell takes the entries of its text; an empty cell has none, or the one of missing cells.
         count = lengths[codes]
         before = np.cumsum(count) - count
         at = np.repeat(lists_of[codes] - before, count) + np.arange(int(count.sum()))
-        return Entries(features[at].astype(np.int32), count.astype(np.int32))
+        return Entries(features[at].astype(np.int32), count.astype(np.int32), None if values is None else values[at])
+
+    def _weights(
+        self, table: Table, place: int, column: "Column", codes: "NDArray[np.int64]", lists: list[list[str]]
+    ) -> "NDArray[np.float32]":
+        """Give the numbers behind the ids of cells."""
+        assert column.weights is not None
+        found = []
+        for code, items in enumerate(lists):
+            for item in items:
+                weight = number_of(item.rpartition(column.weights)[2])
+                if not (item.rpartition(column.weights)[0] and abs(weight) < 3e38):  # of NaN too
+                    row = int(np.argmax(codes == code))
+                    raise DataError(
+                        f"{where(table, row, place)}: found {item[:40]!r}, expected an id, {column.weights!r} and a "
+                        "number"
+                    )
+                found.append(weight)
+        return np.array(found, np.float32)
+
+    def _n_of_texts(self, column: "Column") -> int:
+        raise NotImplementedError
+
+    def _text_name(self, column: "Column", number: int) -> str:
+        raise NotImplementedError
 
     def _of_cells(
         self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules
@@ -166,12 +203,10 @@ class Categorical(_Texts):
 
     needs: ClassVar[tuple[str, ...]] = ("categories",)
 
-    def n_features(self, column: "Column") -> int:
-        """Give the number of categories."""
+    def _n_of_texts(self, column: "Column") -> int:
         return len(column.categories)
 
-    def feature_name(self, column: "Column", number: int) -> str:
-        """Give column=category."""
+    def _text_name(self, column: "Column", number: int) -> str:
         return f"{column.name}={column.categories[number]}"
 
     def fault(self, described: Mapping[str, Any]) -> str | None:
@@ -182,13 +217,13 @@ class Categorical(_Texts):
         for text in categories:
             if not (isinstance(text, str) and 0 < len(text) <= MAX_CATEGORY):
                 return f"a category is {quoted(text)}, expected a text of 1 to {MAX_CATEGORY} letters"
-        return "a category is there twice" if len(set(categories)) < len(categories) else None
+        return "a category is there twice" if len(set(categories)) < len(categories) else super().fault(described)
 
     def _of_cells(
         self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules
     ) -> "NDArray[np.int64]":
         ids = table.find(place, known, learn=rules.learns)
-        if rules.unseen == "error" and (ids < -1).any():
+        if rules.unseen == "error" and column.unseen is None and (ids < -1).any():
             _refuse_unseen(table, place, column, known, rules)
         return ids
 
@@ -202,19 +237,19 @@ class Hashed(_Texts):
 
     needs: ClassVar[tuple[str, ...]] = ("buckets",)
 
-    def n_features(self, column: "Column") -> int:
-        """Give the number of buckets."""
+    def _n_of_texts(self, column: "Column") -> int:
         return column.buckets
 
-    def feature_name(self, column: "Column", number: int) -> str:
-        """Give column#bucket."""
+    def _text_name(self, column: "Column", number: int) -> str:
         return f"{column.name}#{number}"
 
     def fault(self, described: Mapping[str, Any]) -> str | None:
         """Refuse none or fewer buckets, and more than there can be features."""
         buckets = described["buckets"]
         is_one = type(buckets) is int and 1 <= buckets <= MAX_FEATURES
-        return None if is_one else f"buckets is {quoted(buckets)}, expected an integer of at least 1"
+        if not is_one:
+            return f"buckets is {quoted(buckets)}, expected an integer of at least 1"
+        return super().fault(described)
 
     def _of_cells(
         self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules
@@ -226,39 +261,17 @@ class Hashed(_Texts):
         return np.fromiter(map(zlib.crc32, map(str.encode, texts)), np.int64) % column.buckets
 
 
-KINDS: Mapping[str, Kind] = {"numeric": Numeric(), "categorical": Categorical(), "hashed": Hashed()}
+KINDS: Mapping[str, Kind] = {
+    "numeric": Numeric(), "scaled": Scaled(), "binned": Binned(), "date": Date(), "categorical": Categorical(),
+    "hashed": Hashed(),
+}  # fmt: skip
 
 
-def numbers_of_columns(table: Table, columns: list[int], rules: Rules) -> "NDArray[np.float32]":
-    """Give columns as numbers, all of them finite.
-
-    Raises
-    ------
-    DataError
-        A cell is none; the message names it.
-    """
-    numbers, n_wrong = table.numbers(columns)
-    if n_wrong:
-        for row, i in np.argwhere(np.isnan(numbers)).tolist():
-            column = columns[i]
-            if not table.is_missing(row, column):
-                raise DataError(
-                    f"{where(table, row, column)}: found {table.shown(row, column)}, expected a number that is "
-                    "finite as float32 (texts need --categorical or --hashed)"
-                )
-            if rules.missing != "zero":
-                raise DataError(
-                    f"{where(table, row, column)}: {_nothing(table, row, column)}, expected a number "
-                    "(a schema made with --missing zero takes it as 0)"
-                )
-            numbers[row, i] = 0
-    return numbers
-
-
-def _nothing(table: Table, row: int, column: int) -> str:
-    shown = table.shown(row, column)
-    is_empty = shown in ("None", "nan", "''", "b''", "<NA>", "NaT") or not shown.strip("' ")
-    return "the cell is empty" if is_empty else f"the cell is {shown}, which stands for a missing value"
+def _items(cell: str, column: "Column") -> list[str]:
+    """Take the text of a cell of several ids apart."""
+    if column.weights is None:
+        return list(_ids([cell], column.separator or ""))
+    return [part.strip() for part in cell.split(column.separator) if part.strip()]
 
 
 def _ids(texts: Iterable[str], separator: str) -> Iterator[str]:
@@ -268,7 +281,9 @@ def _ids(texts: Iterable[str], separator: str) -> Iterator[str]:
 def _refuse_unseen(table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules) -> None:
     codes, texts = table.codes(place, column.separator)
     for code, text in enumerate(texts):
-        items = [text] if column.separator is None else list(_ids([text], column.separator))
+        items = [text] if column.separator is None else _items(text, column)
+        if column.weights is not None:
+            items = [canonical(item.rpartition(column.weights)[0]) for item in items]
         for item, found in zip(items, known.find(items).tolist(), strict=True):
             if found < 0:
                 row = int(np.argmax(codes == code))

@@ -17,12 +17,12 @@ from fm_core.formats.tables.values import number_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Learner", "TablePlan", "find_column", "make_schema"]
+__all__ = ["SEPARATOR", "Learner", "TablePlan", "find_column", "make_schema", "said_of_columns"]
 
 #: Feature ids are int32.
 _MOST_FEATURES = 2**31 - 1
 #: Between the ids of a cell that is a list where it comes from, when such a cell is a text.
-_SEPARATOR = "|"
+SEPARATOR = "|"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +47,23 @@ class TablePlan:
         Sparse rows even if every column is numeric.
     missing : {"error", "zero"}
         What an empty cell of a numeric column is. Of another column, it is no feature.
+    fit : bool
+        Whether columns are made fit to learn from: what is said of none is chosen from all of the data (fitting.py).
+        What follows is of that alone, where it is said of some columns.
+    bins : mapping of str to int
+        Columns of numbers that are cut into so many bins.
+    scaled, log, dates : sequence of str
+        Columns of numbers that are scaled, or whose logarithm is, and columns of moments.
+    weights : mapping of str to str
+        Columns with several ids in a cell, to what stands between an id and its value.
+    min_count : int
+        Texts that are there less often share one feature.
+    most_categories : int or None
+        A column of more different texts is hashed; None: of half a million.
+    positive : str or None
+        Of two classes of the label, the one that is 1; None: the greater one.
+    predictor_type : {"binary_classifier", "regressor"} or None
+        None: a label of two different values has classes.
     """
 
     label: str | None = None
@@ -57,6 +74,16 @@ class TablePlan:
     ignored: Sequence[str] = ()
     sparse: bool = False
     missing: str = "error"
+    fit: bool = False
+    bins: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    scaled: Sequence[str] = ()
+    log: Sequence[str] = ()
+    dates: Sequence[str] = ()
+    weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    min_count: int = 2
+    most_categories: int | None = None
+    positive: str | None = None
+    predictor_type: str | None = None
 
 
 def make_schema(tables: Iterable[Table], plan: TablePlan) -> TableSchema:
@@ -86,15 +113,22 @@ def make_schema(tables: Iterable[Table], plan: TablePlan) -> TableSchema:
     return learner.learned()
 
 
-def _said(table: Table, plan: TablePlan) -> dict[int, str]:
+def said_of_columns(table: Table, plan: TablePlan) -> dict[int, str]:
     """Give what the plan says of columns, by their number."""
     said: dict[int, str] = {}
     for kind, names in {
         "label": [] if plan.label is None else [plan.label],
         "numeric": plan.numeric,
         "hashed": plan.hashed,
-        "categorical": [*plan.categorical, *(name for name in plan.several if name not in plan.hashed)],
+        "categorical": [
+            *plan.categorical,
+            *(name for name in (*plan.several, *plan.weights) if name not in plan.hashed),
+        ],
         "ignored": plan.ignored,
+        "binned": plan.bins,
+        "scaled": plan.scaled,
+        "log": plan.log,
+        "date": plan.dates,
     }.items():
         for name in names:
             column = find_column(table, name)[0]
@@ -120,7 +154,7 @@ def _guessed(table: Table, column: int) -> str:
 
 
 def _refuse_fractions(table: Table, column: int) -> None:
-    items = {item for text in table.codes(column, _SEPARATOR)[1][:1000] for item in text.split(_SEPARATOR)}
+    items = {item for text in table.codes(column, SEPARATOR)[1][:1000] for item in text.split(SEPARATOR)}
     fractions = sorted(item for item in items if "." in item and number_of(item) == number_of(item))
     if len(fractions) > 0.5 * len(items):
         raise DataError(
@@ -171,7 +205,7 @@ class Learner(Encoder):
     _learns = True
 
     def __init__(self, first: Table, plan: TablePlan, *, labels: str = "real") -> None:
-        said = _said(first, plan)
+        said = said_of_columns(first, plan)
         self._is_said = {first.names[place] for place in said}
         self._left_out = {first.names[place]: "as it was said" for place, kind in said.items() if kind == "ignored"}
         for name, note in first.notes.items():
@@ -185,7 +219,7 @@ class Learner(Encoder):
         separators = {find_column(first, name)[1]: separator for name, separator in plan.several.items()}
         for name in kinds:
             if first.is_list(first.places[name]):
-                separators.setdefault(name, _SEPARATOR)
+                separators.setdefault(name, SEPARATOR)
         buckets = {find_column(first, name)[1]: n for name, n in plan.hashed.items()}
         columns = tuple(
             Column(name, kind, (), buckets.get(name, 0), separators.get(name)) for name, kind in kinds.items()

@@ -52,9 +52,11 @@ def remarks_of(
     was_guessed : bool
         Whether nobody has said of which kind it is.
     """
+    if "form" in column.of_kind.needs:
+        return tuple(_missing(table, place, table.codes(place)[0][:MOST_ROWS] < 0))
     if column.of_kind.has_texts:
         return tuple(_of_texts(table, place, column, labels, was_guessed))
-    return tuple(_of_numbers(table, place, labels, was_guessed))
+    return tuple(_of_numbers(table, place, column, labels, was_guessed))
 
 
 def label_remarks(table: Table, place: int) -> tuple[str, ...]:
@@ -79,7 +81,9 @@ def _missing(table: Table, place: int, is_missing: "NDArray[np.bool_]") -> list[
     return [f"{len(rows)} of {len(is_missing)} cells are {what}"]
 
 
-def _of_numbers(table: Table, place: int, labels: "NDArray[np.float32] | None", was_guessed: bool) -> list[str]:
+def _of_numbers(
+    table: Table, place: int, column: "Column", labels: "NDArray[np.float32] | None", was_guessed: bool
+) -> list[str]:
     numbers = table.numbers([place])[0][:MOST_ROWS, 0].astype(np.float64)
     is_there = ~np.isnan(numbers)
     there = numbers[is_there]
@@ -94,14 +98,22 @@ def _of_numbers(table: Table, place: int, labels: "NDArray[np.float32] | None", 
     whole = bool((there == np.round(there)).all())
     enough = len(there) >= _ENOUGH_ROWS
     n_different = len(np.unique(there))
+    is_as_it_is = column.of_kind.may_be_dense  # its number is the feature's value, with nothing done to it
     dates = next((what for what, is_date in _DATES.items() if is_date(there)), None) if whole else None
-    if dates:
+    if dates and is_as_it_is:
         found.append(f"look like {dates}: as numbers they are far from 1 (--categorical, or make features of them)")
     elif whole and enough and (np.diff(there) == 1).all():
         found.append("counts the rows: an index? (--ignore)")
-    elif whole and enough and was_guessed and n_different > 0.5 * len(there) and np.abs(there).max() > n_different:
+    elif (
+        whole
+        and enough
+        and was_guessed
+        and is_as_it_is
+        and n_different > 0.5 * len(there)
+        and np.abs(there).max() > n_different
+    ):
         found.append("whole numbers, nearly all different: ids? (--categorical or --hashed)")
-    if not dates and np.abs(there).max() > _FAR:
+    if is_as_it_is and not dates and np.abs(there).max() > _FAR:
         found.append(f"up to {np.abs(there).max():.3g}, far from 1: scale them, or are they ids?")
     return found
 
@@ -141,7 +153,9 @@ def _of_texts(
         found.append(f"numbers but for some texts, such as {other[:20]!r}, so each number is a category")
     if any(text[:1] == "0" and text.isdecimal() and len(text) > 1 for text in used):
         found.append("numbers that begin with 0 are texts: what reads them as numbers makes other categories")
-    if any(len(text) >= 10 and text[4:5] == text[7:8] == "-" and text[:4].isdecimal() for text in used[:20]):
+    if column.unseen is None and any(
+        len(text) >= 10 and text[4:5] == text[7:8] == "-" and text[:4].isdecimal() for text in used[:20]
+    ):
         found.append("dates: each is a category of its own")
     if labels is not None and 1 < n_different < 0.5 * len(there) and _tells(codes, labels[:MOST_ROWS]):
         found.append("tells the label: leave it out (--ignore)?")

@@ -33,6 +33,23 @@ class Column:
         Features of a hashed column.
     separator : str or None
         Between the ids of a cell.
+    weights : str or None
+        Between an id of several and the number that is its value.
+    unseen : {"feature", "ignore"} or None
+        What a category is that is not among `categories`: the feature of rare ones, or none; None: whoever encodes
+        says it.
+    gaps : bool
+        Whether a missing cell is a feature, the last one of the column.
+    edges : tuple of float
+        Of the bins of a binned column, or of the ages of a date, in days since 1970.
+    center, scale, low, high : float
+        Of a scaled column: what is taken away, what is divided by, and the least and greatest number that there was.
+    log : bool
+        Whether a scaled column's number is log(1 + x) first.
+    form : str
+        How dates are written: a name of `dates.FORMS`.
+    parts : tuple of str
+        What of the calendar becomes features: names of `dates.PARTS`.
     example : str or None
         A cell of the data that the schema was made of.
     remarks : tuple of str
@@ -44,6 +61,17 @@ class Column:
     categories: tuple[str, ...] = ()
     buckets: int = 0
     separator: str | None = None
+    weights: str | None = None
+    unseen: str | None = None
+    gaps: bool = False
+    edges: tuple[float, ...] = ()
+    center: float = 0.0
+    scale: float = 1.0
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    form: str = ""
+    parts: tuple[str, ...] = ()
     example: str | None = dataclasses.field(default=None, compare=False)
     remarks: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
@@ -74,6 +102,8 @@ class TableSchema:
     is_dense : bool
         Whether rows are: every column has one feature then.
     missing : {"error", "zero"}
+    label_classes : tuple of str
+        The two texts, or other values, that the labels 0 and 1 stand for; empty: labels are numbers.
     label_remarks : tuple of str
         What was odd about the label in the data that the schema was made of.
     left_out : tuple of str
@@ -89,6 +119,7 @@ class TableSchema:
     label: str | None = None
     is_dense: bool = False
     missing: str = "error"
+    label_classes: tuple[str, ...] = ()
     label_remarks: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     left_out: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
@@ -134,6 +165,16 @@ class TableSchema:
         return ",".join(parts[name.strip()] for name in names)
 
     @property
+    def needs_version_2(self) -> bool:
+        """Whether there is something of which the first version of schema.json knew nothing."""
+        new = any(
+            column.kind not in ("numeric", "categorical", "hashed")
+            or column.gaps or column.unseen is not None or column.weights is not None
+            for column in self.columns
+        )  # fmt: skip
+        return new or bool(self.label_classes)
+
+    @property
     def has_header(self) -> bool:
         """Whether columns have names, not just numbers."""
         return not all(name.isdecimal() for name in [column.name for column in self.columns] + [self.label or "0"])
@@ -159,13 +200,14 @@ class TableSchema:
                 described["remarks"] = list(column.remarks)
             for member in (*column.of_kind.needs, *column.of_kind.allows):
                 value = getattr(column, member)
-                if value is not None:
+                if member in column.of_kind.needs or value not in (None, False):
                     described[member] = value
             columns.append(described)
         document = {
-            "version": VERSION,
+            "version": VERSION if self.needs_version_2 else 1,
             "feature_dim": self.feature_dim,
             "label": self.label,
+            **({"label_classes": list(self.label_classes)} if self.label_classes else {}),
             "dense": self.is_dense,
             "missing": self.missing,
             **({"label_remarks": list(self.label_remarks)} if self.label_remarks else {}),
@@ -188,11 +230,13 @@ class TableSchema:
             Column(
                 name=described["name"],
                 kind=described["kind"],
-                categories=tuple(described.get("categories", ())),
-                buckets=described.get("buckets", 0),
-                separator=described.get("separator"),
                 example=described.get("example"),
                 remarks=tuple(described.get("remarks", ())),
+                **{  # type: ignore[arg-type]
+                    member: tuple(described[member]) if isinstance(described[member], list) else described[member]
+                    for member in (*KINDS[described["kind"]].needs, *KINDS[described["kind"]].allows)
+                    if member in described
+                },
             )
             for described in document["columns"]
         )
@@ -201,6 +245,7 @@ class TableSchema:
             document["label"],
             document["dense"],
             document["missing"],
+            tuple(document.get("label_classes", ())),
             tuple(document.get("label_remarks", ())),
             tuple(document.get("left_out", ())),
         )

@@ -17,7 +17,8 @@ from fm_core.printable import printable, quoted
 
 __all__ = ["MAX_BYTES", "MAX_COLUMNS", "MAX_TEXTS", "VERSION", "checked_document"]
 
-VERSION = 1
+#: What is written; documents of the first version, which knew fewer kinds of columns, are read too.
+VERSION = 2
 
 #: Bytes of a schema.json: one of some millions of categories.
 MAX_BYTES = 256 * 2**20
@@ -29,13 +30,15 @@ MAX_NAME = 1_024
 #: Nesting: the document, its columns, a column, its categories.
 _DEPTH = 4
 #: Values that are neither texts nor lists nor objects, of the document and of each column.
-_PLAIN_VALUES = 8
+_PLAIN_VALUES = 16
+#: Numbers in lists: the edges of all columns.
+_MAX_NUMBERS = 4_000_000
 _PIECE = 1 << 20
 
 _DOCUMENT = {"version", "feature_dim", "label", "dense", "missing", "columns"}
 _REMARKS = {"label_remarks", "left_out"}
-#: What a column of some kind needs, and what one may have.
-_OF_KINDS = sorted({member for kind in KINDS.values() for member in kind.needs})
+#: What a column of some kind needs or may have. A separator may be null, wherever there is none.
+_OF_KINDS = sorted({member for kind in KINDS.values() for member in (*kind.needs, *kind.allows)} - {"separator"})
 _COLUMN = {"name", "kind", "first_feature", "separator", "example", "remarks", *_OF_KINDS}
 
 
@@ -106,10 +109,12 @@ def _measured(data: bytes) -> int:
             depth, deepest = int(levels[-1]), max(deepest, int(levels.max()))
         _expect(deepest <= _DEPTH, f"it is nested deeper than {_DEPTH}")
         _expect(n["{"] <= 1 + MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")
-        _expect(n["["] <= 3 + 2 * MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")  # categories and remarks
+        _expect(n["["] <= 4 + 3 * MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")  # edges, parts and remarks
         _expect(n['"'] <= 2 * MAX_TEXTS, f"it has more than {MAX_TEXTS} texts: hash the largest columns")
         n_plain = n[","] + n[":"] - n['"'] // 2
-        _expect(n_plain <= _PLAIN_VALUES * (1 + MAX_COLUMNS), "it has a list of values that are no texts")
+        _expect(
+            n_plain <= _PLAIN_VALUES * (1 + MAX_COLUMNS) + _MAX_NUMBERS, "it has a list of values that are no texts"
+        )
     return n[":"]
 
 
@@ -121,14 +126,15 @@ def _expect(holds: bool, fault: str) -> None:
 def _check(document: Any, n_keys: int) -> None:
     _expect(isinstance(document, dict), "it is no JSON object")
     version = document.get("version")
-    _expect(type(version) is int and version == VERSION, f"version is {quoted(version)}, expected {VERSION}")
-    _check_keys(document, _DOCUMENT | _REMARKS, _DOCUMENT, "")
+    _expect(type(version) is int and 1 <= version <= VERSION, f"version is {quoted(version)}, expected 1 to {VERSION}")
+    _check_keys(document, _DOCUMENT | _REMARKS | {"label_classes"}, _DOCUMENT, "")
     for key in sorted(_REMARKS & document.keys()):
         _check_remarks(document[key], key)
     label, dim, columns = document["label"], document["feature_dim"], document["columns"]
     _expect(label is None or _is_text(label, MAX_NAME), f"label is {quoted(label)}, expected a name or null")
     _expect(_is_integer(dim, 1), f"feature_dim is {quoted(dim)}, expected an integer from 1 to {MAX_FEATURES}")
     _expect(type(document["dense"]) is bool, f"dense is {quoted(document['dense'])}, expected true or false")
+    _check_classes(document.get("label_classes", ["0", "1"]), label)
     missing = document["missing"]
     _expect(missing in ("error", "zero"), f"missing is {quoted(missing)}, expected 'error' or 'zero'")
     _expect(isinstance(columns, list) and len(columns) > 0, f"columns is {quoted(columns)}, expected a list of some")
@@ -162,9 +168,7 @@ def _check_column(column: Any, number: int, first: int) -> int:
     name, kind = column["name"], column["kind"]
     _expect(_is_text(name, MAX_NAME), f"column {number}: name is {quoted(name)}, expected at most {MAX_NAME} letters")
     where = f"column {number}, {quoted(name)}: "
-    _expect(
-        isinstance(kind, str) and kind in KINDS, f"{where}kind is {quoted(kind)}, expected one of {', '.join(KINDS)}"
-    )
+    _expect(isinstance(kind, str) and kind in KINDS, f"{where}kind is {quoted(kind)}, expected {', '.join(KINDS)}")
     of_kind = KINDS[kind]
     said = column.get("first_feature", first)
     _expect(type(said) is int and said == first, f"{where}first_feature is {quoted(said)}, expected {first}")
@@ -174,15 +178,28 @@ def _check_column(column: Any, number: int, first: int) -> int:
         f"{where}separator is {quoted(separator)}, expected a text that is not empty, of a column of ids",
     )
     for key in _OF_KINDS:
-        owners = [name for name, other in KINDS.items() if key in other.needs]
-        _expect((key in column) == (kind in owners), f"{where}{key} belong to a {owners[0]} column, and only to one")
+        owners = [name for name, other in KINDS.items() if key in (*other.needs, *other.allows)]
+        belongs = f"{where}{key} belong to a {' or '.join(owners)} column, and only to one"
+        _expect(key in column or key not in of_kind.needs, belongs)
+        _expect(key not in column or kind in owners, belongs)
     fault = of_kind.fault(column)
     _expect(fault is None, f"{where}{fault}")
     example = column.get("example", "")
     _expect(_is_text(example, MAX_NAME), f"{where}example is {quoted(example)}, expected a text")
     _check_remarks(column.get("remarks", []), f"{where}remarks")
-    as_a_column: Any = SimpleNamespace(**{member: column[member] for member in of_kind.needs})
+    as_a_column: Any = SimpleNamespace(
+        **{"gaps": False, "unseen": None} | {member: column[member] for member in _OF_KINDS if member in column}
+    )
     return of_kind.n_features(as_a_column)
+
+
+def _check_classes(classes: Any, label: str | None) -> None:
+    are_two = isinstance(classes, list) and len(classes) == 2 and all(_is_text(text, MAX_NAME) for text in classes)
+    _expect(
+        are_two and classes[0] != classes[1] and "" not in classes,
+        f"label_classes is {quoted(classes)}, expected two different texts",
+    )
+    _expect(label is not None or classes == ["0", "1"], "label_classes is there, and there is no label")
 
 
 def _check_remarks(remarks: Any, where: str) -> None:

@@ -11,7 +11,8 @@ docs/convert.md tells people:
 - True and false are ``true`` and ``false``, also written ``True`` or ``TRUE``; as numbers 1 and 0.
 - A date is ``2024-01-31``; a time of day on it follows behind a T, to as many digits as it has, and is left out where
   it is midnight; a time with a zone is that of UTC, with a Z behind it.
-- Bytes are UTF-8. A duration, a list in a list or an object of another kind is no value.
+- Bytes are UTF-8. A duration is a number, its seconds, and no text.
+- A list in a list or an object of another kind is no value.
 
 What is compiled (`_values.pyx`) tells cells of text that are in this form already from those that have to be made so.
 """
@@ -203,7 +204,9 @@ def is_missing(value: Any) -> bool:
 def number_of(value: Any) -> float:
     """Give a value as a number; NaN: it is missing, or none."""
     if isinstance(value, np.timedelta64):
-        return math.nan
+        return float(value / np.timedelta64(1, "s"))  # NaT is NaN
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
     if isinstance(value, (bool, np.bool_, int, np.integer, float, np.floating, decimal.Decimal)):
         try:
             return float(value)

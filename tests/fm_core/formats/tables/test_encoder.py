@@ -278,7 +278,7 @@ def test_a_column_is_of_one_kind(plan, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda document: document.update(version=2),
+        lambda document: document.update(version=3),
         lambda document: document.update(feature_dim=5),
         lambda document: document.pop("columns"),
         lambda document: document["columns"][0].update(kind="odd"),

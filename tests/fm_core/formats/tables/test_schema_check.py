@@ -39,6 +39,26 @@ DENSE = GOOD | {
 }  # fmt: skip
 
 
+#: What came with the second version.
+FITTED = {
+    "version": 2,
+    "feature_dim": 45,
+    "label": "y",
+    "label_classes": ["no", "yes"],
+    "dense": False,
+    "missing": "error",
+    "columns": [
+        {"name": "a", "kind": "scaled", "center": 1.5, "scale": 2, "low": 0, "high": 9.5, "log": True, "gaps": True},
+        {"name": "b", "kind": "binned", "edges": [1, 2.5, 4], "gaps": True},
+        {"name": "c", "kind": "date", "form": "iso", "parts": ["month", "weekday"], "edges": [0, 1], "gaps": True},
+        {"name": "d", "kind": "categorical", "categories": ["x", "y"], "unseen": "feature", "gaps": True},
+        {"name": "e", "kind": "hashed", "buckets": 9, "separator": "|", "weights": ":", "unseen": "ignore"},
+        {"name": "f", "kind": "binned", "edges": []},
+        {"name": "g", "kind": "categorical", "categories": ["x"], "separator": " ", "weights": "="},
+    ],
+}
+
+
 def refusal(document):
     text = document if isinstance(document, str | bytes) else json.dumps(document)
     with pytest.raises(ConfigError) as caught:
@@ -63,7 +83,7 @@ def changed(document, path, value):
     return document
 
 
-@pytest.mark.parametrize("document", [GOOD, DENSE])
+@pytest.mark.parametrize("document", [GOOD, DENSE, FITTED])
 def test_what_is_written_is_valid_and_read_again(document):
     VALIDATOR.validate(document)
     schema = TableSchema.from_json(json.dumps(document))
@@ -71,6 +91,7 @@ def test_what_is_written_is_valid_and_read_again(document):
     VALIDATOR.validate(written)
     assert TableSchema.from_json(schema.to_json()) == schema
     assert written["feature_dim"] == document["feature_dim"]
+    assert written["version"] == document["version"]
 
 
 PLACES = [
@@ -103,7 +124,49 @@ def test_what_the_published_schema_refuses_is_refused(document, changes):
     assert schema.feature_dim == document["feature_dim"]
 
 
+FITTED_VALUES = [
+    ..., None, True, 0, -1, 2, 1.5, 1e300, 2**70, "", "x", "iso", "month", "feature", "ignore", "|", ":", [], [1, 2],
+    [2, 1], [1, 1], [None], ["x"], ["month"], ["month", "month"], ["a", "b"], ["a", "a"], {}, "scaled",
+    "binned", "date",
+]  # fmt: skip
+FITTED_KEYS = (
+    "kind", "edges", "gaps", "unseen", "weights", "separator", "center", "scale", "low", "high", "log", "form", "parts",
+)  # fmt: skip
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([("label_classes",), ("label",), *[
+                ("columns", i, key) for i in range(7) for key in FITTED_KEYS]]),
+            st.sampled_from(FITTED_VALUES),
+        ),
+        max_size=2,
+    )
+)  # fmt: skip
+@settings(max_examples=500)
+def test_what_the_published_schema_refuses_of_fitted_columns_is_refused(changes):
+    document = FITTED
+    for path, value in changes:
+        try:
+            document = changed(document, path, value)
+        except KeyError:
+            return
+    try:
+        schema = TableSchema.from_json(json.dumps(document))
+    except ConfigError:
+        return
+    VALIDATOR.validate(document)
+    assert schema.feature_dim == len(schema.feature_names())
+
+
 BEYOND = {
+    "edges that fall": changed(FITTED, ("columns", 1, "edges"), [2, 1]),
+    "low above high": changed(FITTED, ("columns", 0, "low"), 10),
+    "a logarithm of -1": changed(FITTED, ("columns", 0, "low"), -1),
+    "weights without a separator": changed(FITTED, ("columns", 6, "separator"), ...),
+    "weights behind the separator": changed(FITTED, ("columns", 6, "separator"), "="),
+    "classes without a label": changed(FITTED, ("label",), None),
     "a name twice": changed(GOOD, ("columns", 2, "name"), "a"),
     "the label among the columns": changed(GOOD, ("label",), "a"),
     "features that do not add up": changed(GOOD, ("feature_dim",), 9),

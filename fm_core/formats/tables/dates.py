@@ -1,0 +1,165 @@
+"""Dates and moments, in the forms in which tables have them, and what of them becomes features.
+
+A form is a row of `FORMS`: which texts it takes, and the seconds since 1970 that they are. Texts have the one form of
+their value (values.py), so that ISO 8601 is one form whatever wrote it, and a number is its digits. A date without a
+zone is as it is written; one with a zone was brought to UTC.
+
+A moment gives a feature of its age (one of the ranges between edges, in days since 1970) and one for each part of
+the calendar that is asked for.
+"""
+
+import datetime
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["DAY", "FORMS", "PARTS", "form_of", "part_of", "parts_worth", "seconds_of"]
+
+DAY = 86_400
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_EPOCH = datetime.datetime(1970, 1, 1)
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?Z?)?", re.ASCII)
+_SEVERAL = r"([0-9]{1,2})%s([0-9]{1,2})%s([0-9]{4})"
+
+
+def _at(year: int, month: int, day: int) -> float:
+    return (datetime.datetime(year, month, day) - _EPOCH).total_seconds()
+
+
+def _iso(text: str) -> float:
+    if not _ISO.fullmatch(text):
+        raise ValueError(text)
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    return (datetime.datetime.fromisoformat(whole) - _EPOCH).total_seconds() + float(f"0.{fraction or 0}")
+
+
+def _eight_digits(text: str) -> float:
+    if not (len(text) == 8 and text.isdecimal()):
+        raise ValueError(text)
+    return _at(int(text[:4]), int(text[4:6]), int(text[6:]))
+
+
+def _written(pattern: str, year: int, month: int, day: int) -> Callable[[str], float]:
+    """Take dates of three numbers; `year`, `month` and `day` are the groups of the pattern."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def seconds(text: str) -> float:
+        found = compiled.fullmatch(text)
+        if not found:
+            raise ValueError(text)
+        return _at(int(found[year]), int(found[month]), int(found[day]))
+
+    return seconds
+
+
+def _named_month(text: str) -> float:
+    found = re.fullmatch(r"([0-9]{1,2})[- ]([A-Za-z]{3})[a-z]*[- ]([0-9]{4})", text)
+    if not found or found[2].lower() not in _MONTHS:
+        raise ValueError(text)
+    return _at(int(found[3]), 1 + _MONTHS.index(found[2].lower()), int(found[1]))
+
+
+def _counted(unit: float, least: float, most: float) -> Callable[[str], float]:
+    def seconds(text: str) -> float:
+        found = float(text) * unit
+        if not least <= found <= most:
+            raise ValueError(text)
+        return found
+
+    return seconds
+
+
+#: 1902 to 2500: what else a number may be, a moment it hardly is.
+_FIRST, _LAST = -2.14e9, 1.67e10
+
+#: Seconds since 1970 of a text, or ValueError; the first one that takes all texts of a column is its form.
+FORMS: Mapping[str, Callable[[str], float]] = {
+    "iso": _iso,
+    "yyyymmdd": _eight_digits,
+    "year/month/day": _written(r"([0-9]{4})/([0-9]{1,2})/([0-9]{1,2})", 1, 2, 3),
+    "day/month/year": _written(_SEVERAL % ("/", "/"), 3, 2, 1),
+    "month/day/year": _written(_SEVERAL % ("/", "/"), 3, 1, 2),
+    "day.month.year": _written(_SEVERAL % (r"\.", r"\."), 3, 2, 1),
+    "day-month-year": _named_month,
+    "seconds": _counted(1, _FIRST, _LAST),
+    "milliseconds": _counted(1e-3, _FIRST, _LAST),
+    "microseconds": _counted(1e-6, _FIRST, _LAST),
+    "nanoseconds": _counted(1e-9, _FIRST, _LAST),
+}
+
+#: Numbers that are taken for moments without anybody saying so: since 1985, so that prices and ids seldom are.
+_GUESSED_NUMBERS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
+_GUESSED_FIRST, _GUESSED_LAST = 5e8, 4e9
+
+#: Features of each part of the calendar.
+PARTS: Mapping[str, int] = {"month": 12, "day": 31, "weekday": 7, "hour": 24}
+
+
+def form_of(texts: Sequence[str]) -> str | None:
+    """Find the form that all texts of a column have; None: they are no dates."""
+    if not texts:
+        return None
+    for form, seconds in FORMS.items():
+        try:
+            seconds(texts[0])
+            if form in _GUESSED_NUMBERS:
+                found = seconds_of(texts, form)
+                if not ((found >= _GUESSED_FIRST) & (found <= _GUESSED_LAST)).all() or min(map(len, texts)) < 9:
+                    continue
+            else:
+                for text in texts:
+                    seconds(text)
+        except (ValueError, OverflowError):
+            continue
+        if form != "yyyymmdd" or all("1900" <= text[:4] <= "2100" for text in texts):
+            return form
+    return None
+
+
+def seconds_of(texts: Sequence[str], form: str) -> "NDArray[np.float64]":
+    """Give the seconds since 1970 of texts; NaN: one has not this form."""
+    read = FORMS[form]
+    unit = _GUESSED_NUMBERS.get(form)
+    if unit is not None:  # all at once: each row may have a moment of its own
+        try:
+            numbers = np.array(texts, np.str_).astype(np.float64) * unit
+        except ValueError:
+            pass
+        else:
+            return np.where((numbers >= _FIRST) & (numbers <= _LAST), numbers, np.nan)
+    found = np.full(len(texts), np.nan)
+    for i, text in enumerate(texts):
+        try:
+            found[i] = read(text)
+        except (ValueError, OverflowError):
+            continue
+    return found
+
+
+def part_of(seconds: "NDArray[np.float64]", part: str) -> "NDArray[np.int64]":
+    """Give a part of the calendar, counted from 0; the week begins on Monday."""
+    days = np.floor(seconds / DAY).astype(np.int64)
+    if part == "hour":
+        return ((seconds - days * DAY) // 3600).astype(np.int64)
+    if part == "weekday":
+        return (days + 3) % 7  # 1970 began on a Thursday
+    dates = days.astype("datetime64[D]")
+    months = dates.astype("datetime64[M]")
+    if part == "month":
+        return months.astype(np.int64) % 12
+    found: NDArray[np.int64] = (dates - months).astype(np.int64)
+    return found
+
+
+def parts_worth(seconds: "NDArray[np.float64]") -> tuple[str, ...]:
+    """Choose the parts that differ from the age: where there is more than a year, week or day of moments."""
+    span = float(np.ptp(seconds)) / DAY if len(seconds) else 0.0
+    has_hours = bool((seconds % DAY != 0).any())
+    worth = {"month": span >= 90, "day": False, "weekday": span >= 14, "hour": has_hours and span >= 2}
+    return tuple(part for part in PARTS if worth[part])

@@ -1,0 +1,119 @@
+"""What the cells of a column give to rows, and what becomes of cells that do not fit."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fm_core.errors import DataError
+from fm_core.formats.tables.table import Table, where
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Entries", "Rules", "numbers_and_gaps", "numbers_of_columns"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entries:
+    """What one column gives to the rows of a table.
+
+    Attributes
+    ----------
+    features : ndarray of int32
+        Of the entries, counted within the column.
+    count : ndarray of int32, shape (n_rows,), or None
+        How many entries each row has. None: there is one feature for each row, -1 for no entry.
+    values : ndarray of float32, or None
+        As many as features; None: 1 each.
+    """
+
+    features: "NDArray[np.int32]"
+    count: "NDArray[np.int32] | None" = None
+    values: "NDArray[np.float32] | None" = None
+
+    def without(self, rows: "NDArray[np.bool_]") -> "Entries":
+        """Take away what some rows, marked by true, have."""
+        if self.count is None:
+            return Entries(np.where(rows, -1, self.features).astype(np.int32), None, self.values)
+        kept = ~np.repeat(rows, self.count)
+        values = None if self.values is None else self.values[kept]
+        return Entries(self.features[kept], np.where(rows, 0, self.count).astype(np.int32), values)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rules:
+    """What becomes of cells that do not fit, where the column itself does not say it.
+
+    Attributes
+    ----------
+    missing : {"error", "zero"}
+        What a missing cell of a column of numbers is.
+    unseen : {"error", "ignore"}
+        What a category that the schema does not have is.
+    way_out : str
+        What lets categories be unseen, for the message.
+    learns : bool
+        Whether categories that are not known are learned.
+    """
+
+    missing: str = "error"
+    unseen: str = "error"
+    way_out: str = "--unseen ignore"
+    learns: bool = False
+
+
+def numbers_of_columns(table: Table, columns: list[int], rules: Rules) -> "NDArray[np.float32]":
+    """Give columns as numbers, all of them finite.
+
+    Raises
+    ------
+    DataError
+        A cell is none; the message names it.
+    """
+    numbers, n_wrong = table.numbers(columns)
+    if n_wrong:
+        for row, i in np.argwhere(np.isnan(numbers)).tolist():
+            column = columns[i]
+            if not table.is_missing(row, column):
+                raise _no_number(table, row, column)
+            if rules.missing != "zero":
+                raise DataError(
+                    f"{where(table, row, column)}: {_nothing(table, row, column)}, expected a number "
+                    "(a schema made with --missing zero takes it as 0)"
+                )
+            numbers[row, i] = 0
+    return numbers
+
+
+def numbers_and_gaps(table: Table, column: int) -> "tuple[NDArray[np.float64], NDArray[np.bool_]]":
+    """Give a column as numbers, and which cells are missing: their number is 0.
+
+    Raises
+    ------
+    DataError
+        A cell is there and is no finite number; the message names it.
+    """
+    found, n_wrong = table.numbers([column])
+    numbers = found[:, 0].astype(np.float64)
+    gaps = np.zeros(len(numbers), bool)
+    if n_wrong:
+        gaps = np.isnan(numbers)
+        for row in np.flatnonzero(gaps).tolist():
+            if not table.is_missing(row, column):
+                raise _no_number(table, row, column)
+        numbers[gaps] = 0
+    return numbers, gaps
+
+
+def _no_number(table: Table, row: int, column: int) -> DataError:
+    return DataError(
+        f"{where(table, row, column)}: found {table.shown(row, column)}, expected a number that is "
+        "finite as float32 (texts need --categorical or --hashed)"
+    )
+
+
+def _nothing(table: Table, row: int, column: int) -> str:
+    shown = table.shown(row, column)
+    is_empty = shown in ("None", "nan", "''", "b''", "<NA>", "NaT") or not shown.strip("' ")
+    return "the cell is empty" if is_empty else f"the cell is {shown}, which stands for a missing value"

@@ -1,0 +1,212 @@
+"""Kinds of columns whose cells are numbers or moments, made fit to learn from: scaled, cut into bins, taken apart.
+
+A number as it is makes products that no learning rate bears, and a line is all that its one feature can be. So a
+column is brought to mean 0 and deviation 1, or, mostly, cut into bins that hold about as many rows each: a feature for
+each, by which any course is learned. What was never seen in training has no feature: a number beyond the outermost
+edges is of the outermost bin, one beyond those that were seen is scaled as the nearest one was.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fm_core.errors import DataError
+from fm_core.formats.tables.dates import DAY, FORMS, PARTS, part_of, seconds_of
+from fm_core.formats.tables.entries import Entries, Rules, numbers_and_gaps
+from fm_core.formats.tables.table import Table, where
+from fm_core.printable import quoted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fm_core.formats.tables._columns import Vocabulary
+    from fm_core.formats.tables.schema import Column
+
+__all__ = ["MAX_EDGES", "Binned", "Date", "Scaled", "gap_fault"]
+
+#: Edges of a column's bins.
+MAX_EDGES = 65_536
+
+
+def gap_fault(described: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with what schema.json has of missing cells."""
+    return None if type(described.get("gaps", True)) is bool else f"gaps is {quoted(described['gaps'])}, expected true"
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _edges_fault(edges: Any) -> str | None:
+    if not isinstance(edges, list) or len(edges) > MAX_EDGES or not all(map(_is_number, edges)):
+        return f"edges is {quoted(edges)}, expected a list of at most {MAX_EDGES} numbers"
+    return None if all(a < b for a, b in itertools.pairwise(edges)) else "edges do not rise"
+
+
+def _with_gaps(features: "NDArray[Any]", gaps: "NDArray[np.bool_]", gap: int) -> "NDArray[np.int32]":
+    """Put the feature of a missing cell, or -1, where there are gaps."""
+    return np.where(gaps, gap, features).astype(np.int32)
+
+
+def _shown(number: float) -> str:
+    return f"{number:.6g}"
+
+
+class Scaled:
+    """A number, perhaps its logarithm, less its mean, by its deviation; a missing one is a feature."""
+
+    needs: ClassVar[tuple[str, ...]] = ("center", "scale", "low", "high")
+    allows: ClassVar[tuple[str, ...]] = ("log", "gaps")
+    has_texts: ClassVar[bool] = False
+    may_be_dense: ClassVar[bool] = False
+
+    def n_features(self, column: "Column") -> int:
+        """Give 1, and one more for missing cells."""
+        return 1 + column.gaps
+
+    def feature_name(self, column: "Column", number: int) -> str:
+        """Give the column's name."""
+        return column.name if number == 0 else f"{column.name}: missing"
+
+    def words(self, column: "Column") -> str:
+        """Say how numbers become values."""
+        what = "log(1 + x), " if column.log else ""
+        return f"{what}mean {_shown(column.center)}, deviation {_shown(column.scale)}"
+
+    def fault(self, described: Mapping[str, Any]) -> str | None:
+        """Refuse what no number can be scaled by."""
+        for name in self.needs:
+            if not _is_number(described[name]):
+                return f"{name} is {quoted(described[name])}, expected a number"
+        if not described["scale"] > 0:
+            return f"scale is {described['scale']:g}, expected more than 0"
+        if not described["low"] <= described["high"]:
+            return "low is above high"
+        if type(described.get("log", False)) is not bool:
+            return f"log is {quoted(described['log'])}, expected true or false"
+        if described.get("log") and described["low"] <= -1:
+            return f"log is true and low is {described['low']:g}, expected more than -1"
+        return gap_fault(described)
+
+    def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
+        """Give the scaled numbers that are not zero."""
+        numbers, gaps = numbers_and_gaps(table, place)
+        numbers = np.clip(numbers, column.low, column.high)
+        values = (((np.log1p(numbers) if column.log else numbers) - column.center) / column.scale).astype(np.float32)
+        features = _with_gaps(np.where(values == 0, -1, 0), gaps, 1 if column.gaps else -1)
+        return Entries(features, values=np.where(gaps, np.float32(1), values).astype(np.float32))
+
+
+class Binned:
+    """Each range between edges is a feature, with value 1: an edge is of the range above it."""
+
+    needs: ClassVar[tuple[str, ...]] = ("edges",)
+    allows: ClassVar[tuple[str, ...]] = ("gaps",)
+    has_texts: ClassVar[bool] = False
+    may_be_dense: ClassVar[bool] = False
+
+    def n_features(self, column: "Column") -> int:
+        """Give the number of ranges, and one more for missing cells."""
+        return len(column.edges) + 1 + column.gaps
+
+    def feature_name(self, column: "Column", number: int) -> str:
+        """Give column and range."""
+        return _range_name(column.name, column.edges, number)
+
+    def words(self, column: "Column") -> str:
+        """Say how many bins there are."""
+        return f"{len(column.edges) + 1} bins"
+
+    def fault(self, described: Mapping[str, Any]) -> str | None:
+        """Refuse edges that are no rising numbers."""
+        return _edges_fault(described["edges"]) or gap_fault(described)
+
+    def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
+        """Give the range of each number."""
+        numbers, gaps = numbers_and_gaps(table, place)
+        found = np.searchsorted(np.array(column.edges, np.float64), numbers, side="right")
+        return Entries(_with_gaps(found, gaps, len(column.edges) + 1 if column.gaps else -1))
+
+
+def _range_name(name: str, edges: Sequence[float], number: int, shown: Any = _shown) -> str:
+    if number > len(edges):
+        return f"{name}: missing"
+    if not edges:
+        return f"{name}: any"
+    if number == 0:
+        return f"{name} < {shown(edges[0])}"
+    return f"{name} >= {shown(edges[-1])}" if number == len(edges) else (
+        f"{name} {shown(edges[number - 1])} to {shown(edges[number])}"
+    )  # fmt: skip
+
+
+class Date:
+    """A range of its age is a feature of a moment, and so is each part of the calendar: month, weekday, hour."""
+
+    needs: ClassVar[tuple[str, ...]] = ("form", "parts", "edges")
+    allows: ClassVar[tuple[str, ...]] = ("gaps",)
+    has_texts: ClassVar[bool] = True
+    may_be_dense: ClassVar[bool] = False
+
+    def n_features(self, column: "Column") -> int:
+        """Give the number of ranges, of months and so on, and one more for missing cells."""
+        return len(column.edges) + 1 + sum(PARTS[part] for part in column.parts) + column.gaps
+
+    def feature_name(self, column: "Column", number: int) -> str:
+        """Give column and range, or part."""
+        if number <= len(column.edges):
+            return _range_name(column.name, column.edges, number, _day_shown)
+        number -= len(column.edges) + 1
+        for part in column.parts:
+            if number < PARTS[part]:
+                return f"{column.name}: {part} {number + (part in ('month', 'day', 'weekday'))}"
+            number -= PARTS[part]
+        return f"{column.name}: missing"
+
+    def words(self, column: "Column") -> str:
+        """Say what is taken of a moment."""
+        return f"{', '.join([f'{len(column.edges) + 1} ranges of time', *column.parts])} (written as {column.form})"
+
+    def fault(self, described: Mapping[str, Any]) -> str | None:
+        """Refuse forms and parts that there are not."""
+        form, parts = described["form"], described["parts"]
+        if not (isinstance(form, str) and form in FORMS):
+            return f"form is {quoted(form)}, expected one of {', '.join(FORMS)}"
+        if not (isinstance(parts, list) and all(isinstance(part, str) and part in PARTS for part in parts)):
+            return f"parts is {quoted(parts)}, expected a list of {', '.join(PARTS)}"
+        if len(set(parts)) < len(parts):
+            return "a part is there twice"
+        return _edges_fault(described["edges"]) or gap_fault(described)
+
+    def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
+        """Give the features of each moment."""
+        codes, texts = table.codes(place)
+        seconds = seconds_of(texts, column.form)
+        if np.isnan(seconds).any():
+            row = int(np.argmax(np.isin(codes, np.flatnonzero(np.isnan(seconds)))))
+            raise DataError(
+                f"{where(table, row, place)}: found {table.shown(row, place)}, expected a date that is written as the "
+                f"others are ({column.form}; --categorical takes each text as it is)"
+            )
+        offset = len(column.edges) + 1
+        found = [np.searchsorted(np.array(column.edges, np.float64), seconds / DAY, side="right")]
+        for part in column.parts:
+            found.append(offset + part_of(seconds, part))
+            offset += PARTS[part]
+        of_text = np.stack(found, axis=1).astype(np.int32) if texts else np.zeros((1, len(found)), np.int32)
+        gaps = codes < 0
+        count = np.where(gaps, int(column.gaps), of_text.shape[1]).astype(np.int32)
+        features = of_text[codes]
+        features[gaps, 0] = offset
+        is_there = np.arange(of_text.shape[1]) < count[:, np.newaxis]
+        return Entries(features[is_there], count)
+
+
+def _day_shown(days: float) -> str:
+    try:
+        return str(np.datetime64(0, "s") + np.timedelta64(round(days * DAY), "s")).removesuffix("T00:00:00")
+    except OverflowError:
+        return f"day {days:.6g}"

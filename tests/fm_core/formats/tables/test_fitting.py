@@ -1,0 +1,357 @@
+"""Columns made fit to learn from: what is chosen, by twins of each kind, and that files, frames and requests agree."""
+
+import datetime
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fm_core.errors import ConfigError, DataError
+from fm_core.formats.registry.inputs import Options, open_rows
+from fm_core.formats.requests.named_columns import decode_named, decode_named_csv
+from fm_core.formats.tables import Encoder, TablePlan, TableSchema, fit_schema, frame_table
+from fm_core.formats.tables.dates import FORMS, PARTS, form_of, part_of, seconds_of
+from fm_core.formats.tables.fitting import bin_edges
+
+
+def fitted(frame, **plan):
+    return fit_schema([frame_table(frame)], TablePlan(fit=True, **plan)).schema
+
+
+def rows_of(schema, frame):
+    return Encoder(schema, labels="none").encode(frame_table(frame)).to_matrix().toarray()
+
+
+def column_of(frame, name="x", **plan):
+    return next(column for column in fitted(frame, **plan).columns if column.name == name)
+
+
+def numbers(n=1000, seed=0):
+    return np.random.default_rng(seed).gamma(2, 100, n).round(3)
+
+
+def test_numbers_are_cut_into_bins_of_about_as_many_rows():
+    x = numbers()
+    column = column_of({"x": x})
+    assert column.kind == "binned"
+    assert column.n_features == len(column.edges) + 1
+    assert 35 <= column.n_features <= 41
+    found = rows_of(fitted({"x": x}), {"x": x})
+    twin = [[float(a <= value < b) for a, b in zip((-np.inf, *column.edges), (*column.edges, np.inf), strict=True)]
+            for value in x.astype(np.float32).astype(float)]  # fmt: skip
+    assert (found == twin).all()
+    assert found.sum(axis=0).max() < 3 * len(x) / column.n_features
+
+
+def test_a_number_that_fills_a_bin_has_one_to_itself():
+    x = np.concatenate([np.zeros(900), np.arange(1, 1001)])
+    edges = bin_edges(x, 20)
+    assert edges[0] == 0.5
+    assert 8 <= len(edges) <= 20
+    assert bin_edges(np.repeat([1.0, 2.0, 7.0], 50), 40) == (1.5, 4.5)
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=300), st.integers(1, 50)
+)  # fmt: skip
+@settings(max_examples=200, deadline=None)
+def test_edges_rise_between_numbers_and_are_about_as_many_as_wanted(values, n_bins):
+    x = np.array(values, np.float32).astype(np.float64)
+    edges = bin_edges(x, n_bins)
+    assert list(edges) == sorted(set(edges))
+    assert not set(edges) - set((np.unique(x)[1:] + np.unique(x)[:-1]) / 2)
+    assert len(edges) + 1 <= max(3 * n_bins, 2)
+
+
+def test_few_rows_are_scaled_and_a_long_tail_is_taken_by_its_logarithm():
+    x = np.arange(100.0)
+    column = column_of({"x": x})
+    assert (column.kind, column.log) == ("scaled", False)
+    assert np.allclose(rows_of(fitted({"x": x}), {"x": x})[:, 0], (x - x.mean()) / x.std())
+    tail = np.exp(np.arange(100) / 10)
+    assert column_of({"x": tail}).log
+    values = np.log1p(tail.astype(np.float32).astype(float))
+    assert np.allclose(
+        rows_of(fitted({"x": tail}), {"x": tail})[:, 0], (values - values.mean()) / values.std(), atol=1e-5
+    )
+    # beyond what was seen: as the nearest that was
+    far = rows_of(fitted({"x": x}), {"x": [-1e6, 1e6]})
+    assert np.allclose(far[:, 0], [-x.mean() / x.std(), (99 - x.mean()) / x.std()])
+
+
+def test_what_the_user_says_goes():
+    x = numbers()
+    assert column_of({"x": x}, bins={"x": 5}).n_features <= 6
+    assert column_of({"x": x}, scaled=["x"]).kind == "scaled"
+    assert column_of({"x": x}, log=["x"]).log
+    assert column_of({"x": x}, numeric=["x"]).kind == "numeric"
+    assert column_of({"x": x}, categorical=["x"], min_count=1).kind == "categorical"
+    assert column_of({"x": x}, hashed={"x": 7}).n_features == 7
+    assert column_of({"x": ["2024-01-01", "2024-05-01"] * 9}, categorical=["x"]).kind == "categorical"
+    with pytest.raises(DataError, match="holds no dates"):
+        column_of({"x": x.astype(str)}, dates=["x"])
+    with pytest.raises(DataError, match="expected more than -1 for its logarithm"):
+        column_of({"x": x - 10}, log=["x"])
+
+
+def test_a_missing_cell_is_a_feature_where_training_had_some():
+    x = numbers(400)
+    x[::7] = np.nan
+    for plan in ({}, {"scaled": ["x"]}):
+        schema = fitted({"x": x}, **plan)
+        assert schema.columns[0].gaps
+        assert schema.feature_names()[-1] == "x: missing"
+        found = rows_of(schema, {"x": x})
+        assert (found[:, -1] == np.isnan(x)).all()
+        assert (found[np.isnan(x), :-1] == 0).all()
+    whole = fitted({"x": numbers(400)})
+    assert not whole.columns[0].gaps
+    assert rows_of(whole, {"x": [np.nan]}).sum() == 0  # nothing was learned of it, and nothing is said
+    texts = ["a", "b", None] * 9
+    assert rows_of(fitted({"x": texts}), {"x": ["b", "", "c"]}).tolist() == [[0, 1, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_rare_texts_share_a_feature_that_texts_never_seen_have_too():
+    texts = ["a"] * 5 + ["b"] * 5 + ["c", "d", "e"]
+    schema = fitted({"x": texts})
+    assert schema.feature_names() == ["x=a", "x=b", "x: other"]
+    assert rows_of(schema, {"x": ["b", "c", "never"]}).tolist() == [[0, 1, 0], [0, 0, 1], [0, 0, 1]]
+    assert fitted({"x": texts}, min_count=1).feature_names()[-1] == "x=e"
+    # without rare ones there is no such feature, and what was never seen is none
+    assert rows_of(fitted({"x": ["a", "b"] * 9}), {"x": ["never"]}).tolist() == [[0, 0]]
+
+
+def test_more_texts_than_the_limit_are_hashed():
+    column = column_of({"x": [f"t{i}" for i in range(50)] * 2}, most_categories=40)
+    assert (column.kind, column.buckets) == ("hashed", 1 << 20)
+    assert column_of({"x": [f"t{i}" for i in range(50)] * 2}, most_categories=50).kind == "categorical"
+
+
+def test_ids_that_are_numbers_are_no_quantities():
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 300, 5000)
+    assert column_of({"user_id": ids, "y": ids}, "user_id").kind == "categorical"
+    assert column_of({"x": ids}).kind == "categorical"  # nearly all numbers between occur
+    assert column_of({"age": rng.integers(18, 90, 5000)}, "age").kind == "binned"
+    assert column_of({"population": rng.integers(0, 40_000, 5000)}, "population").kind == "binned"
+    assert column_of({"userId": rng.integers(0, 9, 500)}, "userId").kind == "categorical"
+    assert column_of({"valid": rng.integers(0, 9, 500)}, "valid").kind == "binned"
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        (["a"] * 300, "'a' in every row"),
+        ([7] * 300, "7 in every row"),
+        ([f"t{i}" for i in range(300)], "another text in every row"),
+        ([None] * 300, "empty"),
+        (["2024-01-01"] * 300, "the same moment in every row"),
+    ],
+)
+def test_what_tells_nothing_is_left_out(cells, why):
+    schema = fitted({"x": cells, "z": ["a", "b", "c"] * 100})
+    assert [column.name for column in schema.columns] == ["z"]
+    assert schema.left_out == (f"x: {why}",)
+    with pytest.raises(DataError, match=f"no column is worth a feature, expected at least one: x {why}"):
+        fitted({"x": cells})
+
+
+# --- dates -----------------------------------------------------------------------------------
+
+
+MOMENTS = [datetime.datetime(2021, 1, 1) + datetime.timedelta(hours=37 * i) for i in range(500)]
+
+
+@pytest.mark.parametrize(
+    ("form", "written"),
+    [
+        ("iso", lambda at: at.isoformat()),
+        ("iso", lambda at: at.isoformat(" ") + "Z"),
+        ("iso", lambda at: at),
+        ("iso", lambda at: np.datetime64(at)),
+        ("seconds", lambda at: int(at.replace(tzinfo=datetime.UTC).timestamp())),
+        ("milliseconds", lambda at: 1000 * int(at.replace(tzinfo=datetime.UTC).timestamp())),
+        ("yyyymmdd", lambda at: int(at.strftime("%Y%m%d"))),
+        ("year/month/day", lambda at: at.strftime("%Y/%m/%d")),
+        ("day/month/year", lambda at: at.strftime("%d/%m/%Y")),
+        ("month/day/year", lambda at: at.strftime("%m/%d/%Y")),
+        ("day-month-year", lambda at: at.strftime("%d-%b-%Y")),
+        ("day.month.year", lambda at: at.strftime("%-d.%-m.%Y")),
+    ],
+)
+def test_dates_become_their_age_and_parts_of_the_calendar(form, written):
+    cells = [written(at) for at in MOMENTS]
+    schema = fitted({"x": cells})
+    column = schema.columns[0]
+    has_hours = form in ("iso", "seconds", "milliseconds")
+    assert (column.kind, column.form) == ("date", form)
+    assert column.parts == (("month", "weekday", "hour") if has_hours else ("month", "weekday"))
+    names = schema.feature_names()
+    for at, row in zip(MOMENTS, rows_of(schema, {"x": cells}), strict=True):
+        there = [name for name, value in zip(names, row, strict=True) if value]
+        assert f"x: month {at.month}" in there
+        assert f"x: weekday {at.isoweekday()}" in there
+        assert not has_hours or f"x: hour {at.hour}" in there
+        assert len(there) == 1 + len(column.parts)
+
+
+def test_texts_that_only_look_like_dates_are_texts():
+    for cells in (["2024-01-01", "soon"], ["2024-02-30"], ["1.2.3"], ["12345678"], ["99999999"], ["1999"], []):
+        assert form_of(cells) is None
+    schema = fitted({"x": ["2024-01-01", "2024-06-01", None] * 9})
+    assert schema.columns[0].gaps
+    with pytest.raises(DataError, match="row 1, column 'x': found 'soon', expected a date that is written as"):
+        rows_of(schema, {"x": ["2024-03-01", "soon"]})
+    # beyond all that was seen
+    assert rows_of(schema, {"x": ["1800-01-01", "2400-01-01"]}).sum() == 2 * (1 + len(schema.columns[0].parts))
+
+
+@given(st.datetimes(datetime.datetime(1905, 1, 1), datetime.datetime(2400, 1, 1)))
+def test_parts_are_those_of_the_calendar(at):
+    seconds = seconds_of([at.isoformat()], "iso")
+    found = {part: int(part_of(seconds, part)[0]) for part in PARTS}
+    assert found == {"month": at.month - 1, "day": at.day - 1, "weekday": at.weekday(), "hour": at.hour}
+
+
+def test_every_form_refuses_what_is_no_date():
+    for form in FORMS:
+        assert np.isnan(seconds_of(["x", "", "nan", "1e400", "-"], form)).all()
+
+
+# --- lists, weights, labels ------------------------------------------------------------------
+
+
+def test_lists_and_their_weights():
+    cells = ["a:1|b:.5", "b:2|b:1", "", "c:4|a:-1"] * 3
+    schema = fitted({"x": cells}, weights={"x": ":"})
+    assert schema.feature_names() == ["x=a", "x=b", "x=c", "x: missing"]
+    assert rows_of(schema, {"x": cells[:4]}).tolist() == [[1, 0.5, 0, 0], [0, 3, 0, 0], [0, 0, 0, 1], [-1, 0, 4, 0]]
+    with pytest.raises(DataError, match="row 0, column 'x': found 'q', expected an id, ':' and a number"):
+        rows_of(schema, {"x": ["q"]})
+    lists = fitted({"x": [["a", "b"], ["b"], [], ["a", "rare"]] * 1 + [["a"]] * 3})
+    assert lists.feature_names() == ["x=a", "x=b", "x: other", "x: missing"]
+    assert rows_of(lists, {"x": [["rare", "b"], []]}).tolist() == [[0, 1, 1, 0], [0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes", "labels"),
+    [
+        (["yes", "no", "yes"], ("no", "yes"), [1, 0, 1]),
+        ([True, False, True], ("false", "true"), [1, 0, 1]),
+        ([1, -1, -1], ("-1", "1"), [1, 0, 0]),
+        ([2, 10, 2], ("2", "10"), [0, 1, 0]),
+        ([0.0, 1.0, 1.0], (), [0, 1, 1]),
+        ([1, 2, 3], (), [1, 2, 3]),
+    ],
+)
+def test_two_labels_are_classes_by_their_names(cells, classes, labels):
+    frame = {"x": ["a", "b", "a"], "y": cells}
+    fit = fit_schema([frame_table(frame)], TablePlan(label="y", fit=True))
+    assert fit.schema.label_classes == classes
+    assert fit.label.predictor_type == ("regressor" if len(set(cells)) == 3 else "binary_classifier")
+    assert Encoder(fit.schema).encode(frame_table(frame)).labels.tolist() == labels
+    again = TableSchema.from_json(fit.schema.to_json())
+    assert Encoder(again).encode(frame_table(frame)).labels.tolist() == labels
+
+
+def test_the_class_that_is_1_can_be_named_and_others_are_refused():
+    frame = {"x": ["a", "b"] * 2, "y": ["yes", "no"] * 2}
+    schema = fitted(frame, label="y", positive="no")
+    assert schema.label_classes == ("yes", "no")
+    with pytest.raises(ConfigError, match="--positive is 'maybe', expected one of no, yes"):
+        fitted(frame, label="y", positive="maybe")
+    with pytest.raises(DataError, match="row 1, column 'y': the label is 'maybe', expected 'yes' or 'no'"):
+        Encoder(schema).encode(frame_table({"x": ["a", "b"], "y": ["yes", "maybe"]}))
+    with pytest.raises(DataError, match="the labels are texts, and more than two"):
+        fitted({"x": ["a", "b", "c"], "y": ["p", "q", "r"]}, label="y")
+    with pytest.raises(DataError, match="row 1, column 'y': the label is None, expected one in every row"):
+        fitted({"x": ["a", "b"], "y": ["p", None]}, label="y")
+    with pytest.raises(DataError, match="expected numbers for a regressor"):
+        fitted(frame, label="y", predictor_type="regressor")
+
+
+# --- the same everywhere -----------------------------------------------------------------------
+
+
+def table(n=600, seed=1):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "price": rng.gamma(2, 50, n).round(2), "n": rng.integers(0, 5, n),
+            "city": rng.choice(["oslo", "rome", "ü"], n),
+            "at": pd.Timestamp("2022-03-01") + pd.to_timedelta(rng.integers(0, 9e6, n), unit="s"),
+            "tags": rng.choice(["a|b", "b", "c|a"], n), "ok": rng.random(n) < 0.5, "y": rng.random(n).round(3),
+        }
+    )  # fmt: skip
+    frame.loc[::9, "price"] = np.nan
+    frame.loc[::11, "city"] = None
+    frame.loc[::13, "at"] = pd.NaT
+    return frame
+
+
+PLAN = TablePlan(label="y", fit=True, several={"tags": "|"})
+
+
+def test_files_frames_and_requests_give_the_same_rows(tmp_path):
+    frame = table()
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    opened = {name: open_rows([tmp_path / name], None, Options(plan=PLAN)) for name in ("t.csv", "t.parquet")}
+    schema = opened["t.csv"].schema
+    assert schema == opened["t.parquet"].schema == fit_schema([frame_table(frame)], PLAN).schema
+    wanted = rows_of(schema, frame)
+    for each in opened.values():
+        found = np.concatenate([batch.to_matrix().toarray() for batch in each.batches()])
+        assert (found == wanted).all()
+    encoder = Encoder(TableSchema.from_json(schema.to_json()), labels="none")
+    cells = json.loads(frame.drop(columns="y").to_json(orient="records", date_format="iso"))
+    assert (decode_named([{"columns": row} for row in cells], encoder).to_matrix().toarray() == wanted).all()
+    body = frame.drop(columns="y").to_csv(index=False).encode()
+    of_csv = np.concatenate([batch.to_matrix().toarray() for batch in decode_named_csv(body, encoder)])
+    assert (of_csv == wanted).all()
+    assert (rows_of(schema, table(seed=2)).sum(axis=1) > 0).all()
+
+
+def test_a_column_that_an_instance_leaves_out_is_no_feature(tmp_path):
+    schema = fit_schema([frame_table(table())], PLAN).schema
+    encoder = Encoder(schema, labels="none")
+    both = decode_named(
+        [{"columns": {"city": "oslo"}}, {"columns": {"price": 7.5}}], encoder, partial=True
+    ).to_matrix().toarray()  # fmt: skip
+    alone = [decode_named([{"columns": c}], encoder, partial=True).to_matrix().toarray() for c in (
+        {"city": "oslo"}, {"price": 7.5})]  # fmt: skip
+    assert (both == np.concatenate(alone)).all()
+    assert both.sum(axis=1).tolist() == [1, 1]
+
+
+def test_durations_are_their_seconds():
+    spans = pd.to_timedelta(np.arange(50) * 90, unit="s").to_series(index=range(50))
+    spans[3] = pd.NaT
+    frame = pd.DataFrame({"x": spans})
+    wanted = frame["x"].dt.total_seconds().to_numpy(np.float32)[:, np.newaxis]
+    objects = {"x": [None if pd.isna(span) else span.to_pytimedelta() for span in spans]}
+    for each in (frame, objects):
+        assert np.array_equal(frame_table(each).numbers([0])[0], wanted, equal_nan=True)
+    pyarrow = pytest.importorskip("pyarrow")
+    arrow = frame_table(pyarrow.Table.from_pandas(frame))
+    assert np.array_equal(arrow.numbers([0])[0], wanted, equal_nan=True)
+    assert fitted(frame) == fit_schema([arrow], TablePlan(fit=True)).schema
+
+
+def test_only_chosen_rows_are_looked_at():
+    frame = {"x": np.arange(1000.0), "t": ["a", "b"] * 250 + ["c", "d"] * 250}
+    fit = fit_schema([frame_table(frame)], TablePlan(fit=True), lambda table, first: np.arange(1000) < 500)
+    assert fit.n_rows == 500
+    x, t = fit.schema.columns
+    assert max(x.edges) < 500
+    assert t.categories == ("a", "b")
+
+
+def test_tables_in_parts_are_as_one():
+    frame = table(3000)
+    whole = fit_schema([frame_table(frame)], PLAN).schema
+    parts = fit_schema([frame_table(frame[i : i + 700]) for i in range(0, 3000, 700)], PLAN).schema
+    assert parts == whole
