@@ -47,7 +47,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FMClassifier", "FMRegressor"]
+__all__ = ["FMClassifier", "FMRegressor", "usable_cores"]
 
 _ROWS_SCORED_AT_ONCE = 100_000
 
@@ -83,6 +83,11 @@ def _documented(kind: _Kind) -> _Kind:
     if kind.__doc__:  # python -OO has none
         kind.__doc__ = inspect.cleandoc(kind.__doc__).replace("{hyperparameters}", "\n".join(entries))
     return kind
+
+
+def usable_cores() -> int:
+    """Count this process's cores; all of them where a system does not say which those are, as only Linux does."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
@@ -173,10 +178,7 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         return Hyperparameters(feature_dim=feature_dim, predictor_type=self._predictor_type, **given)
 
     def _n_threads(self) -> int:
-        if self.num_threads != "auto":
-            return int(self.num_threads)
-        # only Linux says which of the cores are this process's
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return usable_cores() if self.num_threads == "auto" else int(self.num_threads)
 
     # --- labels ---
 

@@ -5,6 +5,7 @@ code of .py, .pyx and .pxi alike, its comments and docstrings left out.
 """
 
 import ast
+import functools
 import importlib
 import importlib.util
 import io
@@ -14,6 +15,7 @@ import tokenize
 
 import pytest
 
+from fm_core.hyperparameters import parameters
 from tests.conftest import ROOT
 
 SOURCES = sorted(
@@ -71,6 +73,7 @@ FACTS = {
 }
 
 
+@functools.cache
 def code_of(text: str) -> str:
     """Leave out the comments and docstrings of Python or Cython text."""
     kept = []
@@ -137,3 +140,92 @@ def public(module, name):
     return name in getattr(module, "__all__", ()) or (
         hasattr(module, "__path__") and not name.startswith("_") and not hasattr(module, "__all__")
     )
+
+
+# --- what is private ---
+
+#: Private by their form, and public: hyperparameters, compiled modules, and what named tuples have.
+PUBLIC = {*parameters(), "_replace", "_asdict", "_fields"} | {file.stem for file in (ROOT / "fm_core").rglob("*.pyx")}
+
+OURS = [
+    file
+    for folder in ("fm_core", "container", "tests", "benchmarks", "tools", "local_test", "docs", "examples")
+    for file in sorted((ROOT / folder).rglob("*.py"))
+]
+
+
+def is_private(name):
+    return name.startswith("_") and not name.endswith("__") and bool(name.strip("_")) and name not in PUBLIC
+
+
+def defined_in(nodes):
+    """The private names that are defined: classes, functions, variables and attributes."""
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            names = [
+                name for target in getattr(node, "targets", [getattr(node, "target", None)]) for name in stored(target)
+            ]
+        else:
+            names = stored(node)
+        yield from filter(is_private, names)
+
+
+def stored(node):
+    """Names of variables and attributes that are assigned to."""
+    if isinstance(node, ast.Tuple | ast.List):
+        return [name for element in node.elts for name in stored(element)]
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return [node.id]
+    return [node.attr] if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) else []
+
+
+def used_in(nodes):
+    """What is imported and what is used of something; what stands in a string, as a name to be replaced; with lines."""
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            yield from ((alias.name, False, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.Attribute):
+            yield node.attr, False, node.lineno
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"[\w.]+", node.value):
+            yield node.value.split(".")[-1], True, node.lineno
+
+
+@functools.cache
+def privates():
+    """The private names of fm_core and container: all of them, and those of modules."""
+    trees = [ast.parse(file.read_text()) for file in SOURCES if file.suffix == ".py"]
+    everywhere = {name for tree in trees for name in defined_in(ast.walk(tree))}
+    return everywhere, {name for tree in trees for name in defined_in(tree.body)}
+
+
+def strangers(text):
+    """The private names that a module takes from others."""
+    everywhere, of_modules = privates()
+    nodes = list(ast.walk(ast.parse(text)))
+    own = set(defined_in(nodes))
+    return [
+        f"line {line}: {name}"
+        for name, is_said, line in used_in(nodes)
+        if name in (of_modules if is_said else everywhere) and name not in own
+    ]
+
+
+def test_a_private_name_is_used_where_it_is_defined():
+    found = {str(file.relative_to(ROOT)): strangers(file.read_text()) for file in OURS}
+    to_be_mended = {"fm_core/formats/tables/learner.py", "tests/fm_core/solvers/test_registry.py"}
+    assert {file: names for file, names in found.items() if names and file not in to_be_mended} == {}
+
+
+def test_private_names_of_others_are_found():
+    for text in (
+        "from fm_core.cli import _read",
+        "x._begin()",
+        "y._members.z",
+        "setattr(module, '_numbers', 1)",
+        "patch('fm_core.batch._numbers')",
+    ):
+        assert strangers(text), text
+    assert not strangers("def _numbers(): ...\nx._numbers()")
+    assert not strangers("hp._optimizer, row._replace(a=1), '_members'")

@@ -17,7 +17,7 @@ from fm_core.formats.requests.json_parts import instance_parts, line_parts, pars
 from fm_core.formats.requests.named_columns import decode_named
 from fm_core.formats.tables.encoder import Encoder as ColumnEncoder
 
-__all__ = ["DECODERS", "WISHES", "Decoder", "Parts", "Payload", "csv_decoder"]
+__all__ = ["DECODERS", "WISHES", "Decoder", "Parts", "Payload", "csv_decoder", "explanations_of"]
 
 #: How many features, and pairs, an explanation lists if the request does not say.
 _SHARES = 10
@@ -78,7 +78,7 @@ class _Instances:
                 yield [self._ranking(instance, f"instance {row}") for row, instance in enumerate(instances, first)]
             elif instances:
                 batch = self._rows(instances, "instance", first)
-                yield Rows(batch, explained=_explained(instances, first)) if _may_ask_why(text) else Rows(batch)
+                yield Rows(batch, explained=explanations_of(instances, first)) if _may_ask_why(text) else Rows(batch)
             first += len(instances)
         if wishes:
             yield Wishes(wishes)
@@ -117,7 +117,7 @@ def _may_ask_why(text: Any) -> bool:
     return bool(text.find(b"x") >= 0 and text.find(b'"explain"') >= 0)
 
 
-def _explained(instances: list[Any], first: int) -> dict[int, int]:
+def explanations_of(instances: list[Any], first: int) -> dict[int, int]:
     """Find the instances with ``"configuration": {"explain": true}``, or a number in place of true."""
     found = {}
     for row, instance in enumerate(instances):

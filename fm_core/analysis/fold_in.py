@@ -8,7 +8,7 @@ logistic regression, solved by Newton's method.
 
 How much a regressor's labels scatter about their scores is not in a model. It is chosen, of some values, as the one
 under which the given labels are most probable (D. MacKay, "Bayesian interpolation", Neural Computation 4, 1992), with
-a log-normal prior about `_USUAL` times the variance that the population explains: that is what a few labels lean on.
+a log-normal prior about `USUAL` times the variance that the population explains: that is what a few labels lean on.
 Both constants were chosen on users of MovieLens 100K who had been left out (docs/recommender.md).
 """
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from fm_core.analysis.ranking import Contexts
     from fm_core.model import Model
 
-__all__ = ["Folded", "Population", "fold_in"]
+__all__ = ["RIDGE", "SPREAD", "TRIED", "USUAL", "Folded", "Population", "fold_in"]
 
 #: The labels' variance about their scores, as a multiple of what the population explains: where it is expected, how far
 #: from there it may be (the standard deviation of its logarithm), and the values that are tried.
-_USUAL, _SPREAD = 4.0, 0.5
-_TRIED = np.exp(np.linspace(-2.5, 2.5, 21))
-_PRIOR = -0.5 * (np.log(_TRIED) / _SPREAD) ** 2
+USUAL, SPREAD = 4.0, 0.5
+TRIED = np.exp(np.linspace(-2.5, 2.5, 21))
+_PRIOR = -0.5 * (np.log(TRIED) / SPREAD) ** 2
 
 #: Of the mean variance, added to each: a population smaller than num_factors has directions in which it does not vary.
-_RIDGE = 1e-3
+RIDGE = 1e-3
 
 _NEWTON_STEPS = 20
 
@@ -89,7 +89,7 @@ class Population:
                 squares += part.T @ part
         mean = total / n
         covariance = squares / n - np.outer(mean, mean)
-        covariance[np.diag_indices(k + 1)] += max(_RIDGE * float(np.trace(covariance)) / (k + 1), 1e-12)
+        covariance[np.diag_indices(k + 1)] += max(RIDGE * float(np.trace(covariance)) / (k + 1), 1e-12)
         values, vectors = np.linalg.eigh(covariance)
         return cls(centre + mean, vectors * np.sqrt(np.maximum(values, 0)))
 
@@ -139,7 +139,7 @@ def _ridge(
     error = labels - offset
     along = directions.T @ (rows.T @ error)
     explained = max(float(signal.sum()) / len(rows), 1e-12)
-    noise = explained * _USUAL * _TRIED[:, np.newaxis]
+    noise = explained * USUAL * TRIED[:, np.newaxis]
     variance = signal + noise
     # Of the n labels' covariance, rows rows' + s, by the matrix inversion and determinant lemmas.
     squares = (error @ error - (along * along / variance).sum(axis=1)) / noise[:, 0]

@@ -36,13 +36,13 @@ from fm_core.model import Model
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Query", "Recommendation", "Recommender"]
+__all__ = ["MOST_PAIRS", "Query", "Recommendation", "Recommender"]
 
 #: Filters whose items are remembered: a million items take a megabyte each.
 _FILTERS = 64
 
 #: Pairs of features that the explanations of one call may have: less than a second of work.
-_MOST_PAIRS = 2_000_000
+MOST_PAIRS = 2_000_000
 
 #: How many shares an explanation lists if the request does not say.
 _SHARES = 10
@@ -411,9 +411,9 @@ class Recommender:
         chosen = self.catalogue.rows.take(items)
         indptr, indices, _ = chosen.csr
         n_features = np.diff(indptr) + len(context.keys) + 1
-        if int((n_features * n_features).sum()) // 2 > _MOST_PAIRS:
+        if int((n_features * n_features).sum()) // 2 > MOST_PAIRS:
             raise DataError(
-                f"{query.where}: explanations were asked for of rows with more than {_MOST_PAIRS} pairs of features in "
+                f"{query.where}: explanations were asked for of rows with more than {MOST_PAIRS} pairs of features in "
                 "all: ask for fewer items at once"
             )
         features, places = np.unique(np.concatenate([context.keys, indices]), return_inverse=True)

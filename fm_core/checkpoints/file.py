@@ -45,7 +45,7 @@ from fm_core.model import Model
 from fm_core.printable import printable
 from fm_core.solvers.base import Algorithm, ArraySpec
 
-__all__ = ["Abandoned", "deciding", "read", "read_header", "size_on_disk", "write"]
+__all__ = ["SYNC_BYTES", "Abandoned", "deciding", "read", "read_header", "size_on_disk", "write"]
 
 Floats = NDArray[np.float32]
 
@@ -60,7 +60,7 @@ _CHANGED, _BEST = "changed", "best"
 _FIRST_SOLVER = "minibatch"
 
 #: Written bytes are sent to the disk this often: one fsync of gigabytes at the end would hold up every other one.
-_SYNC_BYTES = 64 << 20
+SYNC_BYTES = 64 << 20
 
 
 class Abandoned(Exception):
@@ -147,7 +147,7 @@ def write(
                 crc = zlib.crc32(data, crc)
                 file.write(data)
                 unsynced += len(data)
-                if unsynced >= _SYNC_BYTES:
+                if unsynced >= SYNC_BYTES:
                     _send_to_disk(file)
                     unsynced = 0
             declared["crc32"] = f"{crc:08x}"

@@ -126,6 +126,7 @@ class Checkpointer:
     Attributes
     ----------
     folder : Path
+    host : str
     algorithm : Algorithm
     fingerprint : dict of str to str
     has_copy : bool
@@ -151,7 +152,7 @@ class Checkpointer:
         temporary_suffix: str = ".tmp",
     ) -> None:
         self.folder = folder
-        self._host = host
+        self.host = host
         self._hyperparameters = hyperparameters
         self.algorithm = algorithm or registry.algorithm(hyperparameters)
         self._layout = self.algorithm.layout(hyperparameters)
@@ -171,7 +172,7 @@ class Checkpointer:
         self._prepare_folder()
 
     def _prepare_folder(self) -> None:
-        probe = self.folder / f".checkpoint_{self._host}{self._suffix}"
+        probe = self.folder / f".checkpoint_{self.host}{self._suffix}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in self.folder.iterdir():  # what a killed process left unfinished
@@ -359,7 +360,7 @@ class Checkpointer:
 
     def _write(self, taken: Checkpoint) -> None:
         started = time.monotonic()
-        path = self.folder / f"checkpoint_{self._host}_{taken.position.n_steps:012d}.fm"
+        path = self.folder / f"checkpoint_{self.host}_{taken.position.n_steps:012d}.fm"
         try:
             checkpoint.write(
                 path, taken, self.algorithm, self._hyperparameters, self.fingerprint,

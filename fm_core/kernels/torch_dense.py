@@ -37,7 +37,7 @@ from torch import Tensor
 from fm_core.errors import ResourceError
 from fm_core.kernels.interface import OPTIMIZERS, Step
 
-__all__ = ["Staged", "TorchDense", "usable_gpus"]
+__all__ = ["Staged", "TorchDense", "failures_told", "usable_gpus"]
 
 Floats = NDArray[np.float32]
 
@@ -145,7 +145,7 @@ class TorchDense:
             raise ValueError("there are no devices, expected at least one")
         # whatever the surroundings say: TensorFloat-32 has ten bits of mantissa
         torch.backends.cuda.matmul.fp32_precision = "ieee"
-        with _failures_told():
+        with failures_told():
             self._replicas = [_Replica(name) for name in devices]
         self._reduce = reduce
         self._state = torch.empty(0)
@@ -184,7 +184,7 @@ class TorchDense:
 
     def load(self, params: Floats, state: Floats, bias: Floats) -> None:
         """Take over a solver's arrays: copies of them, on the devices."""
-        with torch.no_grad(), _failures_told():
+        with torch.no_grad(), failures_told():
             for replica in self._replicas:
                 replica.params = torch.from_numpy(params).to(replica.device, copy=True)
                 replica.bias = torch.from_numpy(bias).to(replica.device, copy=True)
@@ -206,7 +206,7 @@ class TorchDense:
         n = len(values)
         self._most_rows = max(self._most_rows, n)
         cuts = [n * i // len(self._replicas) for i in range(len(self._replicas) + 1)]
-        with torch.no_grad(), _failures_told():
+        with torch.no_grad(), failures_told():
             return Staged(
                 n,
                 [
@@ -219,7 +219,7 @@ class TorchDense:
 
     def predict(self, staged: Staged, classify: bool) -> Floats:
         """Score a batch, shape (n_rows,)."""
-        with torch.no_grad(), _failures_told():
+        with torch.no_grad(), failures_told():
             scored = [
                 _forward(replica.params, replica.bias, X, X * X, classify)[0] for replica, X, _ in self._arrived(staged)
             ]
@@ -233,7 +233,7 @@ class TorchDense:
         scores : ndarray of float32, shape (n_rows,)
             Before the update.
         """
-        with torch.no_grad(), _failures_told():
+        with torch.no_grad(), failures_told():
             leaving, gradients = [], []
             for replica, X, y in self._arrived(staged):
                 X2 = X * X
@@ -382,7 +382,8 @@ def _described(device: torch.device) -> str:
 
 
 @contextlib.contextmanager
-def _failures_told() -> Iterator[None]:
+def failures_told() -> Iterator[None]:
+    """Raise what a GPU cannot hold, or cannot do, as ResourceError and OSError, in one sentence."""
     try:
         yield
     except torch.OutOfMemoryError as error:

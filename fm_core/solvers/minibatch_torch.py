@@ -131,6 +131,7 @@ class TorchSolver(ParametersLearner, Solver):
         n_members: int = 1,
     ) -> None:
         super().__init__(hyperparameters, parameters)
+        self._here = parameters
         self._is_behind = False
         self._tensors = tensors
         self._num_threads = num_threads
@@ -141,9 +142,9 @@ class TorchSolver(ParametersLearner, Solver):
     def parameters(self) -> Parameters:
         """The parameters as they are on the devices, copied if a step was made since."""
         if self._is_behind:
-            self._tensors.store(self._parameters.params, self._parameters.state, self._parameters.bias)
+            self._tensors.store(self._here.params, self._here.state, self._here.bias)
             self._is_behind = False
-        return self._parameters
+        return self._here
 
     def predict(self, batch: Batch) -> Floats:
         """Score a batch on the devices."""
@@ -163,7 +164,7 @@ class TorchSolver(ParametersLearner, Solver):
         `staged` is what `DenseDevice.stage` gave, if it has been called already.
         """
         labels = labels_of(batch, self.hyperparameters)
-        self._parameters.n_steps += 1
+        self._here.n_steps += 1
         staged = staged or self._tensors.stage(batch.values, labels)
         scores = self._tensors.train(staged, self._classifies, self._rates())
         self._is_behind = True

@@ -221,7 +221,7 @@ def test_a_stop_while_the_initial_parameters_are_drawn_saves_them_and_learns_not
 
 
 @pytest.mark.parametrize("options", [{}, {"early_stopping_patience": "5"}])
-@pytest.mark.parametrize("function", ["read", "_fill", "_fill_rows"])
+@pytest.mark.parametrize("function", ["read", "byte_blocks", "row_blocks"])
 def test_a_stop_while_a_checkpoint_is_read_saves_its_model_and_keeps_it(job, options, function):
     job.hyperparameters |= options
     job.put("0.pbr", DATA, "validation")

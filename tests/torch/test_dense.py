@@ -233,14 +233,14 @@ def test_divergence_is_told_with_its_place():
 
 
 def test_what_a_gpu_cannot_hold_or_do_is_a_sentence():
-    from fm_core.kernels.torch_dense import _failures_told
+    from fm_core.kernels.torch_dense import failures_told
 
     with (
         pytest.raises(ResourceError, match="the memory of a GPU is not enough for this training: lower"),
-        _failures_told(),
+        failures_told(),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
-    with pytest.raises(OSError, match=r"^a GPU failed: CUDA error: unspecified launch failure; run"), _failures_told():
+    with pytest.raises(OSError, match=r"^a GPU failed: CUDA error: unspecified launch failure; run"), failures_told():
         raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCompile with")
 
 

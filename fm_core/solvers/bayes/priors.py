@@ -21,15 +21,15 @@ from scipy.special import gammaln
 
 from fm_core.solvers.bayes.randomness import Generator
 
-__all__ = ["Priors"]
+__all__ = ["VAGUE", "WORTH", "Priors"]
 
 Doubles = NDArray[np.float64]
 
 #: The values of nu.
-_WORTH = 2.0 ** np.arange(-1, 9)
+WORTH = 2.0 ** np.arange(-1, 9)
 
 #: Of the proper stand-in for p(s2) = 1 / s2: Gamma with this shape and rate.
-_VAGUE = 0.01
+VAGUE = 0.01
 
 #: No precision is above it: in units of the data, where values are about 1, such a number is zero.
 _MOST = 1e8
@@ -89,9 +89,9 @@ class Priors:
 def _draw_worth(precision: Doubles, rng: Generator) -> tuple[float, float]:
     """nu, given precisions, and s2 given both."""
     n, total, logs = precision.size, precision.sum(), np.log(precision).sum()
-    half = _WORTH / 2
+    half = WORTH / 2
     likelihood = n * (half * np.log(half) - gammaln(half)) + (half - 1) * logs
-    likelihood += gammaln(n * half + _VAGUE) - (n * half + _VAGUE) * np.log(half * total + _VAGUE)
+    likelihood += gammaln(n * half + VAGUE) - (n * half + VAGUE) * np.log(half * total + VAGUE)
     weights = np.exp(likelihood - likelihood.max())
-    nu = _WORTH[np.searchsorted(np.cumsum(weights), rng.random() * weights.sum(), side="right")]
-    return float(nu), float(rng.gamma(n * nu / 2 + _VAGUE) / (nu / 2 * total + _VAGUE))
+    nu = WORTH[np.searchsorted(np.cumsum(weights), rng.random() * weights.sum(), side="right")]
+    return float(nu), float(rng.gamma(n * nu / 2 + VAGUE) / (nu / 2 * total + VAGUE))

@@ -24,7 +24,7 @@ from fm_core.solvers.bayes.priors import Priors
 from fm_core.solvers.bayes.randomness import INITIAL, VECTORS, WEIGHTS, generator, key
 from fm_core.solvers.bayes.rows import Rows
 
-__all__ = ["Sampler", "Units"]
+__all__ = ["NOISE", "OF_BIAS", "Sampler", "Units"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -33,10 +33,10 @@ Doubles = NDArray[np.float64]
 _INITIAL = 0.25
 
 #: Shape and rate of the prior of the noise's precision, and a limit of it: labels have variance 1.
-_NOISE, _MOST_PRECISE = (0.5, 5e-5), 1e8
+NOISE, _MOST_PRECISE = (0.5, 5e-5), 1e8
 
 #: Precision of the bias' prior, of mean 0: as good as none.
-_OF_BIAS = 1e-3
+OF_BIAS = 1e-3
 
 #: Sweeps after which records are made anew, so that rounding errors do not add up.
 _RENEWED = 32
@@ -137,12 +137,12 @@ class Sampler:
         rng = generator(self._seed, self.n_sweeps)
         om, residual, squares = self._sums
         if not self._is_classifier:
-            self.alpha = float(min(rng.gamma(_NOISE[0] + om / 2) / (_NOISE[1] + squares / 2), _MOST_PRECISE))
+            self.alpha = float(min(rng.gamma(NOISE[0] + om / 2) / (NOISE[1] + squares / 2), _MOST_PRECISE))
         if len(self.params):
             sums = self._kernels.group_sums(self.params, self._rows.groups, len(self._n), self._num_threads)
             self.priors.draw(self._n, sums[:, 0], sums[:, 1], rng)
-        precision = self.alpha * om + _OF_BIAS
-        self.w0 += (self.alpha * residual - _OF_BIAS * self.w0) / precision
+        precision = self.alpha * om + OF_BIAS
+        self.w0 += (self.alpha * residual - OF_BIAS * self.w0) / precision
         self.w0 += float(rng.standard_normal()) / math.sqrt(precision)
         if len(self.params):
             draw(

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from fm_core.kernels._by_feature import colour
 
-__all__ = ["Schedule", "schedule"]
+__all__ = ["CHUNK", "HEAVY", "MOST_WORDS", "TASK", "Schedule", "schedule"]
 
-#: Rows of a chunk, and of features that one thread takes at a time; features of more than `_HEAVY` rows are cut.
-_CHUNK, _TASK, _HEAVY = 4096, 4096, 16384
+#: Rows of a chunk, and of features that one thread takes at a time; features of more than `HEAVY` rows are cut.
+CHUNK, TASK, HEAVY = 4096, 4096, 16384
 
 #: Words of 64 colours: rows of more entries leave features without one, which are then drawn one by one.
-_MOST_WORDS = 8
+MOST_WORDS = 8
 
 
 class Schedule(NamedTuple):
@@ -68,7 +68,7 @@ def schedule(starts: NDArray[np.int64], rows: NDArray[np.int32], n_rows: int, lo
     longest_row : int
         Entries of the longest row.
     """
-    n_words = max(1, min(_MOST_WORDS, longest_row // 64 + 1))
+    n_words = max(1, min(MOST_WORDS, longest_row // 64 + 1))
     colours = colour(starts, rows, n_rows, n_words)
     order = np.argsort(colours, kind="stable").astype(np.int32)
     sizes = np.diff(starts)
@@ -95,7 +95,7 @@ class _Plan:
         """Features of one colour: light ones in tasks of about as many rows, heavy ones in chunks."""
         before = len(self._tasks), len(self._heavy), len(self._chunks)
         places = np.arange(begin, end)
-        is_heavy = self._sizes[self._order[begin:end]] > _HEAVY
+        is_heavy = self._sizes[self._order[begin:end]] > HEAVY
         for place in places[is_heavy]:
             self._cut(int(place))
         edges = np.flatnonzero(np.diff(is_heavy, prepend=True, append=True))
@@ -103,7 +103,7 @@ class _Plan:
             ends = np.cumsum(self._sizes[self._order[first:last]])
             done = 0
             while done < last - first:
-                limit = (ends[done - 1] if done else 0) + _TASK
+                limit = (ends[done - 1] if done else 0) + TASK
                 upto = max(done + 1, int(np.searchsorted(ends, limit, side="right")))
                 self._tasks.append((int(first) + done, int(first) + upto))
                 done = upto
@@ -113,7 +113,7 @@ class _Plan:
         """Features that may share rows: each heavy one is a colour of its own, those between are one task."""
         first = begin
         for place in [*range(begin, end), end]:
-            if place == end or self._sizes[self._order[place]] > _HEAVY:
+            if place == end or self._sizes[self._order[place]] > HEAVY:
                 if first < place:
                     before = len(self._tasks), len(self._heavy), len(self._chunks)
                     self._tasks.append((first, place))
@@ -128,7 +128,7 @@ class _Plan:
         feature = int(self._order[place])
         begin, end = int(self._starts[feature]), int(self._starts[feature + 1])
         first = len(self._chunks)
-        self._chunks += [(len(self._heavy), at, min(at + _CHUNK, end)) for at in range(begin, end, _CHUNK)]
+        self._chunks += [(len(self._heavy), at, min(at + CHUNK, end)) for at in range(begin, end, CHUNK)]
         self._heavy.append((feature, first, len(self._chunks)))
 
     def _close(self, before: tuple[int, int, int], are_independent: bool) -> None:

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from fm_core.analysis import fold_in as module
-from fm_core.analysis.fold_in import Population, fold_in
-from fm_core.analysis.ranking import contexts_of
+from fm_core.analysis.fold_in import RIDGE, SPREAD, TRIED, USUAL, Population, fold_in
+from fm_core.analysis.ranking import Contexts, contexts_of
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.model import Model
@@ -53,7 +52,7 @@ def test_a_population_has_the_mean_and_covariance_of_its_features():
     population = Population.of(model, range(N_USERS))
     T = users_of(model)
     covariance = np.cov(T.T, bias=True)
-    ridge = module._RIDGE * np.trace(covariance) / 6
+    ridge = RIDGE * np.trace(covariance) / 6
     assert population.mean == pytest.approx(T.mean(axis=0))
     assert population.root @ population.root.T == pytest.approx(covariance + ridge * np.eye(6))
 
@@ -74,10 +73,10 @@ def test_a_regressors_user_is_the_most_probable_one(seed, k, n):
     Z, offset = design(model, items)
     covariance = population.root @ population.root.T
     of_labels = Z @ covariance @ Z.T
-    tried = np.trace(of_labels) / n * module._USUAL * module._TRIED
+    tried = np.trace(of_labels) / n * USUAL * TRIED
     evidence = [
         stats.multivariate_normal(offset + Z @ population.mean, of_labels + s * np.eye(n)).logpdf(labels)
-        - 0.5 * (np.log(s / tried[10]) / module._SPREAD) ** 2
+        - 0.5 * (np.log(s / tried[10]) / SPREAD) ** 2
         for s in tried
     ]
     s = tried[int(np.argmax(evidence))]
@@ -107,7 +106,9 @@ def test_a_classifiers_user_is_the_most_probable_one(seed, k, n):
 def test_newton_is_held_back_where_it_would_overshoot():
     rows = np.array([[30.0], [-30.0], [30.0]])
     offset, labels = np.array([40.0, 40.0, 40.0]), np.array([0.0, 0.0, 0.0])
-    a = module._logistic(rows, offset, labels)
+    # only v is unknown, of one factor: the score of a row is its offset and v times its sum
+    population = Population(np.zeros(2), np.array([[0.0, 0.0], [0.0, 1.0]]))
+    a = fold_in(population, Contexts(offset, rows, Batch.empty(1)), labels, is_classifier=True).v
     p = 1 / (1 + np.exp(-(offset + rows @ a)))
     assert rows.T @ (p - labels) + a == pytest.approx([0], abs=1e-5)
 

@@ -65,7 +65,7 @@ def test_what_is_written_is_read(tmp_path, optimizer, sparse, best):
 
 def test_arrays_of_several_blocks_come_back(tmp_path, monkeypatch):
     monkeypatch.setattr("fm_core.arrays.BLOCK_BYTES", 50)
-    monkeypatch.setattr(checkpoint, "_SYNC_BYTES", 120)
+    monkeypatch.setattr(checkpoint, "SYNC_BYTES", 120)
     checkpoint.write(tmp_path / "c", made(), SOLVER, HP, {})
     monkeypatch.undo()
     checkpoint.write(tmp_path / "d", made(), SOLVER, HP, {})

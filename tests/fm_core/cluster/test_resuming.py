@@ -233,7 +233,7 @@ def test_checkpoints_within_epochs_do_not_cease(tmp_path, monkeypatch, first):
     calls, written = [], []
 
     def is_due(self, *, epoch_end=False):
-        if epoch_end or self._host != "h0":
+        if epoch_end or self.host != "h0":
             return False
         calls.append(None)
         return len(calls) >= first

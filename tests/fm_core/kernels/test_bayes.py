@@ -35,10 +35,10 @@ def planned(X, heavy=2**40, chunk=4096, most_words=8):
     starts, rows, _ = columns(X)
     longest = int((X != 0).sum(axis=1).max(initial=0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scheduling, "_HEAVY", heavy)
-        patch.setattr(scheduling, "_CHUNK", chunk)
-        patch.setattr(scheduling, "_TASK", 3)
-        patch.setattr(scheduling, "_MOST_WORDS", most_words)
+        patch.setattr(scheduling, "HEAVY", heavy)
+        patch.setattr(scheduling, "CHUNK", chunk)
+        patch.setattr(scheduling, "TASK", 3)
+        patch.setattr(scheduling, "MOST_WORDS", most_words)
         return scheduling.schedule(starts, rows, len(X), longest)
 
 

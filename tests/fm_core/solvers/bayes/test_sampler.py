@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from fm_core.kernels import _polya_gamma
 from fm_core.solvers.bayes import priors as priors_module
 from fm_core.solvers.bayes import sampler as sampler_module
 from fm_core.solvers.bayes.priors import Priors
+from fm_core.solvers.bayes.randomness import WEIGHTS, key
 from fm_core.solvers.bayes.sampler import Sampler, Units
 from tests.fm_core.solvers.bayes.problems import ratings, rows_of
 
@@ -21,16 +23,17 @@ def test_linear_weights_have_the_posterior_of_a_ridge_regression(monkeypatch):
     X = sp.csr_matrix((rng.choice([0.5, 1.0, 2.0], 40), rng.integers(4, size=40), np.arange(41)), (40, 4))
     y = X @ np.array([1, -1, 0.5, 2]) + rng.normal(0, 0.5, 40)
     monkeypatch.setattr(Priors, "draw", lambda *_: None)
-    monkeypatch.setattr(sampler_module, "_NOISE", (2e9, 1e9))  # alpha is 2
-    monkeypatch.setattr(sampler_module, "_OF_BIAS", 30.0)  # w0 and the weights would follow each other for long
-    c = chain(X, y, num_factors=1)
+    monkeypatch.setattr(sampler_module, "NOISE", (2e9, 1e9))  # alpha is 2
+    monkeypatch.setattr(sampler_module, "OF_BIAS", 30.0)  # w0 and the weights would follow each other for long
+    rows = rows_of(X, y)
+    c = Sampler(rows, 1, False, 0)
     c.params[:, 0] = 0
     kept = []
     for i in range(8000):
         c.sweep(False)
         if i >= 100:
             kept.append([c.w0, *c.params[:, 1]])
-    typical = c._rows.typical[c._rows.groups]
+    typical = rows.typical[rows.groups]
     A = np.column_stack([np.ones(40), X.toarray() / typical])
     target = (y.astype(np.float32) - c.units.mean) / c.units.scale
     P = np.diag([30, 1, 1, 1, 1]) + 2 * A.T @ A
@@ -75,10 +78,10 @@ def test_the_joint_distribution_is_left_unchanged(monkeypatch, is_classifier):
 
     Vague priors would make it hopeless: narrower ones here, by the same code.
     """
-    monkeypatch.setattr(priors_module, "_VAGUE", 8.0)
-    monkeypatch.setattr(priors_module, "_WORTH", np.array([8.0, 16.0]))
-    monkeypatch.setattr(sampler_module, "_NOISE", (10.0, 5.0))
-    monkeypatch.setattr(sampler_module, "_OF_BIAS", 4.0)
+    monkeypatch.setattr(priors_module, "VAGUE", 8.0)
+    monkeypatch.setattr(priors_module, "WORTH", np.array([8.0, 16.0]))
+    monkeypatch.setattr(sampler_module, "NOISE", (10.0, 5.0))
+    monkeypatch.setattr(sampler_module, "OF_BIAS", 4.0)
     monkeypatch.setattr(Units, "of_labels", classmethod(lambda cls, _: cls(0.0, 1.0)))
     rng = np.random.default_rng(4)
     k, n_features, n_groups = 2, 5, 2
@@ -90,31 +93,48 @@ def test_the_joint_distribution_is_left_unchanged(monkeypatch, is_classifier):
         rate = shape * np.append([typical[0]] * k, typical[1])
         precision = rng.gamma(shape, size=(n_groups, k + 1)) / rate
         mean = rng.normal(size=(n_groups, k + 1)) / np.sqrt(precision)
-        groups = c._rows.groups
-        theta = mean[groups] + rng.normal(size=(n_features, k + 1)) / np.sqrt(precision[groups])
+        theta = mean[rows.groups] + rng.normal(size=(n_features, k + 1)) / np.sqrt(precision[rows.groups])
         return mean, precision, theta, rng.normal() / 2, 1.0 if is_classifier else rng.gamma(10.0) / 5
 
     def told():
-        numbers = np.concatenate([[c.w0], c._records[:, k + 1], c.params.ravel(), c.priors.mean.ravel()]).astype(float)
+        numbers = np.concatenate([[c.w0], latent(), c.params.ravel(), c.priors.mean.ravel()]).astype(float)
         bounded = np.tanh(numbers)  # products of normal numbers have heavy tails
         pairs = np.tanh([c.params[0, :k] @ c.params[2, :k], c.params[1, k] * c.w0])
         return [*bounded, *bounded**2, *pairs, np.log(c.alpha), *np.log(c.priors.precision).ravel()]
 
+    def latent():
+        q = standard @ c.params[:, :k]
+        return standard @ c.params[:, k] + ((q**2).sum(axis=1) - standard**2 @ (c.params[:, :k] ** 2).sum(axis=1)) / 2
+
+    def begin_with(targets):
+        """Let the chain have other labels, and records of the parameters that it has now."""
+        arrays = {name: array.copy() for name, array in c.arrays().items()}
+        records, z = arrays["chain_records"], latent()
+        records[:, :k], records[:, k + 1], records[:, k + 3] = standard @ c.params[:, :k], z, targets
+        if is_classifier:
+            of_weights = key(0, WEIGHTS)
+            sums = [*_polya_gamma.turn_rows(records, k, c.w0, of_weights, c.n_sweeps + 1, 1), 0]
+        else:
+            residuals = targets - z - c.w0
+            sums = [len(z), residuals.sum(), (residuals**2).sum()]
+        arrays["chain"][:2], arrays["chain"][4:] = (c.w0, c.alpha), sums
+        c.restore(arrays)
+
     def new_labels():
-        z = c._records[:, k + 1].astype(float) + c.w0
+        z = latent() + c.w0
         if is_classifier:
             return rng.random(len(z)) < 1 / (1 + np.exp(-z))
         return z + rng.normal(size=len(z)) / np.sqrt(c.alpha)
 
-    c = chain(X, np.array([0, 1, 1, 0, 1]), k, is_classifier, groups=[2])
+    rows = rows_of(X, np.array([0, 1, 1, 0, 1]), groups=[2])
+    standard = X[:, rows.features] / rows.typical[rows.groups]
+    c = Sampler(rows, k, is_classifier, 0)
     before, after = [], []
     for _ in range(1500):
         c.priors.mean, c.priors.precision, c.params[:], c.w0, c.alpha = prior()
-        c._renew()
         before.append(told())
         for _ in range(3):
-            c._records[:, k + 3] = new_labels() - 0.5 * is_classifier
-            c._sums = c._turn(1)
+            begin_with(new_labels() - 0.5 * is_classifier)
             c.sweep(False)
         after.append(told())
     before, after = np.array(before), np.array(after)
@@ -154,8 +174,8 @@ def test_a_chain_goes_on_where_it_was(is_classifier):
 def test_a_planted_model_is_learned():
     X, y = ratings(60, 40, 4000)
     train, test = slice(0, 3200), slice(3200, None)
-    c = chain(X[train], y[train], 4, size=1000)
-    rows, mean = c._rows, 0
+    rows, mean = rows_of(X[train], y[train], size=1000), 0
+    c = Sampler(rows, 4, False, 0)
     numbers = np.full(X.shape[1], -1)
     numbers[rows.features] = np.arange(len(rows.features))
     held_out = X[test]
