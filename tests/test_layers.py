@@ -229,3 +229,14 @@ def test_private_names_of_others_are_found():
         assert strangers(text), text
     assert not strangers("def _numbers(): ...\nx._numbers()")
     assert not strangers("hp._optimizer, row._replace(a=1), '_members'")
+
+
+# --- sizes ---
+
+#: Lines of a file that is not a text of kernels, nor of a decoder's inner loops.
+MOST_LINES = 500
+
+
+@pytest.mark.parametrize("file", [f for f in SOURCES if f.suffix == ".py"], ids=lambda f: str(f.relative_to(ROOT)))
+def test_a_module_is_short_enough_to_be_about_one_thing(file):
+    assert len(file.read_text().splitlines()) <= MOST_LINES, "split it by its subjects"

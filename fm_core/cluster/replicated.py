@@ -34,7 +34,7 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.solvers import registry
 from fm_core.solvers.base import Learner, Moment, SafePoint, SolverState
-from fm_core.solvers.minibatch import Parameters
+from fm_core.solvers.parameters import Parameters
 
 __all__ = ["Replicas", "ReplicatedSolver", "ReplicatedStep"]
 

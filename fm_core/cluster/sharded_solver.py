@@ -15,7 +15,7 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.solvers.base import Moment, SafePoint, SolverState
-from fm_core.solvers.minibatch import Parameters, ParametersLearner, rates
+from fm_core.solvers.parameters import Parameters, ParametersLearner, rates
 
 __all__ = ["ShardedSolver", "scored"]
 

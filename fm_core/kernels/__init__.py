@@ -25,7 +25,7 @@ from fm_core.errors import ConfigError
 from fm_core.kernels import _draw
 from fm_core.kernels._draw import draw
 from fm_core.kernels._group import group, ungrouped
-from fm_core.kernels.interface import OPTIMIZERS, PADDING, TILE, Kernels, Optimizer, Step
+from fm_core.kernels.interface import OPTIMIZERS, PADDING, TILE, Kernels, Optimizer, Step, padded
 
 __all__ = [
     "OPTIMIZERS",
@@ -41,6 +41,7 @@ __all__ = [
     "group",
     "in_use",
     "load",
+    "padded",
     "ungrouped",
 ]
 

@@ -40,7 +40,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OPTIMIZERS", "PADDING", "TILE", "Kernels", "Optimizer", "Step"]
+__all__ = ["OPTIMIZERS", "PADDING", "TILE", "Kernels", "Optimizer", "Step", "padded"]
 
 Floats = NDArray[np.float32]
 
@@ -49,6 +49,11 @@ PADDING = 16
 
 #: Features of dense rows that one task updates.
 TILE = 16
+
+
+def padded(num_factors: int) -> int:
+    """Floats of a row of `sums`."""
+    return -(-num_factors // PADDING) * PADDING
 
 
 def _constant(t: int) -> float:

@@ -78,7 +78,7 @@ def train_ranked(
     for r, (context, of_context) in enumerate(zip(contexts, items, strict=True)):
         scored = [_score(context + item, 0.0, w, V) for item in of_context]
         z = np.array([score for score, _ in scored])
-        losses[r], e = _compared(z, loss, n_items)
+        losses[r], e = compared(z, loss, n_items)
         orders[r] = np.mean((z[1:] < z[0]) + 0.5 * (z[1:] == z[0]))
         for e_j, item, (_, s) in zip(e, of_context, scored, strict=True):
             x = context + item
@@ -92,7 +92,7 @@ def train_ranked(
     return len(distinct)
 
 
-def _compared(z, loss, n_items):
+def compared(z, loss, n_items):
     """The loss of scores, the positive's first, and its derivatives by them."""
     d, e = z[1:] - z[0], np.zeros(len(z))
     if loss == 1:

@@ -1,13 +1,10 @@
 """Mini-batch gradient descent on the CPU: one update of the parameters from each batch, by the kernels.
 
-The parameters and the optimizer's state are a `Parameters`; `rates` gives the numbers of one update. Whoever computes
-the same update elsewhere (minibatch_torch.py, cluster/sharded_solver.py) is composed of these two.
-
+The parameters, their optimizer's state and the numbers of one update are those of parameters.py.
 What is learned depends neither on the number of threads nor on what was prepared ahead.
 """
 
 import ctypes
-import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Protocol
@@ -15,255 +12,21 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_core.arrays import first_not_finite, is_finite
 from fm_core.batch import Batch
-from fm_core.errors import ConfigError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.kernels import OPTIMIZERS, PADDING, TILE, Kernels, Step, group, in_use, ungrouped
+from fm_core.kernels import OPTIMIZERS, TILE, Kernels, group, in_use, padded, ungrouped
 from fm_core.kernels.bounds import check_fits
 from fm_core.links import link_for
 from fm_core.model import Model
-from fm_core.partition import WHOLE, Partition
-from fm_core.solvers.base import Algorithm, ArraySpec, Learner, Moment, SafePoint, Solver, SolverState
+from fm_core.solvers.base import Algorithm, ArraySpec, Moment, SafePoint, Solver, SolverState
+from fm_core.solvers.parameters import Floats, Parameters, ParametersLearner, check_finite, labels_of, rates
 
-__all__ = [
-    "Device",
-    "MiniBatch",
-    "MiniBatchSolver",
-    "Parameters",
-    "ParametersLearner",
-    "check_finite",
-    "labels_of",
-    "rates",
-    "remedy",
-]
+__all__ = ["GROUPED_AN_ENTRY", "Device", "Groups", "MiniBatch", "MiniBatchSolver"]
 
-Floats = NDArray[np.float32]
 #: Bytes of the groups of a batch, an entry: its feature, where that starts, its row and its value; as much scratch.
 GROUPED_AN_ENTRY = 4 + 8 + 4 + 4
 
 Groups = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], Floats]
-
-
-#: Where Adam or AdaGrad divide by an infinite root, parameters stand still for ever, and nothing else shows it.
-_OVERFLOW = "is no longer finite (a gradient, or its square, is too large for float32: scale labels and values down)"
-
-
-class Parameters:
-    """The parameters of a model, and the optimizer's state.
-
-    Attributes
-    ----------
-    params : ndarray of float32, shape (n_features, num_factors + 1)
-        Rows ``[v_i | w_i]``.
-    state : ndarray of float32, shape (n_features, n_states * (num_factors + 1))
-        The optimizer's; pages of features never seen are never touched.
-    bias : ndarray of float32, shape (3,)
-        w0 and its state.
-    n_steps : int
-        Updates so far: the t of Adam's bias correction.
-    """
-
-    def __init__(self, params: Floats, state: Floats, bias: Floats, n_steps: int) -> None:
-        self.params = params
-        self.state = state
-        self.bias = bias
-        self.n_steps = n_steps
-
-    @classmethod
-    def begin(
-        cls,
-        hyperparameters: Hyperparameters,
-        num_threads: int = 1,
-        model: Model | None = None,
-        partition: Partition = WHOLE,
-    ) -> "Parameters":
-        """Make those that training begins with.
-
-        Parameters
-        ----------
-        hyperparameters : Hyperparameters
-            Of the whole model.
-        num_threads : int
-            Threads that draw.
-        model : Model, optional
-            Starting point; features beyond its own, and everything without it, is initialised as the hyperparameters
-            say.
-        partition : Partition
-            Whose features.
-
-        Raises
-        ------
-        ConfigError
-            The model does not go with the hyperparameters.
-        """
-        hp = hyperparameters
-        initial = Model.initialise(hp, num_threads, partition)
-        params: Floats | None = initial.V.base
-        assert params is not None
-        bias = np.array([initial.w0, 0, 0], np.float32)
-        if model is not None:
-            _check_start(model, hp)
-            rows, n = partition.rows, partition.n_features(model.feature_dim)
-            params[:n, :-1] = model.V[rows]
-            if hp.use_linear:
-                params[:n, -1] = model.w[rows]
-            if hp.use_bias:
-                bias[0] = model.w0
-        # zeros come as untouched pages from the system
-        state = np.zeros((len(params), OPTIMIZERS[hp._optimizer].n_states * (hp.num_factors + 1)), np.float32)
-        return cls(params, state, bias, 0)
-
-    @classmethod
-    def make(
-        cls,
-        hyperparameters: Hyperparameters,
-        num_threads: int,
-        model: Model | None,
-        state: SolverState | None,
-        partition: Partition = WHOLE,
-    ) -> "Parameters":
-        """Take over a state, or `begin` where there is none."""
-        if state is not None:
-            return cls.of_state(state)
-        return cls.begin(hyperparameters, num_threads, model, partition)
-
-    @classmethod
-    def of_state(cls, state: SolverState) -> "Parameters":
-        """Take over what a checkpoint has kept."""
-        arrays = state.arrays
-        return cls(arrays["params"], arrays["state"], arrays["bias"], state.n_steps)
-
-    def arrays(self) -> dict[str, Floats]:
-        """The arrays themselves by their names in a checkpoint."""
-        return {"bias": self.bias, "params": self.params, "state": self.state}
-
-    def check(self, features: NDArray[np.int32] | None = None) -> None:
-        """Raise DivergenceError if a number is no longer finite.
-
-        Parameters
-        ----------
-        features : ndarray of int32, optional
-            Whose parameters and state to look at; by default the state of all: the model's parameters are looked at
-            wherever they go to.
-        """
-        if not is_finite(self.bias):
-            raise DivergenceError(f"the bias {_OVERFLOW}")
-        if features is not None and not is_finite(self.params[features]):
-            raise DivergenceError("parameters are no longer finite")
-        row = first_not_finite(self.state if features is None else self.state[features])
-        if row is not None:
-            row = row if features is None else int(features[row])
-            raise DivergenceError(f"the optimizer's state of features from {row} on {_OVERFLOW}")
-
-    def model(self, predictor_type: str) -> Model:
-        """The model as it is now; it shares the arrays."""
-        return Model.of_params(predictor_type, float(self.bias[0]), self.params)
-
-
-def _check_start(model: Model, hp: Hyperparameters) -> None:
-    found = (model.predictor_type, model.num_factors)
-    if found != (hp.predictor_type, hp.num_factors):
-        raise ConfigError(
-            f"the model to start from is a {found[0]} with num_factors={found[1]}, expected "
-            f"{hp.predictor_type} with num_factors={hp.num_factors} as the hyperparameters say"
-        )
-    if model.feature_dim > hp.feature_dim:
-        raise ConfigError(
-            f"the model to start from has feature_dim={model.feature_dim}, more than the "
-            f"hyperparameter's {hp.feature_dim}; a model can grow but not shrink"
-        )
-
-
-def rates(hyperparameters: Hyperparameters, n_steps: int) -> Step:
-    """The numbers of update `n_steps`, counted from 1."""
-    hp = hyperparameters
-    optimizer = OPTIMIZERS[hp._optimizer]
-    lr = hp._learning_rate * optimizer.schedule(n_steps)
-    return Step(
-        optimizer=optimizer.number,
-        rescale_grad=1 / hp.mini_batch_size if hp.rescale_grad is None else hp.rescale_grad,
-        clip_gradient=hp.clip_gradient or 0.0,
-        eps=1e-8 if hp.eps is None else hp.eps,
-        bias_lr=lr * hp.bias_lr,
-        bias_wd=hp._wd * hp.bias_wd,
-        linear_lr=lr * hp.linear_lr,
-        linear_wd=hp._wd * hp.linear_wd,
-        factors_lr=lr * hp.factors_lr,
-        factors_wd=hp._wd * hp.factors_wd,
-        use_bias=hp.use_bias,
-        use_linear=hp.use_linear,
-    )
-
-
-def remedy(hyperparameters: Hyperparameters) -> str:
-    """What may help against parameters that are no longer finite."""
-    hp = hyperparameters
-    return (
-        f", with bias_lr={hp.bias_lr:g}, linear_lr={hp.linear_lr:g} and factors_lr={hp.factors_lr:g}: "
-        "lower the learning rates, or set clip_gradient"
-    )
-
-
-def labels_of(batch: Batch, hyperparameters: Hyperparameters) -> Floats:
-    """Give the labels of a batch that is about to be learned from.
-
-    Raises
-    ------
-    DataError
-        It has none, or another feature_dim.
-    """
-    labels = batch.known_labels
-    check_fits(batch, hyperparameters.feature_dim)
-    return labels
-
-
-def check_finite(scores: Floats, n_steps: int, hyperparameters: Hyperparameters) -> None:
-    """Raise DivergenceError if a score, or what was made of it, is not finite: parameters no longer are."""
-    if not np.isfinite(scores).all():
-        raise DivergenceError(f"scores are no longer finite at update {n_steps}{remedy(hyperparameters)}")
-
-
-class ParametersLearner(Learner):
-    """What whoever learns a `Parameters` tells of it, wherever the update is computed.
-
-    Parameters
-    ----------
-    hyperparameters : Hyperparameters
-    parameters : Parameters
-    """
-
-    def __init__(self, hyperparameters: Hyperparameters, parameters: Parameters) -> None:
-        self.hyperparameters = hyperparameters
-        self._parameters = parameters
-
-    @property
-    def parameters(self) -> Parameters:
-        """The parameters as they are now, not a copy."""
-        return self._parameters
-
-    @property
-    def n_steps(self) -> int:
-        """Updates so far."""
-        return self._parameters.n_steps
-
-    @property
-    def remedy(self) -> str:
-        """See `remedy`."""
-        return remedy(self.hyperparameters)
-
-    @property
-    def model(self) -> Model:
-        """The model as it is now; it shares the arrays of `parameters`."""
-        return self.parameters.model(self.hyperparameters.predictor_type)
-
-    def arrays(self) -> Mapping[str, Floats]:
-        """See `Parameters.arrays`."""
-        return self.parameters.arrays()
-
-    def check(self, features: NDArray[np.int32] | None = None) -> None:
-        """See `Parameters.check`."""
-        self.parameters.check(features)
 
 
 class MiniBatchSolver(ParametersLearner, Solver):
@@ -350,11 +113,6 @@ class MiniBatchSolver(ParametersLearner, Solver):
         self._dense_scratch = None  # it is as large as there are threads
         return True
 
-    def check_bias(self) -> None:
-        """Raise DivergenceError if the last update has made the bias, or its state, other than finite."""
-        if not all(map(math.isfinite, self.parameters.bias.tolist())):
-            raise DivergenceError(f"the bias {_OVERFLOW} at update {self.n_steps}{self.remedy}")
-
     def _update(self, batch: Batch, labels: Floats, prepared: Groups | None) -> tuple[Floats, Floats]:
         """Give the scores, and what is finite only if all of them are."""
         hp, at = self.hyperparameters, self.parameters
@@ -387,7 +145,7 @@ class MiniBatchSolver(ParametersLearner, Solver):
 
     def _make_scratch(self, n_rows: int) -> None:
         if n_rows > self._scratch_rows:
-            self._sums = np.empty((n_rows, math.ceil(self.hyperparameters.num_factors / PADDING) * PADDING), np.float32)
+            self._sums = np.empty((n_rows, padded(self.hyperparameters.num_factors)), np.float32)
             self._residuals = np.empty(n_rows, np.float32)
             self._scores = np.empty(n_rows, np.float32)
             self._scratch_rows = n_rows
@@ -449,7 +207,7 @@ class MiniBatch(Algorithm):
     needs: Literal["stream", "resident"] = "stream"
 
     def __init__(self, num_threads: int = 1, device: Callable[[], Device | None] | None = None) -> None:
-        self._num_threads = num_threads
+        self.num_threads = num_threads
         self._open = device or _no_device
         self._device: Device | None = None
         self._is_open = False
@@ -471,12 +229,11 @@ class MiniBatch(Algorithm):
 
     def batch_memory(self, hyperparameters: Hyperparameters, batch: Batch) -> tuple[int, int]:
         """Groups of a sparse batch, made ahead or within the step; a row's sums of factors."""
-        padded = math.ceil(hyperparameters.num_factors / PADDING) * PADDING
-        of_rows = 4 * batch.n_rows * (padded + 3)
+        of_rows = 4 * batch.n_rows * (padded(hyperparameters.num_factors) + 3)
         if batch.indices is None:
             return 0, of_rows
         groups = GROUPED_AN_ENTRY * batch.indices.size
-        return (0, of_rows + 2 * groups) if self._num_threads > 1 else (groups, of_rows)
+        return (0, of_rows + 2 * groups) if self.num_threads > 1 else (groups, of_rows)
 
     def model_of(self, hyperparameters: Hyperparameters, arrays: Mapping[str, Floats]) -> Model:
         """Make the model; it shares the arrays."""
@@ -485,7 +242,7 @@ class MiniBatch(Algorithm):
     def prepare(self, batch: Batch) -> Any:
         """Group a sparse batch by feature, or begin to move a dense one to the device."""
         if batch.indptr is not None and batch.indices is not None:
-            if self._num_threads > 1:  # one of them does it while the others score, so that all have the same work
+            if self.num_threads > 1:  # one of them does it while the others score, so that all have the same work
                 return None
             check_fits(batch, batch.feature_dim)
             return group(batch.indptr, batch.indices, batch.values, batch.feature_dim)
@@ -503,7 +260,7 @@ class MiniBatch(Algorithm):
         """Make the solver: on the device if the data is dense and there is one."""
         device = self._opened() if is_dense else None
         make = MiniBatchSolver if device is None else device.solver
-        return make(hyperparameters, self._num_threads, model, state)
+        return make(hyperparameters, self.num_threads, model, state)
 
     def _opened(self) -> Device | None:
         if not self._is_open:  # the reading thread's first batch comes before `make`

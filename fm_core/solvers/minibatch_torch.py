@@ -19,7 +19,7 @@ from fm_core.kernels import Step
 from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.solvers.base import Moment, SafePoint, Solver, SolverState
-from fm_core.solvers.minibatch import Parameters, ParametersLearner, check_finite, labels_of, rates
+from fm_core.solvers.parameters import Parameters, ParametersLearner, check_finite, labels_of, rates
 
 if TYPE_CHECKING:
     from fm_core.kernels.torch_dense import Staged, TorchDense

@@ -8,7 +8,6 @@ the record's number in it: so the model depends neither on threads, nor on File 
 The bias has no part in an order and keeps its initial value, as do the linear weights of contexts but for their decay.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -19,21 +18,12 @@ from fm_core.analysis.evaluation import Evaluation, FullRanking
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.kernels import PADDING, Kernels, group, in_use, ungrouped
+from fm_core.kernels import Kernels, group, in_use, padded, ungrouped
 from fm_core.kernels.bounds import check_fits
 from fm_core.model import Model
 from fm_core.solvers.base import Moment, SafePoint, Solver, SolverState
-from fm_core.solvers.minibatch import (
-    GROUPED_AN_ENTRY,
-    Device,
-    Floats,
-    Groups,
-    MiniBatch,
-    Parameters,
-    ParametersLearner,
-    check_finite,
-    rates,
-)
+from fm_core.solvers.minibatch import GROUPED_AN_ENTRY, Device, Groups, MiniBatch
+from fm_core.solvers.parameters import Floats, Parameters, ParametersLearner, check_finite, rates
 from fm_core.solvers.positives import Positives, Ranked
 
 __all__ = ["RankedMiniBatch", "RankedSolver"]
@@ -59,7 +49,7 @@ class RankedSolver(ParametersLearner, Solver):
         How many items there are to rank.
     num_threads : int
     model : Model, optional
-        See `minibatch.Parameters.begin`.
+        See `parameters.Parameters.begin`.
     state : SolverState, optional
     kernels : Kernels, optional
         By default the build in use.
@@ -110,15 +100,11 @@ class RankedSolver(ParametersLearner, Solver):
 
     def _make_scratch(self, n_contexts: int, n_rows: int) -> None:
         if n_rows > self._n_scratch or n_rows == 0:
-            self._sums = np.zeros((n_rows, _padded(self.hyperparameters)), np.float32)
+            self._sums = np.zeros((n_rows, padded(self.hyperparameters.num_factors)), np.float32)
             self._residuals = np.empty(n_rows, np.float32)
             self._losses = np.empty(n_contexts, np.float32)
             self._orders = np.empty(n_contexts, np.float32)
             self._n_scratch = n_rows
-
-
-def _padded(hyperparameters: Hyperparameters) -> int:
-    return math.ceil(hyperparameters.num_factors / PADDING) * PADDING
 
 
 class RankedMiniBatch(MiniBatch):
@@ -168,7 +154,7 @@ class RankedMiniBatch(MiniBatch):
         check_fits(batch, self._hp.feature_dim)
         rows = self.positives.ranked(batch, self._hp.negatives, self._key, self._next_row)
         self._next_row += batch.n_rows
-        if self._num_threads > 1 or rows.n_contexts == 0:
+        if self.num_threads > 1 or rows.n_contexts == 0:
             return _Prepared(rows, None)
         return _Prepared(rows, group(rows.indptr, rows.indices, rows.values, self._hp.feature_dim))
 
@@ -181,15 +167,15 @@ class RankedMiniBatch(MiniBatch):
         n_rows = batch.n_rows * (n_compared + 1)
         n_entries = batch.indices.size * n_compared  # as if all of a row were its item's
         of_rows, groups = 8 * n_rows + 8 * n_entries, GROUPED_AN_ENTRY * n_entries
-        of_step = 4 * n_rows * (_padded(hp) + 1)
-        if self._num_threads > 1:
+        of_step = 4 * n_rows * (padded(hp.num_factors) + 1)
+        if self.num_threads > 1:
             return of_rows, of_step + 2 * groups
         return of_rows + groups, of_step
 
     def evaluation(self, hyperparameters: Hyperparameters, model: Model) -> Evaluation:
         """Order all items for the users of positives, and see where theirs are."""
         assert self.positives is not None
-        return FullRanking(model, hyperparameters, self.positives, self._num_threads)
+        return FullRanking(model, hyperparameters, self.positives, self.num_threads)
 
     def make(
         self,
@@ -201,7 +187,7 @@ class RankedMiniBatch(MiniBatch):
     ) -> Solver:
         """Make the solver."""
         n_items = self.positives.n_items if self.positives is not None else 0
-        return RankedSolver(hyperparameters, n_items, self._num_threads, model, state)
+        return RankedSolver(hyperparameters, n_items, self.num_threads, model, state)
 
 
 def _mixed(number: int) -> int:

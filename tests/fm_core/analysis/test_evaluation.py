@@ -8,10 +8,12 @@ import pytest
 from fm_core.analysis.evaluation import FullRanking, RowEvaluation, feature_of_rows
 from fm_core.analysis.ranking_metrics import AtK
 from fm_core.batch import Batch
+from fm_core.cluster.collectives import gathered, sum_metrics
 from fm_core.errors import DataError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.solvers.positives import Positives
+from tests.fm_core.cluster.members import together
 
 N_USERS, N_ITEMS = 12, 30
 D = N_USERS + N_ITEMS
@@ -93,14 +95,20 @@ def test_rows_without_a_user_are_left_out_of_rankings():
 def test_what_several_hosts_have_is_what_one_would():
     users, items, labels = make(1, 100)
     model = model_of()
-    alone, first, second = (RowEvaluation("binary_classifier", HP) for _ in range(3))
+    alone = RowEvaluation("binary_classifier", HP)
     alone.update(batch_of(users, items, labels), model.predict)
     parts = [batch_of(users[:60], items[:60], labels[:60]), batch_of(users[60:], items[60:], labels[60:])]
-    first.update(parts[0], model.predict)
-    second.update(parts[1], model.predict)
-    others = iter([second._scores[0], second._labels[0], second._groups._of_rows[0], second._groups._items[0]])
-    first.join(lambda totals: alone._totals, lambda mine: np.concatenate([mine, next(others)]))
-    assert first.values() == alone.values()
+
+    def joined(member):
+        evaluation = RowEvaluation("binary_classifier", HP)
+        evaluation.update(parts[member.rank], model.predict)
+        evaluation.join(
+            lambda totals: sum_metrics(totals, member, "binary_classifier"), lambda mine: gathered(mine, member)
+        )
+        return evaluation.values()
+
+    for found in together(2, joined):
+        assert found == pytest.approx(alone.values())
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])

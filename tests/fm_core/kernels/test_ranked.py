@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import OPTIMIZERS, PADDING, group, reference, ungrouped
-from fm_core.kernels.reference import _compared
-from fm_core.solvers.minibatch import Parameters, rates
+from fm_core.kernels.reference import compared
+from fm_core.solvers.parameters import Parameters, rates
 
 N_CONTEXT, N_ITEM = 9, 12  # features of each side
 LOSSES = {"pairwise": 1, "softmax": 2, "warp": 3}
@@ -74,11 +74,11 @@ def test_the_derivatives_are_those_of_the_loss(loss):
     random = np.random.default_rng(1)
     for _ in range(20):
         z = random.standard_normal(5)
-        value, e = _compared(z, LOSSES[loss], 40)
+        value, e = compared(z, LOSSES[loss], 40)
         for j in range(5):
             moved = z.copy()
             moved[j] += 1e-6
-            slope = (_compared(moved, LOSSES[loss], 40)[0] - value) / 1e-6
+            slope = (compared(moved, LOSSES[loss], 40)[0] - value) / 1e-6
             assert slope == pytest.approx(e[j], abs=1e-4)
 
 
