@@ -144,6 +144,8 @@ class _Scorer:
         num_threads = self._threads_for(len(recommender.catalogue))
         answers = []
         for each in recommender.recommend(wishes.instances, num_threads, what="instance"):
+            if self._on_scores is not None:
+                self._on_scores(each.scores, self._model.is_classifier)
             why = dict(enumerate(each.explanations or []))
             predictions = Predictions(each.scores, self._model.is_classifier, explanations=why)
             answers.append(Recommended(each.columns, predictions))

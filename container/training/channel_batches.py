@@ -39,6 +39,8 @@ class ChannelBatches:
         Asked once, of the first batch, or of all where they are kept.
     is_learned : bool
         Whether it is the training data.
+    observer : callable, optional
+        Called with each batch of a pass, and with None at its end.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class ChannelBatches:
         progress: Progress | None = None,
         memory: Memory | None = None,
         is_learned: bool = True,
+        observer: Callable[[Batch | None], None] | None = None,
     ) -> None:
+        self._observer = observer
         self._reader = reader
         self._hyperparameters = hyperparameters
         self._progress = progress
@@ -122,9 +126,13 @@ class ChannelBatches:
                 self._is_dense = batch.is_dense
                 self._check_memory(batch)
                 self._n_batches += 1
+                if self._observer is not None:
+                    self._observer(batch)
                 yield batch
         except Interrupted:
             return  # the solver asks should_stop next
+        if self._observer is not None:
+            self._observer(None)
         if n_skipped:
             _log.warning("Channel %s, pass %d: skipped %d damaged records of at most %d.",
                          self._reader.name, self._n_passes, n_skipped, limit)  # fmt: skip

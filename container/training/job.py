@@ -18,6 +18,7 @@ from fm_core.formats.registry import FORMATS, Role, media_types_for
 
 __all__ = [
     "CONTENT_TYPES",
+    "ITEMS",
     "MODEL",
     "Channel",
     "Paths",
@@ -34,6 +35,9 @@ _RECORDIO = FORMATS["recordio"].media_type
 #: The channel that holds the model to start from, and the only content type that it may have.
 MODEL = "model"
 _MODEL_TYPES = ("application/x-sagemaker-model",)
+
+#: The channel that holds the items to recommend, a table.
+ITEMS = "items"
 
 _MODES = ("File", "FastFile", "Pipe")
 _DISTRIBUTIONS = ("FullyReplicated", "ShardedByS3Key")

@@ -24,11 +24,12 @@ from container.training.checkpoints import open_checkpoints
 from container.training.failure import survived
 from container.training.gpus import Gpus
 from container.training.hosts import Hosts, open_hosts
-from container.training.job import MODEL, Paths, TrainingJob, read_job, read_object
+from container.training.items import Items
+from container.training.job import ITEMS, MODEL, Paths, TrainingJob, read_job, read_object
 from container.training.log import Progress, Reporter, emit
 from container.training.memory import Memory
 from container.training.report import TrainingReport
-from container.training.schema_copy import carry_schema, column_groups, with_columns
+from container.training.schema_copy import carry_schema, column_groups, schema_file, with_columns
 from container.training.settings import TrainingSettings
 from fm_core.analysis.evaluation import Evaluation
 from fm_core.artifact.limits import Limits
@@ -36,6 +37,7 @@ from fm_core.artifact.model_file import load_model
 from fm_core.atomic_file import check_writable
 from fm_core.checkpoints.state import Checkpoint
 from fm_core.errors import ArtifactError, ConfigError, ResourceError
+from fm_core.formats.tables import CATALOGUE_FILE
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.solvers import registry
@@ -64,7 +66,7 @@ def run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: P
     hyperparameters = translation.parse(provided)
     logging.getLogger().setLevel(hyperparameters._log_level.upper())
     job = read_job(paths)
-    hyperparameters = with_columns(hyperparameters, job.channels[TRAIN])
+    hyperparameters = with_columns(hyperparameters, job.channels[TRAIN], schema_file(job))
     emit(lines.worker_lines(os.getpid(), job.checkpoint_folder))
     combination = registry.combination(hyperparameters, len(job.hosts))
     hyperparameters = _with_groups(hyperparameters, job)
@@ -79,7 +81,7 @@ def _with_groups(hyperparameters: Hyperparameters, job: TrainingJob) -> Hyperpar
     """Put the columns of the train channel's schema in the place of `feature_groups` auto."""
     if hyperparameters.solver == "minibatch" or hyperparameters.feature_groups != "auto":
         return hyperparameters
-    sizes = column_groups(job.channels[TRAIN], hyperparameters.feature_dim)
+    sizes = column_groups(schema_file(job), hyperparameters.feature_dim)
     if sizes is None:
         return hyperparameters
     _log.info("Features are grouped by the columns of the channel's schema.json.")
@@ -103,7 +105,8 @@ def _train(
     memory = Memory(hyperparameters, local, n_hosts=len(job.hosts), num_threads=n_threads)
     memory.check_arrays()
     _check_writable(job)
-    channels = _open_channels(job, hyperparameters, settings, stop, progress, memory)
+    items = Items(job, hyperparameters) if hosts.is_leading else None
+    channels = _open_channels(job, hyperparameters, settings, stop, progress, memory, items)
     if not stop():
         for channel in channels.values():
             channel.look_at_first_record()
@@ -154,7 +157,10 @@ def _train(
         # The model is saved: from here on nothing that fails is worth losing it.
         if hosts.is_leading:
             with survived("schema.json was not copied"):
-                carry_schema(job.channels[TRAIN], paths.model, hyperparameters.feature_dim)
+                carry_schema(schema_file(job), paths.model, hyperparameters.feature_dim)
+        if items is not None:
+            with survived(f"{CATALOGUE_FILE} was not written"):
+                items.write(paths.model)
         if TEST in channels:
             with survived("The test channel was not scored", report.not_tested if report else _untold), hosts.told():
                 evaluation = None if algorithm is None else algorithm.evaluation(hyperparameters, result.model)
@@ -223,8 +229,8 @@ def _remark(provided: dict[str, object], job: TrainingJob, gpus: Gpus) -> None:
     for remark in translation.remarks(provided):
         _log.info(remark)
     gpus.remark()
-    for name in sorted(job.channels.keys() - {*CHANNELS, MODEL}):
-        _log.warning("Channel %s is not used, only %s are.", name, ", ".join((*CHANNELS, MODEL)))
+    for name in sorted(job.channels.keys() - {*CHANNELS, MODEL, ITEMS}):
+        _log.warning("Channel %s is not used, only %s are.", name, ", ".join((*CHANNELS, MODEL, ITEMS)))
     emit(lines.pipe_line(channel.name, channel.folder) for channel in job.channels.values() if channel.mode == "Pipe")
 
 
@@ -235,6 +241,7 @@ def _open_channels(
     stop: StopRequest,
     progress: Progress,
     memory: Memory,
+    items: Items | None = None,
 ) -> dict[str, ChannelBatches]:
     opened = {}
     for name in CHANNELS:
@@ -245,7 +252,8 @@ def _open_channels(
             # validation data is kept where rows are
             asked = memory if name == TRAIN or (name == VALIDATION and memory.keeps_rows) else None
             watched = progress if name == TRAIN else None
-            opened[name] = ChannelBatches(reader, hyperparameters, watched, asked, is_learned=name == TRAIN)
+            observer = items.observer if name == TRAIN and items else None
+            opened[name] = ChannelBatches(reader, hyperparameters, watched, asked, name == TRAIN, observer)
     return opened
 
 

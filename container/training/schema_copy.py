@@ -1,9 +1,10 @@
 """schema.json goes along: what lies in the folder of the train channel comes to lie beside the model.
 
 `fm convert` writes it beside the records, so that a job whose channel is that folder leaves
-a model that `serve` can send named columns to. A pipe has no files, so there it has to be
-put beside the model by hand. A schema that does not fit is said, and is no reason to lose
-a model that is trained. Its columns are groups of features, to a solver that learns of groups.
+a model that `serve` can send named columns to. A pipe has no files, so there it is looked for in
+the folder of channel `items`, or has to be put beside the model by hand. A schema that does not
+fit is said, and is no reason to lose a model that is trained. Its columns are groups of features, to
+a solver that learns of groups.
 """
 
 import dataclasses
@@ -11,28 +12,36 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from container.training.job import Channel
+from container.training.job import ITEMS, Channel, TrainingJob
 from fm_core.errors import ConfigError
 from fm_core.formats import SCHEMA_FILE
 from fm_core.hyperparameters import Hyperparameters
 
-__all__ = ["carry_schema", "column_groups", "with_columns"]
+__all__ = ["carry_schema", "column_groups", "schema_file", "with_columns"]
 
 _log = logging.getLogger(__name__)
 
 
-def carry_schema(channel: Channel, model_folder: Path, feature_dim: int) -> None:
-    """Copy the schema of a channel to the model's folder, if there is one and it is of this model.
+def schema_file(job: TrainingJob) -> Path | None:
+    """Find the job's schema: that of its training data, or else that of its items."""
+    for name in ("train", ITEMS):
+        channel = job.channels.get(name)
+        if channel is not None and channel.mode != "Pipe" and (channel.folder / SCHEMA_FILE).is_file():
+            return channel.folder / SCHEMA_FILE
+    return None
+
+
+def carry_schema(path: Path | None, model_folder: Path, feature_dim: int) -> None:
+    """Copy a schema to the model's folder, if there is one and it is of this model.
 
     Parameters
     ----------
-    channel : Channel
+    path : Path or None
     model_folder : Path
     feature_dim : int
         Of the model.
     """
-    path = channel.folder / SCHEMA_FILE
-    if channel.mode == "Pipe" or not path.is_file():
+    if path is None:
         return
     from fm_core.formats.tables.schema import TableSchema  # 8 ms, of a job that has one
 
@@ -47,7 +56,7 @@ def carry_schema(channel: Channel, model_folder: Path, feature_dim: int) -> None
     _log.info("%s was copied next to the model: the endpoint accepts named columns.", path)
 
 
-def with_columns(hyperparameters: Hyperparameters, channel: Channel) -> Hyperparameters:
+def with_columns(hyperparameters: Hyperparameters, channel: Channel, path: Path | None) -> Hyperparameters:
     """Put the features of columns in the place of their names, where users and items are said by names.
 
     Raises
@@ -60,8 +69,7 @@ def with_columns(hyperparameters: Hyperparameters, channel: Channel) -> Hyperpar
         text = getattr(hyperparameters, name)
         if not text or ":" in text:
             continue
-        path = channel.folder / SCHEMA_FILE
-        if channel.mode == "Pipe" or not path.is_file():
+        if path is None:
             raise ConfigError(
                 f"hyperparameter {name} is {text!r}, the name of a column, and channel {channel.name} has no "
                 f"{SCHEMA_FILE} that knows it: put the one that `fm convert` wrote there, or say the features, such as "
@@ -73,13 +81,12 @@ def with_columns(hyperparameters: Hyperparameters, channel: Channel) -> Hyperpar
     return dataclasses.replace(hyperparameters, **found)
 
 
-def column_groups(channel: Channel, feature_dim: int) -> str | None:
-    """The hyperparameter `feature_groups` by the columns of a channel's schema, if there is one and it fits.
+def column_groups(path: Path | None, feature_dim: int) -> str | None:
+    """The hyperparameter `feature_groups` by the columns of a schema, if there is one and it fits.
 
     Columns of one feature that follow each other are one group: each alone would be little to learn a size from.
     """
-    path = channel.folder / SCHEMA_FILE
-    if channel.mode == "Pipe" or not path.is_file():
+    if path is None:
         return None
     from fm_core.formats.tables.schema import TableSchema
 

@@ -23,6 +23,7 @@ from fm_core.errors import DataError
 from fm_core.formats.canonical import sparse_batch
 from fm_core.formats.registry import FORMATS, format_of
 from fm_core.formats.registry.inputs import Options, read_tables
+from fm_core.formats.tables import CATALOGUE_FILE
 from fm_core.formats.tables._columns import Vocabulary
 from fm_core.formats.tables.table import Table, no_column, where
 from fm_core.formats.tables.values import text_of
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from fm_core.formats.tables.encoder import Encoder
 
 __all__ = ["CATALOGUE_FILE", "FEATURES", "Catalogue", "ItemColumn"]
-
-#: Name under which the catalogue lies beside a model.
-CATALOGUE_FILE = "catalogue.csv"
 
 #: The column of feature ids, where there is no schema.
 FEATURES = "features"

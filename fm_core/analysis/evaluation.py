@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fm_core.hyperparameters import Hyperparameters
     from fm_core.model import Model
 
-__all__ = ["Evaluation", "FullRanking", "KnownItems", "RowEvaluation"]
+__all__ = ["Evaluation", "FullRanking", "KnownItems", "RowEvaluation", "feature_of_rows"]
 
 Predict = Callable[[Batch], "NDArray[np.float32]"]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fm_core.analysis.items_seen import ItemsSeen
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.hyperparameters import feature_ranges
@@ -70,28 +71,19 @@ class Positives:
         self._item_ranges = feature_ranges("item_features", hp.item_features, hp.feature_dim)
         self._ids = self._item_ranges[0]
         self._ranges = np.array([[part.start, part.stop] for part in self._item_ranges], np.int32)
-        first_row: dict[int, tuple[NDArray[np.int32], NDArray[np.float32]]] = {}
+        seen = ItemsSeen(self._item_ranges, hp.feature_dim)
         pairs: list[NDArray[np.int64]] = []
-        is_seen = np.zeros(len(self._ids), np.bool_)
         n_rows = 0
         for batch in batches:
             rows, users, ids = self._pairs(batch, n_rows)
             n_rows += batch.n_rows
             pairs.append(users.astype(np.int64) * len(self._ids) + ids)
-            new, at = np.unique(ids, return_index=True)
-            for item, row in zip(new[~is_seen[new]].tolist(), rows[at[~is_seen[new]]].tolist(), strict=True):
-                first_row[item] = self._of_item(batch, row)
-            is_seen[new] = True
-        if not first_row:
+            seen.add(batch, rows, ids)
+        if not len(seen):
             raise DataError("the training data holds no positive, expected at least one record whose label is above 0")
-        self.items = np.flatnonzero(is_seen).astype(np.int32)
+        self.items, self.rows = seen.ids, seen.rows
         self._number = np.full(len(self._ids), -1, np.int32)
         self._number[self.items] = np.arange(len(self.items), dtype=np.int32)
-        found = [first_row[item] for item in self.items.tolist()]
-        starts = np.zeros(len(found) + 1, np.int64)
-        np.cumsum([len(keys) for keys, _ in found], out=starts[1:])
-        keys = np.concatenate([keys for keys, _ in found])
-        self.rows = Batch.trusted(hp.feature_dim, np.concatenate([x for _, x in found]), starts, keys)
         self.items += np.int32(self._ids.start)
         self._know(np.concatenate(pairs), weighted=hp.negative_sampling == "popularity")
 
@@ -125,15 +117,6 @@ class Positives:
                     f"record {before + row} of a pass has {n} features of {part.start}:{part.stop}, which {name} says "
                     "is the id, expected one"
                 )
-
-    def _of_item(self, batch: Batch, row: int) -> "tuple[NDArray[np.int32], NDArray[np.float32]]":
-        indptr, indices, values = batch.csr
-        entries = slice(int(indptr[row]), int(indptr[row + 1]))
-        keys, values = indices[entries], values[entries]
-        is_item = np.zeros(len(keys), np.bool_)
-        for part in self._item_ranges:
-            is_item |= (keys >= part.start) & (keys < part.stop)
-        return keys[is_item].copy(), values[is_item].copy()
 
     @property
     def n_items(self) -> int:

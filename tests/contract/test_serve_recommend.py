@@ -154,6 +154,20 @@ def test_a_request_that_is_not_as_it_should_be_is_refused_in_a_sentence(server, 
     assert b"\n" not in body.strip()
 
 
+def test_recommended_scores_are_counted(job, tmp_path):
+    with serving(job.root, tmp_path) as server:
+        status, _, body = server.invoke({"instances": REQUESTS})
+        assert status == 200, body
+        n_items = sum(len(answer["items"]) for answer in json.loads(body)["predictions"])
+
+        def n_counted():
+            text = server.ask("GET", "/metrics")[2].decode()
+            series = (line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("fm_scores_total"))
+            return sum(float(number) for _, number in series)
+
+        server.wait_for(lambda: n_counted() == n_items)
+
+
 def test_it_is_not_written_as_csv(server):
     status, _, body = server.invoke({"instances": REQUESTS}, accept="text/csv")
     assert status == 406

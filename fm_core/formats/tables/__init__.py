@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fm_core.formats.tables.schema import Column, TableSchema
 
 __all__ = [
+    "CATALOGUE_FILE",
     "SCHEMA_FILE",
     "Column",
     "Encoder",
@@ -27,6 +28,9 @@ __all__ = [
 
 #: Name under which the schema of a table lies beside its records, and beside the model of them.
 SCHEMA_FILE = "schema.json"
+
+#: Name under which the items that can be recommended lie beside a model.
+CATALOGUE_FILE = "catalogue.csv"
 
 _HOMES = {
     "Column": "schema",
