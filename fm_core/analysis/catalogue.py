@@ -327,7 +327,7 @@ class _Reader:
             name: ItemColumn(
                 name,
                 known[name].separator if name in known else None,
-                is_text=name in (item, FEATURES) or (name in known and known[name].kind != "numeric"),
+                is_text=name in (item, FEATURES) or (name in known and known[name].of_kind.has_texts),
             )
             for name in taken
         }

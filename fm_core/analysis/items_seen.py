@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["ItemsSeen"]
 
 
+#: A text that no column knows, in the place of one that was too rare to be.
+_OTHER = "(other)"
+
+
 class ItemsSeen:
     """The items of all rows so far.
 
@@ -98,15 +102,16 @@ class ItemsSeen:
         if not self._entries:
             start, stop = self._parts[0].start, self._parts[0].stop
             raise DataError(f"no record has a feature of {start}:{stop}, which item_features says are ids of items")
-        keys, values = zip(*(self._entries[item] for item in self.ids.tolist()), strict=True)
         if schema is None:
+            keys, values = zip(*(self._entries[item] for item in self.ids.tolist()), strict=True)
             return _feature_table(self.ids + self._parts[0].start, keys, values)
+        columns = self._columns(schema)
+        # behind the texts of a column there may be a feature of rare ones: no item, but many
+        ids = [item for item in self.ids.tolist() if item < len(columns[0][0].categories)]
+        entries = [self._entries[item] for item in ids]
         return TextTable(
             "the training data",
-            {
-                column.name: [_cell(column, first, *each) for each in zip(keys, values, strict=True)]
-                for column, first in self._columns(schema)
-            },
+            {column.name: [_cell(column, first, *each) for each in entries] for column, first in columns},
         )
 
     def _columns(self, schema: "TableSchema") -> "list[tuple[Column, int]]":
@@ -123,10 +128,10 @@ class ItemsSeen:
                 )
             columns += inside
         for column, _ in columns:
-            if column.kind == "hashed":
+            if column.kind not in ("numeric", "categorical"):
                 raise ConfigError(
-                    f"column {column.name[:40]!r} is hashed, so that schema.json does not have its texts: give the "
-                    "items as a table"
+                    f"column {column.name[:40]!r} is {column.kind}, whose features do not tell its cells: "
+                    "give the items as a table"
                 )
         if columns[0][0].kind != "categorical" or columns[0][0].separator is not None:
             raise ConfigError(
@@ -139,8 +144,14 @@ def _cell(column: "Column", first: int, keys: "NDArray[np.int32]", values: "NDAr
     there = (keys >= first) & (keys < first + column.n_features)
     if column.kind == "numeric":
         return str(values[there][0]) if there.any() else "0"
-    texts = [column.categories[key - first] for key in keys[there].tolist()]
-    return (column.separator or "").join(texts)
+    texts = []
+    for number, value in zip((keys[there] - first).tolist(), values[there], strict=True):
+        if number < len(column.categories):
+            text = column.categories[number]
+            texts.append(text if column.weights is None else f"{text}{column.weights}{value}")
+        elif number == len(column.categories) and column.unseen == "feature":
+            texts.append(_OTHER if column.weights is None else f"{_OTHER}{column.weights}{value}")
+    return (column.separator or "").join(texts)  # empty of a missing cell
 
 
 def _feature_table(

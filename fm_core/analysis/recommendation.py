@@ -189,7 +189,7 @@ class Recommender:
         self._of_users = {
             column.name: range(first, first + column.n_features)
             for column, first in zip(columns, [] if encoder is None else encoder.schema.offsets, strict=True)
-            if column.name not in catalogue.columns and column.kind != "numeric" and column.separator is None
+            if column.name not in catalogue.columns and column.of_kind.has_texts and column.separator is None
             if column.n_features
         }
 
