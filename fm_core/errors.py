@@ -50,7 +50,7 @@ class ResourceError(FMError):
 
 
 class RowsDoNotFitError(ResourceError):
-    """Memory does not suffice for all rows, where they have to be kept."""
+    """Memory does not suffice for a solver that keeps all rows."""
 
 
 class TeamError(FMError):

@@ -277,8 +277,14 @@ class Hyperparameters:
         "auto", choices=("auto",), maximum=1024, group="extension", decides="host",
     )  # fmt: skip
     solver: str = _choice(
-        "How parameters are learned: minibatch, as the built-in does; bayes, by sampling, with nothing to tune.",
-        "minibatch", "minibatch", "bayes", group="extension",
+        "How parameters are learned: minibatch, as the built-in does; bayes, by sampling, with nothing to tune; auto: "
+        "bayes for sparse data that fits in memory, minibatch with early stopping for dense data.",
+        "minibatch", "minibatch", "bayes", "auto", group="extension",
+    )  # fmt: skip
+    validation_fraction: float | None = _rate(
+        "Share of the records, below 1, that is held out and scored after every epoch where there is no validation "
+        "data; unset: none, and .1 with solver auto.",
+        None, minimum=0, group="extension",
     )  # fmt: skip
     feature_groups: str = _declare(
         "text",

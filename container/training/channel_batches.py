@@ -6,6 +6,7 @@ A damaged record that may be skipped is named in the first pass, and counted in 
 """
 
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -62,6 +63,9 @@ class ChannelBatches:
         self._n_batches = self._n_passes = 0
         self._is_learned = is_learned
         self._n_rows = self._n_entries = self._n_kept = 0
+        self._begun: Iterator[Batch] | None = None
+        self._first: Batch | None = None
+        self._n_gone = 0
 
     def __call__(self, epoch: int) -> Iterator[Batch]:
         """The batches of one pass.
@@ -71,8 +75,35 @@ class ChannelBatches:
         DataError
             A record is damaged, or there is none at all.
         """
-        batches = self._batches(epoch)
+        batches, self._begun = self._begun or self._batches(epoch), None
         return batches if self._progress is None else self._progress.watch(batches, epoch)
+
+    def first_batch(self) -> Batch | None:
+        """Begin the first pass, which goes on when it is asked for, and give its first batch, if it has one.
+
+        Raises
+        ------
+        DataError
+            As the pass would.
+        """
+        passed = self._batches(self._reader.first_epoch)
+        first = next(passed, None)
+        self._begun = itertools.chain([] if first is None else [first], passed)
+        self._first = first
+        return first
+
+    def begin_anew(self) -> None:
+        """Begin with the next pass, as if it were the first: of a pipe, what was read is gone."""
+        self._begun = None
+        if self._reader.is_stream and self._n_passes:
+            self._n_gone += 1
+
+    def guarded_by(self, memory: Memory) -> None:
+        """Ask of memory from now on, and of what was read already."""
+        self._memory = memory
+        if self._n_batches and self._first is not None:
+            self._check_memory(self._first)
+        self._first = None
 
     def once_more(self, epoch: int) -> Iterator[Batch]:
         """A pass over the data before that of an epoch; in Pipe mode it takes a FIFO of its own."""
@@ -86,7 +117,7 @@ class ChannelBatches:
 
     def begin_with(self, epoch: int) -> None:
         """Say which epoch this process begins with, where it is not the first."""
-        self._reader.first_epoch = epoch
+        self._reader.first_epoch = epoch - self._n_gone
 
     def look_at_first_record(self) -> None:
         """Decode the first record, where reading it takes nothing from the pass that follows: not of a pipe.

@@ -1,5 +1,6 @@
 """What a job's checkpoints come to: the folder, the data's fingerprint, whether a copy of the arrays fits."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,16 +10,29 @@ from container.training.channel_batches import ChannelBatches
 from container.training.channels import data_files, fingerprint
 from container.training.job import TrainingJob
 from container.training.memory import OTHER_BYTES, mebibytes
+from fm_core.checkpoints.file import read_header
 from fm_core.checkpoints.writer import Checkpointer, Checkpoints
+from fm_core.errors import CheckpointError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.training.memory import memory_needed
 
-__all__ = ["open_checkpoints"]
+__all__ = ["open_checkpoints", "solver_of_newest"]
 
 #: SageMaker does not upload what ends so.
 NOT_UPLOADED = ".sagemaker-ignore"
 
 _log = logging.getLogger(__name__)
+
+
+def solver_of_newest(job: TrainingJob) -> str | None:
+    """The solver that the job's newest checkpoint was written by, if there is one that can be read."""
+    folder = job.checkpoint_folder
+    if folder is None or not folder.is_dir():
+        return None
+    for path in sorted(folder.glob(f"checkpoint_{job.current_host}_*.fm"), reverse=True):
+        with contextlib.suppress(CheckpointError):
+            return str(read_header(path).get("solver", "minibatch"))
+    return None
 
 
 def open_checkpoints(

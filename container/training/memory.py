@@ -66,7 +66,7 @@ class Memory:
         """
         needed = self._arrays + OTHER_BYTES
         if needed > self._available:
-            raise ResourceError(
+            raise (RowsDoNotFitError if self.keeps_rows else ResourceError)(
                 f"training takes {mebibytes(needed)} of memory with {self._described_arrays()}, and "
                 f"{mebibytes(self._available)} are available: {self._remedy(['num_factors or feature_dim'])}"
             )
@@ -140,7 +140,7 @@ class Memory:
         self._kept = n_bytes
         needed = self._arrays + self._rows + self._kept + OTHER_BYTES
         if needed > self._available:
-            raise ResourceError(
+            raise RowsDoNotFitError(
                 f"solver {self._hp.solver} keeps the validation data in memory too, which takes "
                 f"{mebibytes(needed)} in all, and {mebibytes(self._available)} are available: use less validation "
                 "data, or an instance with more memory"

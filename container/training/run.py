@@ -20,7 +20,7 @@ from container.training import hyperparameters as translation
 from container.training import log_lines as lines
 from container.training.channel_batches import ChannelBatches
 from container.training.channels import ChannelReader
-from container.training.checkpoints import open_checkpoints
+from container.training.checkpoints import open_checkpoints, solver_of_newest
 from container.training.failure import survived
 from container.training.gpus import Gpus
 from container.training.hosts import Hosts, open_hosts
@@ -36,11 +36,12 @@ from fm_core.artifact.limits import Limits
 from fm_core.artifact.model_file import load_model
 from fm_core.atomic_file import check_writable
 from fm_core.checkpoints.state import Checkpoint
-from fm_core.errors import ArtifactError, ConfigError, ResourceError
+from fm_core.errors import ArtifactError, ConfigError, ResourceError, RowsDoNotFitError
 from fm_core.formats.tables import CATALOGUE_FILE
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.solvers import registry
+from fm_core.solvers.auto import choose, of_stream
 from fm_core.training.callbacks import FitResult
 from fm_core.training.fit import threads_of
 
@@ -68,8 +69,10 @@ def run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: P
     job = read_job(paths)
     hyperparameters = with_columns(hyperparameters, job.channels[TRAIN], schema_file(job))
     emit(lines.worker_lines(os.getpid(), job.checkpoint_folder))
-    combination = registry.combination(hyperparameters, len(job.hosts))
+    if len(job.hosts) > 1:  # else the first rows decide
+        hyperparameters = _chosen(hyperparameters, job, None)
     hyperparameters = _with_groups(hyperparameters, job)
+    combination = registry.combination(_at_first(hyperparameters), len(job.hosts))
     why = None if combination.solver == "minibatch" else f"Solver {combination.solver} computes on the CPU"
     gpus = Gpus(hyperparameters._num_gpus, settings.torch_devices, combination.uses_devices, why=why)
     _remark(provided, job, gpus)
@@ -88,6 +91,28 @@ def _with_groups(hyperparameters: Hyperparameters, job: TrainingJob) -> Hyperpar
     return dataclasses.replace(hyperparameters, feature_groups=sizes)
 
 
+def _at_first(hyperparameters: Hyperparameters) -> Hyperparameters:
+    """What solver auto is taken for until rows have decided: what needs least."""
+    is_auto = hyperparameters.solver == "auto"
+    return dataclasses.replace(hyperparameters, solver="minibatch") if is_auto else hyperparameters
+
+
+def _chosen(hyperparameters: Hyperparameters, job: TrainingJob, train: ChannelBatches | None) -> Hyperparameters:
+    """Put a solver in the place of auto, by the newest checkpoint or the first rows, and say which, and why."""
+    if hyperparameters.solver != "auto":
+        return hyperparameters
+    before = solver_of_newest(job)
+    first = None if train is None or before == "bayes" else train.first_batch()
+    choice = choose(
+        hyperparameters, first, n_hosts=len(job.hosts), has_validation=VALIDATION in job.channels, before=before
+    )
+    if choice.why:
+        _log.info("%s", choice.why)
+    for name in choice.hyperparameters.without_effect():
+        _log.info("Hyperparameter %s has no effect with solver %s", name, choice.hyperparameters.solver)
+    return choice.hyperparameters
+
+
 def _train(
     job: TrainingJob,
     hyperparameters: Hyperparameters,
@@ -98,18 +123,61 @@ def _train(
     gpus: Gpus,
     hosts: Hosts,
 ) -> None:
-    """Do what has to be done once it is known what, and by whom."""
-    paths = job.paths
+    """Do what has to be done once it is known by whom."""
     n_threads = solver_threads(hyperparameters, settings)
-    local = hosts.local_hyperparameters(hyperparameters)
-    memory = Memory(hyperparameters, local, n_hosts=len(job.hosts), num_threads=n_threads)
-    memory.check_arrays()
+
+    def memory_for(hyperparameters: Hyperparameters) -> Memory:
+        local = hosts.local_hyperparameters(hyperparameters)
+        memory = Memory(hyperparameters, local, n_hosts=len(job.hosts), num_threads=n_threads)
+        memory.check_arrays()
+        return memory
+
+    memory = memory_for(_at_first(hyperparameters))
     _check_writable(job)
     items = Items(job, hyperparameters) if hosts.is_leading else None
-    channels = _open_channels(job, hyperparameters, settings, stop, progress, memory, items)
+    channels = _open_channels(job, hyperparameters, settings, stop, progress, items)
     if not stop():
         for channel in channels.values():
             channel.look_at_first_record()
+    decided = _chosen(hyperparameters, job, channels[TRAIN])
+
+    def train_with(decided: Hyperparameters, memory: Memory) -> None:
+        # validation data is kept where rows are
+        for name in (TRAIN, VALIDATION) if memory.keeps_rows else (TRAIN,):
+            if name in channels:
+                channels[name].guarded_by(memory)
+        _train_with(job, decided, final, stop, progress, gpus, hosts, channels, n_threads, settings, items)
+
+    reason = ""
+    try:
+        train_with(decided, memory if decided.solver == "minibatch" else memory_for(decided))
+    except RowsDoNotFitError as error:
+        if hyperparameters.solver != "auto":
+            raise
+        reason = str(error)
+    if reason:
+        _log.warning("Solver auto trains with minibatch, from the start of the data: %s", reason)
+        for channel in channels.values():
+            channel.begin_anew()
+        train_with(of_stream(hyperparameters), memory)
+
+
+def _train_with(
+    job: TrainingJob,
+    hyperparameters: Hyperparameters,
+    final: dict[str, str],
+    stop: StopRequest,
+    progress: Progress,
+    gpus: Gpus,
+    hosts: Hosts,
+    channels: dict[str, ChannelBatches],
+    n_threads: int,
+    settings: TrainingSettings,
+    items: Items | None,
+) -> None:
+    """Do what has to be done once it is known what, and by whom."""
+    paths = job.paths
+    local = hosts.local_hyperparameters(hyperparameters)
     learned_from = {name: channels[name] for name in (TRAIN, VALIDATION) if name in channels}
     model_folder = job.channels[MODEL].folder if MODEL in job.channels else None
     checkpointer = open_checkpoints(job, local, learned_from, model_folder, make=hosts.checkpointer)
@@ -240,7 +308,6 @@ def _open_channels(
     settings: TrainingSettings,
     stop: StopRequest,
     progress: Progress,
-    memory: Memory,
     items: Items | None = None,
 ) -> dict[str, ChannelBatches]:
     opened = {}
@@ -249,11 +316,9 @@ def _open_channels(
             reader = ChannelReader(
                 job.channels[name], stop=stop, wait_seconds=settings.pipe_wait_seconds, n_hosts=len(job.hosts)
             )
-            # validation data is kept where rows are
-            asked = memory if name == TRAIN or (name == VALIDATION and memory.keeps_rows) else None
             watched = progress if name == TRAIN else None
             observer = items.observer if name == TRAIN and items else None
-            opened[name] = ChannelBatches(reader, hyperparameters, watched, asked, name == TRAIN, observer)
+            opened[name] = ChannelBatches(reader, hyperparameters, watched, is_learned=name == TRAIN, observer=observer)
     return opened
 
 

@@ -65,6 +65,13 @@ def combination(hyperparameters: Hyperparameters, n_hosts: int = 1) -> Combinati
         The solver does not go with so many hosts, or not with the devices that are asked for.
     """
     solver = _solver(hyperparameters)
+    held_out = hyperparameters.validation_fraction or 0
+    if held_out >= 1 or (held_out and n_hosts > 1):
+        raise ConfigError(
+            f"validation_fraction is {held_out:g}, expected a share below 1"
+            if held_out >= 1
+            else f"validation_fraction is for one host, and there are {n_hosts}: use a validation channel"
+        )
     hosts: Hosts = "one"
     if n_hosts > 1:
         hosts = "averaged" if hyperparameters._kvstore == "dist_async" else "sharded"
@@ -116,6 +123,8 @@ def dense_hosts(has_device: Sequence[bool]) -> Literal["replicated", "sharded"]:
 
 def _solver(hyperparameters: Hyperparameters) -> str:
     hp = hyperparameters
+    if hp.solver == "auto":
+        raise ConfigError("solver is auto, which is chosen by the first rows: see fm_core.solvers.auto")
     if hp.loss == "pointwise":
         return hp.solver
     if hp.solver == "bayes":

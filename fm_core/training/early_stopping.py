@@ -18,9 +18,9 @@ _log = logging.getLogger(__name__)
 
 
 def check_validation(hyperparameters: Hyperparameters, validation: object) -> None:
-    """Raise ConfigError if there is patience and no validation data."""
+    """Raise ConfigError if there is patience and no validation data, and none is held out."""
     patience = hyperparameters.early_stopping_patience
-    if patience is not None and validation is None:
+    if patience is not None and validation is None and not hyperparameters.validation_fraction:
         raise ConfigError(f"early_stopping_patience is {patience}, which needs validation data, and there is none")
 
 

@@ -1,20 +1,28 @@
 """fit: from batches and hyperparameters to a model, on one host. Its parts are put together here."""
 
-from collections.abc import Callable
+import itertools
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from fm_core.batch import Batch
 from fm_core.checkpoints.state import Checkpoint
 from fm_core.checkpoints.writer import Checkpoints
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.solvers import registry
+from fm_core.solvers.auto import choose
 from fm_core.solvers.base import Algorithm
 from fm_core.solvers.minibatch import Device
 from fm_core.training.callbacks import Batches, Callback, FitResult, Silent
 from fm_core.training.early_stopping import check_validation
+from fm_core.training.held_out import HeldOut
 from fm_core.training.loop import Loop
 from fm_core.training.one_host import OneHost
 
-__all__ = ["fit", "threads_of"]
+__all__ = ["Peeked", "fit", "threads_of"]
+
+_log = logging.getLogger(__name__)
 
 
 def threads_of(n_cores: int) -> int:
@@ -50,6 +58,7 @@ def fit(
         keeps all rows in memory. A loss other than pointwise needs a pass before the first epoch:
         ``batches.once_more(epoch)``, where there is such an attribute, else ``batches(epoch)`` once more.
     hyperparameters : Hyperparameters
+        With solver auto, the first batch decides (fm_core/solvers/auto.py); a checkpoint is of one solver.
     num_threads : int
         Threads of the kernels; the model does not depend on it, bit for bit.
     model : Model, optional
@@ -84,9 +93,49 @@ def fit(
     DivergenceError
         Parameters are no longer finite; the message names the epoch and batch.
     """
+    if hyperparameters.solver == "auto" and algorithm is None:
+        batches = Peeked(batches, 0 if resume is None else resume.position.epoch)
+        choice = choose(hyperparameters, batches.first(), has_validation=validation is not None)
+        hyperparameters = choice.hyperparameters
+        _log.info("%s", choice.why)
     check_validation(hyperparameters, validation)
+    fraction = hyperparameters.validation_fraction
+    if validation is None and fraction and hyperparameters.solver == "minibatch":
+        held_out = HeldOut(batches, fraction, hyperparameters.seed, hyperparameters.mini_batch_size)
+        batches, validation = held_out, held_out.held
     made = algorithm or registry.algorithm(hyperparameters, num_threads, device)
     host = OneHost(made, hyperparameters, should_stop)
     loop = Loop(hyperparameters, host, callback or Silent(), model, checkpointer)
     del model  # it may be large, and is not needed once training has started
     return loop.run(batches, validation, resume)
+
+
+class Peeked:
+    """Batches of which the first one can be looked at before they are asked for.
+
+    Parameters
+    ----------
+    batches : Batches
+    epoch : int
+        The one that is asked for first.
+    """
+
+    def __init__(self, batches: Batches, epoch: int) -> None:
+        self._batches = batches
+        self._epoch = epoch
+        self._begun: Iterable[Batch] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batches, name)
+
+    def first(self) -> Batch | None:
+        """Begin the first pass, and give its first batch, if it has one."""
+        passed = iter(self._batches(self._epoch))
+        found = next(passed, None)
+        self._begun = itertools.chain([] if found is None else [found], passed)
+        return found
+
+    def __call__(self, epoch: int) -> Iterable[Batch]:
+        """The batches of a pass: the one that was begun, if it is that."""
+        begun, self._begun = self._begun, None
+        return self._batches(epoch) if begun is None or epoch != self._epoch else begun

@@ -1,0 +1,162 @@
+"""What `solver` auto comes to: the one place that chooses, and says why.
+
+=====================================  ====================================================================
+data                                   solver
+=====================================  ====================================================================
+sparse, and it fits in memory          bayes: nothing to tune
+dense, or nearly so                    minibatch with a share of the rows held out, until these are scored no
+                                       better; the best epoch is kept
+sparse, and it does not fit            minibatch, as the hyperparameters say (see `of_stream`)
+several hosts, a loss that ranks, ...  minibatch: bayes does not do it
+=====================================  ====================================================================
+
+Dense, correlated columns are what sampling is slow at, and what one rate fits well. A checkpoint that is there decides.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fm_core.batch import Batch
+from fm_core.hyperparameters import Hyperparameters, parameters
+from fm_core.solvers.rates import best_rate
+
+__all__ = ["Choice", "choose", "of_dense", "of_stream"]
+
+#: Rows of so many numbers other than zero, and of such a share of all features, are as good as dense.
+_MANY, _SHARE = 64, 0.05
+
+#: Of dense data: what the hyperparameters leave open, beside the rates (rates.py). Chosen on held-out parts of MNIST's
+#: training set and of made-up rows.
+_OF_DENSE: dict[str, Any] = {"factors_init_sigma": 0.05, "mini_batch_size": 100, "shuffle": True}
+_EPOCHS, _HELD_OUT = 1000, 0.1
+
+#: Epochs without a better score: at least, and so many steps where it is known how many there are in an epoch.
+_PATIENCE, _STEPS, _MOST = 8, 300, 100
+
+#: Rows in a batch, where one holds all: so many batches come to an epoch, but no less rows than that.
+_BATCHES, _LEAST_ROWS = 16, 10
+
+
+class Choice(NamedTuple):
+    """A solver, and why.
+
+    Attributes
+    ----------
+    hyperparameters : Hyperparameters
+        Whose `solver` is not auto.
+    why : str
+        A sentence for the log; empty if there was nothing to choose.
+    """
+
+    hyperparameters: Hyperparameters
+    why: str
+
+
+def choose(
+    hyperparameters: Hyperparameters,
+    first: Batch | None,
+    *,
+    n_hosts: int = 1,
+    has_validation: bool = False,
+    fits: bool = True,
+    before: str | None = None,
+) -> Choice:
+    """Choose a solver.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    first : Batch or None
+        The first rows; None: there is none.
+    n_hosts : int
+    has_validation : bool
+        Whether there is validation data, so that none has to be held out.
+    fits : bool
+        Whether all rows fit in memory, as far as is known.
+    before : str, optional
+        The solver that a checkpoint was written by.
+    """
+    hp = hyperparameters
+    if hp.solver != "auto":
+        return Choice(hp, "")
+    reason = _unfit_for_sampling(hp, n_hosts)
+    if reason:
+        return Choice(_with(hp, solver="minibatch"), f"Solver auto trains with minibatch: {reason}.")
+    if before == "bayes":
+        return Choice(_with(hp, solver="bayes"), "Solver auto goes on with bayes, as the checkpoint was written by it.")
+    if first is None:
+        return Choice(_with(hp, solver="minibatch"), "")
+    kind = _density(first)
+    if kind:
+        chosen = of_dense(hp, first, has_validation)
+        until = f"at most {chosen.epochs} epochs, until {chosen.early_stopping_patience} in a row are no better"
+        on = "the validation data" if has_validation else f"{chosen.validation_fraction:.0%} of the rows, held out"
+        rates = f"with linear_lr={chosen.linear_lr:g} and factors_lr={chosen.factors_lr:g}"
+        return Choice(chosen, f"Solver auto trains with minibatch, {rates}: {kind}. It makes {until} on {on}.")
+    if not fits or before is not None:
+        reason = "the checkpoint was written by it" if fits else "the data is sparse, and does not fit in memory"
+        return Choice(of_stream(hp), f"Solver auto trains with minibatch: {reason}.")
+    return Choice(
+        _with(hp, solver="bayes"), "Solver auto trains with bayes: the data is sparse, and is kept in memory."
+    )
+
+
+def of_dense(hyperparameters: Hyperparameters, first: Batch, has_validation: bool) -> Hyperparameters:
+    """Mini-batches with early stopping, for what the hyperparameters leave as it is by default.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    first : Batch
+        The first rows: all of them, where they are fewer than a batch. Rates are tried on them.
+    has_validation : bool
+        Whether there is validation data.
+    """
+    hp, table = hyperparameters, parameters()
+    patience, changes = _PATIENCE, dict(_OF_DENSE)
+    if first.n_rows < hp.mini_batch_size:
+        changes["mini_batch_size"] = min(changes["mini_batch_size"], max(_LEAST_ROWS, first.n_rows // _BATCHES))
+        patience = min(_MOST, max(patience, _STEPS * changes["mini_batch_size"] // max(1, first.n_rows)))
+    hp = _with(hp, **{name: value for name, value in changes.items() if getattr(hp, name) == table[name].default})
+    fraction = hp.validation_fraction if hp.validation_fraction is not None else _HELD_OUT
+    hp = _with(
+        hp,
+        solver="minibatch",
+        epochs=hp.epochs or _EPOCHS,
+        early_stopping_patience=hp.early_stopping_patience or patience,
+        validation_fraction=None if has_validation else fraction,
+    )
+    if any(getattr(hp, name) != table[name].default for name in ("linear_lr", "factors_lr")):
+        return hp
+    rate = best_rate(hp, first)
+    return _with(hp, linear_lr=rate, factors_lr=rate)
+
+
+def of_stream(hyperparameters: Hyperparameters) -> Hyperparameters:
+    """What learns from sparse data that does not fit in memory: mini-batches as they are, for now."""
+    return _with(hyperparameters, solver="minibatch")
+
+
+def _with(hp: Hyperparameters, **changes: Any) -> Hyperparameters:
+    return dataclasses.replace(hp, **changes)
+
+
+def _unfit_for_sampling(hp: Hyperparameters, n_hosts: int) -> str:
+    if n_hosts > 1:
+        return f"there are {n_hosts} hosts"
+    if hp.loss != "pointwise":
+        return f"loss is {hp.loss}"
+    missing = [name for name in ("use_bias", "use_linear") if not getattr(hp, name)]
+    return f"{missing[0]} is false" if missing else ""
+
+
+def _density(first: Batch) -> str:
+    """Why the rows are as good as dense; empty if they are not."""
+    if first.indptr is None:
+        return "the data is dense"
+    a_row = np.count_nonzero(first.values) / max(1, first.n_rows)
+    if a_row >= _MANY and a_row >= _SHARE * first.feature_dim:
+        return f"rows have {a_row:.0f} numbers other than zero, of {first.feature_dim} features"
+    return ""

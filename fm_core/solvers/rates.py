@@ -1,0 +1,71 @@
+"""Learning rates for mini-batches, tried on a few rows: each on most of them, and the rest say which was best.
+
+All are tried from the same initial parameters, on the same batches, and each goes on as long as the rows that it does
+not learn from are scored better now and then. Some thousand rows take seconds.
+"""
+
+import dataclasses
+import math
+
+from fm_core.batch import Batch
+from fm_core.errors import DivergenceError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.links import link_for
+from fm_core.metrics import metrics_for
+from fm_core.solvers.bayes.randomness import generator
+from fm_core.solvers.minibatch import MiniBatchSolver
+
+__all__ = ["best_rate"]
+
+#: What is tried, the smallest first: a larger one has to be better by a hundredth.
+_RATES, _BETTER = (0.001, 0.003, 0.01, 0.03, 0.1), 0.99
+
+#: Of the rows that are tried on: how many at most, and one in so many is held out.
+_ROWS, _BLOCK = 2000, 5
+
+#: Steps at most, and steps without a better score after which a rate is given up.
+_STEPS, _PATIENCE = 3000, 300
+
+
+def best_rate(hyperparameters: Hyperparameters, rows: Batch) -> float:
+    """Find the rate of linear weights and factors that suits some rows.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+        Of a mini-batch solver; batches are of at most an eighth of the rows.
+    rows : Batch
+        With labels.
+    """
+    rows = rows.slice(0, min(rows.n_rows, _ROWS))
+    numbers = generator(hyperparameters.seed, 0).permutation(rows.n_rows)
+    n_held = max(1, rows.n_rows // _BLOCK)
+    held, learned = rows.take(numbers[:n_held]), rows.take(numbers[n_held:] if rows.n_rows > 1 else numbers)
+    size = max(1, min(hyperparameters.mini_batch_size, learned.n_rows // 8))
+    best, found = math.inf, _RATES[0]
+    for rate in _RATES:
+        hp = dataclasses.replace(hyperparameters, linear_lr=rate, factors_lr=rate, mini_batch_size=size)
+        loss = _tried(hp, learned, held)
+        if loss < _BETTER * best:
+            best, found = loss, rate
+    return found
+
+
+def _tried(hp: Hyperparameters, learned: Batch, held: Batch) -> float:
+    """The best loss on the rows that are held out."""
+    solver = MiniBatchSolver(hp)
+    rng = generator(hp.seed, 1)
+    best, at = math.inf, 0
+    while solver.n_steps < min(_STEPS, at + _PATIENCE):
+        order = rng.permutation(learned.n_rows)
+        try:
+            for start in range(0, learned.n_rows, hp.mini_batch_size):
+                solver.step(learned.take(order[start : start + hp.mini_batch_size]))
+        except DivergenceError:
+            break
+        totals = metrics_for(hp.predictor_type)
+        totals.update(solver.predict(held), held.known_labels)
+        loss = totals.values()[link_for(hp.predictor_type).loss_metric]
+        if loss < best:
+            best, at = loss, solver.n_steps
+    return best

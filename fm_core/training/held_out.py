@@ -1,0 +1,76 @@
+"""A share of the training rows, held out: the same rows in every pass, kept in memory from the first one on.
+
+One row in each block of so many is held out, by its number: so there is one wherever there is a block, and it
+does not matter how a pass is cut into batches. Of data with fewer rows than a block, those that are learned from are
+scored.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.batch import Batch
+from fm_core.formats.rebatch import rebatched
+from fm_core.training.callbacks import Batches
+
+__all__ = ["HeldOut"]
+
+#: Rows that are held out at most: a loss of so many is as sure as one of more.
+_MOST = 100_000
+
+
+class HeldOut:
+    """Training rows without those that are held out: a `Batches`.
+
+    Parameters
+    ----------
+    batches : Batches
+    fraction : float
+        Above 0.
+    seed : int
+    batch_size : int
+        Rows of each batch given out, but the last of a pass.
+    """
+
+    def __init__(self, batches: Batches, fraction: float, seed: int, batch_size: int) -> None:
+        self._batches = batches
+        self._block = max(2, round(1 / fraction))
+        self._seed = seed
+        self._batch_size = batch_size
+        self._held: list[Batch] | None = None
+
+    def __call__(self, epoch: int) -> Iterator[Batch]:
+        """The rows of a pass that are learned from."""
+        return rebatched(self._learned_from(epoch), self._batch_size)
+
+    def held(self, epoch: int) -> Iterable[Batch]:
+        """The rows that are held out, once a pass has ended."""
+        return self._held or ()
+
+    def _learned_from(self, epoch: int) -> Iterator[Batch]:
+        held: list[Batch] = []
+        few: list[Batch] = []
+        n_seen = n_held = 0
+        for batch in self._batches(epoch):
+            is_held = self._are_held(np.arange(n_seen, n_seen + batch.n_rows, dtype=np.uint64))
+            n_seen += batch.n_rows
+            if n_held >= _MOST:
+                is_held[:] = False
+            if is_held.any():
+                n_held += int(np.count_nonzero(is_held))
+                if self._held is None:
+                    held.append(batch.take(np.flatnonzero(is_held)))
+            rest = batch.take(np.flatnonzero(~is_held)) if is_held.any() else batch
+            if self._held is None and n_seen < self._block:
+                few.append(rest)
+            if rest.n_rows:
+                yield rest
+        if self._held is None:
+            self._held = held or few
+
+    def _are_held(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        block = np.uint64(self._block)
+        mixed = (numbers // block + np.uint64(self._seed % 2**63)) * np.uint64(0x9E3779B97F4A7C15)
+        found: NDArray[np.bool_] = (mixed >> np.uint64(33)) % block == numbers % block
+        return found

@@ -1,0 +1,82 @@
+"""What solver auto comes to."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from fm_core.batch import Batch
+from fm_core.errors import ConfigError
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.solvers import registry
+from fm_core.solvers.auto import choose
+
+HP = Hyperparameters(feature_dim=784, num_factors=2, predictor_type="regressor", solver="auto")
+LABELS = np.arange(3, dtype=np.float32)
+DENSE = Batch.from_dense(np.ones((3, 784), np.float32), LABELS)
+SPARSE = Batch.from_csr(sp.csr_matrix(np.eye(3, 784, dtype=np.float32)))
+IMAGES = Batch.from_csr(sp.csr_matrix(np.arange(3 * 784).reshape(3, 784) % 5 == 0).astype(np.float32), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "first", "facts", "solver", "why"),
+    [
+        ({}, SPARSE, {}, "bayes", "trains with bayes: the data is sparse, and is kept in memory."),
+        ({}, DENSE, {}, "minibatch", ": the data is dense. It makes at most 1000 epochs, until 100 in a row are no"),
+        ({}, IMAGES, {}, "minibatch", ": rows have 157 numbers other than zero, of 784 features."),
+        ({}, SPARSE, {"fits": False}, "minibatch", "the data is sparse, and does not fit in memory."),
+        ({}, None, {"n_hosts": 3}, "minibatch", "there are 3 hosts."),
+        ({"use_bias": False}, SPARSE, {}, "minibatch", "use_bias is false."),
+        ({}, None, {"before": "bayes"}, "bayes", "goes on with bayes, as the checkpoint was written by it."),
+        ({}, SPARSE, {"before": "minibatch"}, "minibatch", "the checkpoint was written by it."),
+        ({}, None, {}, "minibatch", ""),
+        ({"solver": "bayes"}, DENSE, {}, "bayes", ""),
+    ],
+)
+def test_the_data_decides_and_it_says_why(changes, first, facts, solver, why):
+    choice = choose(dataclasses.replace(HP, **changes), first, **facts)
+    assert choice.hyperparameters.solver == solver
+    assert why in choice.why
+    assert bool(why) == bool(choice.why)
+
+
+def test_dense_data_gets_what_is_not_given():
+    found = choose(HP, DENSE).hyperparameters
+    assert (found.epochs, found.early_stopping_patience, found.validation_fraction) == (1000, 100, 0.1)
+    assert found.shuffle
+    given = dataclasses.replace(HP, epochs=7, linear_lr=0.5, early_stopping_patience=2, validation_fraction=0.3)
+    found = choose(given, DENSE).hyperparameters
+    assert (found.epochs, found.linear_lr, found.early_stopping_patience, found.validation_fraction) == (7, 0.5, 2, 0.3)
+    assert choose(HP, DENSE, has_validation=True).hyperparameters.validation_fraction is None
+
+
+def test_a_stream_is_learned_from_as_the_hyperparameters_say():
+    found = choose(dataclasses.replace(HP, linear_lr=0.3), SPARSE, fits=False).hyperparameters
+    assert found == dataclasses.replace(HP, linear_lr=0.3, solver="minibatch")
+
+
+def test_nothing_is_made_before_rows_have_decided():
+    with pytest.raises(ConfigError, match="solver is auto, which is chosen by the first rows"):
+        registry.algorithm(HP)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "n_hosts", "sentence"),
+    [
+        (1.0, 1, "validation_fraction is 1, expected a share below 1"),
+        (0.1, 2, "is for one host, and there are 2: use a"),
+    ],
+)
+def test_a_share_that_cannot_be_held_out_is_refused(fraction, n_hosts, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        registry.combination(dataclasses.replace(HP, solver="minibatch", validation_fraction=fraction), n_hosts)
+
+
+@pytest.mark.parametrize("scale", [1, 30])
+def test_rates_suit_the_rows(scale):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(400, 20)).astype(np.float32)
+    labels = (scale * values @ rng.normal(size=20)).astype(np.float32)
+    hp = choose(dataclasses.replace(HP, feature_dim=20), Batch.from_dense(values, labels)).hyperparameters
+    assert hp.linear_lr == hp.factors_lr >= (0.01 if scale == 1 else 0.1)
