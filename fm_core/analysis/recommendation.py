@@ -21,7 +21,8 @@ import orjson
 
 from fm_core.analysis.catalogue import CATALOGUE_FILE, Catalogue
 from fm_core.analysis.explanation import explain
-from fm_core.analysis.fold_in import Folded, Population, fold_in
+from fm_core.analysis.fold_in import Folded
+from fm_core.analysis.history import History, is_id, side_by_side
 from fm_core.analysis.packed_items import Choice, PackedItems
 from fm_core.analysis.ranking import Context, contexts_of
 from fm_core.batch import Batch
@@ -106,7 +107,7 @@ class Query:
         if type(top_k) is not int or top_k < 1:
             raise DataError(f'{where}: "top_k" is {str(top_k)[:40]}, expected an integer of at least 1')
         exclude, wanted, history = document.get("exclude", []), document.get("filter", {}), document.get("history")
-        if not isinstance(exclude, list) or not all(_is_id(item) for item in exclude):
+        if not isinstance(exclude, list) or not all(is_id(item) for item in exclude):
             raise DataError(f'{where}: "exclude" is {str(exclude)[:40]}, expected a list of item ids')
         if not isinstance(wanted, dict):
             raise DataError(
@@ -125,10 +126,6 @@ class Query:
                             '"history"')  # fmt: skip
         return cls(where, columns, context, top_k, [text_of(item) for item in exclude], wanted, history, history_of,
                    _shares(why, where))  # fmt: skip
-
-
-def _is_id(item: Any) -> bool:
-    return isinstance(item, str | int | float)
 
 
 def _shares(wanted: Any, where: str) -> int:
@@ -184,14 +181,9 @@ class Recommender:
         self._encoder = encoder
         self._packed = PackedItems(model, catalogue.rows, num_threads)
         self._choice = functools.lru_cache(_FILTERS)(self._make_choice)
-        self._population = functools.cache(self._make_population)
-        columns = () if encoder is None else encoder.schema.columns
-        self._of_users = {
-            column.name: range(first, first + column.n_features)
-            for column, first in zip(columns, [] if encoder is None else encoder.schema.offsets, strict=True)
-            if column.name not in catalogue.columns and column.of_kind.has_texts and column.separator is None
-            if column.n_features
-        }
+        self._history = None if encoder is None else History(model, encoder, catalogue)
+        ids = {} if self._history is None else self._history.columns
+        self._of_users = {name: features for name, features in ids.items() if name not in catalogue.columns}
 
     @classmethod
     def beside(cls, model: Model, folder: "str | os.PathLike[str]", *, unseen: str = "error") -> "Recommender":
@@ -219,7 +211,9 @@ class Recommender:
             encoder = Encoder(schema, unseen=unseen, labels="none", way_out="unseen='ignore'")
         return cls(model, Catalogue.load(Path(folder) / CATALOGUE_FILE, encoder, model.feature_dim), encoder)
 
-    def recommend(self, requests: Sequence[Any], num_threads: int = 1, what: str = "request") -> list[Recommendation]:
+    def recommend(
+        self, requests: Sequence[Any], num_threads: int = 1, what: str = "request", first: int = 0
+    ) -> list[Recommendation]:
         """Find the best items for each request.
 
         Parameters
@@ -229,6 +223,8 @@ class Recommender:
             The result does not depend on it.
         what : str
             What a request is called in messages.
+        first : int
+            The number of the first one there.
 
         Returns
         -------
@@ -240,11 +236,11 @@ class Recommender:
         DataError
             A request is not as it should be; the message says which, and where.
         """
-        queries = [Query.of(each, f"{what} {number}") for number, each in enumerate(requests)]
+        queries = [Query.of(each, f"{what} {number}") for number, each in enumerate(requests, first)]
         folds = [None if query.history is None else self._fold_in(query, query.history) for query in queries]
         contexts = [
             context if fold is None else context.joined_by(fold.feature.w, fold.feature.v)
-            for context, fold in zip(self._contexts(queries, folds, what), folds, strict=True)
+            for context, fold in zip(self._contexts(queries, folds, what, first), folds, strict=True)
         ]
         found: list[Recommendation | None] = [None] * len(queries)
         for top_k in {query.top_k for query in queries}:
@@ -267,7 +263,9 @@ class Recommender:
 
     # --- contexts ---
 
-    def _contexts(self, queries: Sequence[Query], folds: "Sequence[_Fold | None]", what: str) -> list[Context]:
+    def _contexts(
+        self, queries: Sequence[Query], folds: "Sequence[_Fold | None]", what: str, first: int
+    ) -> list[Context]:
         columns = [
             {name: cell for name, cell in (query.columns or {}).items() if fold is None or name != fold.column}
             for query, fold in zip(queries, folds, strict=True)
@@ -281,10 +279,12 @@ class Recommender:
         named, keyed = self._no_rows(len(queries)), self._no_rows(len(queries))
         if any(columns):
             encoder = self._needs_schema(next(query for query in queries if query.columns))
-            named = decode_named([{"columns": of_query} for of_query in columns], encoder, what=what, partial=True)
+            named = decode_named(
+                [{"columns": of_query} for of_query in columns], encoder, what=what, first=first, partial=True
+            )
         if any(query.context is not None for query in queries):
             instances = [{"keys": [], "values": []} if query.context is None else query.context for query in queries]
-            keyed = decode_instances(instances, feature_dim=self.model.feature_dim, what=what)
+            keyed = decode_instances(instances, feature_dim=self.model.feature_dim, what=what, first=first)
         found = []
         for query, *both in zip(queries, contexts_of(self.model, named), contexts_of(self.model, keyed), strict=True):
             context = both[query.context is not None]
@@ -315,39 +315,10 @@ class Recommender:
     def _fold_in(self, query: Query, history: list[Mapping[str, Any]]) -> "_Fold":
         encoder = self._needs_schema(query)
         column = self._column_of_user(query, encoder)
-        labels, others, positions = [], [], []
-        id_name = self.catalogue.ids.name
-        label_name = encoder.schema.label
-        for number, row in enumerate(history):
-            where = f"{query.where}, history {number}"
-            cells = dict(row)
-            label = cells.pop("label", cells.pop(label_name, None) if label_name is not None else None)
-            if not isinstance(label, int | float):
-                raise DataError(f"{where}: the label is {str(label)[:40]}, expected a number")
-            labels.append(float(label))
-            if column in cells:
-                raise DataError(f"{where} has column {column!r}, which is the user's own, expected the others")
-            item = cells.get(id_name)
-            position = self.catalogue.positions([text_of(item)]).tolist() if _is_id(item) else []
-            positions.append(position[0] if position else -1)
-            if position:  # what the item is, the catalogue knows
-                cells = {name: cell for name, cell in cells.items() if name not in self.catalogue.columns}
-            others.append({"columns": cells})
-        batch = decode_named(others, encoder, what=f"{query.where}, history", partial=True)
-        of_items = np.array(positions, np.int64)
-        rows = _side_by_side(batch, self.catalogue.rows, of_items)
-        try:
-            feature = fold_in(
-                self._population(column),
-                contexts_of(self.model, rows),
-                np.array(labels),
-                is_classifier=self.model.is_classifier,
-            )
-        except DataError as error:
-            raise DataError(f"{query.where}, history: {error}") from None
+        assert self._history is not None
+        feature, items = self._history.fold(column, history, f"{query.where}, history")
         value = (query.columns or {}).get(column)
-        return _Fold(feature, column, f"{column}={text_of(value) if _is_id(value) else '(history)'}",
-                     of_items[of_items >= 0])  # fmt: skip
+        return _Fold(feature, column, f"{column}={text_of(value) if is_id(value) else '(history)'}", items)
 
     def _column_of_user(self, query: Query, encoder: Encoder) -> str:
         """Find the column that the user of a history is of: that whose value is not given, or was not in training."""
@@ -377,13 +348,10 @@ class Recommender:
 
     @staticmethod
     def _is_known(encoder: Encoder, name: str, value: Any) -> bool:
-        if value is None or not _is_id(value):
+        if value is None or not is_id(value):
             return value is not None
         kind = next(column.kind for column in encoder.schema.columns if column.name == name)
         return kind == "hashed" or encoder.knows(name, text_of(value))
-
-    def _make_population(self, column: str) -> Population:
-        return Population.of(self.model, self._of_users[column])
 
     # --- items ---
 
@@ -434,7 +402,7 @@ class Recommender:
             np.tile(own_keys, n).astype(np.int32),
         )
         others = Batch.trusted(len(w), chosen.values, indptr, places[n_context:].astype(np.int32))
-        rows = _side_by_side(own, others, np.arange(n))
+        rows = side_by_side(own, others, np.arange(n))
         name_of = str if self._encoder is None else self._encoder.schema.feature_name
 
         def name(place: int) -> str:
@@ -460,19 +428,3 @@ class _Fold:
     column: str
     name: str
     items: "NDArray[np.int64]"
-
-
-def _side_by_side(left: Batch, right: Batch, rows: "NDArray[np.int64]") -> Batch:
-    """Give each row of `left` the features of a row of `right` too; -1: of none. No feature is on both sides."""
-    left_indptr, left_indices, left_values = left.csr
-    there = np.flatnonzero(rows >= 0)
-    added_indptr, added_indices, added_values = right.take(rows[there]).csr
-    of_row = np.concatenate(
-        [np.repeat(np.arange(left.n_rows), np.diff(left_indptr)), np.repeat(there, np.diff(added_indptr))]
-    )
-    indices = np.concatenate([left_indices, added_indices])
-    values = np.concatenate([left_values, added_values])
-    order = np.lexsort([indices, of_row])
-    indptr = np.zeros(left.n_rows + 1, np.int64)
-    np.cumsum(np.bincount(of_row, minlength=left.n_rows), out=indptr[1:])
-    return Batch.trusted(left.feature_dim, values[order], indptr, indices[order])

@@ -1,0 +1,175 @@
+"""Rows of labels as columns have them, folded in: the parameters of who or what they are of (fold_in.py).
+
+The endpoint's requests and `fm fold-in` come here, so that both find the same numbers. `grown` puts what was found into
+a model and its schema: a new id is a category more, and the features of the columns behind it move up.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fm_core.analysis.fold_in import Folded, Population, fold_in
+from fm_core.analysis.ranking import contexts_of
+from fm_core.batch import Batch
+from fm_core.errors import ConfigError, DataError
+from fm_core.formats.requests.named_columns import decode_named
+from fm_core.formats.tables.values import text_of
+from fm_core.model import Model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fm_core.analysis.catalogue import Catalogue
+    from fm_core.formats.tables.encoder import Encoder
+    from fm_core.formats.tables.schema import TableSchema
+
+__all__ = ["History", "columns_of_ids", "grown", "is_id", "side_by_side"]
+
+
+def is_id(value: Any) -> bool:
+    """Whether JSON's value can be an id."""
+    return isinstance(value, str | int | float)
+
+
+def columns_of_ids(schema: "TableSchema") -> dict[str, range]:
+    """Give the features of each column that has one id in a cell: those of ids, which a new one is like."""
+    return {
+        column.name: range(first, first + n)
+        for column, first in zip(schema.columns, schema.offsets, strict=True)
+        if column.of_kind.has_texts and column.separator is None
+        if (n := len(column.categories) or column.buckets)
+    }
+
+
+class History:
+    """Folds in rows of labels.
+
+    Parameters
+    ----------
+    model : Model
+    encoder : Encoder
+        By the model's schema.
+    catalogue : Catalogue, optional
+        Of an item that it has, the id is enough.
+    """
+
+    def __init__(self, model: Model, encoder: "Encoder", catalogue: "Catalogue | None" = None) -> None:
+        self._model = model
+        self._encoder = encoder
+        self._catalogue = catalogue
+        self._populations: dict[str, Population] = {}
+        self.columns = columns_of_ids(encoder.schema)
+
+    def fold(self, column: str, history: Sequence[Mapping[str, Any]], where: str) -> "tuple[Folded, NDArray[np.int64]]":
+        """Find the parameters of the user, or the item, whose rows these are.
+
+        Parameters
+        ----------
+        column : str
+            Of `columns`, which the rows do not have.
+        history : sequence of mapping
+            Each row's columns, and its label.
+        where : str
+            What they are called in messages.
+
+        Returns
+        -------
+        feature : Folded
+        items : ndarray of int64
+            Those of the catalogue that are in the rows.
+
+        Raises
+        ------
+        DataError
+            A row is not as the schema expects.
+        """
+        labels, others, positions = [], [], []
+        label_name = self._encoder.schema.label
+        for number, row in enumerate(history):
+            cells = dict(row)
+            label = cells.pop("label", cells.pop(label_name, None) if label_name is not None else None)
+            if not isinstance(label, int | float):
+                raise DataError(f"{where} {number}: the label is {str(label)[:40]}, expected a number")
+            labels.append(float(label))
+            if column in cells:
+                raise DataError(f"{where} {number} has column {column!r}, which is the user's own, expected the others")
+            position = self._position(cells)
+            positions.append(position)
+            if position >= 0 and self._catalogue is not None:  # what the item is, the catalogue knows
+                cells = {name: cell for name, cell in cells.items() if name not in self._catalogue.columns}
+            others.append({"columns": cells})
+        rows = decode_named(others, self._encoder, what=where, partial=True)
+        of_items = np.array(positions, np.int64)
+        if self._catalogue is not None:
+            rows = side_by_side(rows, self._catalogue.rows, of_items)
+        if column not in self._populations:
+            self._populations[column] = Population.of(self._model, self.columns[column])
+        try:
+            contexts = contexts_of(self._model, rows)
+            feature = fold_in(
+                self._populations[column], contexts, np.array(labels), is_classifier=self._model.is_classifier
+            )
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
+        return feature, of_items[of_items >= 0]
+
+    def _position(self, cells: Mapping[str, Any]) -> int:
+        if self._catalogue is None:
+            return -1
+        item = cells.get(self._catalogue.ids.name)
+        found = self._catalogue.positions([text_of(item)]).tolist() if is_id(item) else []
+        return found[0] if found else -1
+
+
+def side_by_side(left: Batch, right: Batch, rows: "NDArray[np.int64]") -> Batch:
+    """Give each row of `left` the features of a row of `right` too; -1: of none. No feature is on both sides."""
+    left_indptr, left_indices, left_values = left.csr
+    there = np.flatnonzero(rows >= 0)
+    added_indptr, added_indices, added_values = right.take(rows[there]).csr
+    of_row = np.concatenate(
+        [np.repeat(np.arange(left.n_rows), np.diff(left_indptr)), np.repeat(there, np.diff(added_indptr))]
+    )
+    indices = np.concatenate([left_indices, added_indices])
+    values = np.concatenate([left_values, added_values])
+    order = np.lexsort([indices, of_row])
+    indptr = np.zeros(left.n_rows + 1, np.int64)
+    np.cumsum(np.bincount(of_row, minlength=left.n_rows), out=indptr[1:])
+    return Batch.trusted(left.feature_dim, values[order], indptr, indices[order])
+
+
+def grown(model: Model, schema: "TableSchema", column: str, found: Mapping[str, Folded]) -> "tuple[Model, TableSchema]":
+    """Give the model and the schema that know new ids.
+
+    Parameters
+    ----------
+    model : Model
+    schema : TableSchema
+    column : str
+        A categorical column, of which the ids are new categories.
+    found : mapping of str to Folded
+        By id.
+
+    Raises
+    ------
+    ConfigError
+        The column is no categorical one with one id in a cell, or an id is known already.
+    """
+    names = [each.name for each in schema.columns]
+    known = [each.name for each in schema.columns if each.kind == "categorical" and each.separator is None]
+    if column not in known:
+        raise ConfigError(f"{column[:40]!r} is no column of categories, expected {' or '.join(known[:20])}")
+    place = names.index(column)
+    before = schema.columns[place]
+    twice = next((name for name in found if name in before.categories), None)
+    if twice is not None:
+        raise ConfigError(f"column {column[:40]!r} has {twice[:40]!r} already, expected new ids")
+    columns = list(schema.columns)
+    columns[place] = dataclasses.replace(before, categories=(*before.categories, *found))
+    at = schema.offsets[place] + len(before.categories)
+    added_v = np.array([each.v for each in found.values()], np.float32).reshape(len(found), model.num_factors)
+    added_w = np.array([each.w for each in found.values()], np.float32)
+    V = np.concatenate([model.V[:at], added_v, model.V[at:]])
+    w = np.concatenate([model.w[:at], added_w, model.w[at:]])
+    return Model(model.predictor_type, model.w0, w, V), dataclasses.replace(schema, columns=tuple(columns))
