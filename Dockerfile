@@ -14,7 +14,7 @@ WORKDIR /src
 COPY constraints.txt ./
 RUN pip install --no-cache-dir --root-user-action=ignore --constraint constraints.txt setuptools wheel Cython
 COPY . ./
-RUN pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheels .
+RUN pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheels . ./container
 
 
 # Takes the place of an index that cannot be reached: `--build-context wheels=FOLDER`, with PyTorch's wheel in it.
@@ -70,8 +70,9 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     apt-get update \
  && apt-get install --yes --no-install-recommends libgomp1 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
- && set -- /wheels/*.whl \
- && pip install --no-cache-dir --root-user-action=ignore --constraint /constraints.txt "$1[metrics,report]" \
+ && set -- /wheels/factorization_machines-*.whl \
+ && pip install --no-cache-dir --root-user-action=ignore --constraint /constraints.txt \
+      "$1[parquet,report]" /wheels/factorization_machines_container-*.whl \
  && find /usr/local/lib/python3.11/site-packages -depth -type d -name tests -exec rm -rf {} +
 
 # Logs come as they are written, and a read-only file system is no hindrance.

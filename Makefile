@@ -38,9 +38,10 @@ $(VENV)/.created: constraints.txt
 	$(PIP) install --constraint constraints.txt pip setuptools wheel Cython
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.created pyproject.toml
+$(VENV)/.installed: $(VENV)/.created pyproject.toml container/pyproject.toml
 	@echo "installing the project and its tools"
-	PYTHONWARNINGS=ignore $(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev,progress,metrics]'
+	PYTHONWARNINGS=ignore $(PIP) install --constraint constraints.txt --no-build-isolation \
+	    --editable '.[dev,progress]' --editable ./container
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.installed setup.py $(EXTENSION_SOURCES)

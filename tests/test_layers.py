@@ -137,8 +137,10 @@ def test_the_container_uses_public_names_of_fm_core_only(file):
 
 
 def public(module, name):
-    return name in getattr(module, "__all__", ()) or (
-        hasattr(module, "__path__") and not name.startswith("_") and not hasattr(module, "__all__")
+    return (
+        name == "__version__"
+        or name in getattr(module, "__all__", ())
+        or (hasattr(module, "__path__") and not name.startswith("_") and not hasattr(module, "__all__"))
     )
 
 

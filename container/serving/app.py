@@ -14,7 +14,6 @@ from container.serving.body import open_body
 from container.serving.errors import internal_error, refusal_of
 from container.serving.invocation import Answer, OnScores, answered, invoke
 from container.serving.media_types import encoder_of
-from container.serving.metrics import revision, version
 from container.serving.model_registry import ModelRegistry
 from container.serving.request_log import ERROR
 from container.serving.requests import DECODERS, WISHES
@@ -23,6 +22,8 @@ from container.serving.served_model import ServedModel
 from container.serving.settings import ServingSettings
 from container.serving.spool import Spool
 from container.serving.wsgi import status_line
+from container.version import revision
+from fm_core import __version__
 from fm_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def create_app(
         return _json(
             {
                 "name": "factorization-machines",
-                "version": version(),
+                "version": __version__,
                 "revision": revision(),
                 "content_types": list(DECODERS),
                 "accept": list(ENCODERS),

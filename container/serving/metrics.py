@@ -7,16 +7,18 @@ adds up the files. What is known at the moment of asking (requests under way, me
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from container.version import revision
+from fm_core import __version__
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SCRAPE", "Metrics", "revision", "version"]
+__all__ = ["SCRAPE", "Metrics"]
 
 #: Key of the WSGI environment that tells a request for the metrics from those that are measured.
 SCRAPE = "fm.scrape"
@@ -35,24 +37,6 @@ _VALUES = _intervals(-100, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5
 
 #: Anything else a client asks for is counted as "other", so that it cannot make series without end.
 _PATHS = ("/", "/ping", "/invocations", "/execution-parameters", "/models")
-
-
-@functools.cache
-def version() -> str:
-    """The version of this distribution."""
-    try:
-        return metadata.version("factorization-machines")
-    except metadata.PackageNotFoundError:  # a checkout that is not installed
-        return "unknown"
-
-
-@functools.cache
-def revision() -> str:
-    """The git revision that this was made from, where whoever made it left one."""
-    try:
-        return (Path(__file__).parents[1] / "REVISION").read_text().strip()[:40] or "unknown"
-    except OSError:
-        return "unknown"
 
 
 class Metrics:
@@ -130,7 +114,7 @@ class Metrics:
         """Give what is looked up; prometheus-client asks."""
         gauge = self._core.GaugeMetricFamily
         info = gauge("fm_build_info", "1, with what runs here.", labels=["version", "revision"])
-        info.add_metric([version(), revision()], 1)
+        info.add_metric([__version__, revision()], 1)
         yield info
         for name, description, value in self._now:
             yield gauge(name, description, value=value())

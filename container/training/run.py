@@ -31,6 +31,7 @@ from container.training.memory import Memory
 from container.training.report import TrainingReport
 from container.training.schema_copy import carry_schema, column_groups, schema_file, with_columns
 from container.training.settings import TrainingSettings
+from container.version import program_name
 from fm_core.analysis.evaluation import Evaluation
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.model_file import load_model
@@ -60,6 +61,7 @@ _log = logging.getLogger(__name__)
 
 def run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: Progress) -> None:
     """Do the whole job, step by step."""
+    _log.info(program_name())
     provided = read_object(paths.hyperparameters)
     defaults, final = translation.default_configuration(), translation.final_configuration(provided)
     source = fm_core.hyperparameters.__file__

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+import fm_core
 from fm_core.formats import write_records
 from tests.conftest import ROOT
 from tests.contract.training import Job, records
@@ -34,6 +35,9 @@ LEFT_OUT = [
     r"/opt/amazon/.*: (Syntax|Runtime)Warning: .*",
     r"  (if num_device|self\.stdout) .*",
 ]
+
+#: The line that ours has and the built-in's has not.
+VERSION = rf"\[.*\] factorization-machines {re.escape(fm_core.__version__)} \(revision \w+\)"
 
 
 def lines_of_the_built_in(path):
@@ -68,6 +72,8 @@ def numbers_to_types(value):
 
 def assert_same_shapes(ours, path):
     theirs = [line for line in lines_of_the_built_in(path) if not any(re.fullmatch(p, line) for p in LEFT_OUT)]
+    assert re.fullmatch(VERSION, ours[1]), ours[1]
+    ours = [ours[0], *ours[2:]]
     for number, (line, expected) in enumerate(zip(ours, theirs, strict=False)):
         assert shape(line) == shape(expected), f"line {number}: {line!r} beside {expected!r}"
     assert len(ours) == len(theirs)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from container.resources import usable_cores
+from fm_core import __version__
 from fm_core.artifact.model_file import save_model
 from fm_core.model import Model
 from tests.conftest import ROOT
@@ -43,6 +45,12 @@ def test_the_request_log_is_json_without_pings(root, tmp_path):
     assert 0 < served["milliseconds"] < 10_000
     assert refused["status"] == 400
     assert "not valid JSON" in refused["error"]
+
+
+def test_the_log_begins_with_the_version(root, tmp_path):
+    with serving(root, tmp_path):
+        first = (tmp_path / "stderr").read_text().splitlines()[0]
+    assert re.fullmatch(rf"\[.*\] \[INFO\] factorization-machines {re.escape(__version__)} \(revision \w+\)", first)
 
 
 def test_the_log_level_leaves_out_what_succeeds(root, tmp_path):

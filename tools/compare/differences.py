@@ -44,6 +44,8 @@ MEANT = [
     Meant(
         "request: *: stdout", "stdout", '"status":[45]', "the log has the sentences of refusals, compared by themselves"
     ),
+    Meant("job: *", "stdout", r"factorization-machines \d+\.\d+\.\d+ \(revision", "the log begins with the version"),
+    Meant("request: *: stdout", "std*", r"factorization-machines \d+\.\d+\.\d+ \(revision", "so does that of serve"),
     Meant("job: a schema beside the data", "stdout", "schema.json", "said in plainer words"),
     Meant("job: fails: test channel", "stdout", ".*", "a test channel's first record is looked at before training"),
     Meant(

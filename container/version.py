@@ -1,0 +1,22 @@
+"""Which program this is: its version, and the revision that it was made from."""
+
+import functools
+from pathlib import Path
+
+from fm_core import __version__
+
+__all__ = ["program_name", "revision"]
+
+
+@functools.cache
+def revision() -> str:
+    """The git revision that this was made from, where whoever made it left one in the file REVISION."""
+    try:
+        return (Path(__file__).parent / "REVISION").read_text("ascii", "replace").strip()[:40] or "unknown"
+    except OSError:
+        return "unknown"
+
+
+def program_name() -> str:
+    """Name, version and revision, as logs and reports say them."""
+    return f"factorization-machines {__version__} (revision {revision()})"
