@@ -8,6 +8,7 @@ children (dmlc/xgboost issue 8040 and lightgbm-org/LightGBM issue 4751 are of th
 import argparse
 import contextlib
 import functools
+import logging
 import os
 import shutil
 import sys
@@ -22,6 +23,7 @@ from container.serving.model_registry import ModelRegistry
 from container.serving.served_model import ServedModel, open_with_schema
 from container.serving.server import Server, shared_memory
 from container.serving.settings import ServingSettings
+from container.version import program_name
 from fm_core.artifact.limits import Limits
 from fm_core.errors import ConfigError, FMError
 from fm_core.kernels import in_use
@@ -54,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _temporary_folder() as scratch:
             metrics = Metrics(scratch)
             app = create_app(_models(settings, scratch), settings, metrics.observe_scores)
+            if settings.log_level <= logging.INFO:
+                print(f"serve: {program_name()}", file=sys.stderr, flush=True)
             Server(metrics.beside(app, settings.metrics_port), settings, metrics, takes_long).run()
     except FMError as error:
         print(printable(f"serve: {error}", 4096), file=sys.stderr)

@@ -17,7 +17,6 @@ from container.serving.request_log import BYTES_IN, BYTES_OUT, ROWS, STATUS, is_
 from container.serving.settings import ServingSettings
 from container.serving.worker import DRAIN_SECONDS, Work, Worker
 from container.serving.wsgi import App
-from container.version import program_name
 
 __all__ = ["Server", "shared_memory"]
 
@@ -93,7 +92,6 @@ class Server(BaseApplication):  # type: ignore[misc]
             "timeout": settings.timeout,
             "graceful_timeout": DRAIN_SECONDS,
             "loglevel": next(name for level, name in _LEVELS if settings.log_level >= level),
-            "on_starting": lambda server: server.log.info(program_name()),
             "pre_fork": self._place,
             # Until a worker has its own handlers it would lose a SIGTERM to those of its parent, and hold up the end.
             "post_fork": lambda server, worker: signal.signal(signal.SIGTERM, signal.SIG_DFL),

@@ -50,7 +50,7 @@ def test_the_request_log_is_json_without_pings(root, tmp_path):
 def test_the_log_begins_with_the_version(root, tmp_path):
     with serving(root, tmp_path):
         first = (tmp_path / "stderr").read_text().splitlines()[0]
-    assert re.fullmatch(rf"\[.*\] \[INFO\] factorization-machines {re.escape(__version__)} \(revision \w+\)", first)
+    assert re.fullmatch(rf"serve: factorization-machines {re.escape(__version__)} \(revision \w+\)", first)
 
 
 def test_the_log_level_leaves_out_what_succeeds(root, tmp_path):
