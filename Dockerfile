@@ -14,7 +14,9 @@ WORKDIR /src
 COPY constraints.txt ./
 RUN pip install --no-cache-dir --root-user-action=ignore --constraint constraints.txt setuptools wheel Cython
 COPY . ./
-RUN pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheels . ./container
+ARG REVISION=unknown
+RUN echo "$REVISION" > container/REVISION \
+ && pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheels . ./container
 
 
 # Takes the place of an index that cannot be reached: `--build-context wheels=FOLDER`, with PyTorch's wheel in it.
@@ -51,10 +53,14 @@ FROM torch-${TORCH} AS torch
 FROM python:3.11-slim-bookworm
 
 ARG VERSION=unknown
+ARG REVISION=unknown
+ARG CREATED=unknown
 LABEL org.opencontainers.image.title="factorization-machines" \
       org.opencontainers.image.description="Factorization Machines for Amazon SageMaker" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
       com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
       com.amazonaws.sagemaker.capabilities.multi-models="true"
 

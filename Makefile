@@ -7,6 +7,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
+PYTHONS ?= $(PYTHON)
 IMAGE ?= factorization-machines
 TORCH ?= true
 WHEELS ?=
@@ -213,13 +214,42 @@ annotate: $(VENV)/.installed  ## write Cython's annotated listings (yellow: Pyth
 
 # --- packages --------------------------------------------------------------------------------
 
-.PHONY: wheel
-wheel: $(VENV)/.installed  ## build the wheel in dist/
-	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir dist .
+# Each of PYTHONS gets a wheel; auditwheel names the glibc from which on it runs, and needs Linux.
+.PHONY: wheels
+wheels: .venvs/tools/.installed  ## build wheels for PYTHONS, that of `container`, and the source distributions, in dist/
+	PATH="$(CURDIR)/.venvs/tools/bin:$$PATH" .venvs/tools/bin/python tools/wheels.py build dist $(PYTHONS)
+
+.PHONY: test-wheels
+test-wheels: .venvs/tools/.installed  ## install what `make wheels` left in new environments, and run tests there
+	.venvs/tools/bin/python tools/wheels.py test dist $(PYTHONS)
+
+.PHONY: release
+release: wheels test-wheels  ## make all that an index would want in dist/, with hashes and a bill of materials; publish nothing
+	.venvs/tools/bin/python tools/bill.py --packages dist
+	cd dist && sha256sum factorization_machines* bill.json > SHA256SUMS
+
+.venvs/oldest/.installed: pyproject.toml container/pyproject.toml tools/oldest.py $(VENV)/.built
+	rm -rf .venvs/oldest
+	$(PYTHON) -m venv .venvs/oldest
+	$(BIN)/python tools/oldest.py > .venvs/oldest/constraints.txt
+	.venvs/oldest/bin/python -m pip --quiet --disable-pip-version-check install --only-binary :all: \
+	    --constraint .venvs/oldest/constraints.txt $$(sed 's/==.*//' .venvs/oldest/constraints.txt) \
+	    hypothesis jsonschema pytest pytest-timeout
+	@touch $@
+
+# The extensions are those of the checkout: they use nothing of NumPy's.
+.PHONY: test-oldest
+test-oldest: .venvs/oldest/.installed  ## run tests with the lowest versions that pyproject.toml allows
+	.venvs/oldest/bin/python -m pytest -W ignore::pytest.PytestRemovedIn10Warning -m "not image and not slow" \
+	    tests/fm_core/artifact tests/fm_core/formats tests/fm_core/test_estimators.py tests/fm_core/test_public_names.py \
+	    tests/container/serving tests/contract/test_serve_process.py tests/contract/test_train.py $(PYTEST_ARGS)
+
+LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
+	    --build-arg CREATED=$$(date --utc +%Y-%m-%dT%H:%M:%SZ)
 
 .PHONY: image
 image: .venvs/tools/.installed  ## build the image with Docker, and its bill of materials (IMAGE, TORCH, WHEELS: docs/image.md)
-	docker build --build-arg VERSION=$(VERSION) --build-arg TORCH=$(TORCH) \
+	docker build $(LABELS) --build-arg TORCH=$(TORCH) \
 	    $(if $(WHEELS),--build-context wheels=$(WHEELS)) --tag $(IMAGE) .
 	.venvs/tools/bin/python tools/bill.py $(IMAGE) build/image
 
@@ -234,7 +264,7 @@ image-wheels: $(VENV)/.created  ## fetch PyTorch's wheel to build/wheels, with t
 
 .PHONY: image-gpu
 image-gpu:  ## build the image for GPU instances, with PyTorch for CUDA (IMAGE names it, with -gpu after that)
-	docker build --build-arg VERSION=$(VERSION) --file Dockerfile.gpu --tag $(IMAGE)-gpu .
+	docker build $(LABELS) --file Dockerfile.gpu --tag $(IMAGE)-gpu .
 
 .PHONY: test-image
 test-image: $(VENV)/.built  ## build the image and try it on a real engine

@@ -10,15 +10,36 @@ process flush subnormals when it reaches the linker, and would drop the NaN chec
 
 import os
 import platform
+import shlex
+import subprocess
+import sysconfig
+import tempfile
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+
+
+def has_openmp() -> bool:
+    """Whether the compiler makes programs of threads: Apple's does not, and FM_OPENMP=0 forgoes it."""
+    if os.environ.get("FM_OPENMP") == "0":
+        return False
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "threads.c")
+        source.write_text("#include <omp.h>\nint threads(void) { return omp_get_max_threads(); }\n")
+        command = [*compiler, "-fopenmp", "-shared", "-fPIC", str(source), "-o", f"{folder}/threads.so"]
+        try:
+            return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except OSError:
+            return False
+
 
 # Reading debug information takes the compiler a quarter of its time. Who asks for it gets it.
 DEBUG = [] if "-g" in os.environ.get("CFLAGS", "") else ["-g0"]
 FAST = ["-O3", *DEBUG]
 MATH = ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
-OPENMP = ["-fopenmp"]
+OPENMP = ["-fopenmp"] if has_openmp() else []
 # -Wno-psabi: the vectors of simd.h are never passed from one object file to another.
 # CYTHON_INLINE: left to itself GCC calls an optimizer's update, which then works through memory: .95 of the time.
 INLINE = ["-DCYTHON_INLINE=inline __attribute__((always_inline))"]
@@ -65,7 +86,7 @@ EXTENSIONS = {
 SHARED = "fm_core._cyutility"
 
 setup(
-    options={"build_ext": {"parallel": len(os.sched_getaffinity(0))}},
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
     ext_modules=cythonize(
         [
             Extension(name, [name.replace(".", "/") + ".pyx"], extra_compile_args=compile_args, extra_link_args=link)

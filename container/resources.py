@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from fm_core import system
+
 __all__ = ["available_memory", "usable_cores", "usable_memory", "visible_gpus"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -33,7 +35,7 @@ def usable_cores(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> in
         A part of a core is left out: one thread too many waits for the others at every batch.
     """
     limits = _limits(cgroups, membership, "cpu", _cores_v2, _cores_v1)
-    return max(1, int(min([len(os.sched_getaffinity(0)), *limits])))
+    return max(1, int(min([system.usable_cores(), *limits])))
 
 
 def usable_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:

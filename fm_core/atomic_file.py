@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fm_core.system import NEW_FILE, forget_pages
+
 __all__ = ["MODE", "check_writable", "replacing", "temporary_path"]
 
 #: Of files that are written: everybody may read them, as platforms do that take them away under another user.
@@ -35,8 +37,7 @@ class _SetsOut(io.FileIO):
         count = super().write(data)
         if count >= _LARGE:
             # Before it drops pages that are on disk, which these are not, Linux begins to write the others.
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(self.fileno(), self.tell() - count, count, os.POSIX_FADV_DONTNEED)
+            forget_pages(self.fileno(), self.tell() - count, count)
         return count
 
 
@@ -95,10 +96,9 @@ def check_writable(path: Path) -> None:
 
 def _created(path: Path) -> int:
     """Make a file that was not there, and give its descriptor."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     for _ in range(_ATTEMPTS):
         try:
-            return os.open(path, flags, MODE)
+            return os.open(path, NEW_FILE, MODE)
         except FileExistsError:  # what a killed process left, or a link that somebody put there
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()

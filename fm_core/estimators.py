@@ -25,6 +25,7 @@ from fm_core.hyperparameter_text import from_texts, to_text, to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
 from fm_core.solvers.minibatch import MiniBatchSolver
+from fm_core.system import usable_cores
 from fm_core.training.callbacks import BatchReport, EpochReport, ResumeReport, ValidationReport
 from fm_core.training.fit import fit
 
@@ -47,7 +48,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FMClassifier", "FMRegressor", "usable_cores"]
+__all__ = ["FMClassifier", "FMRegressor"]
 
 _ROWS_SCORED_AT_ONCE = 100_000
 
@@ -83,11 +84,6 @@ def _documented(kind: _Kind) -> _Kind:
     if kind.__doc__:  # python -OO has none
         kind.__doc__ = inspect.cleandoc(kind.__doc__).replace("{hyperparameters}", "\n".join(entries))
     return kind
-
-
-def usable_cores() -> int:
-    """Count this process's cores; all of them where a system does not say which those are, as only Linux does."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]

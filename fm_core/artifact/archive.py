@@ -170,7 +170,7 @@ def _from_tar(stream: Stream, limits: Limits) -> mmap.mmap:
     try:
         found = find_model(stream, limits)
         limits.allow(found.size, quoted(found.name))
-        content = mmap.mmap(-1, found.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        content = mmap.mmap(-1, found.size, access=mmap.ACCESS_COPY)
         at = 0
         while at < found.size:
             limits.check()

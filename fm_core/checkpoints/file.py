@@ -44,6 +44,7 @@ from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
 from fm_core.printable import printable
 from fm_core.solvers.base import Algorithm, ArraySpec
+from fm_core.system import forget_pages, send_to_disk
 
 __all__ = ["SYNC_BYTES", "Abandoned", "deciding", "read", "read_header", "size_on_disk", "write"]
 
@@ -206,9 +207,8 @@ def _check_finite(piece: NDArray[Any], name: str, position: Position) -> None:
 
 def _send_to_disk(file: BinaryIO) -> None:
     file.flush()
-    os.fdatasync(file.fileno())
-    with contextlib.suppress(OSError):  # its pages would push out the data's
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    send_to_disk(file.fileno())
+    forget_pages(file.fileno())  # which would push out the data's
 
 
 # --- reading ---------------------------------------------------------------------------------
