@@ -76,7 +76,7 @@ from fm_core.formats import write_records
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.training.fit import fit
 
-matrix = rows = scipy.sparse.random(200, 12, 0.3, "csr", np.float32, rng=np.random.default_rng(0))
+matrix = rows = scipy.sparse.random(200, 12, 0.3, "csr", np.float32, random_state=np.random.default_rng(0))
 labels = np.arange(200, dtype=np.float32) % 5
 batch = Batch(12, rows.data, rows.indptr.astype(np.int64), rows.indices.astype(np.int32), labels)
 hyperparameters = Hyperparameters(feature_dim=12, num_factors=2, predictor_type="regressor", epochs=2)

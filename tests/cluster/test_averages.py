@@ -14,7 +14,7 @@ from tests.contract.training import FEATURE_DIM, read_until, records
 def noisy(n_rows):
     """Rows whose labels are drawn with planted odds: there is something to learn, and an end to it."""
     random = np.random.default_rng(0)
-    rows = scipy.sparse.random(n_rows, FEATURE_DIM, 0.1, "csr", np.float32, rng=random)
+    rows = scipy.sparse.random(n_rows, FEATURE_DIM, 0.1, "csr", np.float32, random_state=random)
     odds = np.asarray(rows @ random.normal(size=FEATURE_DIM, scale=2)).ravel()
     return rows, (random.random(n_rows) < 1 / (1 + np.exp(-odds))).astype(np.float32)
 

@@ -103,7 +103,7 @@ def test_dense_rows(hosts, tmp_path):
 
 def matrix(n_rows, seed):
     random = np.random.default_rng(seed)
-    rows = scipy.sparse.random(n_rows, FEATURE_DIM, 0.1, "csr", np.float32, rng=random)
+    rows = scipy.sparse.random(n_rows, FEATURE_DIM, 0.1, "csr", np.float32, random_state=random)
     return rows, (random.random(n_rows) < 0.5).astype(np.float32)
 
 

@@ -529,7 +529,7 @@ def test_the_built_ins_own_model_can_be_started_from(tmp_path, shared):
 
 def wide(feature_dim):
     """Records of so many features, as bytes."""
-    rows = scipy.sparse.random(200, feature_dim, 0.1, "csr", np.float32, rng=np.random.default_rng(1))
+    rows = scipy.sparse.random(200, feature_dim, 0.1, "csr", np.float32, random_state=np.random.default_rng(1))
     file = io.BytesIO()
     write_records(file, rows, np.arange(200, dtype=np.float32) % 2)
     return file.getvalue()

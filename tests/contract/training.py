@@ -140,7 +140,7 @@ def records(n_rows=230, seed=0, dense=False, real_labels=False):
     if dense:
         rows = random.normal(size=(n_rows, FEATURE_DIM)).astype(np.float32)
     else:
-        rows = scipy.sparse.random(n_rows, FEATURE_DIM, 0.1, "csr", np.float32, rng=random)
+        rows = scipy.sparse.random(n_rows, FEATURE_DIM, 0.1, "csr", np.float32, random_state=random)
     labels = np.asarray(rows @ random.normal(size=FEATURE_DIM)).ravel()
     file = io.BytesIO()
     write_records(file, rows, labels if real_labels else (labels > 0).astype(np.float32))

@@ -33,7 +33,7 @@ def hyperparameters(**changes):
 
 def batches_of(n_rows=210, dense=False, seed=0):
     random = np.random.default_rng(seed)
-    rows = sp.random(n_rows, D, 0.05, "csr", np.float32, rng=random)
+    rows = sp.random(n_rows, D, 0.05, "csr", np.float32, random_state=random)
     rows = sp.csr_matrix(rows.multiply(np.arange(D) != UNUSED)).astype(np.float32)
     rows.eliminate_zeros()
     labels = (rows @ random.normal(size=D) > 0).astype(np.float32)

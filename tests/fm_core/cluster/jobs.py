@@ -19,7 +19,7 @@ def whole(parts, feature_dim):
 
 def data_of(n_rows, m, seed=0, feature_dim=FEATURE_DIM):
     random = np.random.default_rng(seed)
-    X = scipy.sparse.random(n_rows, feature_dim, 0.2, "csr", np.float32, rng=random)
+    X = scipy.sparse.random(n_rows, feature_dim, 0.2, "csr", np.float32, random_state=random)
     y = (random.random(n_rows) < 0.5).astype(np.float32)
     return [Batch.from_csr(X[i : i + m], y[i : i + m]) for i in range(0, n_rows, m)]
 

@@ -32,7 +32,7 @@ SAME_DATA = {"fingerprint": {"data": "x"}, "interval": 1e9}
 
 def rows(n, seed=0, dense=False):
     random = np.random.default_rng(seed)
-    X = scipy.sparse.random(n, FEATURE_DIM, 0.4, "csr", np.float32, rng=random)
+    X = scipy.sparse.random(n, FEATURE_DIM, 0.4, "csr", np.float32, random_state=random)
     y = random.normal(size=n).astype(np.float32)
     return Batch.from_dense(X.toarray(), y) if dense else Batch.from_csr(X, y)
 

@@ -230,7 +230,7 @@ def test_a_matrix_that_is_not_finite_has_no_eigenvalues():
 @given(seed=st.integers(0, 999), n_rows=st.integers(1, 40), n_features=st.integers(1, 30), are_ones=st.booleans())
 def test_rows_are_turned_into_columns(seed, n_rows, n_features, are_ones):
     rng = np.random.default_rng(seed)
-    X = sp.random(n_rows, n_features, 0.3, "csr", rng=rng, dtype=np.float32)
+    X = sp.random(n_rows, n_features, 0.3, "csr", random_state=rng, dtype=np.float32)
     X.sort_indices()
     if are_ones:
         X.data[:] = 1

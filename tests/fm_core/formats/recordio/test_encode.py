@@ -78,7 +78,7 @@ def test_records_are_those_of_the_sdks_writers(table):
 def test_a_buffer_that_is_too_small_for_a_record_makes_no_difference(monkeypatch):
     monkeypatch.setattr(_encode, "BUFFER_BYTES", 100)
     rng = np.random.default_rng(0)
-    for rows in (rng.normal(size=(30, 40)), scipy.sparse.random(30, 400, 0.1, "csr", rng=rng)):
+    for rows in (rng.normal(size=(30, 40)), scipy.sparse.random(30, 400, 0.1, "csr", random_state=rng)):
         assert written(rows, np.arange(30)) == by_protobuf(rows, np.arange(30))
 
 

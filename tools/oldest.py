@@ -1,0 +1,35 @@
+"""Write the lowest versions that the distributions say will do, as constraints of pip: `make test-oldest`.
+
+usage: python tools/oldest.py > FILE
+"""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Extras whose lowest versions are tried with the rest; those of PyTorch are tried by `make test-torch`, as pinned.
+EXTRAS = ("parquet", "progress", "report", "sklearn")
+
+
+def lowest(requirements: list[str]) -> list[str]:
+    """Turn ``name>=version`` into ``name==version``; what is pinned already belongs to this project."""
+    return [re.sub(">=", "==", each) for each in requirements if ">=" in each]
+
+
+def main() -> int:
+    """Write them."""
+    found = set()
+    for path in (ROOT / "pyproject.toml", ROOT / "container/pyproject.toml"):
+        project = tomllib.loads(path.read_text())["project"]
+        found.update(lowest(project["dependencies"]))
+        for extra in EXTRAS:
+            found.update(lowest(project.get("optional-dependencies", {}).get(extra, [])))
+    print("\n".join(sorted(found)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

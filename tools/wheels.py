@@ -1,0 +1,141 @@
+"""Make the distributions, and try the wheels: `make wheels`, `make test-wheels`.
+
+usage: python tools/wheels.py build DIST PYTHON...
+       python tools/wheels.py test DIST PYTHON...
+
+`build` leaves in DIST a wheel of the library for each interpreter, of which auditwheel says from which glibc on it
+runs and which it strips and gives the libraries it needs; the wheel of `container`, the same for all; and both
+source distributions. `test` installs the wheel of each interpreter, and for the first of them what the source
+distributions give, in environments of their own, and runs tests there, far from the source tree.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CONSTRAINTS = ROOT / "constraints.txt"
+
+#: What both distributions are made from.
+SOURCES = ["container", "fm_core", "MANIFEST.in", "pyproject.toml", "setup.py", "LICENSE", "README.md"]
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "*.c", "*.html", "*.egg-info")
+
+#: Run in each environment, beside the library as it was installed: the kernels against their reference, artifacts,
+#: formats and the command line, and that a model is trained and served.
+TESTS = ["tests/fm_core/kernels", "tests/fm_core/artifact", "tests/fm_core/formats/recordio", "tests/fm_core/cli"]
+TESTS_OF_CONTAINER = ["tests/container/serving/test_app.py", "tests/contract/test_serve_process.py"]
+NEEDED_BY_TESTS = ["hypothesis", "pytest", "pytest-timeout", "scikit-learn", "pandas", "polars", "pyarrow", "tqdm"]
+TAKEN = ["tests", "pyproject.toml", "docs"]
+
+
+def main() -> int:
+    """Do what the command line says; 0, or 1 if a wheel failed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("verb", choices=("build", "test"))
+    parser.add_argument("dist", type=Path)
+    parser.add_argument("pythons", nargs="+", metavar="PYTHON")
+    given = parser.parse_args()
+    dist = given.dist.resolve()
+    dist.mkdir(parents=True, exist_ok=True)
+    return build(dist, given.pythons) if given.verb == "build" else test(dist, given.pythons)
+
+
+def build(dist: Path, pythons: Sequence[str]) -> int:
+    """Leave wheels and source distributions in a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, raw = Path(folder, "source"), Path(folder, "raw")
+        copy_sources(source)
+        for old in [*dist.glob("factorization_machines*")]:
+            old.unlink()
+        pip(pythons[0], "wheel", "--no-deps", "--wheel-dir", dist, source / "container")
+        for project in (source, source / "container"):
+            python = environment(Path(folder, "sdist"), pythons[0], ["setuptools", "Cython", "wheel"])
+            run(python, "setup.py" if project == source else "-c", *(
+                [] if project == source else ["from setuptools import setup; setup()"]
+            ), "--quiet", "sdist", "--dist-dir", dist, cwd=project)  # fmt: skip
+        for python in pythons:
+            shutil.rmtree(raw, ignore_errors=True)
+            pip(python, "wheel", "--no-deps", "--wheel-dir", raw, source)
+            (wheel,) = raw.glob("*.whl")
+            run(sys.executable, "-m", "auditwheel", "repair", "--strip", "--wheel-dir", dist, wheel)
+    for made in sorted(dist.glob("factorization_machines*")):
+        print(f"{made.stat().st_size / 2**20:6.2f} MiB  {made.name}")
+    return 0
+
+
+def test(dist: Path, pythons: Sequence[str]) -> int:
+    """Try what `build` left, with each interpreter."""
+    (container,) = dist.glob("factorization_machines_container-*.whl")
+    failed = []
+    for i, python in enumerate(pythons):
+        tag = output(python, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])")
+        (wheel,) = dist.glob(f"factorization_machines-*-{tag}-*.whl")
+        if not try_in_environment(f"{wheel.name}", python, [wheel, container], [*TESTS, *TESTS_OF_CONTAINER]):
+            failed.append(wheel.name)
+        if i == 0:
+            sources = sorted(dist.glob("factorization_machines*.tar.gz"))
+            if not try_in_environment("the source distributions", python, sources, TESTS[1:2]):
+                failed.append("the source distributions")
+    print(f"failed: {', '.join(failed)}" if failed else "every distribution passed")
+    return 1 if failed else 0
+
+
+def try_in_environment(what: str, python: str, installed: Sequence[Path], tests: Sequence[str]) -> bool:
+    """Install distributions in a new environment, and run tests and commands of it."""
+    print(f"=== {what}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        own = environment(Path(folder, "environment"), python, [*installed, *NEEDED_BY_TESTS])
+        work = Path(folder, "work")
+        for name in TAKEN:
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, work / name)
+        run(own, "-c", "import fm_core; assert 'work' not in fm_core.__file__", cwd=work)
+        run(Path(own).with_name("fm"), "--version", cwd=folder)
+        command = [own, "-m", "pytest", "-q", "-m", "not image and not slow", "-p", "no:cacheprovider", *tests]
+        return subprocess.run(list(map(str, command)), cwd=work, check=False).returncode == 0
+
+
+def copy_sources(folder: Path) -> None:
+    """Copy what the distributions are made of."""
+    folder.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=LEFT_OUT)
+        else:
+            shutil.copy2(ROOT / name, folder / name)
+    revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if revision.returncode == 0:
+        (folder / "container/REVISION").write_text(revision.stdout)
+
+
+def environment(folder: Path, python: str, packages: Sequence[str | Path]) -> str:
+    """Make an environment with some packages, and give its interpreter; one that is there is used again."""
+    own = folder / "bin/python"
+    if not own.exists():
+        run(python, "-m", "venv", folder)
+        pip(own, "install", *packages)
+    return str(own)
+
+
+def pip(python: str | Path, *arguments: str | Path) -> None:
+    """Run an interpreter's pip, held to the pinned versions; its builds too."""
+    held = os.environ | {"PIP_CONSTRAINT": str(CONSTRAINTS), "PIP_BUILD_CONSTRAINT": str(CONSTRAINTS)}
+    run(python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments, env=held)
+
+
+def run(*command: str | Path, **options: object) -> None:
+    """Run a command that has to succeed."""
+    subprocess.run(list(map(str, command)), check=True, **options)  # type: ignore[call-overload]
+
+
+def output(*command: str) -> str:
+    """What a command prints."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
