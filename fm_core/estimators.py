@@ -42,7 +42,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "FMClassifier and FMRegressor need scikit-learn 1.6 or later, which cannot be imported here: "
-        "pip install 'factorization-machines[sklearn]'"
+        "pip install scikit-learn"
     ) from error
 
 if TYPE_CHECKING:

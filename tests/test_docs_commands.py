@@ -44,6 +44,11 @@ ELSEWHERE = {
     ("README.md", "estimator = Estimator("): "tests/local_mode",  # from local_test/local_mode.py, which is run there
     ("docs/artifact.md", "import mxnet as mx"): "tests/fm_core/artifact/test_model_file.py",
     ("docs/artifact.md", "import struct"): "tests/fm_core/artifact/test_model_file.py",
+    ("docs/install.md", "git clone REPOSITORY factorization-machines"): "tests/test_package.py",
+    (
+        "docs/install.md",
+        "python -m pip install dist/factorization_machines-*-cp311-*.whl dist/factorization_machines_container-*.whl",
+    ): "tests/test_package.py",
     ("docs/gpu.md", "from fm_core.solvers.minibatch_torch import DenseDevice"): "tests/torch",
     ("docs/local_mode.md", "make image"): "tests/image",
     ("docs/local_mode.md", "pip install 'sagemaker[local]<3'"): "tests/local_mode",
@@ -52,6 +57,10 @@ ELSEWHERE = {
 
 #: Blocks that cannot be run by a test.
 NOWHERE = {
+    (
+        "docs/install.md",
+        "python -m pip install 'factorization-machines @ git+REPOSITORY'",
+    ): "needs the address of a repository that this one does not know",
     (
         "docs/image.md",
         "repository=$ACCOUNT.dkr.ecr.$REGION.amazonaws.com/factorization-machines",

@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that its scripts run from it, far from the source tree."""
+"""The wheels: what is in them, and that their scripts run from them, far from the source tree."""
 
 import os
 import platform
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import fm_core
 from tests.conftest import ROOT
 from tests.disassembly import misplaced, newer_functions
 
@@ -53,14 +54,26 @@ def wheel(source, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory):
-    """Install the wheel in an environment of its own, which sees the dependencies of the one that runs the tests."""
+def container_wheel(source, tmp_path_factory):
+    """Build the wheel of the second distribution."""
+    out = tmp_path_factory.mktemp("dist")
+    (source / "container/REVISION").write_text("0123abc\n")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    command = [*pip, "wheel", "--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", str(out)]
+    run(*command, str(source / "container"))
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, container_wheel, tmp_path_factory):
+    """Install both in an environment of its own, which sees the dependencies of the one that runs the tests."""
     home = tmp_path_factory.mktemp("environment")
     venv.create(home, symlinks=True)
     (site,) = home.glob("lib/python3*/site-packages")
     here = Path(pytest.__file__).parents[1]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(home / "bin/python")]
-    run(*pip, "install", "--no-deps", "--no-index", str(wheel))
+    run(*pip, "install", "--no-deps", "--no-index", str(wheel), str(container_wheel))
     for package in dependencies(here):
         (site / package.name).symlink_to(package)
     return home / "bin"
@@ -68,8 +81,11 @@ def installed(wheel, tmp_path_factory):
 
 def dependencies(site):
     """Everything in a site-packages folder but this project itself."""
+    own = ("factorization", "fm_core", "container")
     return [
-        f for f in site.iterdir() if "factorization" not in f.name and f.suffix != ".pth" and f.name != "__pycache__"
+        f
+        for f in site.iterdir()
+        if not any(name in f.name for name in own) and f.suffix != ".pth" and f.name != "__pycache__"
     ]
 
 
@@ -89,9 +105,22 @@ def test_the_wheel_holds_modules_compiled_and_their_types_and_not_their_sources(
     assert {Path(name).stem for name in names if name.endswith(".pyi")} == sources
     assert "fm_core/py.typed" in names
     folders = {Path(name).parts[0] for name in names}
-    assert all(folder in ("fm_core", "container") or folder.endswith(".dist-info") for folder in folders), folders
+    assert all(folder == "fm_core" or folder.endswith(".dist-info") for folder in folders), folders
     assert {Path(name).suffix for name in names if ".dist-info" not in name} == {".py", ".pyi", ".so", ".typed"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_wheel_of_the_container_holds_its_modules_and_needs_the_library_of_its_version(container_wheel):
+    with zipfile.ZipFile(container_wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        (metadata,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA"))
+    modules = {str(f.relative_to(ROOT)) for f in (ROOT / "container").rglob("*.py")}
+    assert names == modules | {"container/REVISION"}
+    assert f"\nVersion: {fm_core.__version__}\n" in metadata
+    assert f"\nRequires-Dist: factorization-machines=={fm_core.__version__}\n" in metadata
+    assert "\nLicense-File: LICENSE\n" in metadata
 
 
 @pytest.mark.slow
@@ -103,12 +132,7 @@ def test_the_source_distribution_holds_all_that_a_build_needs(wheel, source, tmp
     with tarfile.open(built) as archive:
         names = {str(Path(*Path(name).parts[1:])) for name in archive.getnames()}
     made = {".c", ".so", ".html", ".pyc"}
-    expected = {
-        str(f.relative_to(ROOT))
-        for folder in ("container", "fm_core")
-        for f in (ROOT / folder).rglob("*")
-        if f.is_file() and f.suffix not in made
-    }
+    expected = {str(f.relative_to(ROOT)) for f in (ROOT / "fm_core").rglob("*") if f.is_file() and f.suffix not in made}
     assert expected - names == set()
     assert not any(Path(name).suffix in made for name in names)
 

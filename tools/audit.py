@@ -1,4 +1,4 @@
-"""Look for known holes in the pinned versions: `make audit`.
+"""Look for known vulnerabilities in the pinned versions: `make audit`.
 
 usage: python tools/audit.py CONSTRAINTS
 
@@ -43,7 +43,9 @@ def main() -> int:
     if len(passed_over) == len(answers):
         print(f"Nothing was audited: what PyPI knows of vulnerabilities cannot be had here ({len(answers)} versions).")
         return 0
-    print(f"{len(answers) - len(passed_over)} versions audited, {len(holes)} holes; not known: {passed_over or 'none'}")
+    print(
+        f"{len(answers) - len(passed_over)} versions audited, {len(holes)} vulnerable; not known: {passed_over or 'none'}"
+    )
     return 1 if holes else 0
 
 

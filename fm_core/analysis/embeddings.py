@@ -139,9 +139,7 @@ def _write_parquet(path: Path, shape: tuple[int, int], parts: Iterator[Block], n
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
-        raise ConfigError(
-            "Parquet needs pyarrow, which cannot be imported here: pip install 'factorization-machines[parquet]'"
-        ) from error
+        raise ConfigError("Parquet needs pyarrow, which cannot be imported here: pip install pyarrow") from error
     schema = pa.schema([("feature", pa.int32()), ("name", pa.string()), ("vector", pa.list_(pa.float32(), shape[1]))])
     with replacing(path) as file, parquet.ParquetWriter(file, schema) as writer:
         for first, block in parts:

@@ -301,9 +301,7 @@ def _chart(kind: str, **options: Any) -> Any:
         import pygal
         from pygal.style import Style
     except ImportError as error:
-        raise ConfigError(
-            "a report needs pygal, which cannot be imported here: pip install 'factorization-machines[report]'"
-        ) from error
+        raise ConfigError("a report needs pygal, which cannot be imported here: pip install pygal") from error
     style = Style(
         background="transparent", plot_background="transparent", font_family="inherit",
         foreground="var(--text)", foreground_strong="var(--text)", foreground_subtle="var(--faint)",

@@ -286,9 +286,7 @@ def _pyarrow(what: str) -> Any:
     try:
         import pyarrow.ipc
     except ImportError as error:
-        raise ConfigError(
-            f"{what} needs the package pyarrow, which is not installed: install factorization-machines[parquet]"
-        ) from error
+        raise ConfigError(f"{what} needs the package pyarrow, which is not installed: pip install pyarrow") from error
     return pyarrow
 
 
