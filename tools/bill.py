@@ -1,14 +1,18 @@
 """Write what an image is made of: a bill of materials in CycloneDX, and a list of licences.
 
 usage: python tools/bill.py IMAGE FOLDER
+       python tools/bill.py --packages DIST
 
 FOLDER gets sbom.cdx.json and licences.txt. The image itself is asked, and run without a network: its Python packages by
-their metadata, Debian's by dpkg.
+their metadata, Debian's by dpkg. DIST gets bill.json: this project's wheels in it, and what they need, at the pinned versions.
 """
 
+import email
 import json
+import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 NAME = "factorization-machines"
+ROOT = Path(__file__).resolve().parents[1]
 
 #: Runs in the image, whose Python knows nothing but its own library.
 LIST_PACKAGES = """
@@ -39,6 +44,9 @@ COPYRIGHT = "/usr/share/doc/{}/copyright in the image"
 
 def main() -> None:
     """Ask the image, and write both files."""
+    if sys.argv[1] == "--packages":
+        write_bill_of_packages(Path(sys.argv[2]))
+        return
     image, folder = sys.argv[1], Path(sys.argv[2])
     python = [(each["name"], each["version"], licence_of(each)) for each in json.loads(ask(image, *PACKAGES))]
     python.sort(key=lambda package: package[0].lower())
@@ -49,6 +57,23 @@ def main() -> None:
     rows = [*python, *((name, version, COPYRIGHT.format(name)) for name, version, _ in debian)]
     (folder / "licences.txt").write_text("".join("\t".join(row) + "\n" for row in rows))
     print(f"{folder}: sbom.cdx.json and licences.txt of {len(python)} Python packages and {len(debian)} of Debian")
+
+
+def write_bill_of_packages(dist: Path) -> None:
+    """Write what the wheels of a folder are and need; licences are told of this project's own alone."""
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text().lower(), re.MULTILINE))
+    packages = {}
+    for wheel in sorted(dist.glob("factorization_machines*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            (name,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
+            said = email.message_from_bytes(archive.read(name))
+        packages[said["Name"]] = (said["Version"], said["License-Expression"])
+        for needed in said.get_all("Requires-Dist", []):
+            required = re.match(r"[\w.-]+", needed)[0].lower()
+            if required in pins and "extra ==" not in needed:
+                packages.setdefault(required, (pins[required], "unknown"))
+    (dist / "bill.json").write_text(bill_of([(name, *rest) for name, rest in packages.items()], []) + "\n")
+    print(f"{dist}/bill.json: {len(packages)} packages")
 
 
 def bill_of(python: list[tuple[str, str, str]], debian: list[list[str]]) -> str:
