@@ -43,9 +43,8 @@ def main() -> int:
     if len(passed_over) == len(answers):
         print(f"Nothing was audited: what PyPI knows of vulnerabilities cannot be had here ({len(answers)} versions).")
         return 0
-    print(
-        f"{len(answers) - len(passed_over)} versions audited, {len(holes)} vulnerable; not known: {passed_over or 'none'}"
-    )
+    n_audited = len(answers) - len(passed_over)
+    print(f"{n_audited} versions audited, {len(holes)} vulnerable; not known: {passed_over or 'none'}")
     return 1 if holes else 0
 
 

@@ -4,7 +4,8 @@ usage: python tools/bill.py IMAGE FOLDER
        python tools/bill.py --packages DIST
 
 FOLDER gets sbom.cdx.json and licences.txt. The image itself is asked, and run without a network: its Python packages by
-their metadata, Debian's by dpkg. DIST gets bill.json: this project's wheels in it, and what they need, at the pinned versions.
+their metadata, Debian's by dpkg.
+DIST gets bill.json: this project's wheels in it, and what they need, at the pinned versions.
 """
 
 import email
