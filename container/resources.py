@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fm_core import system
+from fm_core.system import usable_cores as allowed_cores
 
 __all__ = ["available_memory", "usable_cores", "usable_memory", "visible_gpus"]
 
@@ -35,7 +35,7 @@ def usable_cores(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> in
         A part of a core is left out: one thread too many waits for the others at every batch.
     """
     limits = _limits(cgroups, membership, "cpu", _cores_v2, _cores_v1)
-    return max(1, int(min([system.usable_cores(), *limits])))
+    return max(1, int(min([allowed_cores(), *limits])))
 
 
 def usable_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
