@@ -190,7 +190,7 @@ notebooks: $(VENV)/.built .venvs/notebooks/.installed  ## run the notebooks of e
 
 .PHONY: bench
 bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what each shows)
-	for benchmark in train pipeline decode draw predict serving checkpoint quality; do $(BIN)/python benchmarks/$$benchmark.py; done
+	for benchmark in train pipeline decode draw predict serving checkpoint bayes quality; do $(BIN)/python benchmarks/$$benchmark.py; done
 	if [ -x .venvs/torch/bin/python ]; then .venvs/torch/bin/python benchmarks/cluster.py; \
 	else echo "left out: benchmarks/cluster.py, which needs the PyTorch of make bench-peers"; fi
 
@@ -200,13 +200,14 @@ bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what ea
 .venvs/sdk3/.installed: tests/local_mode/requirements-v3.txt
 .venvs/tools/.installed: tools/requirements.txt
 .venvs/torch/.installed: benchmarks/requirements-torch.txt
-.venvs/clients/.installed .venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/notebooks/.installed:
+.venvs/myfm/.installed: benchmarks/requirements-myfm.txt
+.venvs/clients/.installed .venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/myfm/.installed .venvs/notebooks/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@
 
 .PHONY: bench-peers
-bench-peers: .venvs/mxnet/.installed .venvs/torch/.installed  ## make the environments of the solvers that benchmarks/train.py compares with
+bench-peers: .venvs/mxnet/.installed .venvs/torch/.installed .venvs/myfm/.installed  ## make the environments of the solvers that benchmarks/train.py and bayes.py compare with
 
 .PHONY: annotate
 annotate: $(VENV)/.installed  ## write Cython's annotated listings (yellow: Python in the loop) beside the sources
