@@ -27,7 +27,8 @@ is refused. **run**: how far and by which way the job goes; it may be changed be
 machine does; the hosts of a job may differ.
 
 Learning rates, weight decay, initial values and the like are of the mini-batch update, and so is what says "minibatch
-only": with solver bayes they have no effect, and a job, or a warning of the estimators, says so of each that is given.
+only": with another solver they have no effect, and a job, or a warning of the estimators, says so of each that is
+given.
 """
 
 GROUPS = {
@@ -71,8 +72,8 @@ def row(parameter: Parameter) -> str:
     else:
         default = f"`{parameter.default}`"
     doc = parameter.doc if parameter.has_effect else parameter.doc + " Accepted, but ignored."
-    if parameter.group == "extension" and parameter.only_with is not None:
-        doc += f" ({parameter.only_with} only)"
+    if parameter.group == "extension" and parameter.only_with:
+        doc += f" ({' and '.join(parameter.only_with)} only)"
     return f"| `{parameter.name}` | {parameter.expected()} | {default} | {parameter.decides} | {doc} |"
 
 

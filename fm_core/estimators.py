@@ -449,13 +449,16 @@ class _History:
         self.epochs: list[dict[str, dict[str, float]]] = []
 
     def resumed(self, report: ResumeReport) -> None:
-        """Not of interest, as the next two."""
+        """Not of interest, as the next three."""
 
     def started(self, is_dense: bool) -> None:
         """Training begins."""
 
     def batch(self, report: BatchReport) -> None:
         """A batch is done."""
+
+    def remarked(self, remark: str) -> None:
+        """The solver has decided something."""
 
     def epoch(self, report: EpochReport) -> None:
         """An epoch is done."""

@@ -54,8 +54,8 @@ class Parameter:
         host: what one machine does; hosts may differ.
     has_effect : bool
         False for the built-in's internals that have no meaning here: accepted, ignored.
-    only_with : str or None
-        The one solver that it means something to, where it is one.
+    only_with : tuple of str
+        The solvers that it means something to; empty: to all.
     default_with : str or None
         The one solver that the default is for, where it is one; to others, a value that is not given is not set.
     required : bool
@@ -76,7 +76,7 @@ class Parameter:
     choices: tuple[str, ...]
     decides: Literal["model", "run", "host"]
     has_effect: bool
-    only_with: str | None
+    only_with: tuple[str, ...]
     default_with: str | None
     in_estimators: bool
     required: bool
@@ -132,7 +132,7 @@ _ORDINARY = {
     "maximum": None,
     "choices": (),
     "has_effect": True,
-    "only_with": None,
+    "only_with": (),
     "default_with": None,
     "in_estimators": True,
     "unset": None,
@@ -157,8 +157,8 @@ def _choice(doc: str, default: Any, *choices: str, **facts: Any) -> Any:
 
 
 #: Of the mini-batch update.
-_rate = functools.partial(_number, only_with="minibatch")
-_way = functools.partial(_choice, only_with="minibatch")
+_rate = functools.partial(_number, only_with=("minibatch",))
+_way = functools.partial(_choice, only_with=("minibatch",))
 
 
 def _ignored(doc: str, default: str) -> Any:
@@ -188,7 +188,7 @@ class Hyperparameters:
         in_estimators=False,
     )
     epochs: int | None = _integer(
-        "Passes over the training data; with solver bayes as many as the data needs, unless given.",
+        "Passes over the training data; unless given, with solver bayes as many as the data needs, with online one.",
         None, decides="run", unset=1, default_with="minibatch", estimator_default=30,
     )  # fmt: skip
     mini_batch_size: int = _integer(
@@ -277,9 +277,10 @@ class Hyperparameters:
         "auto", choices=("auto",), maximum=1024, group="extension", decides="host",
     )  # fmt: skip
     solver: str = _choice(
-        "How parameters are learned: minibatch, as the built-in does; bayes, by sampling, with nothing to tune; auto: "
-        "bayes for sparse data that fits in memory, minibatch with early stopping for dense data.",
-        "minibatch", "minibatch", "bayes", "auto", group="extension",
+        "How parameters are learned: minibatch, as the built-in does; bayes, by sampling, with nothing to tune; "
+        "online, from each row once, as it comes, with nothing to tune; auto: bayes for sparse data that fits in "
+        "memory, online for what does not, minibatch with early stopping for dense data.",
+        "minibatch", "minibatch", "bayes", "online", "auto", group="extension",
     )  # fmt: skip
     validation_fraction: float | None = _rate(
         "Share of the records, below 1, that is held out and scored after every epoch where there is no validation "
@@ -291,25 +292,25 @@ class Hyperparameters:
         "The groups of features that solver bayes learns a size of its own for; auto: the columns of a schema.json in "
         "the channel, else positions of keys in rows of equal length, else one group; none: one group; 943,1682: so "
         "many features each, one group after the other.",
-        "auto", choices=("auto", "none"), group="extension", only_with="bayes",
+        "auto", choices=("auto", "none"), group="extension", only_with=("bayes",),
     )  # fmt: skip
     lazy_update: bool = _declare(
         "boolean",
         "true: sparse batches update the features they contain; false: every feature, every batch.",
         True,
         group="extension",
-        only_with="minibatch",
+        only_with=("minibatch",),
     )
     shuffle: bool = _declare(
         "boolean",
         "Whether records are shuffled, within a bounded buffer.",
         False,
         group="extension",
-        only_with="minibatch",
+        only_with=("minibatch", "online"),
         estimator_default=True,
     )
     shuffle_buffer_size: int = _integer(
-        "Records in the shuffle buffer.", 100_000, group="extension", only_with="minibatch"
+        "Records in the shuffle buffer.", 100_000, group="extension", only_with=("minibatch", "online")
     )
     early_stopping_patience: int | None = _integer(
         "Epochs without a better validation score before training stops; unset: all epochs are run.",
@@ -373,7 +374,8 @@ class Hyperparameters:
         return [
             name
             for name, parameter in parameters().items()
-            if parameter.only_with not in (None, self.solver)
+            if parameter.only_with
+            and self.solver not in parameter.only_with
             and self.solver != "auto"
             and getattr(self, name) != parameter.default
         ]

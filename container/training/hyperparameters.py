@@ -69,7 +69,7 @@ def remarks(provided: Mapping[str, Any]) -> list[str]:
     found += [
         f"Hyperparameter {name} is {_unquoted(value)!r}; with solver {solver} it has no effect"
         for name, value in provided.items()
-        if solver != "auto" and name in known and known[name].only_with not in (None, solver)
+        if solver != "auto" and name in known and known[name].only_with and solver not in known[name].only_with
     ]
     return found
 

@@ -230,6 +230,10 @@ class Reporter:
         where = f"epoch={report.epoch}, batch={report.batch} train"
         emit(lines.quality_lines(self._host, where, report.metrics))
 
+    def remarked(self, remark: str) -> None:
+        """What the solver has decided."""
+        _log.info("%s", remark)
+
     def epoch(self, report: "EpochReport") -> None:
         """The end of an epoch."""
         seconds = report.ended - report.started

@@ -65,6 +65,9 @@ class TrainingRecord:
     def batch(self, report: BatchReport) -> None:
         """A batch is done: of no interest here."""
 
+    def remarked(self, remark: str) -> None:
+        """What the solver decides is in the log."""
+
     def epoch(self, report: EpochReport) -> None:
         """An epoch is done."""
         self._ended = report.ended
@@ -149,6 +152,11 @@ class Together:
         """A batch is done."""
         for callback in self._callbacks:
             callback.batch(report)
+
+    def remarked(self, remark: str) -> None:
+        """The solver has decided something."""
+        for callback in self._callbacks:
+            callback.remarked(remark)
 
     def epoch(self, report: EpochReport) -> None:
         """An epoch is done."""

@@ -6,7 +6,7 @@ data                                   solver
 sparse, and it fits in memory          bayes: nothing to tune
 dense, or nearly so                    minibatch with a share of the rows held out, until these are scored no
                                        better; the best epoch is kept
-sparse, and it does not fit            minibatch, as the hyperparameters say (see `of_stream`)
+sparse, and it does not fit            online: each row once, nothing to tune either
 several hosts, a loss that ranks, ...  minibatch: bayes does not do it
 =====================================  ====================================================================
 
@@ -86,6 +86,8 @@ def choose(
         return Choice(_with(hp, solver="minibatch"), f"Solver auto trains with minibatch: {reason}.")
     if before == "bayes":
         return Choice(_with(hp, solver="bayes"), "Solver auto goes on with bayes, as the checkpoint was written by it.")
+    if before == "online":
+        return Choice(of_stream(hp), "Solver auto goes on with online, as the checkpoint was written by it.")
     if first is None:
         return Choice(_with(hp, solver="minibatch"), "")
     kind = _density(first)
@@ -95,9 +97,13 @@ def choose(
         on = "the validation data" if has_validation else f"{chosen.validation_fraction:.0%} of the rows, held out"
         rates = f"with linear_lr={chosen.linear_lr:g} and factors_lr={chosen.factors_lr:g}"
         return Choice(chosen, f"Solver auto trains with minibatch, {rates}: {kind}. It makes {until} on {on}.")
-    if not fits or before is not None:
-        reason = "the checkpoint was written by it" if fits else "the data is sparse, and does not fit in memory"
-        return Choice(of_stream(hp), f"Solver auto trains with minibatch: {reason}.")
+    if before is not None:
+        return Choice(
+            _with(hp, solver="minibatch"), "Solver auto trains with minibatch: the checkpoint was written by it."
+        )
+    if not fits:
+        why = "Solver auto trains with online: the data is sparse, and does not fit in memory."
+        return Choice(of_stream(hp), why)
     return Choice(
         _with(hp, solver="bayes"), "Solver auto trains with bayes: the data is sparse, and is kept in memory."
     )
@@ -135,8 +141,8 @@ def of_dense(hyperparameters: Hyperparameters, first: Batch, has_validation: boo
 
 
 def of_stream(hyperparameters: Hyperparameters) -> Hyperparameters:
-    """What learns from sparse data that does not fit in memory: mini-batches as they are, for now."""
-    return _with(hyperparameters, solver="minibatch")
+    """What learns from sparse data that does not fit in memory."""
+    return _with(hyperparameters, solver="online")
 
 
 def _with(hp: Hyperparameters, **changes: Any) -> Hyperparameters:

@@ -58,6 +58,8 @@ class SafePoint(NamedTuple):
         also if training stops here: the one before it stays.
     checkpoint : bool or None
         Whether a checkpoint has to be written here, where hosts have agreed on it; None: if one is due.
+    remark : str or None
+        What the step has decided, in words for whoever follows the training.
     """
 
     scores: NDArray[np.float32] | None = None
@@ -66,6 +68,7 @@ class SafePoint(NamedTuple):
     changed: NDArray[np.int32] | None = None
     is_resumable: bool = True
     checkpoint: bool | None = None
+    remark: str | None = None
 
 
 class SolverState(NamedTuple):

@@ -19,6 +19,7 @@ _ALGORITHMS = {
     "minibatch": ("fm_core.solvers.minibatch", "MiniBatch"),
     "ranked": ("fm_core.solvers.ranked", "RankedMiniBatch"),
     "bayes": ("fm_core.solvers.bayes.algorithm", "Bayes"),
+    "online": ("fm_core.solvers.online.algorithm", "Online"),
 }
 
 
@@ -52,6 +53,7 @@ _TABLE = {
         Combination("minibatch", "sharded", uses_devices=True, keeps_whole_model=False, writes_checkpoints=True),
         Combination("minibatch", "averaged", uses_devices=False, keeps_whole_model=True, writes_checkpoints=False),
         Combination("bayes", "one", uses_devices=False, keeps_whole_model=True, writes_checkpoints=True),
+        Combination("online", "one", uses_devices=False, keeps_whole_model=True, writes_checkpoints=True),
     )
 }
 
@@ -105,10 +107,8 @@ def algorithm(
     """
     solver = _solver(hyperparameters)
     module, name = _ALGORITHMS[solver]
-    own: dict[str, Any] = {"device": device}
-    if solver == "bayes":
-        own = {"feature_groups": hyperparameters.feature_groups}
-    made: Algorithm = getattr(importlib.import_module(module), name)(num_threads, **own)
+    own: dict[str, dict[str, Any]] = {"bayes": {"feature_groups": hyperparameters.feature_groups}, "online": {}}
+    made: Algorithm = getattr(importlib.import_module(module), name)(num_threads, **own.get(solver, {"device": device}))
     made.check(hyperparameters)
     return made
 
@@ -127,8 +127,8 @@ def _solver(hyperparameters: Hyperparameters) -> str:
         raise ConfigError("solver is auto, which is chosen by the first rows: see fm_core.solvers.auto")
     if hp.loss == "pointwise":
         return hp.solver
-    if hp.solver == "bayes":
+    if hp.solver != "minibatch":
         raise ConfigError(
-            f"loss is {hp.loss}, and solver bayes learns with loss pointwise: use that, or solver minibatch"
+            f"loss is {hp.loss}, and solver {hp.solver} learns with loss pointwise: use that, or solver minibatch"
         )
     return "ranked"

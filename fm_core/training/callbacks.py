@@ -82,6 +82,9 @@ class Callback(Protocol):
     def batch(self, report: BatchReport) -> None:
         """A batch whose metrics are to be published is done."""
 
+    def remarked(self, remark: str) -> None:
+        """The solver has decided something, and says what."""
+
     def epoch(self, report: EpochReport) -> None:
         """An epoch is done."""
 
@@ -95,7 +98,7 @@ class Silent:
     def _ignore(self, report: Any) -> None:
         pass
 
-    resumed = started = batch = epoch = validated = _ignore
+    resumed = started = batch = remarked = epoch = validated = _ignore
 
 
 @dataclasses.dataclass(frozen=True)

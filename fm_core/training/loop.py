@@ -221,6 +221,8 @@ class Loop(Generic[Data]):
                     self._labels_crc = feed.labels_crc
                 for point in self._points(self._solver.epoch(feed.data, at)):
                     self._account(point)
+                    if point.remark is not None:
+                        self._callback.remarked(point.remark)
                     self._publish(started, n_before)
                     self._n_batches += 1
                     self._keep(point, self._solver)

@@ -213,7 +213,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path, expected):
             {"feature_dim": str(2**31 - 1), "num_factors": "65536"},
             "MiB of memory with feature_dim=2147483647, num_factors=65536, solver=bayes, and",
         ),
-        ({"solver": "gibbs"}, "hyperparameter solver is 'gibbs', expected one of minibatch, bayes"),
+        ({"solver": "gibbs"}, "hyperparameter solver is 'gibbs', expected one of minibatch, bayes, online"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_row_is_read(job, changes, sentence):

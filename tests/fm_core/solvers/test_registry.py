@@ -55,3 +55,11 @@ def test_sampling_is_for_one_host_and_its_cpu():
     assert registry.combination(dataclasses.replace(bayes, _num_gpus=0)).solver == "bayes"
     with pytest.raises(ConfigError, match="solver bayes computes on the CPU, and _num_gpus is 1: leave it at auto, or"):
         registry.combination(dataclasses.replace(bayes, _num_gpus=1))
+
+
+def test_learning_from_a_stream_is_for_one_host_and_its_cpu():
+    online = dataclasses.replace(HP, solver="online")
+    assert registry.combination(online) == registry.Combination("online", "one", False, True, True)
+    assert registry.algorithm(online).needs == "stream"
+    with pytest.raises(ConfigError, match="solver online trains on one host, and there are 2: use one host, or solver"):
+        registry.combination(online, 2)

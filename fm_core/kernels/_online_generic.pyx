@@ -1,0 +1,3 @@
+"""Learning from each row once, as it comes, compiled for any processor."""
+
+include "_online.pxi"

@@ -1,0 +1,76 @@
+"""One number that makes a classifier's probabilities honest: the c with which sigmoid(c z) fits rows best.
+
+A learner's mean score is surer than what it knows: rare features count as if their means were certain. Rows scored
+before they were learned from, the latest ones, say by how much.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Recent", "fitted", "loss"]
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+#: Rows that are kept.
+_ROWS = 32768
+
+#: What c is kept within.
+_LEAST, _MOST = 0.05, 3.0
+
+
+def fitted(z: Floats, y: Floats) -> float:
+    """The c of rows with scores z and labels y, by Newton's method from 1; a few rows hardly move it."""
+    scores, c = z.astype(np.float64), 1.0
+    for _ in range(50):
+        p = _sigmoid(c * scores)
+        # as if one more row had confirmed that c is 1
+        slope = float(np.sum((y - p) * scores)) + (1 - c)
+        step = slope / (float(np.sum(p * (1 - p) * scores**2)) + 1)
+        c = float(np.clip(c + np.clip(step, -c / 2, c), _LEAST, _MOST))
+        if abs(step) < 1e-6:
+            break
+    return c
+
+
+def loss(z: Floats, y: Floats, is_classifier: bool) -> float:
+    """Mean loss of scores: cross entropy with c fitted, or squared error."""
+    if not is_classifier:
+        return float(np.mean((z.astype(np.float64) - y) ** 2))
+    p = np.clip(_sigmoid(fitted(z, y) * z.astype(np.float64)), 1e-12, 1 - 1e-12)
+    return float(-np.mean(np.where(y > 0.5, np.log(p), np.log1p(-p))))
+
+
+def _sigmoid(z: Doubles) -> Doubles:
+    found: Doubles = 1 / (1 + np.exp(-np.clip(z, -500, 500)))
+    return found
+
+
+class Recent:
+    """The scores, before they were learned from, and labels of the latest rows."""
+
+    def __init__(self) -> None:
+        self._rows = np.zeros((2, _ROWS), np.float32)
+        self._n = 0
+
+    def add(self, z: Floats, y: Floats) -> None:
+        """Add rows; the oldest ones go."""
+        at = (self._n + np.arange(len(z))[-_ROWS:]) % _ROWS
+        self._rows[0, at], self._rows[1, at] = z[-_ROWS:], y[-_ROWS:]
+        self._n += len(z)
+
+    def fitted(self) -> float:
+        """See `fitted`."""
+        n = min(self._n, _ROWS)
+        return fitted(self._rows[0, :n], self._rows[1, :n])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that `restore` needs."""
+        return {"recent": self._rows, "n_recent": np.array([self._n], np.float64)}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `arrays` gave."""
+        self._rows, self._n = arrays["recent"], int(arrays["n_recent"][0])
