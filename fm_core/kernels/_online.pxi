@@ -2,8 +2,8 @@
 # text and are compiled for their instruction sets. reference_online.py is its plain twin.
 #
 # Assumed-density filtering [1]_, [2]_: what is known of each number is a normal distribution of its own, a mean m and a
-# variance s. A row is scored with the means; that it is linear in each number, with h = x (q - x v) for factors and x for
-# w, gives the score's variance beside it:
+# variance s. A row is scored with the means; that it is linear in each number, with h = x (q - x v) for factors and x
+# for w, gives the score's variance beside it:
 #
 #     z = w0 + sum_i w_i x_i + 1/2 sum_f (q_f^2 - sum_i v_if^2 x_i^2),   q_f = sum_i v_if x_i,   var = s_w0 + sum s h^2
 #
@@ -14,15 +14,15 @@
 #     G = g h', H = h / (1 + h var)            h' = H for a regressor, 1 / (1 + h var) for a classifier
 #     m <- m + s h_i G,    1 / s <- 1 / s + h_i^2 H / (1 - s h_i^2 H)
 #
-# Kept is 1 / s less the prior's, `information`, so that a feature that never occurred is all zeros. A regressor's noise is
-# learned on the way, as the mean of g^2 - var.
+# Kept is 1 / s less the prior's, `information`, so that a feature that never occurred is all zeros. A regressor's noise
+# is learned on the way, as the mean of g^2 - var.
 #
 # Rows are learned from one after the other, by one thread: the next row's score needs this one's. It is a row's way
 # through memory that takes the time, so that rows ahead are asked for.
 #
 # .. [1] M. Opper, "A Bayesian Approach to On-line Learning", in On-line Learning in Neural Networks, 1998.
 # .. [2] T. Graepel et al., "Web-Scale Bayesian Click-Through Rate Prediction for Sponsored Search Advertising in
-#        Microsoft's Bing Search Engine", ICML 2010; of factors: D. Stern, R. Herbrich, T. Graepel, "Matchbox", WWW 2009.
+#        Microsoft's Bing Search Engine", ICML 2010; factors: D. Stern, R. Herbrich, T. Graepel, "Matchbox", WWW 2009.
 # .. [3] D. MacKay, "The Evidence Framework Applied to Classification Networks", Neural Computation 4, 1992.
 
 from libc.math cimport exp, sqrt
