@@ -104,7 +104,7 @@ def _chosen(hyperparameters: Hyperparameters, job: TrainingJob, train: ChannelBa
     if hyperparameters.solver != "auto":
         return hyperparameters
     before = solver_of_newest(job)
-    first = None if train is None or before == "bayes" else train.first_batch()
+    first = None if train is None or before in ("bayes", "online") else train.first_batch()
     choice = choose(
         hyperparameters, first, n_hosts=len(job.hosts), has_validation=VALIDATION in job.channels, before=before
     )
