@@ -52,9 +52,9 @@ def test_dense_data_gets_what_is_not_given():
     assert choose(HP, DENSE, has_validation=True).hyperparameters.validation_fraction is None
 
 
-def test_a_stream_is_learned_from_as_the_hyperparameters_say():
+def test_a_stream_is_learned_from_online():
     found = choose(dataclasses.replace(HP, linear_lr=0.3), SPARSE, fits=False).hyperparameters
-    assert found == dataclasses.replace(HP, linear_lr=0.3, solver="minibatch")
+    assert found == dataclasses.replace(HP, linear_lr=0.3, solver="online")
 
 
 def test_nothing_is_made_before_rows_have_decided():
