@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from fm_core.system import NEW_FILE, forget_pages
 
-__all__ = ["MODE", "check_writable", "replacing", "temporary_path"]
+__all__ = ["MODE", "check_writable", "atomic_write", "temporary_path"]
 
 #: Of files that are written: everybody may read them, as platforms do that take them away under another user.
 MODE = 0o644
@@ -50,7 +50,7 @@ def temporary_path(path: Path, suffix: str = ".tmp") -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, suffix: str = ".tmp") -> Iterator[BinaryIO]:
+def atomic_write(path: Path, suffix: str = ".tmp") -> Iterator[BinaryIO]:
     """Open a file for writing that takes the name `path` when the block ends, whole and on disk.
 
     If the block, or anything after it, fails or is interrupted, nothing is left of it

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.errors import ArtifactError, CheckpointError, FMError, TeamError
 from fm_core.printable import printable
 
@@ -83,5 +83,5 @@ def write_failure(path: Path, text: str) -> None:
     if len(text) > FAILURE_CHARACTERS:
         text = f"{text[: FAILURE_CHARACTERS - 1]}…"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode())

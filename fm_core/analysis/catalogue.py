@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.canonical import sparse_batch
@@ -279,7 +279,7 @@ class Catalogue:
 
     def save(self, path: Path) -> None:
         """Write catalogue.csv, whole or not at all."""
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(self.columns)

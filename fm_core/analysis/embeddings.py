@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from fm_core.analysis.inspection import blocks
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def write_vectors(path: Path, model: "Model", kind: str, features: range, names:
 
 
 def _write_npy(path: Path, shape: tuple[int, int], parts: Iterator[Block], names: Names) -> list[Path]:
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for _, block in parts:
@@ -115,7 +115,7 @@ def _write_npy(path: Path, shape: tuple[int, int], parts: Iterator[Block], names
 
 def _write_tsv(path: Path, shape: tuple[int, int], parts: Iterator[Block], names: Names) -> list[Path]:
     metadata = path.with_suffix(".metadata.tsv")
-    with replacing(path) as file, replacing(metadata) as labels:
+    with atomic_write(path) as file, atomic_write(metadata) as labels:
         labels.write(b"feature\tname\n")  # the projector wants a header where there are two columns
         for first, block in parts:
             file.write("".join("\t".join(map(repr, row)) + "\n" for row in _shortest(block)).encode())
@@ -141,7 +141,7 @@ def _write_parquet(path: Path, shape: tuple[int, int], parts: Iterator[Block], n
     except ImportError as error:
         raise ConfigError("Parquet needs pyarrow, which cannot be imported here: pip install pyarrow") from error
     schema = pa.schema([("feature", pa.int32()), ("name", pa.string()), ("vector", pa.list_(pa.float32(), shape[1]))])
-    with replacing(path) as file, parquet.ParquetWriter(file, schema) as writer:
+    with atomic_write(path) as file, parquet.ParquetWriter(file, schema) as writer:
         for first, block in parts:
             features = range(first, first + len(block))
             flat = pa.array(block.reshape(-1))

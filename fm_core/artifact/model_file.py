@@ -32,7 +32,7 @@ from fm_core.artifact.archive import MODEL_FILE, Archive, opened
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.mxnet_params import Array, StoredArray, Values
 from fm_core.artifact.mxnet_symbol import symbol_json
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.errors import ArtifactError, ResourceError
 from fm_core.hyperparameters import parameters
 from fm_core.model import Model
@@ -107,7 +107,7 @@ def save_model(path: str | os.PathLike[str], model: Saved, hyperparameter_string
     symbol = symbol_json(model.predictor_type, model.feature_dim, model.num_factors, settings)
     arrays = model_arrays(model)
     try:
-        with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(_member("meta.json"), json.dumps(meta))
             archive.writestr(_member("symbol.json"), symbol)
             _write_params(archive, file.tell(), arrays)

@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.arrays import byte_blocks, is_finite, row_blocks
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.errors import CheckpointError, DamagedCheckpointError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters, parameters
@@ -133,7 +133,7 @@ def write(
         for name, spec in layout.items()
         if np.issubdtype(spec.dtype, np.floating)
     }
-    with replacing(path, temporary_suffix) as file:
+    with atomic_write(path, temporary_suffix) as file:
         # Checksums are known at the end, and have the same number of digits.
         file.write(_encoded(header))
         unsynced = 0

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.artifact.model_file import load_model
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.cli.rows import add_row_arguments, read_rows
 from fm_core.errors import DataError
 from fm_core.formats.text.numbers import decimals
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         sys.stdout.flush()
     else:
         write = WRITERS.get(arguments.output.suffix, _write_text)
-        with replacing(arguments.output) as file:
+        with atomic_write(arguments.output) as file:
             write(file, scores(), model)
     if arguments.metrics:
         for name, value in totals.values().items():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.batch import Batch
 from fm_core.model import Model
 from fm_core.training.callbacks import BatchReport, Callback, EpochReport, ResumeReport, ValidationReport
@@ -118,7 +118,7 @@ class TrainingRecord:
 
     def save(self, path: Path) -> None:
         """Write metrics.json, whole or not at all."""
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(json.dumps(self.as_document(), indent=1, allow_nan=False).encode() + os.linesep.encode())
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.analysis.inspection import factor_norms
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.errors import ConfigError
 from fm_core.hyperparameter_text import to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
@@ -61,7 +61,7 @@ def write_report(path: Path, record: TrainingRecord, model: Model, hyperparamete
         The file cannot be written.
     """
     text = page(record, model, hyperparameters)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode())
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fm_core.atomic_file import MODE, check_writable, replacing, temporary_path
+from fm_core.atomic_file import MODE, atomic_write, check_writable, temporary_path
 
 
 def names(folder):
@@ -15,7 +15,7 @@ def names(folder):
 def test_the_file_appears_when_it_is_whole(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
         file.flush()
         assert path.read_bytes() == b"old"
@@ -29,7 +29,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path.write_bytes(b"old")
 
     def fail():
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(b"half")
             raise error
 
@@ -44,7 +44,7 @@ def test_a_failure_while_it_is_put_on_disk_leaves_nothing(tmp_path, monkeypatch)
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="the disk is gone"), replacing(tmp_path / "file") as file:
+    with pytest.raises(OSError, match="the disk is gone"), atomic_write(tmp_path / "file") as file:
         file.write(b"new")
     assert names(tmp_path) == []
 
@@ -52,13 +52,13 @@ def test_a_failure_while_it_is_put_on_disk_leaves_nothing(tmp_path, monkeypatch)
 def test_what_a_killed_process_left_is_gone_after_the_next_save(tmp_path):
     path = tmp_path / "model_algo-1"
     if (pid := os.fork()) == 0:
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(b"half")
             file.flush()
             os._exit(0)
     os.waitpid(pid, 0)
     assert names(tmp_path) == [temporary_path(path).name]
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
     assert names(tmp_path) == ["model_algo-1"]
 
@@ -70,7 +70,7 @@ def test_the_temporary_name_is_not_a_models(tmp_path):
 def test_the_file_and_its_folder_are_on_disk_in_this_order(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
-    with replacing(tmp_path / "file") as file:
+    with atomic_write(tmp_path / "file") as file:
         file.write(b"new")
     assert synced == [temporary_path(tmp_path / "file"), tmp_path]
 
@@ -85,7 +85,7 @@ def test_large_pieces_set_out_for_the_disk_when_they_are_written(tmp_path, monke
     advise = os.posix_fadvise
     monkeypatch.setattr(os, "posix_fadvise", begin)
     large, small = os.urandom(1 << 20), b"small"
-    with replacing(tmp_path / "file") as file:
+    with atomic_write(tmp_path / "file") as file:
         for piece in (small, large, small, large, large):
             file.write(piece)
         file.seek(2)
@@ -102,7 +102,7 @@ def test_a_file_system_that_takes_no_advice_is_no_hindrance(tmp_path, monkeypatc
         raise OSError("no advice is taken here")
 
     monkeypatch.setattr(os, "posix_fadvise", fail)
-    with replacing(tmp_path / "file") as file:
+    with atomic_write(tmp_path / "file") as file:
         file.write(bytes(1 << 20))
     assert (tmp_path / "file").read_bytes() == bytes(1 << 20)
 
@@ -113,7 +113,7 @@ def test_a_planted_link_leads_to_no_other_file(tmp_path, make_link, suffix):
     victim, path = tmp_path / "victim", tmp_path / "out.rec"
     victim.write_bytes(b"theirs")
     make_link(victim, temporary_path(path, suffix))
-    with replacing(path, suffix) as file:
+    with atomic_write(path, suffix) as file:
         file.write(b"ours")
     assert victim.read_bytes() == b"theirs"
     assert path.read_bytes() == b"ours"
@@ -123,7 +123,7 @@ def test_a_planted_link_leads_to_no_other_file(tmp_path, make_link, suffix):
 
 def test_a_planted_link_to_nothing_makes_nothing_there(tmp_path):
     temporary_path(tmp_path / "out.rec").symlink_to(tmp_path / "elsewhere")
-    with replacing(tmp_path / "out.rec") as file:
+    with atomic_write(tmp_path / "out.rec") as file:
         file.write(b"ours")
     assert names(tmp_path) == ["out.rec"]
 
@@ -132,7 +132,7 @@ def test_a_link_at_the_name_itself_is_replaced_and_not_followed(tmp_path):
     victim, path = tmp_path / "victim", tmp_path / "out.rec"
     victim.write_bytes(b"theirs")
     path.symlink_to(victim)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(b"ours")
     assert victim.read_bytes() == b"theirs"
     assert path.read_bytes() == b"ours"
@@ -142,7 +142,7 @@ def test_what_comes_again_whenever_it_is_removed_is_an_error(tmp_path, monkeypat
     path = tmp_path / "out.rec"
     temporary_path(path).symlink_to("victim")
     monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
-    with pytest.raises(FileExistsError, match="comes again"), replacing(path):
+    with pytest.raises(FileExistsError, match="comes again"), atomic_write(path):
         pass
 
 
@@ -150,7 +150,7 @@ def test_what_comes_again_whenever_it_is_removed_is_an_error(tmp_path, monkeypat
 def test_the_mode_of_a_written_file(tmp_path, mask, mode):
     before = os.umask(mask)
     try:
-        with replacing(tmp_path / "file") as file:
+        with atomic_write(tmp_path / "file") as file:
             file.write(b"new")
     finally:
         os.umask(before)

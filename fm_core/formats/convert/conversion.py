@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE
@@ -125,7 +125,7 @@ def convert(
             text = schema.to_json()
             path = conversion.schema_path or output.with_name(SCHEMA_FILE)
             _refuse_another(path, text, conversion)
-            stack.enter_context(replacing(path)).write(text.encode())
+            stack.enter_context(atomic_write(path)).write(text.encode())
         parts = [
             _Part(stack, paths, to, conversion.first_key)
             for paths in _names(output, to, conversion.shards, conversion.split is not None)
@@ -182,7 +182,7 @@ class _Part:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         if path.suffix.lower() != ".gz":
             yield file
             return

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.errors import ConfigError
 from fm_core.formats.tables.kinds import KINDS, Kind
 from fm_core.formats.tables.schema_check import MAX_BYTES, VERSION, checked_document
@@ -252,7 +252,7 @@ class TableSchema:
 
     def save(self, path: Path) -> None:
         """Write schema.json, whole or not at all."""
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             file.write(self.to_json().encode())
 
     @classmethod
