@@ -7,7 +7,7 @@
     ├── DataError          a record, row or batch is not what was declared
     ├── DivergenceError    parameters are no longer finite
     ├── ResourceError      memory or disk does not suffice
-    ├── TeamError          another host that trains the same model was lost, or gave up
+    ├── ProcessGroupError  another host that trains the same model was lost, or gave up
     └── ArtifactError      a model file is damaged, foreign, or of the wrong shape
         └── CheckpointError    a checkpoint belongs to another job or version, or none can be written
             └── DamagedCheckpointError    its bytes are not those that were written
@@ -23,9 +23,9 @@ __all__ = [
     "DataError",
     "DivergenceError",
     "FMError",
+    "ProcessGroupError",
     "ResourceError",
     "RowsDoNotFitError",
-    "TeamError",
 ]
 
 
@@ -53,7 +53,7 @@ class RowsDoNotFitError(ResourceError):
     """Memory does not suffice for a solver that keeps all rows."""
 
 
-class TeamError(FMError):
+class ProcessGroupError(FMError):
     """Another host that trains the same model was lost, or gave up; `blame` is what that host was told to say."""
 
     def __init__(self, sentence: str, blame: str | None = None) -> None:

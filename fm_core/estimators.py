@@ -110,7 +110,7 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
-            Numbers. A sparse matrix stays sparse, and that is the kernels' better half.
+            Numbers. A sparse matrix stays sparse, which is fastest.
         y : array_like, shape (n_rows,)
             Two classes of any kind for a classifier, numbers for a regressor.
         validation : tuple of (X, y), optional

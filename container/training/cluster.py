@@ -72,7 +72,7 @@ class Cluster:
     ------
     ConfigError
         Hosts differ, or the port is taken.
-    TeamError
+    ProcessGroupError
         A host did not come.
     """
 
@@ -135,7 +135,7 @@ class Cluster:
 
         Raises
         ------
-        TeamError
+        ProcessGroupError
             One of them never will.
         """
         self._members.rows.all_gather(np.zeros(1, np.int64))

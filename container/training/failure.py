@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fm_core.atomic_file import atomic_write
-from fm_core.errors import ArtifactError, CheckpointError, FMError, TeamError
+from fm_core.errors import ArtifactError, CheckpointError, FMError, ProcessGroupError
 from fm_core.printable import printable
 
 __all__ = ["blame", "described", "fail", "survived", "write_failure"]
@@ -21,7 +21,7 @@ BLAME = {
     ArtifactError: "AlgorithmError",
     CheckpointError: "ClientError",
     FMError: "ClientError",
-    TeamError: "AlgorithmError",  # a machine or the network, unless another host said something else
+    ProcessGroupError: "AlgorithmError",  # a machine or the network, unless another host said something else
     MemoryError: "ClientError",
     OSError: "AlgorithmError",  # a disk or a mount, not the user and not us
 }
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 def blame(error: BaseException) -> str | None:
     """Who has to act on an error; None: it is a bug of ours."""
-    if isinstance(error, TeamError) and error.blame:
+    if isinstance(error, ProcessGroupError) and error.blame:
         return error.blame
     return next((BLAME[kind] for kind in type(error).__mro__ if kind in BLAME), None)
 

@@ -59,7 +59,7 @@ def open_hosts(
     ------
     ConfigError
         There are several, and PyTorch is missing; or they differ.
-    TeamError
+    ProcessGroupError
         Another host did not come.
     """
     if len(job.hosts) == 1:

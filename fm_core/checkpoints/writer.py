@@ -220,7 +220,7 @@ class Checkpointer:
             for old, _ in damaged:  # kept to be looked at, and out of the way of those to come
                 old.replace(old.with_name(f"{old.name}.damaged"))
             if isinstance(found, Model):
-                _log.info("Of checkpoint %s only the model was read, as there is no time to go on from it.", path)
+                _log.info("Stop requested: loaded only the model of checkpoint %s.", path)
                 return found
             _log.info(
                 "Going on from checkpoint %s: epoch %d, after %d of its batches.",

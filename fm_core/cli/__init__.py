@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exit with 2, as argparse does.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="fm", description="Factorization Machines: data in, pictures and answers out")
+    parser = argparse.ArgumentParser(
+        prog="fm", description="Factorization Machines: convert data, inspect and use models"
+    )
     parser.add_argument("--version", action="version", version=f"fm {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     chosen = None

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
     add_row_arguments(parser)
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="written instead of standard output")
-    parser.add_argument("--metrics", action="store_true", help="read labels too, and say on standard error how good")
+    parser.add_argument(
+        "--metrics", action="store_true", help="read labels too, and print evaluation metrics to standard error"
+    )
     parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="threads of the solver (1)")
 
 

@@ -21,7 +21,7 @@ import orjson
 
 from fm_core.analysis.recommendation import Recommendation, Recommender
 from fm_core.artifact.model_file import load_model
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.registry.inputs import read_tables
 from fm_core.formats.tables import SCHEMA_FILE, TableSchema
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
             requests = _lines(stack, arguments.requests)
         out: BinaryIO = sys.stdout.buffer
         if arguments.output is not None:
-            out = stack.enter_context(replacing(arguments.output))
+            out = stack.enter_context(atomic_write(arguments.output))
         first = 0
         while part := list(itertools.islice(requests, _TOGETHER)):
             for found in recommender.recommend(part, max(1, arguments.num_threads), what="line", first=first):

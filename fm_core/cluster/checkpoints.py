@@ -15,7 +15,7 @@ from fm_core.checkpoints.reshard import HOSTS, newest_of_others, resharded
 from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.checkpoints.writer import Checkpointer
 from fm_core.cluster.members import Floats, Members, partition_of
-from fm_core.errors import CheckpointError, DamagedCheckpointError, TeamError
+from fm_core.errors import CheckpointError, DamagedCheckpointError, ProcessGroupError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.solvers.base import Learner
 
@@ -180,7 +180,7 @@ class SharedCheckpointer:
         if self._own.has_final:
             try:
                 self._members.rows.all_gather(np.zeros(1, np.int64))
-            except TeamError as error:
+            except ProcessGroupError as error:
                 _log.warning("Where training ended is not kept as a checkpoint: %s", error)
                 self._own.forget_final()
         self._own.close(give_up)

@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_core.errors import TeamError
+from fm_core.errors import ProcessGroupError
 from fm_core.partition import Partition
 from fm_core.training.loop import Loop
 
@@ -52,8 +52,8 @@ def partition_of(members: Members) -> Partition:
 
 
 def told_where(loop: Loop[Any], run: Callable[[], Result]) -> Result:
-    """Run a training; a TeamError is raised with the moment at which this host was."""
+    """Run a training; a ProcessGroupError is raised with the moment at which this host was."""
     try:
         return run()
-    except TeamError as error:
-        raise TeamError(f"{error}; this host was at {loop.moment}", error.blame) from error
+    except ProcessGroupError as error:
+        raise ProcessGroupError(f"{error}; this host was at {loop.moment}", error.blame) from error

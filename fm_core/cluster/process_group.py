@@ -32,7 +32,7 @@ from torch.distributed.distributed_c10d import AllToAllOptions
 
 from fm_core.cluster.listening import listening
 from fm_core.cluster.words import Said, facts_of, facts_text, said_of, said_text
-from fm_core.errors import ConfigError, TeamError
+from fm_core.errors import ConfigError, ProcessGroupError
 from fm_core.printable import printable
 
 __all__ = ["SILENCE", "Communicator", "ProcessGroup"]
@@ -174,7 +174,7 @@ class ProcessGroup:
 
     Raises
     ------
-    TeamError
+    ProcessGroupError
         A member did not come, or was lost.
     ConfigError
         A member has other facts.
@@ -201,7 +201,7 @@ class ProcessGroup:
         self._address, self._port, self._interface = address, port, interface
         self._silence = silence
         self._communicators: list[Communicator] = []
-        self._failure: TeamError | None = None
+        self._failure: ProcessGroupError | None = None
         self._failed = threading.Event()
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -233,7 +233,9 @@ class ProcessGroup:
                 if error is not None:
                     raise error
                 return result
-        raise TeamError(f"host {self.names[0]} was lost before training: it does not answer on port {self._port}")
+        raise ProcessGroupError(
+            f"host {self.names[0]} was lost before training: it does not answer on port {self._port}"
+        )
 
     def _begin(
         self, facts: dict[str, Any], wait: float, should_stop: Callable[[], bool], tell: Callable[[str], None]
@@ -242,7 +244,7 @@ class ProcessGroup:
         try:
             self._greet(facts, wait, should_stop, tell)
         except RuntimeError as error:
-            raise TeamError(f"host {self.names[0]} was lost before training: {_first_line(error)}") from None
+            raise ProcessGroupError(f"host {self.names[0]} was lost before training: {_first_line(error)}") from None
 
     def _meet(self, wait: float, should_stop: Callable[[], bool], tell: Callable[[str], None]) -> TCPStore:
         """Reach the first member's store, which may not be there, or known by name, yet."""
@@ -258,7 +260,7 @@ class ProcessGroup:
                         f"({_first_line(error)}): set another one on every host"
                     ) from None
                 if should_stop() or waited >= wait:
-                    raise TeamError(
+                    raise ProcessGroupError(
                         f"host {self.names[0]} did not answer on port {self._port} within {waited:.0f} s; "
                         "this host waited for it to begin training"
                     ) from None
@@ -278,7 +280,7 @@ class ProcessGroup:
     def _greet(
         self, facts: dict[str, Any], wait: float, should_stop: Callable[[], bool], tell: Callable[[str], None]
     ) -> None:
-        """Wait for everybody, and see that all are of one mind."""
+        """Wait for all ranks, and see that their facts agree."""
         store = self._store
         store.set(f"said/{self.rank}", "")
         store.set(f"beat/{self.rank}", "0")
@@ -293,11 +295,11 @@ class ProcessGroup:
                 if name not in missing and (text := store.get(f"said/{rank}")):
                     said = self._understood(rank, said_of, text)
                     self._leave(said)
-                    raise TeamError(said.sentence, said.blame)
+                    raise ProcessGroupError(said.sentence, said.blame)
             if waited >= wait or should_stop():
-                sentence = f"host {', '.join(missing)} did not come within {waited:.0f} s; training has not begun"
+                sentence = f"host {', '.join(missing)} did not join within {waited:.0f} s; training has not begun"
                 self._leave(Said(sentence))
-                raise TeamError(sentence)
+                raise ProcessGroupError(sentence)
             if time.monotonic() - last > _REPORT:
                 last = time.monotonic()
                 tell(f"Waiting for host {', '.join(missing)}: {waited:.0f} s so far, {wait:g} s at most")
@@ -308,13 +310,13 @@ class ProcessGroup:
             other = [key for key in of_first | theirs if of_first.get(key) != theirs.get(key)]
             if other:
                 told = ", ".join(
-                    f"{printable(str(key), 80)} is {printable(str(theirs.get(key)), 200)} there and "
-                    f"{printable(str(of_first.get(key)), 200)} here" for key in other[:5]
+                    f"{printable(str(key), 80)} is {printable(str(theirs.get(key)), 200)} on {name} and "
+                    f"{printable(str(of_first.get(key)), 200)} on {self.names[0]}" for key in other[:5]
                 )  # fmt: skip
                 self._leave(Said(""))
                 raise ConfigError(
-                    f"host {name} is not of one mind with host {self.names[0]}: {told.replace(' here', '')}; "
-                    "all hosts of a job need the same version and hyperparameters"
+                    f"hosts {name} and {self.names[0]} disagree: {told}; all hosts of a job need the same version and "
+                    "hyperparameters"
                 )
 
     def _understood(self, rank: int, read: Callable[[bytes], _Read], text: bytes) -> _Read:
@@ -324,7 +326,7 @@ class ProcessGroup:
         except ValueError as error:
             sentence = self._not_understood(rank, error)
             self._leave(Said(sentence))
-            raise TeamError(sentence) from None
+            raise ProcessGroupError(sentence) from None
 
     def _not_understood(self, rank: int, error: Exception) -> str:
         return (
@@ -360,17 +362,19 @@ class ProcessGroup:
     # --- who is there ---
 
     def check(self) -> None:
-        """Raise TeamError if a member is known to be lost."""
+        """Raise ProcessGroupError if a member is known to be lost."""
         if self._failure is not None:
             raise self._failure
 
-    def explained(self, error: Any) -> TeamError:
+    def explained(self, error: Any) -> ProcessGroupError:
         """The reason of an exchange that failed: which member was lost, as soon as it is known."""
         if error is not _FAILED:
             self._failed.wait(self._silence + 10)
         if self._failure is not None:
             return self._failure
-        return TeamError(f"the exchange between hosts failed, and none of them is silent: {_first_line(error)}")
+        return ProcessGroupError(
+            f"communication failed although every host still sends heartbeats: {_first_line(error)}"
+        )
 
     def _watch_others(self) -> None:
         changed = dict.fromkeys(range(self.size), time.monotonic())
@@ -423,7 +427,7 @@ class ProcessGroup:
     def _fail(self, said: Said) -> None:
         with self._lock:
             if self._failure is None and not self._ended.is_set():
-                self._failure = TeamError(said.sentence, said.blame)
+                self._failure = ProcessGroupError(said.sentence, said.blame)
                 self._failed.set()
                 for communicator in self._communicators:
                     communicator.fail()

@@ -85,7 +85,7 @@ def fit_together(
 
     Raises
     ------
-    TeamError
+    ProcessGroupError
         A member was lost, or gave up.
     """
     check_validation(hyperparameters, validation)

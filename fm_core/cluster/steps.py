@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import fm_core.kernels._sharded as kernels
 from fm_core.batch import Batch
 from fm_core.cluster.members import Floats, Members, partition_of
-from fm_core.errors import ConfigError, DataError, TeamError
+from fm_core.errors import ConfigError, DataError, ProcessGroupError
 from fm_core.hyperparameters import MAX_FEATURE_DIM, Hyperparameters
 from fm_core.kernels import group
 from fm_core.kernels.bounds import check_fits
@@ -202,7 +202,7 @@ class StepPlanner:
     def _checked(self, numbers: NDArray[Any], least: int, most: int) -> NDArray[Any]:
         """Hold numbers of other members, by which rows are found, against the rows that there are."""
         if len(numbers) and not (least <= numbers.min() and numbers.max() <= most):
-            raise TeamError(
+            raise ProcessGroupError(
                 f"another host asks for what is not there: found {numbers.min()} to {numbers.max()}, expected {least} "
                 f"to {most}: it is not of this program"
             )

@@ -59,7 +59,7 @@ def test_a_host_that_never_comes_is_named(hosts):
         one.environment["FM_CLUSTER_WAIT_SECONDS"] = "3"
     with job.started(ranks=(0, 1)) as processes:
         finished = job.ended(processes, timeout=LIMIT)
-    assert_failed(finished, r"^AlgorithmError: host 127\.0\.0\.3 did not come within \d+ s")
+    assert_failed(finished, r"^AlgorithmError: host 127\.0\.0\.3 did not join within \d+ s")
 
 
 def test_the_first_host_never_comes(hosts):
@@ -74,9 +74,7 @@ def test_the_first_host_never_comes(hosts):
 def test_a_host_with_other_hyperparameters_is_named(hosts):
     job = training(hosts)
     job.jobs[1].hyperparameters["factors_lr"] = "0.5"
-    assert_failed(
-        job.run(), r"^ClientError: host 127\.0\.0\.2 is not of one mind with host 127\.0\.0\.1: factors_lr is 0\.5"
-    )
+    assert_failed(job.run(), r"^ClientError: hosts 127\.0\.0\.2 and 127\.0\.0\.1 disagree: factors_lr is 0\.5")
 
 
 def test_a_host_with_another_version_is_named(hosts, tmp_path):
@@ -87,9 +85,7 @@ def test_a_host_with_another_version_is_named(hosts, tmp_path):
         file.write("# another version\n")
     # without the working directory, which has the packages too
     job.jobs[1].environment |= {"PYTHONPATH": str(tmp_path / "other"), "PYTHONSAFEPATH": "1"}
-    assert_failed(
-        job.run(), r"^ClientError: host 127\.0\.0\.2 is not of one mind with host 127\.0\.0\.1: the program is "
-    )
+    assert_failed(job.run(), r"^ClientError: hosts 127\.0\.0\.2 and 127\.0\.0\.1 disagree: the program is ")
 
 
 def test_damaged_data_on_one_host_fails_all_with_its_sentence(hosts):

@@ -229,7 +229,9 @@ def test_a_stop_while_a_checkpoint_is_read_saves_its_model_and_keeps_it(job, opt
     before = {name: (job.root / "checkpoints" / name).read_bytes() for name in names(job)}
     stopped = stopped_in(job, "fm_core.checkpoints.file", function)
     assert stopped.succeeded, stopped.log
-    assert f"Of checkpoint {job.root}/checkpoints/{names(job)[-1]} only the model was read" in stopped.log
+    assert (
+        f"Stop requested: loaded only the model of checkpoint {job.root}/checkpoints/{names(job)[-1]}." in stopped.log
+    )
     assert {name: (job.root / "checkpoints" / name).read_bytes() for name in names(job)} == before
 
     hp = translation.parse(job.hyperparameters)

@@ -14,7 +14,7 @@ from container.training import failure
 from container.training.log import Progress, set_up_logging
 from fm_core import cli
 from fm_core.artifact.model_file import save_model
-from fm_core.errors import TeamError
+from fm_core.errors import ProcessGroupError
 from fm_core.formats.tables.schema import Column, TableSchema
 from fm_core.model import Model
 from tests.conftest import ROOT
@@ -169,7 +169,11 @@ def test_another_hosts_sentence_and_a_bug_of_ours_are_one_line_each(tmp_path, at
     kept = root.handlers[:], root.level
     try:
         set_up_logging(sys.stdout, Progress(sys.stdout))
-        for error in (TeamError(f"host algo-2: {attack}", blame="ClientError"), KeyError(attack), ValueError(attack)):
+        for error in (
+            ProcessGroupError(f"host algo-2: {attack}", blame="ClientError"),
+            KeyError(attack),
+            ValueError(attack),
+        ):
             try:
                 raise error
             except Exception as caught:

@@ -252,7 +252,7 @@ BAD_INPUT = {
     "several hosts without PyTorch": (
         lambda job: (job.resources.update(hosts=["algo-1", "algo-2"]),
                      job.environment.update(FM_CLUSTER_WAIT_SECONDS="1")),
-        r"names 2 hosts, which needs PyTorch|host algo-2 did not come within"),
+        r"names 2 hosts, which needs PyTorch|host algo-2 did not join within"),
     "a host that is not one of the hosts": (
         lambda job: job.resources.update(current_host="algo-9"),
         r"current_host is 'algo-9', expected one of hosts: algo-1"),

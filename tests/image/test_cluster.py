@@ -93,4 +93,4 @@ def test_a_host_that_never_comes_is_named(image, tmp_path):
         assert [code_of(job, host, 90) for host in HOSTS[:2]] == [1, 1]
         for host in HOSTS[:2]:
             failure = (tmp_path / host / "output/failure").read_text()
-            assert failure.startswith("AlgorithmError: host algo-3 did not come within"), json.dumps(failure)
+            assert failure.startswith("AlgorithmError: host algo-3 did not join within"), json.dumps(failure)

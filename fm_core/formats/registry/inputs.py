@@ -1,4 +1,4 @@
-"""Files of rows before they are read: how they are to be read, and what is found out of them first.
+"""Files of rows before they are read: how they are to be read, and what is detected in them first.
 
 What is read is read in order, in bounded memory; only npz is held as a whole.
 """

@@ -1,4 +1,4 @@
-"""What a table's columns are to be: the user's plan, and what is found out from the rows."""
+"""What a table's columns are to be: the user's plan, and what is detected in the rows."""
 
 import dataclasses
 import itertools
@@ -40,7 +40,7 @@ class TablePlan:
         Columns with several ids in a cell, to the separator. Categorical, unless hashed. Columns of
         lists (of Parquet, Arrow or pandas) have several without being named, and the separator ``|``.
     numeric : sequence of str
-        Columns that must be numbers. What is said of no column is found out: it is numeric
+        Columns that must be numbers. The kind of a column that is not named is detected: it is numeric
         if all its cells in the first part of the data are numbers or empty, else categorical.
     ignored : sequence of str
     sparse : bool

@@ -30,10 +30,12 @@ def refuse_binary(name: str, head: bytes, expected: str) -> None:
     """
     for magic, what in _MAGICS.items():
         if head.startswith(magic):
-            way_out = "make it UTF-8, or name the encoding (--encoding utf-16)" if "UTF" in what else ""
-            raise DataError(
-                f"{name}: the file begins as {what} does, expected {expected}; {way_out or 'give it its right type'}"
+            way_out = (
+                "make it UTF-8, or name the encoding (--encoding utf-16)"
+                if "UTF" in what
+                else "set its content type, or name, to match"
             )
+            raise DataError(f"{name}: the file begins as {what} does, expected {expected}; {way_out}")
     if b"\0" in head:
         raise DataError(
             f"{name}: byte {head.index(0)} is zero, expected {expected}; the file is not text, or not in UTF-8"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fm_core.cluster.listening import interface_address, listening
 from fm_core.cluster.steps import StepPlanner
 from fm_core.cluster.words import Said, facts_of, facts_text, said_of, said_text
-from fm_core.errors import TeamError
+from fm_core.errors import ProcessGroupError
 from fm_core.hyperparameters import Hyperparameters
 from tests.contract.serving import free_port
 from tests.fm_core.cluster.members import together
@@ -70,7 +70,7 @@ def test_a_number_of_rows_that_are_not_there_is_refused(forged):
             facts[-2:] = forged
             member.keys.all_gather(facts)
             return
-        with pytest.raises(TeamError, match="another host asks for what is not there"):
+        with pytest.raises(ProcessGroupError, match="another host asks for what is not there"):
             next(StepPlanner(member, hp, lambda: False)(iter([_rows(hp)])))
 
     together(2, task)
@@ -87,7 +87,7 @@ def test_a_row_that_is_not_there_is_refused(forged):
             wanted = member.keys.all_gather(facts)[:, -1]
             member.keys.all_to_all(np.array(forged, np.int32), [1, 0], wanted)
             return
-        with pytest.raises(TeamError, match="another host asks for what is not there"):
+        with pytest.raises(ProcessGroupError, match="another host asks for what is not there"):
             next(StepPlanner(member, hp, lambda: False)(iter([_rows(hp)])))
 
     together(2, task)
