@@ -1,17 +1,20 @@
 """Write what the docs take from declarations: `make docs`.
 
 docs/hyperparameters.md is made of fm_core/hyperparameters.py; the layers in docs/architecture.md of import-linter's
-contracts in pyproject.toml.
+contracts in pyproject.toml; docs/openapi.json of the endpoint's media types and statuses.
 """
 
+import json
 import re
 import tomllib
 from pathlib import Path
 
+from container.serving.openapi import describe
 from fm_core.hyperparameters import Parameter, parameters
 
 HYPERPARAMETERS = Path(__file__).with_name("hyperparameters.md")
 ARCHITECTURE = Path(__file__).with_name("architecture.md")
+OPENAPI = Path(__file__).with_name("openapi.json")
 CONTRACTS = Path(__file__).parent.with_name("pyproject.toml")
 
 INTRODUCTION = """# Hyperparameters
@@ -99,6 +102,12 @@ def architecture() -> str:
     )
 
 
+def openapi() -> str:
+    """Describe the endpoint of one model."""
+    return json.dumps(describe(has_many_models=False), indent=2, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
+    OPENAPI.write_text(openapi())
     HYPERPARAMETERS.write_text(page())
     ARCHITECTURE.write_text(architecture())

@@ -52,6 +52,11 @@ def test_the_table_of_hyperparameters_is_what_make_docs_writes():
     assert PAGES["docs/hyperparameters.md"] == page(), "run `make docs`"
 
 
+def test_the_description_of_the_endpoint_is_what_make_docs_writes():
+    openapi = runpy.run_path(str(ROOT / "docs/make_tables.py"))["openapi"]
+    assert (ROOT / "docs/openapi.json").read_text() == openapi(), "run `make docs`"
+
+
 def test_the_layers_are_those_that_import_linter_holds():
     architecture = runpy.run_path(str(ROOT / "docs/make_tables.py"))["architecture"]
     assert PAGES["docs/architecture.md"] == architecture(), "run `make docs`"

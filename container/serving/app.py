@@ -15,6 +15,7 @@ from container.serving.errors import internal_error, refusal_of
 from container.serving.invocation import Answer, OnScores, answered, invoke
 from container.serving.media_types import encoder_of
 from container.serving.model_registry import ModelRegistry
+from container.serving.openapi import describe
 from container.serving.request_log import ERROR
 from container.serving.requests import DECODERS, WISHES
 from container.serving.responses import ENCODERS
@@ -92,8 +93,13 @@ def create_app(
                 "content_types": list(DECODERS),
                 "accept": list(ENCODERS),
                 "addresses": [*addresses, "GET /metrics"],
+                "description": "/openapi.json",
             }
         )
+
+    @app.get("/openapi.json")
+    def description() -> Response:
+        return _json(describe(isinstance(models, ModelRegistry)))
 
     @app.get("/ping")
     def ping() -> Response:

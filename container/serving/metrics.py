@@ -36,7 +36,7 @@ _PROBABILITIES = _intervals(*(round(0.05 * i, 2) for i in range(1, 20)))
 _VALUES = _intervals(-100, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 10, 100)
 
 #: Anything else a client asks for is counted as "other", so that it cannot make series without end.
-_PATHS = ("/", "/ping", "/invocations", "/execution-parameters", "/models")
+_PATHS = ("/", "/openapi.json", "/ping", "/invocations", "/execution-parameters", "/models")
 
 
 class Metrics:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from container.serving.openapi import describe
 from fm_core.artifact.model_file import save_model
 from tests.container.serving.conftest import make_model
 from tests.contract.serving import serving
@@ -115,3 +116,14 @@ def test_curl_gets_its_answer_with_and_without_expect(server, size, tmp_path):
         )
         refused = "413" if size > LIMIT else "415"
         assert done.stdout.split() == [refused, "200", refused]
+
+
+def test_the_description_of_the_endpoint_is_openapi(tmp_path):
+    python = python_with("openapi_spec_validator")
+    if python is None:
+        pytest.skip("openapi-spec-validator is not installed: make test-clients")
+    code = "import json, sys, openapi_spec_validator as v; v.validate(json.load(sys.stdin)); print('valid')"
+    for has_many_models in (False, True):
+        text = json.dumps(describe(has_many_models))
+        done = subprocess.run([python, "-c", code], input=text, capture_output=True, text=True, check=False)
+        assert done.stdout == "valid\n", done.stderr
