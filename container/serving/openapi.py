@@ -6,15 +6,35 @@ It is served at /openapi.json; docs/openapi.json is the same document, of an end
 from http import HTTPStatus
 from typing import Any
 
-from container.serving.errors import STATUSES
+from container.serving.errors import (
+    STATUSES,
+    HeadTooLargeError,
+    MalformedRequestError,
+    ModelExistsError,
+    ModelNotLoadedError,
+    OverloadedError,
+    PayloadTooLargeError,
+    RequestTimeoutError,
+)
 from container.serving.requests import DECODERS, WISHES
 from container.serving.responses import ENCODERS
 from fm_core import __version__
+from fm_core.errors import ArtifactError, ResourceError
 
 __all__ = ["describe"]
 
+_STATUS = dict(STATUSES)
+
 #: What may be refused at any address.
-_ANYWHERE = {400, 408, 431, 503}
+_ANYWHERE = {
+    _STATUS[error] for error in (MalformedRequestError, RequestTimeoutError, HeadTooLargeError, OverloadedError)
+}
+
+#: What has to do with the names of models.
+_NOT_LOADED, _IS_LOADED = _STATUS[ModelNotLoadedError], _STATUS[ModelExistsError]
+
+#: What may come of loading a model.
+_OF_LOADING = (_IS_LOADED, *(_STATUS[error] for error in (PayloadTooLargeError, ArtifactError, ResourceError)))
 
 _NUMBER_LIST = {"type": "array", "items": {"type": "number"}}
 
@@ -173,22 +193,22 @@ def _of_many_models() -> dict[str, Any]:
     return {
         "/models": {
             "get": _operation("The models that are loaded", _json({"type": "object"})) | {"parameters": [token]},
-            "post": _operation("Load a model", told, 409, 413, 500, 507)
+            "post": _operation("Load a model", told, *_OF_LOADING)
             | {"requestBody": {"required": True} | _content({"application/json": wanted})},
         },
         "/models/{name}": {
             "parameters": [name],
-            "get": _operation("Where a model is from", told, 404),
-            "delete": _operation("Unload a model", told, 404),
+            "get": _operation("Where a model is from", told, _NOT_LOADED),
+            "delete": _operation("Unload a model", told, _NOT_LOADED),
         },
-        "/models/{name}/invoke": {"parameters": [name], "post": _predictions(404)},
+        "/models/{name}/invoke": {"parameters": [name], "post": _predictions(_NOT_LOADED)},
     }
 
 
 def _predictions(*further: int) -> dict[str, Any]:
     bodies = {media_type: _BODIES.get(media_type, _plain(media_type)) for media_type in DECODERS}
     answers = {media_type: _ANSWERS.get(media_type, _plain(media_type)) for media_type in ENCODERS}
-    statuses = {status for _, status in STATUSES} - {404, 409}
+    statuses = {status for _, status in STATUSES} - {_NOT_LOADED, _IS_LOADED}
     summary = "A prediction for each row, in the order of the rows"
     operation = _operation(summary, _content(answers), *statuses, *further)
     return operation | {"requestBody": {"required": True} | _content(bodies)}
@@ -202,7 +222,7 @@ def _plain(media_type: str) -> dict[str, Any]:
 
 def _operation(summary: str, answer: dict[str, Any], *statuses: int) -> dict[str, Any]:
     refusals = {str(status): _refusal(status) for status in sorted({*statuses, *_ANYWHERE})}
-    return {"summary": summary, "responses": {"200": answer} | refusals}
+    return {"summary": summary, "responses": {str(HTTPStatus.OK.value): answer} | refusals}
 
 
 def _refusal(status: int) -> dict[str, Any]:
