@@ -48,7 +48,7 @@ OUTLINE = ["-fno-inline-functions-called-once"]
 KERNEL = [*FAST, "-Wno-psabi", *INLINE, *OUTLINE, *MATH, *OPENMP]
 
 # The builds of a text of kernels: fm_core/kernels/_{text}_{build}.pyx includes it.
-TEXTS = ["bayes", "minibatch", "online"]
+TEXTS = ["bayes", "minibatch", "online", "variational"]
 BUILDS = {"generic": []}
 if platform.machine() in ("x86_64", "AMD64"):
     BUILDS["avx2"] = ["-mavx2", "-mfma", "-mprfchw"]

@@ -287,6 +287,10 @@ class Hyperparameters:
         "data; unset: none, and .1 with solver auto.",
         None, minimum=0, group="extension",
     )  # fmt: skip
+    _bayes_method: str = _choice(
+        "How solver bayes finds what the data says: gibbs, by sampling; variational, without chance, in fewer sweeps.",
+        "gibbs", "gibbs", "variational", group="extension", only_with=("bayes",), in_estimators=False,
+    )  # fmt: skip
     feature_groups: str = _declare(
         "text",
         "The groups of features that solver bayes learns a size of its own for; auto: the columns of a schema.json in "

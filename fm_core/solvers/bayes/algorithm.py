@@ -125,7 +125,14 @@ class BayesLearner(Solver):
         if rows.feature_dim != hp.feature_dim:
             raise DataError(f"the rows have feature_dim={rows.feature_dim}, expected {hp.feature_dim}")
         chain = BayesSolver(
-            rows, hp.predictor_type, hp.num_factors, hp.epochs, hp.seed, self._num_threads, start=self._start
+            rows,
+            hp.predictor_type,
+            hp.num_factors,
+            hp.epochs,
+            hp.seed,
+            self._num_threads,
+            start=self._start,
+            method=hp._bayes_method,
         )
         if self._state is not None:
             chain.restore(self._state.arrays)
@@ -166,7 +173,8 @@ class Bayes(Algorithm):
 
     def rows_memory(self, hyperparameters: Hyperparameters, n_rows: int, n_entries: int) -> int:
         """The bytes of so many rows, while they are turned round, and with their records."""
-        record = 4 * _in_lines(BayesSolver.inner_factors(hyperparameters.num_factors) + _OF_RECORD)
+        parts = 1 if hyperparameters._bayes_method == "gibbs" else 3
+        record = 4 * parts * _in_lines(BayesSolver.inner_factors(hyperparameters.num_factors) + _OF_RECORD + 1)
         return _AN_ENTRY * n_entries + (_A_ROW + record) * n_rows
 
     def check(self, hyperparameters: Hyperparameters) -> None:
@@ -217,6 +225,7 @@ def layout(hyperparameters: Hyperparameters) -> dict[str, ArraySpec]:
         "params": ArraySpec((d, width)),
         "chain": of_chain(None),
         "chain_params": of_chain(None, None, dtype="float32"),
+        "chain_variances": of_chain(None, None, dtype="float32"),
         "chain_records": of_chain(None, None, dtype="float32"),
         "chain_priors": of_chain(None, None, None),
         "mean_counts": of_chain(None),

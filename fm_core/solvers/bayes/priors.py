@@ -78,6 +78,22 @@ class Priors:
         self.precision = np.minimum(drawn, _MOST)
         self.mean = sums / (n + 1) + rng.standard_normal(self.mean.shape) / np.sqrt(self.precision * (n + 1))
 
+    def expect(self, n: Doubles, sums: Doubles, squares: Doubles) -> None:
+        """Take what is expected of them in the place of a draw, given the same and no variance of their own mean's.
+
+        The variational method's part; `squares` are of means and variances together there.
+        """
+        n = n[:, np.newaxis]
+        shape, rate = np.empty(self.mean.shape[1]), np.empty(self.mean.shape[1])
+        for i, columns in enumerate((slice(0, -1), slice(-1, None))):
+            weights, total = _worth_weights(self.precision[:, columns])
+            nu = self.worth[i] = float(np.sum(weights * WORTH) / weights.sum())
+            typical = (self.precision[:, columns].size * nu / 2 + VAGUE) / (nu / 2 * total + VAGUE)
+            shape[columns], rate[columns] = nu / 2, nu / 2 * typical
+        self.mean = sums / (n + 1)
+        about_mean = squares - 2 * self.mean * sums + (n + 1) * self.mean**2 + 1 / self.precision
+        self.precision = np.minimum((shape + (n + 1) / 2) / (rate + np.maximum(about_mean, 0) / 2), _MOST)
+
     def systems(self) -> tuple[Doubles, Doubles]:
         """Precision matrices and precision times mean, as the kernels take them."""
         n_groups, width = self.mean.shape
@@ -86,12 +102,18 @@ class Priors:
         return matrices, self.precision * self.mean
 
 
-def _draw_worth(precision: Doubles, rng: Generator) -> tuple[float, float]:
-    """nu, given precisions, and s2 given both."""
-    n, total, logs = precision.size, precision.sum(), np.log(precision).sum()
+def _worth_weights(precision: Doubles) -> tuple[Doubles, float]:
+    """How likely each nu is, given precisions, with s2 integrated out; and their sum."""
+    n, total, logs = precision.size, float(precision.sum()), np.log(precision).sum()
     half = WORTH / 2
     likelihood = n * (half * np.log(half) - gammaln(half)) + (half - 1) * logs
     likelihood += gammaln(n * half + VAGUE) - (n * half + VAGUE) * np.log(half * total + VAGUE)
-    weights = np.exp(likelihood - likelihood.max())
+    weights: Doubles = np.exp(likelihood - likelihood.max())
+    return weights, total
+
+
+def _draw_worth(precision: Doubles, rng: Generator) -> tuple[float, float]:
+    """nu, given precisions, and s2 given both."""
+    weights, total = _worth_weights(precision)
     nu = WORTH[np.searchsorted(np.cumsum(weights), rng.random() * weights.sum(), side="right")]
-    return float(nu), float(rng.gamma(n * nu / 2 + VAGUE) / (nu / 2 * total + VAGUE))
+    return float(nu), float(rng.gamma(precision.size * nu / 2 + VAGUE) / (nu / 2 * total + VAGUE))

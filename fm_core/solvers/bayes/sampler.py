@@ -24,7 +24,7 @@ from fm_core.solvers.bayes.priors import Priors
 from fm_core.solvers.bayes.randomness import INITIAL, VECTORS, WEIGHTS, generator, key
 from fm_core.solvers.bayes.rows import Rows
 
-__all__ = ["NOISE", "OF_BIAS", "Sampler", "Units"]
+__all__ = ["MOST_PRECISE", "NOISE", "OF_BIAS", "Sampler", "Units", "aligned", "initial", "targets"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -33,7 +33,7 @@ Doubles = NDArray[np.float64]
 _INITIAL = 0.25
 
 #: Shape and rate of the prior of the noise's precision, and a limit of it: labels have variance 1.
-NOISE, _MOST_PRECISE = (0.5, 5e-5), 1e8
+NOISE, MOST_PRECISE = (0.5, 5e-5), 1e8
 
 #: Precision of the bias' prior, of mean 0: as good as none.
 OF_BIAS = 1e-3
@@ -87,7 +87,14 @@ class Sampler:
     n_sweeps : int
     n_counted : int
         Samples in the rows' mean scores.
+    averages : bool
+        Whether samples are to be averaged.
+    is_settled : bool
+        Whether further sweeps change nothing: never.
     """
+
+    averages = True
+    is_settled = False
 
     def __init__(
         self,
@@ -109,14 +116,14 @@ class Sampler:
         self.priors = Priors.begin(max(1, rows.n_groups), num_factors)
         self.alpha = 1.0
         self.n_sweeps = self.n_counted = 0
-        self.w0, self.params = self._initial()
+        self.w0, self.params = initial(rows, num_factors, is_classifier, seed, num_threads)
         if start is not None:
             self.w0, self.params = start(self.units, self.w0, self.params)
         self._noise = np.empty_like(self.params)
-        self._records = _aligned(rows.n_rows, num_factors + _RECORD)
+        self._records = aligned(rows.n_rows, num_factors + _RECORD)
         self._records[:, num_factors] = 1
         self._records[:, num_factors + _OM] = 1
-        self._records[:, num_factors + _KAPPA] = self._targets()
+        self._records[:, num_factors + _KAPPA] = targets(rows, self.units, is_classifier)
         self._renew()
         self._sums = self._turn(1)
 
@@ -137,7 +144,7 @@ class Sampler:
         rng = generator(self._seed, self.n_sweeps)
         om, residual, squares = self._sums
         if not self._is_classifier:
-            self.alpha = float(min(rng.gamma(NOISE[0] + om / 2) / (NOISE[1] + squares / 2), _MOST_PRECISE))
+            self.alpha = float(min(rng.gamma(NOISE[0] + om / 2) / (NOISE[1] + squares / 2), MOST_PRECISE))
         if len(self.params):
             sums = self._kernels.group_sums(self.params, self._rows.groups, len(self._n), self._num_threads)
             self.priors.draw(self._n, sums[:, 0], sums[:, 1], rng)
@@ -181,6 +188,10 @@ class Sampler:
             scores[:] = self.w0
         return scores
 
+    def sample(self) -> tuple[float, Floats]:
+        """w0 and vectors, as drawn last."""
+        return self.w0, self.params
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that `restore` needs."""
         return {
@@ -200,21 +211,6 @@ class Sampler:
         self.priors.mean, self.priors.precision = arrays["chain_priors"]
 
     # --- the parts of a sweep ---
-
-    def _initial(self) -> tuple[float, Floats]:
-        params = np.zeros((len(self._rows.features), self._k + 1), np.float32)
-        interactions = self._rows.probes.interactions
-        sigma = (_INITIAL**2 / (interactions * self._k)) ** 0.25 if interactions > 0 else _INITIAL
-        draw(params, key(self._seed, INITIAL), ("normal", sigma), ("constant", 0.0), num_threads=self._num_threads)
-        if not self._is_classifier:
-            return 0.0, params
-        share = (float(self._rows.labels.mean(dtype=np.float64)) * self._rows.n_rows + 0.5) / (self._rows.n_rows + 1)
-        return math.log(share / (1 - share)), params
-
-    def _targets(self) -> Doubles:
-        if self._is_classifier:
-            return self._rows.labels.astype(np.float64) - 0.5
-        return (self._rows.labels.astype(np.float64) - self.units.mean) / self.units.scale
 
     def _renew(self) -> None:
         """Make z and q of every row anew from the parameters."""
@@ -244,7 +240,27 @@ class Sampler:
         return np.array([self._rows.n_rows, sums[0], sums[1]])
 
 
-def _aligned(n_rows: int, width: int) -> Floats:
+def initial(rows: Rows, num_factors: int, is_classifier: bool, seed: int, num_threads: int) -> tuple[float, Floats]:
+    """First w0, and vectors ``[v | w]`` of all columns."""
+    params = np.zeros((len(rows.features), num_factors + 1), np.float32)
+    interactions = rows.probes.interactions
+    # rows without pairs have a rounding error of interactions
+    sigma = min(1.0, (_INITIAL**2 / (interactions * num_factors)) ** 0.25) if interactions > 0 else _INITIAL
+    draw(params, key(seed, INITIAL), ("normal", sigma), ("constant", 0.0), num_threads=num_threads)
+    if not is_classifier:
+        return 0.0, params
+    share = (float(rows.labels.mean(dtype=np.float64)) * rows.n_rows + 0.5) / (rows.n_rows + 1)
+    return math.log(share / (1 - share)), params
+
+
+def targets(rows: Rows, units: Units, is_classifier: bool) -> Doubles:
+    """What rows' kappa is: see kernels/_bayes.pxi."""
+    if is_classifier:
+        return rows.labels.astype(np.float64) - 0.5
+    return (rows.labels.astype(np.float64) - units.mean) / units.scale
+
+
+def aligned(n_rows: int, width: int) -> Floats:
     """Zeros whose rows are whole cache lines, and begin at one."""
     stride = -(-width // 16) * 16
     block = np.zeros(n_rows * stride + 16, np.float32)

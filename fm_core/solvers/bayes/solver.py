@@ -29,6 +29,7 @@ from fm_core.solvers.bayes.rows import Collector, Rows
 from fm_core.solvers.bayes.sampler import Sampler
 from fm_core.solvers.bayes.spread import Keeper, Spread
 from fm_core.solvers.bayes.start import starting_with
+from fm_core.solvers.bayes.variational import Variational
 
 __all__ = ["BayesSolver", "collect", "sample_model"]
 
@@ -40,6 +41,12 @@ _RESTARTS = (8, 16, 32, 64, 128)
 
 #: Sweeps of a training that is told no number: at most, at least in any case, and entries walked in all.
 _MOST, _LEAST, _WALKED = 700, 100, 2e10
+
+#: Draws of what the variational method knows, at least, that tell of probabilities and spread.
+_DRAWN = 16
+
+#: What is asked of rows: draws, or means and variances.
+_METHODS: dict[str, type[Sampler] | type[Variational]] = {"gibbs": Sampler, "variational": Variational}
 
 #: Factors of a sample. More gain nothing on any set tried, cost their square, and leave the cache line.
 _FACTORS = 8
@@ -61,11 +68,12 @@ class BayesSolver:
         The model does not depend on it, bit for bit.
     start : Model, optional
         Of the same kind, for the first features at least: what the chain begins with.
+    method : {"gibbs", "variational"}
 
     Attributes
     ----------
     rows : Rows
-    sampler : Sampler
+    sampler : Sampler or Variational
     """
 
     def __init__(
@@ -77,6 +85,7 @@ class BayesSolver:
         seed: int,
         num_threads: int = 1,
         start: Model | None = None,
+        method: str = "gibbs",
     ) -> None:
         self.rows = rows
         self._link = link_for(predictor_type)
@@ -85,7 +94,8 @@ class BayesSolver:
         self._n_sweeps = n_sweeps
         k = self.inner_factors(num_factors)
         begin = None if start is None else starting_with(start, rows)
-        self.sampler = Sampler(rows, k, self._link.is_classifier, seed, num_threads, begin)
+        make = _METHODS[method]
+        self.sampler: Sampler | Variational = make(rows, k, self._link.is_classifier, seed, num_threads, begin)
         # behind the features a row for each group: what is known of features that never occurred
         self._order = rows.schedule.order
         n_groups = len(self.sampler.priors.mean)
@@ -110,6 +120,8 @@ class BayesSolver:
         """Whether there were as many sweeps as were asked for, or as the data needs."""
         if self._n_sweeps is not None:
             return self.n_steps >= self._n_sweeps
+        if not self.sampler.averages:
+            return self.sampler.is_settled and self._convergence.n_samples >= _DRAWN
         return self.n_steps >= self.most_sweeps or self.outlook.is_enough
 
     @property
@@ -123,7 +135,7 @@ class BayesSolver:
         return self._convergence.outlook(None if self._link.is_classifier else self.sampler.alpha)
 
     def sweep(self) -> None:
-        """Draw one more sample.
+        """Draw one more sample, or bring what is known one step further.
 
         Raises
         ------
@@ -135,11 +147,14 @@ class BayesSolver:
                 average.restart()
         sampler = self.sampler
         sampler.sweep(self._mean.n_samples > 0)
+        if not sampler.averages:
+            self._mean.restart()
         of_groups = sampler.priors.mean.astype(np.float32)
         self._mean.add(sampler.w0, np.concatenate([sampler.params[self._order], of_groups]))
         probes = self.rows.probes
         self._convergence.add(sampler.latent_of(probes.indptr, probes.keys, probes.values))
-        self._keeper.add(sampler.w0, sampler.alpha, sampler.params, sampler.priors.mean, sampler.priors.precision)
+        w0, params = sampler.sample()
+        self._keeper.add(w0, sampler.alpha, params, sampler.priors.mean, sampler.priors.precision)
 
     @property
     def model(self) -> Model:
@@ -233,10 +248,16 @@ def collect(
 
 
 def sample_model(
-    rows: Rows, predictor_type: str, num_factors: int, n_sweeps: int | None = None, seed: int = 0, num_threads: int = 1
+    rows: Rows,
+    predictor_type: str,
+    num_factors: int,
+    n_sweeps: int | None = None,
+    seed: int = 0,
+    num_threads: int = 1,
+    method: str = "gibbs",
 ) -> BayesSolver:
     """Make all sweeps: the solver then has the model, its spread, and what is known of the chain."""
-    solver = BayesSolver(rows, predictor_type, num_factors, n_sweeps, seed, num_threads)
+    solver = BayesSolver(rows, predictor_type, num_factors, n_sweeps, seed, num_threads, method=method)
     while not solver.is_done:
         solver.sweep()
     return solver
