@@ -36,6 +36,7 @@ from libc.string cimport memset
 
 import numpy as np
 
+from fm_core.kernels.checks cimport need, need_room, need_threads
 from fm_core.kernels.simd cimport FULL, lanes, lanes_load, lanes_store, lanes_zero
 from fm_core.kernels.work_stealing cimport tasks, tasks_deal, tasks_next
 
@@ -584,6 +585,29 @@ def sweep(
     cdef char* memory
     cdef Py_ssize_t c, size
     cdef int me
+    cdef Py_ssize_t n = order.shape[0], width = params.shape[1]
+    need("starts", starts.shape[0], n + 1)
+    need("entries of the starts", starts[n], rows.shape[0])
+    if values.shape[0]:
+        need("values", values.shape[0], rows.shape[0])
+    need("rows of parameters", params.shape[0], n)
+    need_room("columns of parameters", width, 2)
+    need("groups", groups.shape[0], n)
+    need("rows of a precision", precision.shape[1], width)
+    need("columns of a precision", precision.shape[2], width)
+    need("groups of shifts", shift.shape[0], precision.shape[0])
+    need("columns of shifts", shift.shape[1], width)
+    if noise.shape[0]:
+        need("rows of noise", noise.shape[0], n)
+        need("columns of noise", noise.shape[1], width)
+    need_room("columns of records", records.shape[1], width + 5)
+    need("columns of tasks", light.shape[1], 2)
+    need("columns of features that are cut", heavy.shape[1], 3)
+    need("columns of chunks", chunks.shape[1], 3)
+    need("columns of steps", colours.shape[1], 7)
+    need_threads(num_threads)
+    if n == 0 or colours.shape[0] == 0:
+        return
     a.starts, a.rows, a.order = &starts[0], &rows[0] if rows.shape[0] else NULL, &order[0]
     a.values = &values[0] if values.shape[0] else NULL
     a.tasks = &light[0, 0] if light.shape[0] else NULL
@@ -650,6 +674,9 @@ def turn_rows(float[:, ::1] records, Py_ssize_t k, double w0, int counts, int nu
     cdef Py_ssize_t n = records.shape[0], c, n_chunks = (n + ROWS_A_CHUNK - 1) // ROWS_A_CHUNK
     parts = np.zeros((max(1, n_chunks), 2))
     cdef double[:, ::1] sums = parts
+    need_room("factors", k, 0)
+    need_room("columns of records", records.shape[1], k + 6)
+    need_threads(num_threads)
     for c in prange(n_chunks, num_threads=num_threads, schedule="static", nogil=True):
         _turn(
             &records[c * ROWS_A_CHUNK, 0], records.shape[1], k, min(<Py_ssize_t> ROWS_A_CHUNK, n - c * ROWS_A_CHUNK),
@@ -676,6 +703,8 @@ def group_sums(const float[:, ::1] params, const int32_t[::1] groups, Py_ssize_t
     """Sums, and sums of squares, of the vectors of each group: see interface.BayesKernels."""
     cdef Py_ssize_t n = params.shape[0], width = params.shape[1], c
     cdef Py_ssize_t n_chunks = (n + FEATURES_A_CHUNK - 1) // FEATURES_A_CHUNK
+    need("groups", groups.shape[0], n)
+    need_threads(num_threads)
     parts = np.zeros((max(1, n_chunks), n_groups, 2, width))
     cdef double[:, :, :, ::1] sums = parts
     for c in prange(n_chunks, num_threads=num_threads, schedule="static", nogil=True):
@@ -717,6 +746,10 @@ def gram(const float[:, ::1] matrix, Py_ssize_t width, const float[::1] weights,
     """``matrix' diag(weights) matrix`` of the first columns: see interface.BayesKernels."""
     cdef Py_ssize_t n = matrix.shape[0], stride = matrix.shape[1], c
     cdef Py_ssize_t n_chunks = (n + FEATURES_A_CHUNK - 1) // FEATURES_A_CHUNK
+    need("weights", weights.shape[0], n)
+    need("columns of whole cache lines", stride % 16, 0)
+    need_room("columns", stride, width)
+    need_threads(num_threads)
     parts = np.zeros((max(1, n_chunks), (width + 7) // 8 * 8, stride))
     panels = np.empty((num_threads, ROWS_A_PANEL * stride), np.float32)
     cdef double[:, :, ::1] totals = parts
@@ -760,6 +793,16 @@ def project(
     """Multiply the first columns of each row by the matrix that is its own: see interface.BayesKernels."""
     cdef Py_ssize_t n = matrix.shape[0], into_width = into.shape[2], r, i
     cdef float* row
+    need_room("matrices", into.shape[0], 1)
+    need("rows of a matrix", into.shape[1], width)
+    need("columns of whole cache lines", into_width % 16, 0)
+    need_room("columns", matrix.shape[1], width)
+    if which.shape[0]:
+        need("numbers of matrices", which.shape[0], n)
+    need("rows that are written", out.shape[0], n)
+    need_room("columns that are written", out.shape[1], out_width)
+    need_room("columns of a matrix", into_width, out_width)
+    need_threads(num_threads)
     rows = np.empty((num_threads, into_width + 16), np.float32)
     cdef float[:, ::1] done = rows
     for r in prange(n, num_threads=num_threads, schedule="static", nogil=True):

@@ -2,6 +2,8 @@
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
+from fm_core.kernels.checks cimport need, need_room
+
 import numpy as np
 
 __all__ = ["colour", "count", "divide", "mean_squares", "transpose"]
@@ -11,6 +13,8 @@ def count(const int32_t[::1] keys, const float[::1] values, int32_t[::1] counts)
     """Add to `counts` how often each feature occurs, entries of value 0 left out; `values` may be empty: all are 1."""
     cdef Py_ssize_t t
     cdef bint all_ones = values.shape[0] == 0
+    if not all_ones:
+        need("values", values.shape[0], keys.shape[0])
     with nogil:
         for t in range(keys.shape[0]):
             if all_ones or values[t] != 0:
@@ -45,6 +49,11 @@ def transpose(
     cdef int64_t place
     cdef int32_t there
     cdef float value
+    need("rows", rows.shape[0], keys.shape[0])
+    if values.shape[0]:
+        need("values", values.shape[0], keys.shape[0])
+    need_room("starts", indptr.shape[0], 1)
+    need("entries of the starts", indptr[indptr.shape[0] - 1], keys.shape[0])
     with nogil:
         for r in range(indptr.shape[0] - 1):
             for t in range(indptr[r], indptr[r + 1]):
@@ -63,8 +72,15 @@ def transpose(
                 keys[there] = there
 
 
+cdef int _need_columns(const int64_t[::1] starts, Py_ssize_t n) except -1:
+    need_room("starts", starts.shape[0], 1)
+    need("entries of the starts", starts[starts.shape[0] - 1], n)
+    return 0
+
+
 def mean_squares(const int64_t[::1] starts, const float[::1] values):
     """Give the mean square of each column's values, float64 of shape (n_columns,)."""
+    _need_columns(starts, values.shape[0])
     found = np.empty(starts.shape[0] - 1)
     cdef double[::1] means = found
     cdef Py_ssize_t j, t
@@ -81,6 +97,8 @@ def mean_squares(const int64_t[::1] starts, const float[::1] values):
 def divide(const int64_t[::1] starts, float[::1] values, const double[::1] by):
     """Divide each column's values by its number, in place."""
     cdef Py_ssize_t j, t
+    _need_columns(starts, values.shape[0])
+    need("divisors", by.shape[0], starts.shape[0] - 1)
     with nogil:
         for j in range(by.shape[0]):
             if by[j] != 1:
@@ -104,6 +122,8 @@ def colour(const int64_t[::1] starts, const int32_t[::1] rows, Py_ssize_t n_rows
     colours : ndarray of int32, shape (n_features,)
         ``64 * n_words`` for features that found none.
     """
+    _need_columns(starts, rows.shape[0])
+    need_room("words", n_words, 1)
     found = np.empty(starts.shape[0] - 1, np.int32)
     taken_of_rows = np.zeros((max(1, n_rows), n_words), np.uint64)
     taken_of_feature = np.empty(n_words, np.uint64)

@@ -314,6 +314,7 @@ def train_dense(
 ):
     """One update from a dense batch: see interface.py."""
     cdef Rule rule = _rule(step)
+    need_room("numbers of the bias", bias.shape[0], 3)
     cdef Py_ssize_t n_rows = X.shape[0], width = X.shape[1], task, r, i, n
     cdef Py_ssize_t row_tasks = (n_rows + ROWS_A_TASK - 1) // ROWS_A_TASK
     cdef Py_ssize_t feature_tasks = (width + TILE - 1) // TILE
@@ -324,6 +325,19 @@ def train_dense(
     cdef float[::1] pair_residuals = _floats(n_rows)
     cdef int32_t[::1] alone = _int32s(n_rows)
     cdef int has_pairless = 0
+    need("labels", labels.shape[0], n_rows)
+    need_room("rows", n_rows, 1)
+    need("rows of parameters", params.shape[0], width)
+    need_room("columns of parameters", params.shape[1], 2)
+    need("rows of the state", state.shape[0], width)
+    need_states(&rule, state.shape[1], params.shape[1])
+    need_outputs(n_rows, params.shape[1] - 1, sums, residuals, scores)
+    need("floats that rows of sums are padded to", sums.shape[1] % PADDING, 0)
+    need("scratch for w", w.shape[0], width)
+    need("scratch for squares", squares.shape[0], width)
+    need_threads(num_threads)
+    need_room("scratch for gradients", gradients.shape[0], num_threads)
+    need_room("columns of scratch for gradients", gradients.shape[1], TILE * sums.shape[1])
     f.k = params.shape[1] - 1
     f.V = &params[0, 0]
     f.V_stride = f.k + 1
@@ -396,6 +410,12 @@ def predict_dense(
     cdef Py_ssize_t n_rows = X.shape[0], width = X.shape[1], task, r, n
     cdef Py_ssize_t n_tasks = (n_rows + ROWS_A_TASK - 1) // ROWS_A_TASK
     cdef Factors f
+    need("scores", scores.shape[0], n_rows)
+    need("weights", w.shape[0], width)
+    need("rows of V", V.shape[0], width)
+    need_room("rows of V", V.shape[0], 1)
+    need("floats between factors", V.strides[1], sizeof(float))
+    need_threads(num_threads)
     f.k = V.shape[1]
     f.V = &V[0, 0]
     f.V_stride = V.strides[0] // <Py_ssize_t> sizeof(float)

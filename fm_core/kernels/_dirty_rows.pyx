@@ -9,6 +9,8 @@ each row that changed; one thread does it as fast as two, since memory is what i
 from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcpy
 
+from fm_core.kernels.checks cimport need, need_room
+
 
 def mark(const int32_t[::1] features, uint64_t[::1] changed):
     """Set the bits of `features`."""
@@ -21,6 +23,7 @@ def mark(const int32_t[::1] features, uint64_t[::1] changed):
 def collect(uint64_t[::1] changed, unsigned char[::1] changed_ever):
     """Move the bits to the bytes of `changed_ever`, which keep what they have."""
     cdef Py_ssize_t word, i, n = changed_ever.shape[0]
+    need_room("words of bits", changed.shape[0], (n + 63) // 64)
     with nogil:
         for word in range(changed.shape[0]):
             if changed[word]:
@@ -35,6 +38,11 @@ def refresh(
 ):
     """Copy the rows whose bits are set."""
     cdef Py_ssize_t word, i, n = params.shape[0], width = params.shape[1], state_width = state.shape[1]
+    need("rows of the copy", params_copy.shape[0], n)
+    need("columns of the copy", params_copy.shape[1], width)
+    need("rows of the state", state.shape[0], n)
+    need("rows of the state's copy", state_copy.shape[0], n)
+    need("columns of the state's copy", state_copy.shape[1], state_width)
     with nogil:
         for word in range(changed.shape[0]):
             if changed[word]:

@@ -4,6 +4,8 @@
 from cython.parallel cimport prange
 from libc.stdint cimport uint32_t
 
+from fm_core.kernels.checks cimport need_room, need_threads
+
 __all__ = ["builds", "draw", "use"]
 
 cdef extern from "draw.h" nogil:
@@ -66,6 +68,8 @@ def draw(float[:, ::1] params, const uint32_t[::1] key, factors, linear, first=0
     cdef uint32_t start = first, step = every, number = stream
     cdef int threads = max(1, min(num_threads, n_tasks))
     cdef float* data
+    need_threads(num_threads)
+    need_room("columns of parameters", k, 0)
     if key.shape[0] != 4:
         raise ValueError(f"the key has {key.shape[0]} words, expected 4")
     of_factors.method, of_factors.scale = METHODS[factors[0]], factors[1]

@@ -38,6 +38,8 @@ def eigen(matrix):
     if not np.isfinite(matrix).all():
         raise ValueError("the matrix has a number that is not finite")
     n = len(matrix)
+    if matrix.ndim != 2 or matrix.shape[1] != n:
+        raise ValueError(f"the matrix has shape {matrix.shape}, expected a square one")
     vectors = np.tril(matrix) + np.tril(matrix, -1).T
     values, rest = np.zeros(n), np.zeros(n)
     if n:

@@ -19,6 +19,8 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from fm_core.kernels.checks cimport need_rows
+
 import numpy as np
 
 cdef enum:
@@ -167,6 +169,7 @@ def group(const int64_t[::1] indptr, const int32_t[::1] indices, const float[::1
     cdef Py_ssize_t n = indices.shape[0], n_rows = indptr.shape[0] - 1, n_features = 0
     if n_rows < 0:
         raise ValueError("indptr is empty, expected n_rows + 1 entries")
+    need_rows(indptr, n, values.shape[0])
     features_out, starts_out, rows_out, row_values_out = ungrouped(n)
     cdef int32_t[::1] features = features_out, rows = rows_out
     cdef int64_t[::1] starts = starts_out

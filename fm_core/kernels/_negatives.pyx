@@ -10,6 +10,8 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 
 import numpy as np
 
+from fm_core.kernels.checks cimport need, need_room, need_rows
+
 __all__ = ["draw_negatives", "find_pairs", "put_ranked"]
 
 cdef enum:
@@ -72,6 +74,9 @@ def draw_negatives(
     found = np.empty((n, n_negatives), np.int32)
     cdef int32_t[:, ::1] out = found
     cdef const int32_t* of_user
+    need("records of positives", rows.shape[0], n)
+    need_room("negatives", n_negatives, 0)
+    need_rows(known_starts, known.shape[0], known.shape[0])
     with nogil:
         for r in range(n):
             start = known_starts[users[r]]
@@ -127,8 +132,10 @@ def find_pairs(
     cdef int n_users, n_ids
     cdef const float[::1] y
     cdef bint all_positive = labels is None
+    need_rows(indptr, indices.shape[0], values.shape[0])
     if not all_positive:
         y = labels
+        need("labels", y.shape[0], n_rows)
     found_rows = np.empty(n_rows, np.int64)
     found_users = np.empty(n_rows, np.int32)
     found_ids = np.empty(n_rows, np.int32)
@@ -186,6 +193,10 @@ def put_ranked(
     cdef int64_t n = rows.shape[0], g = items.shape[1], r, j, at, item, size = 0
     cdef Py_ssize_t m
     cdef bint is_item
+    need_rows(indptr, indices.shape[0], values.shape[0])
+    need("rows of items", items.shape[0], n)
+    need_rows(item_starts, item_keys.shape[0], item_values.shape[0])
+    need("columns of ranges", item_ranges.shape[1], 2)
     for r in range(n):
         size += indptr[rows[r] + 1] - indptr[rows[r]]
         for j in range(g):

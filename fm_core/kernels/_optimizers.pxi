@@ -4,6 +4,7 @@
 
 from libc.math cimport sqrtf
 
+from fm_core.kernels.checks cimport need
 from fm_core.kernels.simd cimport (
     lanes, lanes_clip, lanes_load, lanes_set, lanes_sqrt, lanes_store, lanes_where_zero,
 )
@@ -45,6 +46,16 @@ cdef Rule _rule(step):
     rule.factors = Rates(step.factors_lr, step.factors_wd)
     rule.use_bias, rule.use_linear = step.use_bias, step.use_linear
     return rule
+
+
+cdef int need_states(const Rule* rule, Py_ssize_t found, Py_ssize_t width) except -1:
+    cdef Py_ssize_t n = 2
+    if rule.optimizer == SGD:
+        n = 0
+    elif rule.optimizer == ADAGRAD:
+        n = 1
+    need("columns of the state", found, n * width)
+    return 0
 
 
 # The same four formulas twice: for a block of factors, and for one number (w_i and w0).

@@ -4,6 +4,8 @@
 from cython.parallel cimport prange
 from libc.stdint cimport uint32_t
 
+from fm_core.kernels.checks cimport need_room, need_threads
+
 import numpy as np
 
 __all__ = ["builds", "polya_gamma", "turn_rows", "use"]
@@ -115,8 +117,13 @@ def turn_rows(
     parts = np.zeros((max(1, n_chunks), 2))
     cdef double[:, ::1] sums = parts
     cdef uint32_t keys[5]
+    need_room("columns of records", records.shape[1], k + 6)
+    need_room("factors", k, 0)
+    need_threads(num_threads)
     cdef pg_rows a
     _take_key(key, keys)
+    if n == 0:
+        return parts[0]
     a.records, a.stride, a.k, a.w0 = &records[0, 0], records.shape[1], k, <float> w0
     a.key, a.sweep, a.counts = keys, sweep, counts
     for c in prange(n_chunks, num_threads=num_threads, schedule="static", nogil=True):

@@ -195,6 +195,15 @@ def train_ranked(
     cdef Rule rule = _rule(step)
     cdef Py_ssize_t n_rows = indptr.shape[0] - 1, n = indices.shape[0], n_features = features.shape[0]
     cdef Py_ssize_t* n_grouped = &n_features
+    need_rows(indptr, indices.shape[0], values.shape[0])
+    need_learning(n, features, starts, rows, row_values, is_grouped, &rule, params, state, num_threads)
+    need_room("rows of sums", sums.shape[0], n_rows)
+    need_room("columns of sums", sums.shape[1], params.shape[1] - 1)
+    need_room("residuals", residuals.shape[0], n_rows)
+    need("losses", losses.shape[0], n_contexts)
+    need_room("contexts", n_contexts, 1)
+    need("rows that are left over", n_rows % n_contexts, 0)
+    need("orders", orders.shape[0], n_contexts)
     cdef Factors f
     f.k = params.shape[1] - 1
     f.V = &params[0, 0]

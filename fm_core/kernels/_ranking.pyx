@@ -11,6 +11,8 @@ s_f^2 minus squares: of a value like a year or a time both are so large that the
 
 from libc.stdint cimport int32_t, int64_t
 
+from fm_core.kernels.checks cimport need, need_rows
+
 import numpy as np
 
 cdef extern from *:
@@ -51,6 +53,12 @@ def candidate_scores(
         const float* factors = &V[0, 0]
         Py_ssize_t stride = V.strides[0] // <Py_ssize_t> sizeof(float)
         double z
+    need_rows(indptr, indices.shape[0], values.shape[0])
+    need("rows of V", V.shape[0], w.shape[0])
+    need("floats between factors", V.strides[1], sizeof(float))
+    need("starts of rows", indptr.shape[0], n_rows + 1)
+    need("sums of the context", context_sums.shape[0], k)
+    need("sums", sums.shape[0], k)
     with nogil:
         for at in range(min(<Py_ssize_t> AHEAD, n_entries)):
             _prefetch(factors + indices[at] * stride, k)
@@ -97,6 +105,12 @@ def context_sums(
         const float* v
         Py_ssize_t stride = V.strides[0] // <Py_ssize_t> sizeof(float)
         double linear, pairs, item
+    need_rows(indptr, indices.shape[0], values.shape[0])
+    need("rows of V", V.shape[0], w.shape[0])
+    need("floats between factors", V.strides[1], sizeof(float))
+    need("starts of rows", indptr.shape[0], own.shape[0] + 1)
+    need("rows of sums", sums.shape[0], own.shape[0])
+    need("columns of sums", sums.shape[1], k)
     with nogil:
         for row in range(own.shape[0]):
             linear = pairs = 0
@@ -147,6 +161,13 @@ def shared_scores(
         Py_ssize_t stride = V.strides[0] // <Py_ssize_t> sizeof(float)
         double[::1] before = np.empty(k), others = np.empty(k)
         double z, item, pairs
+    need_rows(indptr, indices.shape[0], values.shape[0])
+    need("rows of V", V.shape[0], w.shape[0])
+    need("floats between factors", V.strides[1], sizeof(float))
+    need("starts of rows", indptr.shape[0], scores.shape[0] + 1)
+    need("values of the context", context_values.shape[0], n_context)
+    need("sums of the context", context_sums.shape[0], k)
+    need("sums of joined features", joined.shape[0], k)
     with nogil:
         for r in range(rows.shape[0]):
             z = 0

@@ -13,6 +13,8 @@ from libc.math cimport INFINITY, fabs, fmax, rint, sqrt
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 
+from fm_core.kernels.checks cimport need, need_room, need_rows, need_threads
+
 import numpy as np
 
 __all__ = ["BLOCK", "builds", "norms", "pack", "scan", "use"]
@@ -121,6 +123,10 @@ def norms(
     """
     cdef Py_ssize_t n = norm.shape[0], k = V.shape[1], row
     cdef Py_ssize_t stride = V.strides[0] // <Py_ssize_t> sizeof(float)
+    need_rows(indptr, indices.shape[0], values.shape[0])
+    need("starts of rows", indptr.shape[0], n + 1)
+    need("floats between factors", V.strides[1], sizeof(float))
+    need_threads(num_threads)
     cdef double[:, ::1] scratch = np.empty((num_threads, k), np.float64)
     cdef double[::1] reach = np.empty(num_threads, np.float64)
     cdef const int32_t* keys = &indices[0] if indices.shape[0] else NULL
@@ -151,6 +157,16 @@ def pack(
     """
     cdef Py_ssize_t n = order.shape[0], k = V.shape[1], n_blocks = bounds.shape[0], block
     cdef Py_ssize_t stride = V.strides[0] // <Py_ssize_t> sizeof(float), quads = (k + 3) // 4
+    need_rows(indptr, indices.shape[0], values.shape[0])
+    need("starts of rows", indptr.shape[0], n + 1)
+    need("floats between factors", V.strides[1], sizeof(float))
+    need("biases", bias.shape[0], n)
+    need_room("blocks", n_blocks, (n + RETRIEVAL_BLOCK - 1) // RETRIEVAL_BLOCK)
+    need("columns of bounds", bounds.shape[1], 4)
+    need("codes", codes.shape[0], n_blocks * RETRIEVAL_BLOCK * 4 * quads)
+    need("scales", scale.shape[0], n_blocks * RETRIEVAL_BLOCK)
+    need("biases that are written", bias_out.shape[0], n_blocks * RETRIEVAL_BLOCK)
+    need_threads(num_threads)
     cdef double[:, ::1] scratch = np.empty((num_threads, k), np.float64)
     cdef const int32_t* keys = &indices[0] if indices.shape[0] else NULL
     cdef const float* x = &values[0] if values.shape[0] else NULL
@@ -236,6 +252,17 @@ def scan(
     MemoryError
     """
     cdef Py_ssize_t n = query_codes.shape[0], n_blocks = bounds.shape[0], quads = query_codes.shape[1] // 4
+    need_room("columns of codes", quads, 1)
+    need("columns of codes", query_codes.shape[1], 4 * quads)
+    need("columns of bounds", bounds.shape[1], 4)
+    need("codes", codes.shape[0], n_blocks * RETRIEVAL_BLOCK * 4 * quads)
+    need("scales", scale.shape[0], n_blocks * RETRIEVAL_BLOCK)
+    need("biases", bias.shape[0], n_blocks * RETRIEVAL_BLOCK)
+    need("numbers of queries", query_numbers.shape[0], n)
+    need("columns of numbers of queries", query_numbers.shape[1], 3)
+    need("masks of queries", len(allowed), n)
+    need_room("items that are wanted", top, 1)
+    need_threads(num_threads)
     cdef Py_ssize_t blocks_a_task = max(1, TASK_BYTES // (64 * quads))
     cdef Py_ssize_t n_tasks = (n_blocks + blocks_a_task - 1) // blocks_a_task, task, i, f
     cdef int threads = max(1, min(num_threads, n_tasks)), me
@@ -269,6 +296,7 @@ def scan(
             queries[i].allowed = NULL
             if allowed[i] is not None:
                 mask = allowed[i]
+                need("blocks of a mask", mask.shape[0], n_blocks)
                 queries[i].allowed = &mask[0]
         for i in range(n * threads):
             if not retrieval_begin(&found[i], top):

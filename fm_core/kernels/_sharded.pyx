@@ -14,6 +14,7 @@ from libc.math cimport exp
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
+from fm_core.kernels.checks cimport need, need_room, need_rows, need_threads
 from fm_core.kernels.simd cimport FULL
 
 import numpy as np
@@ -33,6 +34,8 @@ def order(const int32_t[::1] features, int32_t world, int32_t n_local, int32_t[:
     """Number features owner by owner: ``out = features % world * n_local + features // world``."""
     cdef Py_ssize_t i
     cdef int32_t f
+    need("numbers", out.shape[0], features.shape[0])
+    need_room("hosts", world, 1)
     with nogil:
         for i in range(features.shape[0]):
             f = features[i]
@@ -49,6 +52,11 @@ def columns(
     """
     cdef Py_ssize_t j, e
     cdef int64_t to
+    need("values of rows", row_values.shape[0], rows.shape[0])
+    need("indices", indices.shape[0], rows.shape[0])
+    need("values", values.shape[0], rows.shape[0])
+    need_room("starts", starts.shape[0], 1)
+    need("entries of the starts", starts[starts.shape[0] - 1], rows.shape[0])
     with nogil:
         for j in range(starts.shape[0] - 1):
             for e in range(starts[j], starts[j + 1]):
@@ -65,6 +73,7 @@ def places(const int32_t[::1] ranks, int64_t[::1] next_of, int64_t[::1] out):
     begins as where each rank's begin.
     """
     cdef Py_ssize_t e
+    need("places", out.shape[0], ranks.shape[0])
     with nogil:
         for e in range(ranks.shape[0]):
             out[e] = next_of[ranks[e]]
@@ -84,6 +93,9 @@ def gather(const float[:, :] params, const int32_t[::1] wanted, float[:, ::1] ou
     """Copy rows of `params`: ``out = params[wanted]``; its rows are contiguous."""
     cdef Py_ssize_t j, c, width = params.shape[1]
     cdef const float* row
+    need("rows", out.shape[0], wanted.shape[0])
+    need("columns", out.shape[1], width)
+    need_threads(num_threads)
     for j in prange(wanted.shape[0], num_threads=num_threads, schedule="static", nogil=True):
         if j + AHEAD < wanted.shape[0]:
             _ask_for(&params[wanted[j + AHEAD], 0], width)
@@ -130,6 +142,13 @@ def score(
     cdef const int32_t* keys = &indices[0] if indices.shape[0] else NULL
     cdef const float* x = &values[0] if indices.shape[0] else NULL
     cdef double z
+    need_rows(indptr, indices.shape[0], values.shape[0])
+    need("starts of rows", indptr.shape[0], scores.shape[0] + 1)
+    need("labels", labels.shape[0], scores.shape[0])
+    need("residuals", residuals.shape[0], scores.shape[0])
+    need("rows of sums", sums.shape[0], scores.shape[0])
+    need("columns of sums", sums.shape[1], k)
+    need_threads(num_threads)
     with nogil:
         for r in prange(scores.shape[0], num_threads=num_threads, schedule="dynamic", chunksize=ROWS_A_TASK):
             z = w0
@@ -151,6 +170,15 @@ def gradients(
     cdef Py_ssize_t j, e, f, k = params.shape[1] - 1
     cdef double linear, squares, ex
     cdef float weight, rest
+    need("values of rows", row_values.shape[0], rows.shape[0])
+    need_room("starts", starts.shape[0], 1)
+    need("entries of the starts", starts[starts.shape[0] - 1], rows.shape[0])
+    need("rows of parameters", params.shape[0], starts.shape[0] - 1)
+    need("rows of gradients", out.shape[0], starts.shape[0] - 1)
+    need("columns of gradients", out.shape[1], k + 1)
+    need("rows of sums", sums.shape[0], residuals.shape[0])
+    need("columns of sums", sums.shape[1], k)
+    need_threads(num_threads)
     cdef unsigned char[::1] n_values = np.zeros(residuals.shape[0], np.uint8)  # other than zero, of each row; at most 2
     for e in range(rows.shape[0]):
         if row_values[e] != 0 and n_values[rows[e]] < 2:
@@ -225,6 +253,14 @@ def update(
     cdef float* states = &state[0, 0] if state.shape[0] and stride else NULL
     cdef const float* gradients = &received[0, 0] if received.shape[0] else NULL
     cdef const float* g
+    need_room("starts", starts.shape[0], n + 1)
+    need("entries of the starts", starts[n], at.shape[0])
+    need("columns of gradients", received.shape[1], width)
+    need_room("rows of totals", totals.shape[0], n + 1)
+    need("columns of totals", totals.shape[1], width)
+    need("rows of the state", state.shape[0], params.shape[0])
+    need_states(&rule, stride, width)
+    need_threads(num_threads)
     with nogil:
         if lazy:
             for j in prange(n, num_threads=num_threads, schedule="dynamic", chunksize=FEATURES_A_TASK):

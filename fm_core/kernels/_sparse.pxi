@@ -24,6 +24,7 @@ from libc.math cimport exp
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 
+from fm_core.kernels.checks cimport need, need_room, need_rows, need_threads
 from fm_core.kernels._group cimport SCRATCH_AN_ENTRY, Entries, Groups, group_entries
 from fm_core.kernels.simd cimport (
     FULL, lanes, lanes_load, lanes_prefetch, lanes_prefetch_to_write, lanes_store, lanes_sum, lanes_zero
@@ -425,6 +426,36 @@ cdef void _learn_bias(
 
 # ---------------------------------------------------------------- what Python calls
 
+cdef int need_learning(
+    Py_ssize_t n, const int32_t[::1] features, const int64_t[::1] starts, const int32_t[::1] rows,
+    const float[::1] row_values, bint is_grouped, const Rule* rule, const float[:, ::1] params,
+    const float[:, ::1] state, Py_ssize_t num_threads,
+) except -1:
+    need("rows of entries", rows.shape[0], n)
+    need("values of entries", row_values.shape[0], n)
+    need("starts of features", starts.shape[0], features.shape[0] + 1)
+    if is_grouped:
+        need("entries of the starts", starts[features.shape[0]], n)
+    else:
+        need("features", features.shape[0], n)
+    need_room("columns of parameters", params.shape[1], 2)
+    need_room("rows of parameters", params.shape[0], 1)
+    need("rows of the state", state.shape[0], params.shape[0])
+    need_states(rule, state.shape[1], params.shape[1])
+    need_threads(num_threads)
+    return 0
+
+
+cdef int need_outputs(
+    Py_ssize_t n_rows, Py_ssize_t k, const float[:, ::1] sums, const float[::1] residuals, const float[::1] scores
+) except -1:
+    need("rows of sums", sums.shape[0], n_rows)
+    need_room("columns of sums", sums.shape[1], k)
+    need("residuals", residuals.shape[0], n_rows)
+    need("scores", scores.shape[0], n_rows)
+    return 0
+
+
 def train_sparse(
     const int64_t[::1] indptr,
     const int32_t[::1] indices,
@@ -450,6 +481,11 @@ def train_sparse(
     cdef Rule rule = _rule(step)
     cdef Py_ssize_t n_rows = labels.shape[0], n = indices.shape[0], n_features = features.shape[0]
     cdef Py_ssize_t* n_grouped = &n_features  # written by one thread, read by all
+    need_rows(indptr, indices.shape[0], values.shape[0])
+    need("starts of rows", indptr.shape[0], n_rows + 1)
+    need_learning(n, features, starts, rows, row_values, is_grouped, &rule, params, state, num_threads)
+    need_outputs(n_rows, params.shape[1] - 1, sums, residuals, scores)
+    need_room("numbers of the bias", bias.shape[0], 3)
     cdef Factors f
     f.k = params.shape[1] - 1
     f.V = &params[0, 0]
@@ -522,6 +558,12 @@ def predict_sparse(
     """Score sparse rows: see interface.py."""
     cdef Py_ssize_t n_rows = scores.shape[0]
     cdef Factors f
+    need_rows(indptr, indices.shape[0], values.shape[0])
+    need("starts of rows", indptr.shape[0], n_rows + 1)
+    need("rows of V", V.shape[0], w.shape[0])
+    need("floats between factors", V.strides[1], sizeof(float))
+    need_room("rows of V", V.shape[0], 1)
+    need_threads(num_threads)
     f.k = V.shape[1]
     f.V = &V[0, 0]
     f.V_stride = V.strides[0] // <Py_ssize_t> sizeof(float)

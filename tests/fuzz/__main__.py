@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import atheris
@@ -26,6 +27,9 @@ BUILT = ROOT / "build" / "fuzz"
 CORE = "core"
 #: An input takes microseconds; memory far above that of the process itself is a finding.
 LIMITS = ["-timeout=10", "-rss_limit_mb=1024", "-malloc_limit_mb=256", "-max_len=2048", "-len_control=0"]
+#: Comparisons of arrays in instrumented modules leave their results in memory (atheris 3.0, 150 bytes each), which
+#: comes to the limit after some 250,000 schemas: a process ends before that, and another one goes on from the corpus.
+RUNS_OF_A_PROCESS = 100_000
 
 
 class Sanitized:
@@ -56,7 +60,7 @@ def search(target: str, corpus: Path, options: list[str]) -> None:
 
 
 def watched(target: str, seconds: int, options: list[str]) -> tuple[int, bool]:
-    """Search in a child process; the number of executions, and whether it ended well."""
+    """Search in child processes, one after the other; the number of executions, and whether all ended well."""
     from tests.fuzz.targets import FINDINGS, seeds
 
     corpus, found = BUILT / "corpus" / target, BUILT / "found"
@@ -65,8 +69,28 @@ def watched(target: str, seconds: int, options: list[str]) -> tuple[int, bool]:
     kept_as = "records" if target == CORE else target
     for data in seeds(kept_as):
         (corpus / hashlib.sha1(data).hexdigest()).write_bytes(data)
+    executions, ends = 0, time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        of_child, code, log = _searched(target, max(1, round(left)), options)
+        executions += of_child
+        if code:
+            print(log)
+            for path in found.glob(f"{target}-*"):
+                kept = FINDINGS / kept_as / path.name.removeprefix(f"{target}-")
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(kept)
+                print(f"kept as {kept.relative_to(ROOT)}")
+            return executions, False
+        if of_child < RUNS_OF_A_PROCESS:  # the time was up, or `options` say otherwise
+            break
+    return executions, True
+
+
+def _searched(target: str, seconds: int, options: list[str]) -> tuple[int, int, str]:
+    """Search in a child process; the number of executions, its exit status and what it said."""
     command = [sys.executable, "-m", "tests.fuzz", target, "--inside", "--", f"-max_total_time={seconds}",
-               f"-artifact_prefix={found}/{target}-", "-print_final_stats=1", *options]  # fmt: skip
+               f"-runs={RUNS_OF_A_PROCESS}", f"-artifact_prefix={BUILT / 'found'}/{target}-", "-print_final_stats=1",
+               *options]  # fmt: skip
     sanitizer = Path(atheris.path()) / "asan_with_fuzzer.so"
     # Python keeps what it has allocated for good, so leaks are not looked for. numpy has room for
     # any size malloc grants; a size that it does not grant is a MemoryError, not an abort.
@@ -81,14 +105,7 @@ def watched(target: str, seconds: int, options: list[str]) -> tuple[int, bool]:
                 lines.append(line)
     log = "".join(lines)
     counted = re.findall(r"stat::number_of_executed_units: (\d+)|Done (\d+) runs", log)
-    if child.returncode:
-        print(log)
-        for path in found.glob(f"{target}-*"):
-            kept = FINDINGS / kept_as / path.name.removeprefix(f"{target}-")
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(kept)
-            print(f"kept as {kept.relative_to(ROOT)}")
-    return max((int(number) for pair in counted for number in pair if number), default=0), child.returncode == 0
+    return max((int(number) for pair in counted for number in pair if number), default=0), child.returncode, log
 
 
 def main() -> int:
