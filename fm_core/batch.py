@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fm_core.errors import DataError
+from fm_core.given import MOST_FEATURES, check_csr, check_kind, float_array
+from fm_core.printable import quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,29 +100,29 @@ class Batch:
         -------
         batch : Batch
         """
-        _check_matrix(matrix)
+        check_csr(matrix)
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()
         n_entries = int(matrix.indptr[-1])  # SciPy allows room behind the last row
         return cls(
             feature_dim=int(matrix.shape[1]),
-            values=_numbers("the rows", matrix.data[:n_entries]),
+            values=float_array("the rows", matrix.data[:n_entries]),
             indptr=np.ascontiguousarray(matrix.indptr, np.int64),
             indices=np.ascontiguousarray(matrix.indices[:n_entries], np.int32),
-            labels=None if labels is None else _numbers("the labels", labels),
+            labels=None if labels is None else float_array("the labels", labels),
         )
 
     @classmethod
     def from_dense(cls, matrix: Any, labels: Any = None) -> "Batch":
         """Make a dense batch of a matrix of shape (n_rows, feature_dim)."""
-        values = _numbers("the rows", matrix)
+        values = float_array("the rows", matrix)
         if values.ndim != 2:
             raise DataError(f"dense rows have {values.ndim} dimensions, expected 2")
         return cls(
             feature_dim=values.shape[1],
             values=values,
-            labels=None if labels is None else _numbers("the labels", labels),
+            labels=None if labels is None else float_array("the labels", labels),
         )
 
     @property
@@ -178,9 +180,19 @@ class Batch:
 
         A single batch is given back as it is, not copied.
         """
+        for batch in batches:
+            check_kind("a batch", batch, cls, "a Batch")
+        if not batches:
+            raise DataError("there are no batches, expected at least one")
         first = batches[0]
         if len(batches) == 1:
             return first
+        kinds = {(batch.feature_dim, batch.is_dense, batch.labels is None) for batch in batches}
+        if len(kinds) > 1:
+            raise DataError(
+                "batches differ in width, in being dense or in having labels, expected one kind: "
+                + ", ".join(f"feature_dim={d}{' dense' * dense}{' without labels' * bare}" for d, dense, bare in kinds)
+            )
         values = np.concatenate([batch.values for batch in batches])
         labels = None if first.labels is None else np.concatenate([batch.known_labels for batch in batches])
         if first.indptr is None:
@@ -191,6 +203,8 @@ class Batch:
 
     def slice(self, start: int, stop: int) -> "Batch":
         """Give the rows from `start` to before `stop`; the arrays are views, but for `indptr`."""
+        if not 0 <= start <= self.n_rows or stop < start:
+            raise DataError(f"rows {start} to {stop} of a batch of {self.n_rows}, expected rising ones from 0 on")
         labels = None if self.labels is None else self.labels[start:stop]
         if self.indptr is None or self.indices is None:
             return Batch.trusted(self.feature_dim, self.values[start:stop], labels=labels)
@@ -200,11 +214,18 @@ class Batch:
 
     def split(self, batch_size: int) -> "Iterator[Batch]":
         """Give the rows as batches of `batch_size`, and a last one of what is left; see `slice`."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, expected at least 1")
         for start in range(0, self.n_rows, batch_size):
             yield self.slice(start, min(start + batch_size, self.n_rows))
 
     def take(self, rows: "NDArray[np.int64]") -> "Batch":
         """Copy the rows with these numbers, in this order."""
+        check_kind("rows", rows, np.ndarray, "an ndarray of integers")
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise DataError(f"rows are {rows.dtype} of {rows.ndim} dimensions, expected integers of one")
+        if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < self.n_rows:
+            raise DataError(f"rows are {rows.min()} to {rows.max()}, expected 0 to {self.n_rows - 1}")
         labels = None if self.labels is None else self.labels[rows]
         if self.indptr is None or self.indices is None:
             return Batch.trusted(self.feature_dim, self.values[rows], labels=labels)
@@ -237,45 +258,6 @@ class Batch:
         return csr_matrix((self.values, self.indices, self.indptr), shape=shape, copy=False)
 
 
-#: Feature ids are int32.
-_MOST_FEATURES = 2**31 - 1
-
-
-def _check_matrix(matrix: Any) -> None:
-    """Refuse what is no CSR matrix, before anything compiled walks over it, or its indices lose bits."""
-    kind = getattr(matrix, "format", None)
-    if kind != "csr":
-        what = f"a {kind} matrix" if isinstance(kind, str) else f"a {type(matrix).__name__}"
-        raise DataError(f"the rows are {what}, expected a CSR matrix of SciPy's: call its tocsr()")
-    indptr, indices = matrix.indptr, matrix.indices
-    if not 0 < matrix.shape[1] <= _MOST_FEATURES:
-        raise DataError(f"the rows have {matrix.shape[1]} features, expected 1 to {_MOST_FEATURES}")
-    if indptr.dtype.kind != "i" or indices.dtype.kind != "i" or len(indptr) != matrix.shape[0] + 1:
-        raise DataError(f"the matrix has {len(indptr)} starts of rows, expected {matrix.shape[0] + 1} integers")
-    if indptr[0] != 0 or (np.diff(indptr) < 0).any() or indptr[-1] > min(len(indices), len(matrix.data)):
-        raise DataError(f"the starts of rows do not rise from 0 to at most {min(len(indices), len(matrix.data))}")
-    used = indices[: indptr[-1]]
-    outside = (used < 0) | (used >= matrix.shape[1])
-    if outside.any():
-        at = int(np.argmax(outside))
-        row = int(np.searchsorted(indptr, at, side="right")) - 1
-        raise DataError(f"row {row}: key {int(used[at])} is not below feature_dim={matrix.shape[1]}")
-
-
-def _numbers(what: str, values: Any) -> "NDArray[np.float32]":
-    """Give an array of numbers as float32; what that cannot hold becomes infinite, and is refused later."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
-        try:
-            array = array.astype(np.float64) if array.dtype.kind == "O" else None  # type: ignore[assignment]
-        except (TypeError, ValueError):
-            array = None  # type: ignore[assignment]
-        if array is None:
-            raise DataError(f"{what} are {np.asarray(values).dtype}, expected numbers")
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, np.float32)
-
-
 def _starts(lengths: "NDArray[np.int64]") -> "NDArray[np.int64]":
     starts = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=starts[1:])
@@ -296,6 +278,9 @@ def _check(batch: Batch) -> None:
 
 def _check_sizes(batch: Batch) -> None:
     """Look at what takes no look at the content."""
+    check_kind("feature_dim", batch.feature_dim, (int, np.integer), "an integer")
+    if not 0 < batch.feature_dim <= MOST_FEATURES:
+        raise DataError(f"feature_dim is {quoted(batch.feature_dim)}, expected 1 to {MOST_FEATURES}")
     if batch.indptr is None or batch.indices is None:
         _check_array("values", batch.values, np.float32, 2)
         if batch.values.shape[1] != batch.feature_dim:
@@ -317,6 +302,7 @@ def _check_sizes(batch: Batch) -> None:
 
 
 def _check_array(name: str, array: Any, dtype: type, ndim: int) -> None:
+    check_kind(name, array, np.ndarray, "an ndarray")
     if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
         raise DataError(
             f"{name} is {array.dtype} with {array.ndim} dimensions, expected contiguous {np.dtype(dtype)} with {ndim}"

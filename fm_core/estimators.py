@@ -21,9 +21,11 @@ import numpy as np
 from fm_core.artifact.model_file import MODEL_FILE, load_model, read_meta, save_model
 from fm_core.batch import Batch
 from fm_core.errors import ArtifactError
+from fm_core.given import refuse_moments
 from fm_core.hyperparameter_text import from_texts, to_text, to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
+from fm_core.printable import quoted
 from fm_core.solvers.minibatch import MiniBatchSolver
 from fm_core.system import usable_cores
 from fm_core.training.callbacks import BatchReport, EpochReport, ResumeReport, ValidationReport
@@ -120,12 +122,16 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         -------
         self : estimator
         """
+        refuse_moments(X, y)
         rows, targets = validate_data(self, X, y, accept_sparse="csr", dtype=np.float32, y_numeric=self._y_is_numeric)
         self.__dict__.pop("_kept", None)  # a new model is learned, by the parameters that are here
         labels = self._learn_labels(targets)
         whole = _batch(rows)
         held_out = None
         if validation is not None:
+            if not isinstance(validation, tuple | list) or len(validation) != 2:
+                raise ValueError(f"validation is {quoted(validation)}, expected a tuple of X and y")
+            refuse_moments(*validation)
             check_consistent_length(*validation)
             kind = "numeric" if self._y_is_numeric else None
             targets = check_array(column_or_1d(validation[1]), ensure_2d=False, dtype=kind, input_name="validation y")
@@ -145,6 +151,7 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
 
     def _partial_fit(self: _Self, X: Any, y: "ArrayLike", classes: "ArrayLike | None") -> _Self:
         is_first = not hasattr(self, "model_")
+        refuse_moments(X, y)
         rows, targets = validate_data(
             self, X, y, accept_sparse="csr", dtype=np.float32, y_numeric=self._y_is_numeric, reset=is_first
         )
@@ -152,7 +159,7 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
             labels = self._learn_labels(targets if classes is None else np.asarray(classes), targets)
         else:
             if classes is not None:
-                self._labels(np.asarray(classes))  # not others than those that were learned
+                self._labels(_two(np.asarray(classes)))  # not others than those that were learned
             labels = self._labels(targets)
         solver: MiniBatchSolver | None = getattr(self, "_solver", None)
         hyperparameters = self._hyperparameters(rows.shape[1])
@@ -192,6 +199,7 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
 
     def _whole_batch(self, X: Any) -> Batch:
         check_is_fitted(self, "n_features_in_")
+        refuse_moments(X)
         return _batch(validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False))
 
     def _scores(self, X: Any, model: Model | None = None) -> "NDArray[np.float32]":
@@ -222,7 +230,8 @@ class _FactorizationMachine(BaseEstimator):  # type: ignore[misc]
                 f"{path} holds a {model.predictor_type}, expected a {cls._predictor_type}, which {cls.__name__} is"
             )
         stored = from_texts(read_meta(path)["training_parameters"])
-        estimator = cls(**{name: stored[name] for name in cls().get_params() if name in stored})
+        # What the file does not say was a job's default, which an estimator's is not in every case.
+        estimator = cls(**{name: stored.get(name, parameter.default) for name, parameter in _PARAMETERS.items()})
         estimator.set_params(num_factors=model.num_factors)
         # What the constructor does not know, such as the optimizer, stays what it was: for `save` and `partial_fit`.
         estimator._kept = {
@@ -320,7 +329,8 @@ class FMRegressor(RegressorMixin, _FactorizationMachine):  # type: ignore[misc]
         return self._labels(known if targets is None else targets)
 
     def _labels(self, targets: "NDArray[Any]") -> "NDArray[np.float32]":
-        return np.ascontiguousarray(targets, np.float32)
+        with np.errstate(over="ignore"):  # an infinity is refused by the solver
+            return np.ascontiguousarray(targets, np.float32)
 
 
 @_documented

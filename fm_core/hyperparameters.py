@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from fm_core.errors import ConfigError
+from fm_core.printable import quoted
 
 __all__ = ["MAX_FEATURE_DIM", "Hyperparameters", "Parameter", "feature_ranges", "parameters"]
 
@@ -106,7 +107,7 @@ class Parameter:
             return None
         if self._admits(value):
             return None
-        return f"hyperparameter {self.name} is {value!r}, expected {self.expected()}"
+        return f"hyperparameter {self.name} is {quoted(value)}, expected {self.expected()}"
 
     def _admits(self, value: Any) -> bool:
         if isinstance(value, str):
@@ -117,7 +118,10 @@ class Parameter:
             return False
         if not isinstance(value, int if self.kind == "integer" else (int, float)):
             return False
-        if not math.isfinite(value):
+        try:
+            if not math.isfinite(value):
+                return False
+        except OverflowError:  # an integer beyond float64
             return False
         if self.minimum is not None and value < self.minimum:
             return False

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fm_core.errors import DataError
+from fm_core.errors import ConfigError, DataError
+from fm_core.printable import quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,5 +72,8 @@ LINKS = {
 
 
 def link_for(predictor_type: str) -> Link:
-    """Give what a predictor type stands for."""
-    return LINKS[predictor_type]
+    """Give what a predictor type stands for; ConfigError: there is no such one."""
+    link = LINKS.get(predictor_type) if isinstance(predictor_type, str) else None
+    if link is None:
+        raise ConfigError(f"predictor_type is {quoted(predictor_type)}, expected {' or '.join(LINKS)}")
+    return link

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.batch import Batch
+from fm_core.given import check_kind, check_threads
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import draw, in_use
 from fm_core.kernels.bounds import check_fits
 from fm_core.links import Link, link_for
 from fm_core.partition import WHOLE, Partition
+from fm_core.printable import quoted
 
 __all__ = ["Model"]
 
@@ -44,18 +46,28 @@ class Model:
     """
 
     def __init__(self, predictor_type: str, w0: float, w: Floats, V: Floats) -> None:
+        for name, array in (("w", w), ("V", V)):
+            check_kind(name, array, np.ndarray, "an ndarray of float32")
         if V.ndim != 2 or w.shape != V.shape[:1] or V.shape[1] < 1:
             raise ValueError(f"w has shape {w.shape} and V {V.shape}, expected (feature_dim,) and (feature_dim, k)")
         if w.dtype != np.float32 or V.dtype != np.float32 or V.strides[1] != V.itemsize:
             raise ValueError(f"w is {w.dtype} and V {V.dtype}, expected float32 with contiguous rows")
+        link_for(predictor_type)
+        check_kind("w0", w0, (int, float, np.number), "a number")
+        try:
+            self.w0 = float(w0)
+        except OverflowError:
+            raise ValueError(f"w0 is {quoted(w0)}, which is beyond float64") from None
         self.predictor_type = predictor_type
-        self.w0 = float(w0)
         self.w = w
         self.V = V
 
     @classmethod
     def of_params(cls, predictor_type: str, w0: float, params: Floats) -> "Model":
         """Make a model whose w and V are views of `params`, rows ``[v_i | w_i]``."""
+        check_kind("params", params, np.ndarray, "an ndarray of float32")
+        if params.ndim != 2:
+            raise ValueError(f"params have {params.ndim} dimensions, expected 2")
         return cls(predictor_type, w0, params[:, -1], params[:, :-1])
 
     @classmethod
@@ -135,6 +147,7 @@ class Model:
             The batch has another feature_dim than the model.
         """
         check_fits(batch, self.feature_dim)
+        check_threads(num_threads)
         scores = np.empty(batch.n_rows, np.float32)
         if not batch.n_rows:
             return scores

@@ -20,6 +20,7 @@ from container.stopping import StopRequest
 from container.training.job import CONTENT_TYPES, Channel
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE, Source, decompressed, open_chunks, unwrap
+from fm_core.formats.hive import partition_of
 
 __all__ = ["ChannelReader", "data_files", "fingerprint"]
 
@@ -241,6 +242,9 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]], files: list[Path], sk
             path = Path(entry.path)
             if entry.name.startswith("."):
                 skipped.append((path, "hidden"))
+            elif entry.name.startswith("_") and not (entry.is_dir() and partition_of(entry.name)):
+                # Spark's, Hive's and Delta's own: _SUCCESS, _metadata, _committed_..., _temporary, _delta_log
+                skipped.append((path, "a marker"))
             elif entry.is_dir():
                 inside = entry.stat()
                 if (inside.st_dev, inside.st_ino) in above:
@@ -249,7 +253,7 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]], files: list[Path], sk
                     _walk(path, above, files, skipped)
             elif not entry.is_file():
                 skipped.append((path, "not a file"))
-            elif entry.name == "_SUCCESS" or entry.name.endswith(".manifest"):
+            elif entry.name.endswith(".manifest"):
                 skipped.append((path, "a marker"))
             elif entry.name.endswith(SCHEMA_FILE):  # `fm convert` writes one beside its records
                 skipped.append((path, "a schema"))

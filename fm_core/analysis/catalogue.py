@@ -27,6 +27,8 @@ from fm_core.formats.tables import CATALOGUE_FILE
 from fm_core.formats.tables._columns import Vocabulary
 from fm_core.formats.tables.table import Table, no_column, where
 from fm_core.formats.tables.values import text_of
+from fm_core.given import MOST_FEATURES, check_kind
+from fm_core.printable import quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -224,6 +226,14 @@ class Catalogue:
         DataError
             There are no items, an id is empty or comes again, or a cell is not what the model's schema expects.
         """
+        check_kind("feature_dim", feature_dim, (int, np.integer), "an integer")
+        if not 0 < feature_dim <= MOST_FEATURES:
+            raise DataError(f"feature_dim is {feature_dim}, expected 1 to {MOST_FEATURES}")
+        if encoder is not None and encoder.schema.feature_dim != feature_dim:
+            raise DataError(
+                f"{what}: the schema makes {encoder.schema.feature_dim} features, expected {feature_dim} as the "
+                "model has"
+            )
         reader: _Reader | None = None
         for table in tables:
             if reader is None:
@@ -236,6 +246,7 @@ class Catalogue:
     @classmethod
     def load(cls, path: Path, encoder: "Encoder | None", feature_dim: int) -> "Catalogue":
         """Read catalogue.csv, or any other table whose first column is the ids; see `read`."""
+        path = Path(path)
         of = FORMATS["csv"] if path.name == CATALOGUE_FILE else format_of(path)
         return cls.read(read_tables([path], of, Options(header=True)), encoder, feature_dim, what=str(path))
 
@@ -249,7 +260,12 @@ class Catalogue:
 
     def positions(self, ids: Iterable[str]) -> "NDArray[np.int64]":
         """Give the positions of items by their ids; those that are not there are left out."""
-        found = self.ids.find(ids)
+        if isinstance(ids, str):
+            raise TypeError(f"ids are the text {quoted(ids)}, expected a list of texts")
+        texts = list(ids)
+        for text in texts:
+            check_kind("an id", text, str, "a text")
+        found = self.ids.find(texts)
         return found[found >= 0]
 
     def allowed(self, wanted: Mapping[str, Any]) -> "NDArray[np.bool_]":
@@ -265,6 +281,7 @@ class Catalogue:
         DataError
             There is no such column, or a column is asked for what it cannot be.
         """
+        check_kind("a filter", wanted, Mapping, "a mapping of columns")
         allowed = np.ones(len(self), np.bool_)
         for name, choice in wanted.items():
             if name not in self.columns:
@@ -279,7 +296,7 @@ class Catalogue:
 
     def save(self, path: Path) -> None:
         """Write catalogue.csv, whole or not at all."""
-        with atomic_write(path) as file:
+        with atomic_write(Path(path)) as file:
             text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(self.columns)

@@ -13,12 +13,12 @@ import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
+from fm_core.given import check_kind
 from fm_core.kernels.bounds import check_fits
+from fm_core.model import Model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from fm_core.model import Model
 
 __all__ = ["MAX_FEATURES", "Explanation", "explain"]
 
@@ -115,8 +115,14 @@ def explain(model: "Model", batch: Batch, rows: Iterable[int] | None = None) -> 
         The batch has another feature_dim than the model, or a row has more than `MAX_FEATURES`
         features.
     """
+    check_kind("model", model, Model, "a Model")
     check_fits(batch, model.feature_dim)
-    return [_explain_row(model, *_row(batch, row), row) for row in (range(batch.n_rows) if rows is None else rows)]
+    chosen = range(batch.n_rows) if rows is None else list(rows)
+    for row in chosen if rows is not None else ():
+        check_kind("a row", row, (int, np.integer), "an integer")
+        if not 0 <= row < batch.n_rows:
+            raise DataError(f"row {row} is to be explained, expected 0 to {batch.n_rows - 1}")
+    return [_explain_row(model, *_row(batch, row), row) for row in chosen]
 
 
 def _row(batch: Batch, row: int) -> "tuple[NDArray[np.int32], NDArray[np.float32]]":

@@ -117,6 +117,11 @@ def fold_in(
     DataError
         A label is not finite, or a classifier's is neither 0 nor 1.
     """
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "biuf" or labels.shape != (len(contexts),):
+        raise DataError(
+            f"labels are {labels.dtype} of shape {labels.shape}, expected numbers, one for each of {len(contexts)} rows"
+        )
     wrong = ~np.isfinite(labels) if not is_classifier else (labels != 0) & (labels != 1)
     if wrong.any():
         at = int(np.argmax(wrong))

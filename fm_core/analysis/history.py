@@ -30,7 +30,7 @@ __all__ = ["History", "columns_of_ids", "grown", "is_id", "side_by_side"]
 
 def is_id(value: Any) -> bool:
     """Whether JSON's value can be an id."""
-    return isinstance(value, str | int | float)
+    return isinstance(value, str | int | float) and value == value  # NaN is none
 
 
 def columns_of_ids(schema: "TableSchema") -> dict[str, range]:

@@ -16,13 +16,13 @@ import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
+from fm_core.given import check_kind
 from fm_core.kernels._ranking import candidate_scores, context_sums, shared_scores
 from fm_core.kernels.bounds import check_fits
+from fm_core.model import Model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from fm_core.model import Model
 
 __all__ = ["Context", "Contexts", "Ranked", "contexts_of", "own_scores", "rank", "rank_in_context"]
 
@@ -130,12 +130,20 @@ def rank(model: "Model", context: Batch, candidates: Batch, top_k: int | None = 
     DataError
         Context and candidates are not sparse, or not of the model's width.
     """
+    check_kind("model", model, Model, "a Model")
     for name, batch in (("context", context), ("candidates", candidates)):
+        check_kind(f"the {name}", batch, Batch, "a Batch")
         if batch.is_dense or batch.feature_dim != model.feature_dim:
             raise DataError(
                 f"the {name} have {'dense' if batch.is_dense else 'sparse'} rows of feature_dim={batch.feature_dim}, "
                 f"expected sparse rows of feature_dim={model.feature_dim}"
             )
+    if context.n_rows != 1:
+        raise DataError(f"the context has {context.n_rows} rows, expected one")
+    if top_k is not None:
+        check_kind("top_k", top_k, (int, np.integer), "an integer or None")
+        if top_k < 1:
+            raise DataError(f"top_k is {top_k}, expected at least 1")
     return rank_in_context(model, next(iter(contexts_of(model, context))), candidates, top_k)
 
 

@@ -32,6 +32,7 @@ from fm_core.formats.requests.named_columns import decode_named
 from fm_core.formats.tables import SCHEMA_FILE, TableSchema
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.values import text_of
+from fm_core.given import check_kind, check_threads
 from fm_core.model import Model
 
 if TYPE_CHECKING:
@@ -176,6 +177,10 @@ class Recommender:
     def __init__(
         self, model: Model, catalogue: Catalogue, encoder: Encoder | None = None, num_threads: int = 1
     ) -> None:
+        check_kind("model", model, Model, "a Model")
+        check_kind("catalogue", catalogue, Catalogue, "a Catalogue")
+        check_kind("encoder", encoder, (Encoder, type(None)), "an Encoder or None")
+        check_threads(num_threads)
         self.model = model
         self.catalogue = catalogue
         self._encoder = encoder
@@ -204,6 +209,7 @@ class Recommender:
         DataError
             The catalogue is none, or of another schema.
         """
+        check_kind("model", model, Model, "a Model")
         path = Path(folder) / SCHEMA_FILE
         encoder = None
         if path.exists():
@@ -236,6 +242,8 @@ class Recommender:
         DataError
             A request is not as it should be; the message says which, and where.
         """
+        check_kind("requests", requests, (list, tuple), "a list of requests")
+        check_threads(num_threads)
         queries = [Query.of(each, f"{what} {number}") for number, each in enumerate(requests, first)]
         folds = [None if query.history is None else self._fold_in(query, query.history) for query in queries]
         contexts = [

@@ -34,8 +34,10 @@ from fm_core.artifact.mxnet_params import Array, StoredArray, Values
 from fm_core.artifact.mxnet_symbol import symbol_json
 from fm_core.atomic_file import atomic_write
 from fm_core.errors import ArtifactError, ResourceError
+from fm_core.given import check_kind
 from fm_core.hyperparameters import parameters
 from fm_core.model import Model
+from fm_core.printable import quoted
 
 __all__ = ["MODEL_FILE", "Saved", "load_model", "model_arrays", "read_meta", "save_model"]
 
@@ -98,6 +100,13 @@ def save_model(path: str | os.PathLike[str], model: Saved, hyperparameter_string
         The file could not be written for another reason, or a parameter is not finite.
     """
     path = Path(path)
+    for name in ("predictor_type", "feature_dim", "num_factors", "w0", "w", "V"):
+        if not hasattr(model, name):
+            raise TypeError(f"model is a {type(model).__name__} without {name}, expected a Model")
+    check_kind("hyperparameter_strings", hyperparameter_strings, Mapping, "a mapping of texts")
+    for name, text in hyperparameter_strings.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise TypeError(f"hyperparameter {quoted(name)} is {quoted(text)}, expected texts: see to_texts")
     settings = dict(hyperparameter_strings) | {
         "feature_dim": str(model.feature_dim),
         "num_factors": str(model.num_factors),

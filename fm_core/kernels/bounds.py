@@ -6,6 +6,7 @@ calls `check_fits` before it follows an index: a batch that does not fit is refu
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
+from fm_core.given import check_kind
 from fm_core.kernels._bounds import within
 
 __all__ = ["check_fits"]
@@ -27,6 +28,7 @@ def check_fits(batch: Batch, feature_dim: int) -> None:
     DataError
         The batch is of another width, a row does not lie within the batch, or a key is no feature.
     """
+    check_kind("the batch", batch, Batch, "a Batch")
     if batch.feature_dim != feature_dim:
         raise DataError(f"rows have feature_dim={batch.feature_dim}, expected {feature_dim} as the model's")
     if batch.indptr is None or batch.indices is None:

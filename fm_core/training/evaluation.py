@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fm_core.analysis.evaluation import Evaluation, RowEvaluation
 from fm_core.batch import Batch
+from fm_core.given import check_kind, check_threads
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 
@@ -39,6 +40,8 @@ def evaluate(
         As `fit` reports them of validation data.
     n_records : int
     """
+    check_kind("model", model, Model, "a Model")
+    check_threads(num_threads)
     return evaluate_scores(
         evaluation or RowEvaluation(model.predictor_type, hyperparameters),
         functools.partial(model.predict, num_threads=num_threads),
@@ -51,5 +54,6 @@ def evaluate_scores(
 ) -> tuple[dict[str, float], int]:
     """Do what `evaluate` does with any function that scores a batch."""
     for batch in batches:
+        check_kind("a batch", batch, Batch, "a Batch")
         evaluation.update(batch, predict)
     return evaluation.values(), evaluation.n

@@ -8,8 +8,10 @@ from typing import Any
 from fm_core.batch import Batch
 from fm_core.checkpoints.state import Checkpoint
 from fm_core.checkpoints.writer import Checkpoints
+from fm_core.given import check_kind, check_threads
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
+from fm_core.printable import quoted
 from fm_core.solvers import registry
 from fm_core.solvers.auto import choose
 from fm_core.solvers.base import Algorithm
@@ -93,6 +95,13 @@ def fit(
     DivergenceError
         Parameters are no longer finite; the message names the epoch and batch.
     """
+    check_kind("hyperparameters", hyperparameters, Hyperparameters, "Hyperparameters")
+    check_threads(num_threads)
+    for name, given in (("batches", batches), ("validation", validation)):
+        if given is not None and not callable(given):
+            raise TypeError(f"{name} is {quoted(given)}, expected a function that gives an epoch's batches")
+    if model is not None:
+        check_kind("model", model, Model, "a Model")
     if hyperparameters.solver == "auto" and algorithm is None:
         batches = Peeked(batches, 0 if resume is None else resume.position.epoch)
         choice = choose(hyperparameters, batches.first(), has_validation=validation is not None)

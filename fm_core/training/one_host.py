@@ -13,6 +13,7 @@ from typing import Any
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
+from fm_core.given import check_kind
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.metrics import Metrics
 from fm_core.model import Model
@@ -90,6 +91,7 @@ class OneHost:
             stream = shuffled(stream, hp.shuffle_buffer_size, hp.mini_batch_size, (hp.seed, at.epoch))
         skip(stream, at.epoch, at.n_batches, labels_crc, self._should_stop)
         for batch in stream:
+            check_kind("a batch", batch, Batch, "a Batch")
             yield batch, self._algorithm.prepare(batch)
 
     def _loaded(self, batches: Batches, epoch: int, expected_crc: int) -> Feed:

@@ -130,6 +130,10 @@ cdef class Decoder:
     ):
         if not 0 < feature_dim <= 1 << 31:
             raise ValueError(f"feature_dim is {feature_dim}, expected 1 to 2**31, since keys are stored as int32")
+        if not isinstance(batch_size, int) or batch_size > 1 << 62:
+            raise ValueError(f"batch_size is {batch_size}, expected an integer of 1 to 2**62")
+        if labels not in ("none", "real", "binary"):
+            raise ValueError(f"labels is {labels!r}, expected none, real or binary")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
         if dense_as_sparse and is_dense is not False:

@@ -19,6 +19,8 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from fm_core.errors import DataError
+from fm_core.given import check_csr, float_array
+from fm_core.printable import quoted
 
 __all__ = ["encode_predictions", "write_records"]
 
@@ -261,10 +263,8 @@ def write_records(file, rows, labels=None):
     """
     if hasattr(rows, "tocsr"):
         rows = rows.tocsr()
-        check_type("rows", rows.dtype)
-        keys = rows.indices
-        if keys.size and keys.min() < 0:
-            raise DataError(f"the sparse rows have column {keys.min()}, expected 0 or more")
+        check_csr(rows)
+        check_type("rows", rows.data.dtype)
         blocks = [(0, rows.shape[0])]
     else:
         rows = np.asarray(rows)
@@ -280,12 +280,15 @@ def write_records(file, rows, labels=None):
         if labels.shape != (rows.shape[0],):
             raise DataError(f"labels have shape {labels.shape}, expected ({rows.shape[0]},), one for each row")
         labels = check_integers("labels", native(labels))
+        check_finite("label", labels, 0, None)
     buffer = bytearray(BUFFER_BYTES)
     for first, last in blocks:
         block_labels = None if labels is None else labels[first:last]
         if isinstance(rows, np.ndarray):
+            check_finite("value", rows[first:last], first, None)
             block = _Rows(check_integers("rows", native(rows[first:last])), block_labels)
         else:
+            check_finite("value", rows.data[: rows.indptr[rows.shape[0]]], 0, rows.indptr)
             block = _Rows(
                 check_integers("rows", native(rows.data)), block_labels,
                 keys=native(rows.indices), indptr=native(rows.indptr).astype(np.int64, copy=False), shape=rows.shape[1],
@@ -322,6 +325,21 @@ cdef check_type(what, dtype):
         raise DataError(f"{what} are {dtype}, expected float32, float64 or int64; convert them with astype")
 
 
+cdef check_finite(what, array, first, starts):
+    """Refuse what no reader takes, while it can still be named."""
+    if array.dtype.kind != "f":
+        return
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(array.astype(np.float32, copy=False))
+    if not finite.all():
+        at = int(np.argmin(finite.reshape(-1)))
+        if starts is not None:
+            row = int(np.searchsorted(starts, at, side="right")) - 1
+        else:
+            row = first + (at // array.shape[1] if array.ndim == 2 else at)
+        raise DataError(f"row {row}: the {what} {array.reshape(-1)[at]} is not finite in float32")
+
+
 cdef native(array):
     return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
 
@@ -350,7 +368,10 @@ def encode_predictions(scores, predicted_labels=None, uids=None, metadatas=None)
     -------
     body : bytes
     """
-    cdef const float[::1] score_view = np.ascontiguousarray(scores, np.float32)
+    scores = float_array("the scores", scores)
+    if scores.ndim != 1:
+        raise DataError(f"the scores have {scores.ndim} dimensions, expected 1")
+    cdef const float[::1] score_view = scores
     cdef const float[::1] label_view
     cdef int64_t n = score_view.shape[0]
     cdef int64_t i, size
@@ -360,10 +381,14 @@ def encode_predictions(scores, predicted_labels=None, uids=None, metadatas=None)
     cdef Writer writer
     cdef uint8_t[::1] view
     if with_labels:
-        label_view = np.ascontiguousarray(predicted_labels, np.float32)
+        predicted_labels = float_array("the predicted labels", predicted_labels)
         labels_size += 2 + LABEL_BYTES
-        if label_view.shape[0] != n:
-            raise ValueError(f"{label_view.shape[0]} predicted labels for {n} scores")
+        if predicted_labels.shape != (n,):
+            raise ValueError(f"{predicted_labels.size} predicted labels for {n} scores, expected one each")
+        label_view = predicted_labels
+    for what, given in (("uids", uids), ("metadatas", metadatas)):
+        if given is not None and (isinstance(given, (str, bytes)) or not hasattr(given, "__len__") or len(given) != n):
+            raise DataError(f"{what} are {quoted(given)}, expected a list of {n}, one for each score")
     texts = [text_fields(uids, metadatas, i) for i in range(n)] if with_texts else None
     total = n * (8 + labels_size + (-labels_size & 3))
     if with_texts:
@@ -411,6 +436,8 @@ cdef bytes text_fields(uids, metadatas, int64_t i):
     for tag, texts in ((b"\x1a", uids), (b"\x22", metadatas)):
         if texts is None or texts[i] is None:
             continue
+        if not isinstance(texts[i], (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"row {i}: {quoted(texts[i])} is echoed, expected a text, bytes or None")
         text = texts[i].encode() if isinstance(texts[i], str) else bytes(texts[i])
         size = len(text)
         length = bytearray()

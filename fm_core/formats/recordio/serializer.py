@@ -5,10 +5,17 @@ from typing import Any
 
 import numpy as np
 
+from fm_core.errors import DataError
 from fm_core.formats.recordio import MEDIA_TYPE
 from fm_core.formats.recordio._encode import write_records
+from fm_core.given import float_array
 
 __all__ = ["RecordSerializer"]
+
+
+def _array(data: Any) -> Any:
+    array = data if isinstance(data, np.ndarray) else float_array("the rows", data)
+    return array if array.dtype.kind in "biuf" else float_array("the rows", array)
 
 
 class RecordSerializer:
@@ -28,7 +35,9 @@ class RecordSerializer:
         data : sparse matrix or ndarray, shape (n_rows, feature_dim), or array_like of shape (feature_dim,)
             Numbers that are neither float32, float64 nor int64 become float32.
         """
-        rows = data if hasattr(data, "tocsr") else np.atleast_2d(np.asarray(data))
+        rows = data if hasattr(data, "tocsr") else np.atleast_2d(_array(data))
+        if rows.dtype.kind not in "biuf":
+            raise DataError(f"the rows are {rows.dtype}, expected numbers")
         if rows.dtype not in (np.float32, np.float64, np.int64):
             rows = rows.astype(np.float32)
         file = io.BytesIO()

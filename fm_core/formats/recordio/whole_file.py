@@ -65,6 +65,9 @@ def read_records(file: "str | os.PathLike[str] | bytes | BinaryIO") -> "tuple[An
         name = os.fspath(file)
         chunks: Iterable[bytes] = open_chunks(name)
     else:
+        is_bytes = isinstance(file, (bytes, bytearray, memoryview))
+        if not is_bytes and not hasattr(file, "read"):
+            raise TypeError(f"file is a {type(file).__name__}, expected a path, bytes or a binary file")
         opened = io.BytesIO(file) if isinstance(file, (bytes, bytearray, memoryview)) else file
         name = str(getattr(opened, "name", "the records"))
         chunks = decompressed(iter(lambda: opened.read(CHUNK_BYTES), b""), name)

@@ -1,11 +1,14 @@
 """Parquet and Arrow files: the registry's functions. pyarrow is imported when a file is read."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.bad_records import BadRecords
+from fm_core.formats.hive import partitions_of
 from fm_core.formats.rebatch import rebatched
 from fm_core.formats.registry import Format
 from fm_core.formats.registry.files import InputFile
@@ -15,6 +18,11 @@ from fm_core.formats.streams import Source
 from fm_core.formats.tables.arrow import arrow_tables, parquet_tables
 from fm_core.formats.tables.number_rows import number_batches, number_expected, numbers_wanted
 from fm_core.formats.tables.table import Table
+from fm_core.formats.text._text import number_in
+from fm_core.printable import quoted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["open_rows", "read_batches", "read_tables"]
 
@@ -31,33 +39,93 @@ def read_batches(
 ) -> Iterator[Batch]:
     """Read Parquet files of numbers, the label first; rows are dense, whatever `is_dense` says.
 
-    A file is held in memory while it is read, because Parquet has its directory at its end.
+    A file is held in memory while it is read, because Parquet has its directory at its end. The first file says in
+    which order columns are; those of the others are found by their names. Folders such as ``day=3`` above a file are
+    columns behind its own, as Hive and Spark write them.
     """
     bad = BadRecords(max_bad_records, on_bad_record)
     n_labels = int(labels != "none")
+    order = _Order()
 
     def batches() -> Iterator[Batch]:
         for source in sources:
             for table in parquet_tables(source.name, b"".join(source.chunks)):
-                if len(table.names) != feature_dim + n_labels:
+                partitions = partitions_of(source.name)
+                names = [*table.names, *partitions]
+                if len(names) != feature_dim + n_labels:
                     raise DataError(
-                        f"{source.name}: found {len(table.names)} columns, expected {feature_dim + n_labels}, "
+                        f"{source.name}: found {len(names)} columns, expected {feature_dim + n_labels}, "
                         f"{numbers_wanted(feature_dim, n_labels)}"
                     )
+                places = order.places(source.name, names)
 
-                def refuse(row: int, column: int, table: Any = table) -> None:
-                    found = table.shown(row, column)
-                    where = f"{table.source}: {table.place(row)}, column {table.names[column]!r}"
+                def refuse(row: int, column: int, table: Any = table, places: Any = places) -> None:
+                    found = table.shown(row, places[column])
+                    where = f"{table.source}: {table.place(row)}, column {table.names[places[column]]!r}"
                     bad(f"{where}: {number_expected(found)}")
 
-                def refuse_label(row: int, table: Any = table) -> None:
-                    found = table.shown(row, 0)
+                def refuse_label(row: int, table: Any = table, places: Any = places) -> None:
+                    found = table.shown(row, places[0])
                     bad(f"{table.source}: {table.place(row)}: the label is {found}, expected 0 or 1")
 
-                numbers, n_wrong = table.numbers(range(feature_dim + n_labels))
+                own = [place for place in places if place < len(table.names)]
+                numbers, n_wrong = table.numbers(own)
+                if partitions:
+                    numbers = _with_partitions(source.name, numbers, places, partitions, len(table.names))
                 yield from number_batches(numbers, n_wrong > 0, labels, refuse, refuse_label)
 
     return rebatched(batches(), batch_size)
+
+
+class _Order:
+    """The order of columns, which the first file of a channel decides."""
+
+    def __init__(self) -> None:
+        self._first: tuple[str, list[str]] | None = None
+
+    def places(self, source: str, names: list[str]) -> list[int]:
+        """Give where each column of the first file stands in this one.
+
+        Raises
+        ------
+        DataError
+            The file has other columns.
+        """
+        if self._first is None:
+            self._first = source, names
+        first, wanted = self._first
+        if names == wanted:
+            return list(range(len(names)))
+        if sorted(names) != sorted(wanted) or len(set(names)) < len(names):
+            missing = [name for name in wanted if name not in names]
+            strange = [name for name in names if name not in wanted]
+            raise DataError(
+                f"{source}: its columns are not those of {first}: it lacks {_names(missing)}, and has "
+                f"{_names(strange)}; expected the same columns in every file of a channel"
+            )
+        return [names.index(name) for name in wanted]
+
+
+def _names(names: Sequence[str]) -> str:
+    """Show some columns in a message."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(quoted(name) for name in names[:5]) + more if names else "none more"
+
+
+def _with_partitions(
+    source: str, numbers: "NDArray[np.float32]", places: Sequence[int], partitions: Mapping[str, str], n_own: int
+) -> "NDArray[np.float32]":
+    """Put columns of one value each among those of the file."""
+    whole = np.empty((len(numbers), len(places)), np.float32)
+    is_own = np.array([place < n_own for place in places])
+    whole[:, is_own] = numbers
+    for column in np.flatnonzero(~is_own).tolist():
+        name, text = list(partitions.items())[places[column] - n_own]
+        value = number_in(text.encode())
+        if np.isnan(value):
+            raise DataError(f"{source}: the folder {name}={text} is a column: {number_expected(quoted(text))}")
+        whole[:, column] = value
+    return whole
 
 
 def read_tables(

@@ -23,11 +23,16 @@ from fm_core.formats.tables.label import class_labels
 from fm_core.formats.tables.schema import Column, TableSchema
 from fm_core.formats.tables.table import Table, no_column, where
 from fm_core.formats.tables.values import canonical_texts
+from fm_core.printable import quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Encoder", "Entries"]
+
+
+#: What the words of an encoder may be.
+UNSEEN, LABELS = ("error", "ignore"), ("real", "optional", "none")
 
 
 class Encoder:
@@ -50,6 +55,9 @@ class Encoder:
     def __init__(
         self, schema: TableSchema, *, unseen: str = "error", labels: str = "real", way_out: str = "--unseen ignore"
     ) -> None:
+        for name, value, known in (("unseen", unseen, UNSEEN), ("labels", labels, LABELS)):
+            if not isinstance(value, str) or value not in known:
+                raise ConfigError(f"{name} is {quoted(value)}, expected {' or '.join(known)}")
         self.schema = schema
         self._rules = Rules(schema.missing, unseen, way_out, self._learns)
         self._feature_dim, self._offsets = schema.feature_dim, schema.offsets

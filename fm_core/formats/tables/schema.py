@@ -14,6 +14,7 @@ from fm_core.atomic_file import atomic_write
 from fm_core.errors import ConfigError
 from fm_core.formats.tables.kinds import KINDS, Kind
 from fm_core.formats.tables.schema_check import MAX_BYTES, VERSION, checked_document
+from fm_core.given import check_kind
 
 __all__ = ["Column", "TableSchema"]
 
@@ -225,6 +226,7 @@ class TableSchema:
         ConfigError
             It is something else: schema_check.py says what is looked at.
         """
+        check_kind("the text of a schema", text, (str, bytes), "a text or bytes")
         document = checked_document(text.encode(errors="surrogatepass") if isinstance(text, str) else text, source)
         columns = tuple(
             Column(
@@ -252,7 +254,7 @@ class TableSchema:
 
     def save(self, path: Path) -> None:
         """Write schema.json, whole or not at all."""
-        with atomic_write(path) as file:
+        with atomic_write(Path(path)) as file:
             file.write(self.to_json().encode())
 
     @classmethod
@@ -270,7 +272,7 @@ class TableSchema:
         ConfigError
             It is no schema, or one of other data than the model's.
         """
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             schema = cls.from_json(file.read(MAX_BYTES + 1), str(path))
         if feature_dim is not None and schema.feature_dim != feature_dim:
             raise ConfigError(

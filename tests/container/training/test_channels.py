@@ -65,24 +65,38 @@ def test_every_file_below_the_folder_is_read_in_the_order_of_keys(folder):
 
 def test_what_holds_no_records_is_skipped_with_one_line(folder, caplog):
     caplog.set_level(logging.INFO)
-    for name in (".hidden", ".amazon.manifest", "_SUCCESS", "x.manifest", ".dots/inside", "deep/_SUCCESS", "deep/x"):
-        (folder / name).parent.mkdir(exist_ok=True)
+    for name in (
+        ".hidden",
+        ".amazon.manifest",
+        "_SUCCESS",
+        "x.manifest",
+        ".dots/inside",
+        "deep/_SUCCESS",
+        "deep/x",
+        "_metadata",
+        "_committed_123",
+        "_delta_log/0.json",
+        "_temporary/0/x",
+        "_id=3/y",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
         (folder / name).write_bytes(b"x")
     (folder / "schema.json").write_bytes(b"{}")
     (folder / "empty").touch()
     os.mkfifo(folder / "pipe")
     (folder / "dangling").symlink_to("nowhere")
     (folder.parent / "train-manifest").write_bytes(b"x")
-    assert content(reader(folder)) == [("train/deep/x", b"x")]
+    assert content(reader(folder)) == [("train/_id=3/y", b"x"), ("train/deep/x", b"x")]
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(
-        "Channel train: 10 of 11 files hold no records and are skipped: .amazon.manifest (hidden), .dots (hidden)"
+        "Channel train: 14 of 16 files hold no records and are skipped: .amazon.manifest (hidden), .dots (hidden)"
     )
-    assert caplog.messages[0].endswith("and 5 more")
+    assert caplog.messages[0].endswith("and 9 more")
     assert {path.name: why for path, why in data_files(folder)[1]} == {
         ".amazon.manifest": "hidden", ".dots": "hidden", ".hidden": "hidden", "_SUCCESS": "a marker",
         "dangling": "not a file", "empty": "empty", "pipe": "not a file", "x.manifest": "a marker",
-        "schema.json": "a schema",
+        "schema.json": "a schema", "_metadata": "a marker", "_committed_123": "a marker", "_delta_log": "a marker",
+        "_temporary": "a marker",
     }  # fmt: skip
 
 

@@ -1,0 +1,23 @@
+"""Folders such as ``day=3``, by which Hive and Spark split a table: columns that are not in its files."""
+
+import urllib.parse
+from pathlib import PurePosixPath
+
+__all__ = ["partition_of", "partitions_of"]
+
+#: What stands for a missing value there.
+_MISSING = "__HIVE_DEFAULT_PARTITION__"
+
+
+def partition_of(folder: str) -> tuple[str, str] | None:
+    """Give the column and the value that the name of a folder is, or None."""
+    name, equals, value = folder.partition("=")
+    if not name or not equals:
+        return None
+    text = urllib.parse.unquote(value)
+    return urllib.parse.unquote(name), "" if text == _MISSING else text
+
+
+def partitions_of(path: str) -> dict[str, str]:
+    """Give the columns and values of the folders above a file, in their order."""
+    return dict(found for folder in PurePosixPath(path).parts[:-1] if (found := partition_of(folder)))

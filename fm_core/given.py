@@ -1,0 +1,134 @@
+"""What callers hand to public functions, looked at before anything compiled runs.
+
+A wrong kind, a matrix that does not hold together, numbers that are none: each is refused in one sentence that says
+what was found and what is expected. What is right passes unchanged.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fm_core.errors import ConfigError, DataError
+from fm_core.printable import quoted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MOST_FEATURES", "check_csr", "check_kind", "check_threads", "float_array", "refuse_moments"]
+
+#: Feature ids are int32.
+MOST_FEATURES = 2**31 - 1
+
+#: How the types of moments are called in pandas, Polars and Arrow.
+_MOMENTS = ("date", "time", "duration", "period", "interval")
+
+#: As hyperparameters admit them, and checks.pxd does.
+_MOST_THREADS = 1024
+
+
+def check_kind(what: str, value: Any, kind: type | tuple[type, ...], expected: str) -> None:
+    """Refuse a value of another kind.
+
+    Parameters
+    ----------
+    what : str
+        What the value is called, for the message.
+    value : any
+    kind : type, or tuple of types
+        Of which it has to be. A bool is no int here.
+    expected : str
+        The kinds in words, for the message.
+
+    Raises
+    ------
+    TypeError
+    """
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+        raise TypeError(f"{what} is {quoted(value)} of type {type(value).__name__}, expected {expected}")
+
+
+def check_threads(num_threads: Any) -> None:
+    """Refuse what is no number of threads.
+
+    Raises
+    ------
+    ConfigError
+        It is no integer from 1 to 1024: none would leave scores unwritten, and very many end a process.
+    """
+    is_int = isinstance(num_threads, int | np.integer) and not isinstance(num_threads, bool)
+    if not is_int or not 1 <= num_threads <= _MOST_THREADS:
+        raise ConfigError(f"num_threads is {quoted(num_threads)}, expected an integer from 1 to {_MOST_THREADS}")
+
+
+def float_array(what: str, values: Any) -> "NDArray[np.float32]":
+    """Give an array of numbers as contiguous float32; what that cannot hold becomes infinite, and is refused later.
+
+    Raises
+    ------
+    DataError
+        They are no numbers, or complex ones, or rows are of different lengths.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{what} are no array of numbers: rows of different lengths") from error
+    if array.dtype.kind not in "biuf":
+        try:
+            numbers = array.astype(np.float64) if array.dtype.kind == "O" else None
+        except (TypeError, ValueError, OverflowError):
+            numbers = None
+        if numbers is None:
+            raise DataError(f"{what} are {array.dtype}, expected numbers")
+        array = numbers
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, np.float32)
+
+
+def check_csr(matrix: Any) -> None:
+    """Refuse what is no CSR matrix that holds together, before its indices are followed or lose bits.
+
+    Parameters
+    ----------
+    matrix : scipy.sparse.csr_matrix or csr_array
+
+    Raises
+    ------
+    DataError
+        It is of another format, its arrays do not fit each other, or a key is not below its width.
+    """
+    kind = getattr(matrix, "format", None)
+    if kind != "csr":
+        what = f"a {kind} matrix" if isinstance(kind, str) else f"a {type(matrix).__name__}"
+        raise DataError(f"the rows are {what}, expected a CSR matrix of SciPy's: call its tocsr()")
+    indptr, indices, data = matrix.indptr, matrix.indices, matrix.data
+    if len(matrix.shape) != 2 or not 0 < matrix.shape[1] <= MOST_FEATURES:
+        raise DataError(f"the rows have shape {matrix.shape}, expected 1 to {MOST_FEATURES} features")
+    if any(array.ndim != 1 for array in (indptr, indices, data)):
+        raise DataError("the arrays of the matrix do not have one dimension each")
+    if indptr.dtype.kind != "i" or indices.dtype.kind != "i" or len(indptr) != matrix.shape[0] + 1:
+        raise DataError(f"the matrix has {len(indptr)} starts of rows, expected {matrix.shape[0] + 1} integers")
+    if indptr[0] != 0 or (np.diff(indptr) < 0).any() or indptr[-1] > min(len(indices), len(data)):
+        raise DataError(f"the starts of rows do not rise from 0 to at most {min(len(indices), len(data))}")
+    used = indices[: indptr[-1]]
+    outside = (used < 0) | (used >= matrix.shape[1])
+    if outside.any():
+        at = int(np.argmax(outside))
+        row = int(np.searchsorted(indptr, at, side="right")) - 1
+        raise DataError(f"row {row}: key {int(used[at])} is not below feature_dim={matrix.shape[1]}")
+
+
+def refuse_moments(*given: Any) -> None:
+    """Refuse dates and spans of time in arrays and DataFrames: they become numbers of 1e18 that depend on their unit.
+
+    Raises
+    ------
+    TypeError
+    """
+    for values in given:
+        kinds = [values.dtype] if hasattr(values, "dtype") else getattr(values, "dtypes", ())  # a DataFrame has several
+        for dtype in kinds:
+            if getattr(dtype, "kind", "") in ("m", "M") or str(dtype).lower().startswith(_MOMENTS):
+                raise TypeError(
+                    f"a column is {dtype}, expected numbers: make what matters of it, such as the hour or the age in "
+                    "days, a column of numbers"
+                )
