@@ -200,14 +200,15 @@ bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what ea
 .venvs/sdk3/.installed: tests/local_mode/requirements-v3.txt
 .venvs/tools/.installed: tools/requirements.txt
 .venvs/torch/.installed: benchmarks/requirements-torch.txt
+.venvs/implicit/.installed: benchmarks/requirements-implicit.txt
 .venvs/myfm/.installed: benchmarks/requirements-myfm.txt
-.venvs/clients/.installed .venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/myfm/.installed .venvs/notebooks/.installed:
+.venvs/clients/.installed .venvs/implicit/.installed .venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/myfm/.installed .venvs/notebooks/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@
 
 .PHONY: bench-peers
-bench-peers: .venvs/mxnet/.installed .venvs/torch/.installed .venvs/myfm/.installed  ## make the environments of the solvers that benchmarks/train.py and bayes.py compare with
+bench-peers: .venvs/implicit/.installed .venvs/mxnet/.installed .venvs/torch/.installed .venvs/myfm/.installed  ## make the environments of the solvers that benchmarks compare with
 
 .PHONY: annotate
 annotate: $(VENV)/.installed  ## write Cython's annotated listings (yellow: Python in the loop) beside the sources

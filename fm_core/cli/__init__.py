@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "convert": Command("fm_core.cli.convert", "convert data files to RecordIO-protobuf and back"),
     "embeddings": Command("fm_core.cli.embeddings", "write the vectors of a model's features"),
     "explain": Command("fm_core.cli.explain", "say which features and pairs made a score"),
+    "export": Command("fm_core.cli.export", "write a model for other programs, as ONNX"),
     "fold-in": Command("fm_core.cli.fold_in", "add users or items who came after training to a model, from their rows"),
     "inspect": Command("fm_core.cli.inspect", "say what is in a model"),
     "predict": Command("fm_core.cli.predict", "score the rows of a file"),

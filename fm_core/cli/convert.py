@@ -12,6 +12,7 @@ categorical.
   fm convert new.csv new.recordio --schema schema.json --unseen ignore
   fm convert train.libsvm train.recordio --split 0.8 --shards 4
   fm convert train.recordio train.csv.gz
+  fm convert likes.csv likes.recordio --no-label --negatives 4 --user user --items film,genres
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from fm_core.cli.arguments import add_input_arguments, input_options
 from fm_core.cli.understood import understood
+from fm_core.errors import ConfigError
 from fm_core.formats.registry import Role, formats_for
 from fm_core.printable import printable
 
@@ -42,6 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--fit", action="store_true", help="make columns fit to learn from: bins, dates' parts, rare texts together"
     )
+    group.add_argument(
+        "--negatives", metavar="N", type=_positive, help="behind each positive, N rows of other items, label 0"
+    )
+    group.add_argument("--user", metavar="COLUMN", help="of --negatives: the users; without a schema 0:943")
+    group.add_argument("--items", metavar="A,B", help="of --negatives: the items' ids, and what else is theirs")
+    group.add_argument(
+        "--negative-sampling", choices=("uniform", "popularity"), default="uniform", help="how often an item (uniform)"
+    )
     group.add_argument("--quiet", action="store_true", help="print neither progress nor what was written")
 
 
@@ -59,8 +69,15 @@ def run(arguments: argparse.Namespace) -> None:
         schema_path=arguments.schema_out,
     )
     options = input_options(arguments, needs_label=True)
+    rows_of = None
+    if arguments.negatives is not None:
+        from fm_core.cli.negatives import rows_with_negatives
+
+        rows_of = rows_with_negatives(arguments)
+    elif arguments.user is not None or arguments.items is not None:
+        raise ConfigError("--user and --items are there, expected them with --negatives only")
     written, feature_dim, schema = convert(
-        arguments.inputs, arguments.output, conversion, arguments.from_format, options
+        arguments.inputs, arguments.output, conversion, arguments.from_format, options, rows_of
     )
     if arguments.quiet:
         return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fm_core.analysis.history import side_by_side
 from fm_core.analysis.items_seen import ItemsSeen
 from fm_core.batch import Batch
 from fm_core.errors import DataError
@@ -137,6 +138,35 @@ class Positives:
         first_row : int
             The number of the batch's first row in its epoch: a row's draws depend on its own number alone.
         """
+        rows, items = self._drawn(batch, n_negatives, key, first_row)
+        return Ranked(len(items), *put_ranked(*batch.csr, rows, items, *self.rows.csr, self._ranges))
+
+    def negatives(self, batch: Batch, n_negatives: int, key: int, first_row: int) -> "tuple[NDArray[np.int64], Batch]":
+        """Make whole rows of negatives: each positive's context with other items.
+
+        Parameters are those of `ranked`.
+
+        Returns
+        -------
+        rows : ndarray of int64, shape (n,)
+            Of which row of the batch each is a negative, increasing.
+        negatives : Batch
+            Without labels.
+        """
+        rows, items = self._drawn(batch, n_negatives, key, first_row)
+        rows = np.repeat(rows, n_negatives)
+        indptr, indices, values = batch.take(rows).csr
+        is_context = np.ones(len(indices), np.bool_)
+        for part in self._item_ranges:
+            is_context &= (indices < part.start) | (indices >= part.stop)
+        starts = np.concatenate([[0], np.cumsum(is_context)])[indptr]
+        contexts = Batch.trusted(batch.feature_dim, values[is_context], starts, indices[is_context])
+        return rows, side_by_side(contexts, self.rows, items[:, 1:].ravel().astype(np.int64))
+
+    def _drawn(
+        self, batch: Batch, n_negatives: int, key: int, first_row: int
+    ) -> "tuple[NDArray[np.int64], NDArray[np.int32]]":
+        """Give rows of positives, and of each the numbers of its item and of its negatives."""
         rows, users, ids = self._pairs(batch, first_row)
         numbers = self._number[ids]
         kept = numbers >= 0
@@ -145,14 +175,5 @@ class Positives:
             users, rows + first_row, self.known_starts, self.known, self._weights, self.n_items, n_negatives, key
         )
         kept = drawn[:, 0] >= 0
-        items = np.column_stack([numbers, drawn])[kept] if not kept.all() else np.column_stack([numbers, drawn])
-        return Ranked(
-            len(items),
-            *put_ranked(
-                *batch.csr,
-                rows[kept],
-                items,
-                *self.rows.csr,
-                self._ranges,
-            ),
-        )
+        items = np.column_stack([numbers, drawn])
+        return (rows, items) if kept.all() else (rows[kept], items[kept])

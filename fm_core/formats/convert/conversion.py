@@ -7,7 +7,7 @@ takes its name at the end only, so that nothing half-written is ever left.
 import contextlib
 import dataclasses
 import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -18,7 +18,7 @@ from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.registry import Format, Role, format_of, formats_for
-from fm_core.formats.registry.inputs import Options, open_rows
+from fm_core.formats.registry.inputs import Options, RowInput, open_rows
 from fm_core.formats.registry.outputs import Writer
 from fm_core.formats.tables.schema import TableSchema
 
@@ -83,6 +83,7 @@ def convert(
     conversion: Conversion,
     format_name: str | None = None,
     options: Options | None = None,
+    rows_of: Callable[[RowInput], Iterator[Batch]] | None = None,
 ) -> tuple[list[Written], int, TableSchema | None]:
     """Convert files.
 
@@ -97,6 +98,8 @@ def convert(
         Of the inputs.
     options : Options, optional
         How the inputs are read.
+    rows_of : callable, optional
+        Gives the rows to write; None: those of the inputs.
 
     Returns
     -------
@@ -131,7 +134,7 @@ def convert(
             for paths in _names(output, to, conversion.shards, conversion.split is not None)
         ]
         n_rows = 0
-        for batch in opened.batches():
+        for batch in opened.batches() if rows_of is None else rows_of(opened):
             labelled = _with_threshold(batch, conversion.threshold, inputs[0])
             for part, rows in zip(parts, _parted(n_rows, batch.n_rows, conversion), strict=True):
                 part.write(labelled, rows)

@@ -1,0 +1,337 @@
+"""Recommending: the best of a million items, users folded in, learning from positives, beside NumPy and peers.
+
+    python benchmarks/recommend.py [--part catalogue fold-in quality speed] [--threads 2]
+
+Quality and speed compare with `implicit` and RankFM (`make bench-peers` makes their environments), which are left out
+where they are absent. MovieLens 100K is read from ../shared/data. Settings of each are chosen of a small grid by
+positives before those of the test; nothing is chosen by the test.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from common import ROOT, SHARED, describe, in_turn, ratios, table, times, use_cores
+
+from fm_core.analysis.fold_in import Population, fold_in
+from fm_core.analysis.packed_items import PackedItems
+from fm_core.analysis.ranking import contexts_of
+from fm_core.analysis.ranking_metrics import AtK
+from fm_core.batch import Batch
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
+from fm_core.solvers import registry
+from fm_core.training.fit import fit
+
+K_OF_QUALITY = 32
+#: Positives of each user in test, and before them in validation, of users that have at least so many.
+HELD_OUT, LEAST = 5, 20
+
+
+def milliseconds(run: Callable[[], Any]) -> Callable[[], float]:
+    """Time a call."""
+
+    def timed() -> float:
+        started = time.perf_counter()
+        run()
+        return 1e3 * (time.perf_counter() - started)
+
+    return timed
+
+
+# ---------------------------------------------------------------- a catalogue
+
+
+def catalogue(threads: int, rounds: int) -> None:
+    """Top 10 of a million items, k 64, one context and 64, beside NumPy's product and argpartition."""
+    n_items, n_users, k = 1_000_000, 64, 64
+    random = np.random.default_rng(0)
+    # factors as training leaves them: most of the length in few directions, popular items longer
+    spread = (0.3 * 0.97 ** np.arange(k)).astype(np.float32)
+    V = random.standard_normal((n_users + n_items, k), np.float32) * spread
+    w = random.standard_normal(n_users + n_items).astype(np.float32) / 2
+    model = Model("regressor", 3.5, w, V)
+    rows = one_hot(np.arange(n_users, n_users + n_items, dtype=np.int32), len(w))
+    packed = PackedItems(model, rows, threads)
+    contexts = list(contexts_of(model, one_hot(np.arange(n_users, dtype=np.int32), len(w))))
+    items_v, items_w = np.ascontiguousarray(V[n_users:]), w[n_users:]
+
+    def by_numpy(n: int) -> "np.ndarray[Any, Any]":
+        scores = V[:n] @ items_v.T + items_w
+        best = np.argpartition(-scores, 10, axis=1)[:, :10]
+        return np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)
+
+    found = packed.best(contexts, 10, num_threads=threads)
+    assert [ranked.indices.tolist() for ranked in found[:8]] == by_numpy(8).tolist()
+    measured = in_turn(
+        {
+            "one context": milliseconds(lambda: packed.best(contexts[:1], 10, num_threads=threads)),
+            "one context, NumPy": milliseconds(lambda: by_numpy(1)),
+            "64 contexts": milliseconds(lambda: packed.best(contexts, 10, num_threads=threads)),
+            "64 contexts, NumPy": milliseconds(lambda: [by_numpy(8) for _ in range(8)]),
+        },
+        rounds,
+    )
+    rows_of_table = []
+    for name, each, goal in (("one context", 1, "8 ms"), ("64 contexts", 64, "2 ms each")):
+        ours, theirs = measured[name], measured[f"{name}, NumPy"]
+        rows_of_table.append(
+            (name, f"{statistics.median(ours) / each:.2f} ({min(ours) / each:.2f}) ms",
+             f"{statistics.median(theirs) / each:.2f} ms",
+             times(ratios(theirs, ours)), goal)
+        )  # fmt: skip
+    table(
+        ("top 10 of 1,000,000 items, k 64", "ours, a context (least)", "NumPy", "NumPy / ours", "goal"), rows_of_table
+    )
+
+
+def one_hot(features: "np.ndarray[Any, Any]", feature_dim: int) -> Batch:
+    """Rows of one feature."""
+    n = len(features)
+    return Batch.trusted(feature_dim, np.ones(n, np.float32), np.arange(n + 1, dtype=np.int64), features)
+
+
+# ---------------------------------------------------------------- users folded in
+
+
+def folding_in(rounds: int) -> None:
+    """A user of 30 ratings, k 16."""
+    n_users, n_items, k = 1000, 2000, 16
+    random = np.random.default_rng(0)
+    V = random.standard_normal((n_users + n_items, k)).astype(np.float32) / 4
+    model = Model("regressor", 3.5, random.standard_normal(n_users + n_items).astype(np.float32) / 2, V)
+    population = Population.of(model, range(n_users))
+    rows = one_hot((n_users + random.choice(n_items, 30, replace=False)).astype(np.int32), n_users + n_items)
+    labels = random.integers(1, 6, 30).astype(np.float64)
+
+    def run() -> float:
+        started = time.process_time()
+        for _ in range(100):
+            fold_in(population, contexts_of(model, rows), labels, is_classifier=False)
+        return 10 * (time.process_time() - started)
+
+    measured = in_turn({"fold": run}, rounds)["fold"]
+    table(
+        ("fold-in of 30 ratings, k 16", "median", "least", "goal"),
+        [("processor time", f"{statistics.median(measured):.3f} ms", f"{min(measured):.3f} ms", "0.2 ms")],
+    )
+
+
+# ---------------------------------------------------------------- learning from positives
+
+
+class Positives(NamedTuple):
+    """Positives in three parts, by time: users, and items."""
+
+    n_users: int
+    n_items: int
+    train: "np.ndarray[Any, Any]"
+    validation: "np.ndarray[Any, Any]"
+    test: "np.ndarray[Any, Any]"
+
+
+def movielens() -> Positives | None:
+    """Ratings of at least 4; the last five of each user are the test, those before them the validation."""
+    path = SHARED / "data/tables/movielens_ratings.parquet"
+    if not path.exists():
+        print(f"no quality: {path} is absent\n")
+        return None
+    from pyarrow import parquet
+
+    columns = parquet.read_table(path).to_pydict()
+    names = ("user_id", "movie_id", "rating", "timestamp")
+    users, items, ratings, moments = (np.array(columns[name]) for name in names)
+    order = np.lexsort([items, moments, users])
+    pairs = np.column_stack([users, items])[order][ratings[order] >= 4] - 1
+    starts = np.searchsorted(pairs[:, 0], np.arange(pairs[:, 0].max() + 2))
+    part = np.zeros(len(pairs), int)
+    for start, stop in itertools.pairwise(starts.tolist()):
+        if stop - start >= LEAST:
+            part[stop - 2 * HELD_OUT : stop - HELD_OUT] = 1
+            part[stop - HELD_OUT : stop] = 2
+    return Positives(int(users.max()), int(items.max()), *(pairs[part == i] for i in range(3)))
+
+
+def ndcg(scores: "np.ndarray[Any, Any]", known: "np.ndarray[Any, Any]", held_out: "np.ndarray[Any, Any]") -> float:
+    """NDCG at 10 of a full ranking: all items but those known, for each user with held-out ones."""
+    scores = scores.astype(np.float64)
+    scores[known[:, 0], known[:, 1]] = -np.inf
+    users = np.unique(held_out[:, 0])
+    is_relevant = np.zeros(scores.shape, bool)
+    is_relevant[held_out[:, 0], held_out[:, 1]] = True
+    best = np.argsort(-scores[users], axis=1, kind="stable")[:, :10]
+    gains = np.take_along_axis(is_relevant[users], best, 1).astype(np.float64)
+    n_relevant = is_relevant[users].sum(axis=1)
+    at_k = AtK(10)
+    at_k.add(gains, n_relevant, (np.arange(10) < n_relevant[:, np.newaxis]).astype(np.float64))
+    return at_k.values()["ndcg_at_10"]
+
+
+def ours(data: Positives, pairs: "np.ndarray[Any, Any]", settings: dict[str, Any]) -> "np.ndarray[Any, Any]":
+    """Train, and give the scores of all items for each user."""
+    model, _ = trained(data, pairs, settings)
+    n = data.n_users
+    return model.V[:n].astype(np.float64) @ model.V[n:].T.astype(np.float64) + model.w[n:]
+
+
+def trained(data: Positives, pairs: "np.ndarray[Any, Any]", settings: dict[str, Any]) -> tuple[Model, float]:
+    """Train, and say how much time it took of the processor, of all threads."""
+    d = data.n_users + data.n_items
+    hp = Hyperparameters(
+        feature_dim=d, predictor_type="binary_classifier", user_features=f"0:{data.n_users}",
+        item_features=f"{data.n_users}:{d}", shuffle=True, **settings,
+    )  # fmt: skip
+    size = hp.mini_batch_size
+    pairs = np.random.default_rng(0).permutation(pairs)
+    batches = [rows_of(part, data.n_users, d) for part in (pairs[i : i + size] for i in range(0, len(pairs), size))]
+    started = time.process_time()
+    result = fit(lambda epoch: batches, hp, num_threads=1, algorithm=registry.algorithm(hp, 1))
+    return result.model, time.process_time() - started
+
+
+def rows_of(pairs: "np.ndarray[Any, Any]", n_users: int, feature_dim: int) -> Batch:
+    """A row for each pair."""
+    keys = np.column_stack([pairs[:, 0], n_users + pairs[:, 1]]).astype(np.int32).ravel()
+    n = len(pairs)
+    return Batch(feature_dim, np.ones(2 * n, np.float32), 2 * np.arange(n + 1, dtype=np.int64), keys,
+                 labels=np.ones(n, np.float32))  # fmt: skip
+
+
+def peer(name: str) -> Callable[..., Any]:
+    """Give what trains a peer in its environment."""
+
+    def run(data: Positives, pairs: "np.ndarray[Any, Any]", settings: dict[str, Any]) -> "np.ndarray[Any, Any]":
+        return run_peer(name, data, pairs, settings)[0]
+
+    return run
+
+
+def run_peer(name: str, data: Positives, pairs: "np.ndarray[Any, Any]", settings: dict[str, Any]) -> tuple[Any, float]:
+    """Train a peer; its scores, and its seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "positives.npz"
+        np.savez(path, users=pairs[:, 0].astype(np.int32), items=pairs[:, 1].astype(np.int32), n_users=data.n_users,
+                 n_items=data.n_items)  # fmt: skip
+        done = subprocess.run(
+            [_python(name), str(ROOT / "benchmarks/recommend_peers.py"), name, str(path)],
+            input=json.dumps(settings), capture_output=True, text=True, check=False,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        )  # fmt: skip
+        if done.returncode:
+            sys.exit(f"{name} failed:\n{done.stderr[-2000:]}")
+        return np.load(path.with_name("scores.npy")), json.loads(done.stdout.splitlines()[-1])["seconds"]
+
+
+def _python(name: str) -> str:
+    return str(ROOT / ".venvs" / name / "bin/python")
+
+
+def there_is(name: str) -> bool:
+    """Whether a peer's environment is there; it is said if not."""
+    if Path(_python(name)).exists():
+        return True
+    print(f"no peer {name}: run `make bench-peers` first\n")
+    return False
+
+
+_OURS = {"num_factors": K_OF_QUALITY, "mini_batch_size": 256, "factors_init_sigma": 0.1}
+
+GRIDS: dict[str, tuple[str, Callable[..., Any], dict[str, Any], dict[str, list[Any]]]] = {
+    "implicit's BPR": ("implicit", peer("implicit"), {"factors": K_OF_QUALITY, "num_threads": 1},
+                       {"learning_rate": [0.01, 0.03], "regularization": [0.01, 0.03], "iterations": [30, 100]}),
+    "RankFM's WARP": ("rankfm", peer("rankfm"), {"factors": K_OF_QUALITY, "max_samples": 20},
+                      {"learning_rate": [0.03, 0.1], "alpha": [0.01, 0.1], "epochs": [20, 60]}),
+    "pairwise": ("", ours, _OURS | {"loss": "pairwise", "negatives": 8, "linear_lr": 0.003, "factors_lr": 0.003},
+                 {"factors_wd": [0.001, 0.003], "epochs": [15, 40], "negative_sampling": ["uniform", "popularity"]}),
+    "softmax": ("", ours, _OURS | {"loss": "softmax", "negatives": 64, "linear_lr": 0.003, "factors_lr": 0.003},
+                {"factors_wd": [0.001, 0.003], "epochs": [10, 25], "negative_sampling": ["uniform", "popularity"]}),
+    "warp": ("", ours, _OURS | {"loss": "warp", "negatives": 32, "linear_lr": 0.003, "factors_lr": 0.003},
+             {"factors_wd": [0.001, 0.003], "epochs": [15, 40]}),
+}  # fmt: skip
+
+
+def quality(only: list[str]) -> None:
+    """NDCG at 10 of MovieLens 100K, each with the settings that validation chose."""
+    data = movielens()
+    if data is None:
+        return
+    both = np.concatenate([data.train, data.validation])
+    rows = []
+    for name, (environment, train, fixed, grid) in GRIDS.items():
+        if (only and name not in only) or (environment and not there_is(environment)):
+            continue
+        tried = []
+        for settings in _points(grid):
+            scores = train(data, data.train, fixed | settings)
+            tried.append((ndcg(scores, data.train, data.validation), settings))
+            print(f"  {name}: validation {tried[-1][0]:.4f}, {settings}", flush=True)
+        best = max(tried, key=lambda each: each[0])
+        found = ndcg(train(data, both, fixed | best[1]), both, data.test)
+        rows.append((name, f"{best[0]:.4f}", f"{found:.4f}", " ".join(f"{k}={v}" for k, v in best[1].items())))
+    print()
+    table((f"MovieLens 100K, {K_OF_QUALITY} factors", "validation NDCG@10", "test NDCG@10", "chosen"), rows)
+
+
+def _points(grid: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def speed(rounds: int) -> None:
+    """Pairs of a positive and a negative a second of processor time, beside `implicit`'s BPR with one thread."""
+    data = movielens()
+    if data is None or not there_is("implicit"):
+        return
+    epochs, pairs, rows = 20, data.train, []
+    for k in (32, 64):
+        hp = {"num_factors": k, "loss": "pairwise", "mini_batch_size": 1000, "epochs": epochs}
+        for negatives in (1, 8):
+
+            def own(hp: dict[str, Any] = hp, negatives: int = negatives) -> float:
+                return negatives * epochs * len(pairs) / trained(data, pairs, hp | {"negatives": negatives})[1] / 1e6
+
+            def theirs(k: int = k) -> float:
+                settings = {"factors": k - 1, "num_threads": 1, "iterations": epochs}
+                return epochs * len(pairs) / run_peer("implicit", data, pairs, settings)[1] / 1e6
+
+            found = in_turn({"ours": own, "implicit": theirs}, rounds)
+            rows.append(
+                (f"k {k}, {negatives} negatives", f"{statistics.median(found['ours']):.2f} M/s",
+                 f"{statistics.median(found['implicit']):.2f} M/s", times(ratios(found["ours"], found["implicit"])))
+            )  # fmt: skip
+    table(("pairs of positive and negative", "ours", "implicit's BPR", "ours / implicit"), rows)
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parts = ("catalogue", "fold-in", "quality", "speed")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", nargs="*", choices=parts, default=parts)
+    parser.add_argument("--only", nargs="*", default=[], help="of quality: these methods")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    use_cores(arguments.threads)
+    describe("Recommending")
+    if "catalogue" in arguments.part:
+        catalogue(arguments.threads, arguments.rounds)
+    if "fold-in" in arguments.part:
+        folding_in(arguments.rounds)
+    if "speed" in arguments.part:
+        speed(max(1, arguments.rounds // 3))
+    if "quality" in arguments.part:
+        quality(arguments.only)
+
+
+if __name__ == "__main__":
+    main()
