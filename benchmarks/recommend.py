@@ -244,19 +244,20 @@ def there_is(name: str) -> bool:
     return False
 
 
-_OURS = {"num_factors": K_OF_QUALITY, "mini_batch_size": 256, "factors_init_sigma": 0.1}
+_OURS = {"num_factors": K_OF_QUALITY, "mini_batch_size": 256, "factors_init_sigma": 0.1, "linear_lr": 0.003,
+         "factors_lr": 0.003}  # fmt: skip
 
 GRIDS: dict[str, tuple[str, Callable[..., Any], dict[str, Any], dict[str, list[Any]]]] = {
     "implicit's BPR": ("implicit", peer("implicit"), {"factors": K_OF_QUALITY, "num_threads": 1},
                        {"learning_rate": [0.01, 0.03], "regularization": [0.01, 0.03], "iterations": [30, 100]}),
     "RankFM's WARP": ("rankfm", peer("rankfm"), {"factors": K_OF_QUALITY, "max_samples": 20},
                       {"learning_rate": [0.03, 0.1], "alpha": [0.01, 0.1], "epochs": [20, 60]}),
-    "pairwise": ("", ours, _OURS | {"loss": "pairwise", "negatives": 8, "linear_lr": 0.003, "factors_lr": 0.003},
-                 {"factors_wd": [0.001, 0.003], "epochs": [15, 40], "negative_sampling": ["uniform", "popularity"]}),
-    "softmax": ("", ours, _OURS | {"loss": "softmax", "negatives": 64, "linear_lr": 0.003, "factors_lr": 0.003},
-                {"factors_wd": [0.001, 0.003], "epochs": [10, 25], "negative_sampling": ["uniform", "popularity"]}),
-    "warp": ("", ours, _OURS | {"loss": "warp", "negatives": 32, "linear_lr": 0.003, "factors_lr": 0.003},
-             {"factors_wd": [0.001, 0.003], "epochs": [15, 40]}),
+    "pairwise": ("", ours, _OURS | {"loss": "pairwise", "negatives": 8},
+                 {"factors_wd": [1e-5, 1e-4], "linear_wd": [1e-5, 1e-4], "epochs": [15, 30]}),
+    "softmax": ("", ours, _OURS | {"loss": "softmax", "negatives": 64},
+                {"factors_wd": [1e-4, 4e-4], "linear_wd": [1e-5, 1e-4], "epochs": [6, 12]}),
+    "warp": ("", ours, _OURS | {"loss": "warp", "negatives": 32},
+             {"factors_wd": [1e-5, 1e-4], "linear_wd": [1e-5, 1e-4], "epochs": [15, 30]}),
 }  # fmt: skip
 
 
