@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -106,5 +106,5 @@ def save_onnx(path: Path, model: "Model") -> None:
         },
     )
     checker.check_model(made)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(made.SerializeToString())
