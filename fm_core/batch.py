@@ -279,8 +279,8 @@ def _check(batch: Batch) -> None:
 def _check_sizes(batch: Batch) -> None:
     """Look at what takes no look at the content."""
     check_kind("feature_dim", batch.feature_dim, (int, np.integer), "an integer")
-    if not 0 < batch.feature_dim <= MOST_FEATURES:
-        raise DataError(f"feature_dim is {quoted(batch.feature_dim)}, expected 1 to {MOST_FEATURES}")
+    if not 0 <= batch.feature_dim <= MOST_FEATURES:  # a host may be left without a feature of a batch
+        raise DataError(f"feature_dim is {quoted(batch.feature_dim)}, expected 0 to {MOST_FEATURES}")
     if batch.indptr is None or batch.indices is None:
         _check_array("values", batch.values, np.float32, 2)
         if batch.values.shape[1] != batch.feature_dim:
