@@ -1,5 +1,6 @@
 """The walk-through of docs/recommender.md, command by command."""
 
+import csv
 import json
 import os
 import re
@@ -40,12 +41,18 @@ def test_the_commands_of_the_walk_through_run_and_lead_to_good_films(tmp_path):
     assert "person=person" in done.stdout
     rmse = float(re.search(r"^rmse (\S+)$", done.stderr, re.MULTILINE)[1])
     assert rmse < 0.6  # the noise of the ratings is 0.4, rounding adds 0.29, and a linear model has 0.89
-    films = json.loads((tmp_path / "films.json").read_text())
-    (ranking,) = json.loads((tmp_path / "answer.json").read_text())["predictions"]
-    best = [films[candidate["index"]] for candidate in ranking["candidates"]]
-    assert len(set(best)) == 10
-    scores = [candidate["score"] for candidate in ranking["candidates"]]
-    assert scores == sorted(scores, reverse=True)
+    answers = json.loads((tmp_path / "answer.json").read_text())["predictions"]
+    best, of_history = ([item["columns"]["film"] for item in answer["items"]] for answer in answers)
+    assert len(set(best)) == len(set(of_history)) == 10
+    with (tmp_path / "ratings.csv").open() as file:
+        seen = {row["film"] for row in csv.DictReader(file) if row["person"] == "person 7"}
+    assert seen.isdisjoint(best)
+    for answer in answers:
+        scores = [item["score"] for item in answer["items"]]
+        assert scores == sorted(scores, reverse=True)
+    assert sum(film.startswith("horror") for film in of_history[:5]) >= 3
+    everybody = [json.loads(line)["items"] for line in (tmp_path / "everybody.jsonl").read_text().splitlines()]
+    assert len(everybody) == 300
     genres = [film.split()[0] for film in best[:5]]
     assert max(map(genres.count, genres)) >= 3  # a person's taste is for genres
     assert np.load(tmp_path / "people.npy").shape == (300, 5)
