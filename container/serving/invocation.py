@@ -104,6 +104,8 @@ class _Scorer:
         self._num_threads = num_threads
         self._on_scores = on_scores
         self._pairs_left = _MOST_PAIRS
+        is_named = served.encoder is not None and served.model.is_classifier
+        self._classes = served.encoder.schema.label_classes if is_named and served.encoder is not None else ()
         self.n_rows = 0
 
     def score(self, part: Payload) -> bytes:
@@ -147,7 +149,7 @@ class _Scorer:
             if self._on_scores is not None:
                 self._on_scores(each.scores, self._model.is_classifier)
             why = dict(enumerate(each.explanations or []))
-            predictions = Predictions(each.scores, self._model.is_classifier, explanations=why)
+            predictions = Predictions(each.scores, self._model.is_classifier, explanations=why, classes=self._classes)
             answers.append(Recommended(each.columns, predictions))
         self.n_rows += len(wishes.instances)
         return write(answers)
@@ -185,5 +187,5 @@ class _Scorer:
         if self._on_scores is not None:
             self._on_scores(scores, is_classifier)
         if rows is None:
-            return Predictions(scores, is_classifier)
-        return Predictions(scores, is_classifier, rows.uids, rows.metadatas)
+            return Predictions(scores, is_classifier, classes=self._classes)
+        return Predictions(scores, is_classifier, rows.uids, rows.metadatas, classes=self._classes)

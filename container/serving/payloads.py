@@ -45,6 +45,8 @@ class Predictions:
     uids, metadatas : sequence of (str, bytes or None), or None
     explanations : mapping of int to dict
         Of some rows.
+    classes : tuple of str
+        What the labels 0 and 1 are called, where the schema says it.
     """
 
     scores: "NDArray[np.float32]"
@@ -52,6 +54,7 @@ class Predictions:
     uids: Sequence[Any] | None = None
     metadatas: Sequence[Any] | None = None
     explanations: Mapping[int, Any] = dataclasses.field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

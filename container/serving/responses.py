@@ -58,6 +58,10 @@ def _objects(predictions: Predictions) -> list[bytes]:
     if predictions.with_labels:
         pairs = zip(scores, _labels(predictions), strict=True)
         objects = [b'{"score":%b,"predicted_label":%b}' % pair for pair in pairs]
+        if predictions.classes:
+            names = [b',"predicted_class":%b}' % orjson.dumps(name) for name in predictions.classes]
+            is_second = (predictions.scores >= 0.5).tolist()
+            objects = [item[:-1] + names[second] for item, second in zip(objects, is_second, strict=True)]
     else:
         objects = [b'{"score":%b}' % score for score in scores]
     for row, explanation in predictions.explanations.items():

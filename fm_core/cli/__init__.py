@@ -4,22 +4,28 @@ A module of a sub-command has two functions: ``add_arguments(parser)``, which fi
 `argparse.ArgumentParser`, and ``run(arguments)``, which does the work. It is imported only
 when its command is the one given, so that none pays for what another imports.
 An `FMError` or an `OSError` that `run` raises is said in one line, with exit status 1.
+
+Packages add sub-commands by entry points of the group `GROUP`, whose names are those of the commands and whose values
+are such modules: `fm serve` comes from `container`.
 """
 
 import argparse
 import contextlib
+import difflib
 import importlib
+import importlib.metadata
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from fm_core import __version__
-from fm_core.errors import FMError
+from fm_core.errors import ConfigError, FMError
 from fm_core.printable import printable
 
-__all__ = ["COMMANDS", "Command", "main"]
+__all__ = ["COMMANDS", "GROUP", "Command", "main"]
 
 
 class Command(NamedTuple):
@@ -33,12 +39,20 @@ COMMANDS: dict[str, Command] = {
     "catalogue": Command("fm_core.cli.catalogue", "write the items that an endpoint recommends"),
     "convert": Command("fm_core.cli.convert", "convert data files to RecordIO-protobuf and back"),
     "embeddings": Command("fm_core.cli.embeddings", "write the vectors of a model's features"),
+    "evaluate": Command("fm_core.cli.evaluate", "say how good a model is on the rows of a file"),
     "explain": Command("fm_core.cli.explain", "say which features and pairs made a score"),
     "export": Command("fm_core.cli.export", "write a model for other programs, as ONNX"),
     "fold-in": Command("fm_core.cli.fold_in", "add users or items who came after training to a model, from their rows"),
     "inspect": Command("fm_core.cli.inspect", "say what is in a model"),
     "predict": Command("fm_core.cli.predict", "score the rows of a file"),
     "recommend": Command("fm_core.cli.recommend", "find the best items of a catalogue for the requests of a file"),
+    "train": Command("fm_core.cli.train", "learn a model from a table"),
+}
+
+#: Of entry points that add sub-commands, those that are known, and what each needs.
+GROUP = "fm_core.commands"
+_ADDED = {
+    "serve": ("answer requests with a model, as the endpoint does", "factorization-machines, with its container layer")
 }
 
 #: Characters of a sentence of refusal.
@@ -60,22 +74,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exit with 2, as argparse does.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(
-        prog="fm", description="Factorization Machines: convert data, inspect and use models"
-    )
+    completing = "_ARGCOMPLETE" in os.environ and arguments is None
+    if completing:
+        given = os.environ.get("COMP_LINE", "").split()[1:]
+    parser = _Parser(prog="fm", description="Factorization Machines: train a model from a table, and use it")
     parser.add_argument("--version", action="version", version=f"fm {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     chosen = None
-    for name, command in COMMANDS.items():
+    for name, command in sorted((COMMANDS | _added()).items()):
         # Before a command there is nothing but options of `fm` itself, which has none but --help and --version.
         is_chosen = bool(given) and given[0] == name
         subparser = subparsers.add_parser(
             name, help=command.help, description=None, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if is_chosen:
-            chosen = importlib.import_module(command.module)
+            chosen = _imported(name, command)
             subparser.description = chosen.__doc__
             chosen.add_arguments(subparser)
+    if completing:
+        _complete(parser)
     parsed = parser.parse_args(given)
     if chosen is None:
         parser.error("a command is needed")
@@ -107,3 +124,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _terminate(number: int, frame: object) -> None:
     raise _Terminated
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what was perhaps meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, in a line or two, and exit with status 2."""
+        names: list[str] = []
+        for action in self._actions:
+            names += action.option_strings or list(action.choices or ())
+        wrong = re.findall(r"invalid choice: '([^']*)'|unrecognized arguments: (\S+)", message)
+        for pair in wrong:
+            close = difflib.get_close_matches((pair[0] or pair[1]).split("=")[0], names, 1)
+            if close:
+                message += f"; did you mean {close[0]}?"
+        super().error(message)
+
+    def parse_args(self, *given: Any, **named: Any) -> Any:
+        """Parse arguments; those that are left over are said by the parser of the sub-command, which knows its own."""
+        parsed, left = self.parse_known_args(*given, **named)
+        if left:
+            chosen = next((a.choices for a in self._actions if isinstance(a, argparse._SubParsersAction)), {})
+            command = next((name for name in (given[0] if given else []) if name in chosen), None)
+            owner = chosen[command] if command is not None else self
+            owner.error(f"unrecognized arguments: {' '.join(left)}")
+        return parsed
+
+
+def _added() -> dict[str, Command]:
+    """Give the sub-commands that other packages add."""
+    found = {name: Command("", text) for name, (text, _) in _ADDED.items()}
+    for point in importlib.metadata.entry_points(group=GROUP):
+        found[point.name] = Command(point.value, _ADDED.get(point.name, (f"from {point.value}", ""))[0])
+    return found
+
+
+def _imported(name: str, command: Command) -> Any:
+    """Import the module of a sub-command.
+
+    One that is not installed says so when it is run.
+    """
+    try:
+        if command.module:
+            return importlib.import_module(command.module)
+    except ModuleNotFoundError as error:
+        if name not in _ADDED:
+            raise
+        reason = f": {error}"
+    else:
+        reason = ""
+    return _Missing(f"`fm {name}` is not installed, expected the package {_ADDED[name][1]}{reason}")
+
+
+class _Missing:
+    """A sub-command that is not installed."""
+
+    def __init__(self, sentence: str) -> None:
+        self.__doc__ = sentence
+        self._sentence = sentence
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("anything", nargs="*")
+
+    def run(self, arguments: argparse.Namespace) -> None:
+        raise ConfigError(self._sentence)
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Tell a shell what may follow, where argcomplete is installed."""
+    with contextlib.suppress(ImportError):
+        import argcomplete
+
+        argcomplete.autocomplete(parser)

@@ -19,6 +19,7 @@ __all__ = [
     "add_fitting_arguments",
     "add_input_arguments",
     "add_text_arguments",
+    "column_list",
     "feature_range",
     "input_options",
     "progress_bar",
@@ -50,7 +51,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         "numeric": "columns that hold numbers",
         "ignore": "columns to leave out",
     }.items():
-        group.add_argument(f"--{name}", metavar="A,B", type=_list, action="extend", default=[], help=text)
+        group.add_argument(f"--{name}", metavar="A,B", type=column_list, action="extend", default=[], help=text)
     group.add_argument(
         "--hashed", metavar="A:N", action="append", default=[], help="a column whose texts are hashed to N features"
     )
@@ -85,7 +86,7 @@ def add_fitting_arguments(parser: argparse.ArgumentParser) -> None:
         "log": "columns of numbers whose logarithm, log(1 + x), is scaled",
         "date": "columns of dates or moments",
     }.items():
-        group.add_argument(f"--{name}", metavar="A,B", type=_list, action="extend", default=[], help=text)
+        group.add_argument(f"--{name}", metavar="A,B", type=column_list, action="extend", default=[], help=text)
     group.add_argument(
         "--weights", metavar="A:SEP", action="append", default=[],
         help="a column of several ids, each with SEP and its value behind it",
@@ -251,7 +252,8 @@ class _Silent:
         """Show nothing."""
 
 
-def _list(text: str) -> list[str]:
+def column_list(text: str) -> list[str]:
+    """Read names between commas."""
     return [name for name in text.split(",") if name]
 
 

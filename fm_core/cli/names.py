@@ -36,6 +36,13 @@ def schema_of(arguments: argparse.Namespace) -> "TableSchema | None":
     ConfigError
         It is no schema.
     """
+    if arguments.schema is None and getattr(arguments, "model", None) is not None:
+        from fm_core.artifact.model_file import load_model
+        from fm_core.tabular.saved import schema_beside
+
+        found = schema_beside(arguments.model, load_model(arguments.model).feature_dim)
+        if found is not None:
+            arguments.schema = _Read(arguments.model, found)
     if arguments.schema is not None and not isinstance(arguments.schema, _Read):
         from fm_core.formats.tables.schema import TableSchema
 

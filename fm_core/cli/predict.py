@@ -1,12 +1,21 @@
 """Score the rows of a file: one score a line, in the order of the rows.
 
 A classifier's score is the probability of label 1. With an output that ends in .jsonl, each
-line is what an endpoint would answer; one that ends in .npy gets an array of float32.
+line is what an endpoint would answer; one that ends in .npy gets an array of float32; one
+that ends in .csv has a header, and behind the score the class, where the label has names.
+--with takes columns of a table along, which is written as CSV too. The schema beside the
+model encodes tables; --schema names another.
+
+  fm predict model new.csv
+  fm predict model new.parquet --with id,label -o scores.csv
 """
 
 import argparse
+import csv
+import io
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.artifact.model_file import load_model
-from fm_core.atomic_file import atomic_write
-from fm_core.cli.rows import add_row_arguments, read_rows
+from fm_core.atomic_file import replacing
+from fm_core.cli.arguments import column_list
+from fm_core.cli.names import schema_of
+from fm_core.cli.rows import add_row_arguments, read_rows, read_with_tables
 from fm_core.errors import DataError
 from fm_core.formats.text.numbers import decimals
-from fm_core.metrics import metrics_for
+from fm_core.metrics import Metrics, metrics_for
 from fm_core.model import Model
 
 __all__ = ["add_arguments", "run"]
@@ -32,8 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_row_arguments(parser)
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="written instead of standard output")
     parser.add_argument(
-        "--metrics", action="store_true", help="read labels too, and print evaluation metrics to standard error"
-    )
+        "--with", dest="along", metavar="A,B", type=column_list, action="extend", default=[],
+        help="columns of a table to write before each score, as CSV with a header",
+    )  # fmt: skip
+    parser.add_argument("--metrics", action="store_true", help="read labels too, and say on standard error how good")
     parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="threads of the solver (1)")
 
 
@@ -41,6 +54,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Score."""
     model = load_model(arguments.model)
     totals = metrics_for(model.predictor_type)
+    schema = schema_of(arguments)
+    classes = () if schema is None else schema.label_classes
+    if arguments.along or (arguments.output is not None and arguments.output.suffix == ".csv"):
+        _write_table(arguments, model, classes)
+        return
 
     def scores() -> Scores:
         n_rows = 0
@@ -53,15 +71,54 @@ def run(arguments: argparse.Namespace) -> None:
             yield found
 
     if arguments.output is None:
-        _write_text(sys.stdout.buffer, scores(), model)
+        _write_text(sys.stdout.buffer, scores(), model, classes)
         sys.stdout.flush()
     else:
         write = WRITERS.get(arguments.output.suffix, _write_text)
-        with atomic_write(arguments.output) as file:
-            write(file, scores(), model)
+        with replacing(arguments.output) as file:
+            write(file, scores(), model, classes)
     if arguments.metrics:
-        for name, value in totals.values().items():
-            print(f"{name} {value:.9g}", file=sys.stderr)
+        _say(totals)
+
+
+def _say(totals: Metrics) -> None:
+    for name, value in totals.values().items():
+        print(f"{name} {value:.9g}", file=sys.stderr)
+
+
+def _write_table(arguments: argparse.Namespace, model: Model, classes: tuple[str, ...]) -> None:
+    """Write CSV with a header: columns that are taken along, the score, and the class."""
+    totals = metrics_for(model.predictor_type)
+
+    def lines() -> Iterator[bytes]:
+        yield _csv([[*arguments.along, "score", *(["predicted_class"] if classes else [])]])
+        n_rows = 0
+        for along, batch in read_with_tables(arguments, model.feature_dim, arguments.along, arguments.metrics):
+            found = model.predict(batch, max(1, arguments.num_threads))
+            _check_finite(found, n_rows)
+            n_rows += len(found)
+            if arguments.metrics:
+                totals.update(found, batch.known_labels)
+            columns = [*along, [number.decode() for number in decimals(found)]]
+            if classes:
+                columns.append([classes[second] for second in (found >= 0.5).tolist()])
+            yield _csv(zip(*columns, strict=True))
+
+    if arguments.output is None:
+        for piece in lines():
+            sys.stdout.buffer.write(piece)
+        sys.stdout.flush()
+    else:
+        with replacing(arguments.output) as file:
+            file.writelines(lines())
+    if arguments.metrics:
+        _say(totals)
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def _check_finite(scores: NDArray[np.float32], n_before: int) -> None:
@@ -71,21 +128,26 @@ def _check_finite(scores: NDArray[np.float32], n_before: int) -> None:
         raise DataError(f"the score of row {row} overflows float32: its values are too large")
 
 
-def _write_text(file: BinaryIO, scores: Scores, model: Model) -> None:
+def _write_text(file: BinaryIO, scores: Scores, model: Model, classes: tuple[str, ...]) -> None:
     for part in scores:
         file.write(b"".join(b"%b\n" % number for number in decimals(part)))
 
 
-def _write_json_lines(file: BinaryIO, scores: Scores, model: Model) -> None:
+def _write_json_lines(file: BinaryIO, scores: Scores, model: Model, classes: tuple[str, ...]) -> None:
+    names = [b',"predicted_class":%b' % json.dumps(name, ensure_ascii=False).encode() for name in classes]
     for part in scores:
         for number, score in zip(decimals(part), part.tolist(), strict=True):
             label = b',"predicted_label":%.1f' % (score >= 0.5) if model.is_classifier else b""
-            file.write(b'{"score":%b%b}\n' % (number, label))
+            name = names[score >= 0.5] if names else b""
+            file.write(b'{"score":%b%b%b}\n' % (number, label, name))
 
 
-def _write_npy(file: BinaryIO, scores: Scores, model: Model) -> None:
+def _write_npy(file: BinaryIO, scores: Scores, model: Model, classes: tuple[str, ...]) -> None:
     parts = list(scores)
     np.save(file, np.concatenate(parts) if parts else np.empty(0, np.float32))
 
 
-WRITERS: dict[str, Callable[[BinaryIO, Scores, Model], None]] = {".jsonl": _write_json_lines, ".npy": _write_npy}
+WRITERS: dict[str, Callable[[BinaryIO, Scores, Model, tuple[str, ...]], None]] = {
+    ".jsonl": _write_json_lines,
+    ".npy": _write_npy,
+}

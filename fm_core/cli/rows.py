@@ -9,10 +9,15 @@ from fm_core.cli.arguments import add_text_arguments, progress_bar, text_options
 from fm_core.cli.names import add_schema_argument, schema_of
 from fm_core.errors import ConfigError
 from fm_core.formats.registry import Role, format_of, formats_for
-from fm_core.formats.registry.inputs import Options, check_width, open_rows
-from fm_core.formats.tables.learner import TablePlan
+from fm_core.formats.registry.inputs import Options, check_width, open_rows, read_tables
+from fm_core.formats.tables.encoder import Encoder
+from fm_core.formats.tables.learner import TablePlan, find_column
+from fm_core.formats.tables.table import Table
 
-__all__ = ["add_row_arguments", "read_rows"]
+__all__ = ["add_row_arguments", "read_rows", "read_with_tables"]
+
+#: A separator: with one, cells of text are given as they stand, and lists joined by it.
+_AS_THEY_STAND = "|"
 
 
 def add_row_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,3 +77,35 @@ def read_rows(arguments: argparse.Namespace, feature_dim: int, labels: str = "no
             )
         check_width(arguments.rows, opened, feature_dim)
     return opened.batches()
+
+
+def read_with_tables(
+    arguments: argparse.Namespace, feature_dim: int, along: list[str], with_labels: bool
+) -> Iterator[tuple[list[list[str]], Batch]]:
+    """Read a table, and give with its rows the cells of some columns as they stand.
+
+    Raises
+    ------
+    ConfigError
+        The file has no columns, or there is no schema.
+    DataError
+        A column is not there.
+    """
+    of = format_of(arguments.rows, arguments.from_format)
+    schema = schema_of(arguments)
+    labels = "real" if with_labels else "none"
+    if not along:
+        yield from (([], batch) for batch in read_rows(arguments, feature_dim, labels))
+        return
+    if not of.is_table or schema is None:
+        raise ConfigError(f"{arguments.rows}: --with needs a table and a schema, expected both")
+    encoder = Encoder(schema, unseen=arguments.unseen, labels=labels)
+    options = Options(schema=schema, progress=progress_bar(), **text_options(arguments))
+    for table in read_tables([arguments.rows], of, options):
+        yield [_cells(table, name) for name in along], encoder.encode(table)
+
+
+def _cells(table: Table, name: str) -> list[str]:
+    place = find_column(table, name)[0]
+    codes, texts = table.codes(place, _AS_THEY_STAND)
+    return [texts[code] if code >= 0 else "" for code in codes.tolist()]

@@ -17,6 +17,7 @@ from fm_core.atomic_file import atomic_write
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE
+from fm_core.formats.draws import draws
 from fm_core.formats.registry import Format, Role, format_of, formats_for
 from fm_core.formats.registry.inputs import Options, RowInput, open_rows
 from fm_core.formats.registry.outputs import Writer
@@ -232,20 +233,5 @@ def _parted(start: int, n_rows: int, conversion: Conversion) -> "list[NDArray[np
     """Give the rows of a batch that go to each part; None: all."""
     if conversion.split is None:
         return [None]
-    is_train = _draws(conversion.seed, start, n_rows) < conversion.split
+    is_train = draws(conversion.seed, np.arange(start, start + n_rows)) < conversion.split
     return [np.flatnonzero(is_train), np.flatnonzero(~is_train)]
-
-
-def _draws(seed: int, start: int, n: int) -> "NDArray[np.float64]":
-    """Draw a number from [0, 1) for each row by its number alone, so that chunks and shards change nothing.
-
-    SplitMix64 of a counter (Steele, Lea, Flood: Fast splittable pseudorandom number
-    generators, OOPSLA 2014).
-    """
-    step = 0x9E3779B97F4A7C15
-    state = np.arange(start, start + n, dtype=np.uint64) * np.uint64(step)
-    state += np.uint64((seed + 1) * 0xD1342543DE82EF95 % 2**64)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    state ^= state >> np.uint64(31)
-    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -29,6 +29,7 @@ from fm_core.formats.tables.entries import Rules, numbers_and_gaps
 from fm_core.formats.tables.label import LabelProfile
 from fm_core.formats.tables.learner import SEPARATOR, TablePlan, find_column, said_of_columns
 from fm_core.formats.tables.remarks import MOST_ROWS, example_of, label_remarks, remarks_of
+from fm_core.formats.tables.sample import Sample
 from fm_core.formats.tables.schema import Column, TableSchema
 from fm_core.formats.tables.table import Table, no_column
 
@@ -44,8 +45,8 @@ _BINS, _AGES = 40, 20
 _LEAST_IN_BIN, _FEW_ROWS = 10, 200
 #: What columns hold is guessed of the first table of so many rows, or the largest of some: the first is often short.
 _ROWS_TO_GUESS, _TABLES_TO_GUESS = 2_000, 8
-#: Numbers that are kept of a column.
-_MOST_SAMPLED = 100_000
+#: Of many different numbers, the share of texts among them that is an error in the data, and no column of texts.
+_FEW_TEXTS = 0.01
 #: Texts that are listed, and buckets of a column that has more.
 _MOST_TEXTS, _BUCKETS = 500_000, 1 << 20
 #: A number is taken for an id if there are so many different ones, and so large a share of those between them occurs.
@@ -204,17 +205,23 @@ def _guessed(table: Table, place: int) -> str:
     if declared == "texts":
         return "date" if _are_dates(table, place) else "categorical"
     numbers = table.numbers([place])[0][:, 0].astype(np.float64)
-    wrong = np.flatnonzero(np.isnan(numbers)).tolist()
-    if declared is None and (
-        len(wrong) == table.n_rows or not all(table.is_missing(row, place) for row in wrong)
-    ):  # fmt: skip
-        return "date" if _are_dates(table, place) else "categorical"
     there = numbers[~np.isnan(numbers)]
+    if declared is None and not _are_numbers(table, place, numbers, there):
+        return "date" if _are_dates(table, place) else "categorical"
     if not len(there) or (there != np.round(there)).any():
         return "numbers"
     if there.min() >= 19_000_101 and _are_dates(table, place):
         return "date"
     return "categorical" if _are_ids(table.names[place], there) else "numbers"
+
+
+def _are_numbers(table: Table, place: int, numbers: "NDArray[np.float64]", there: "NDArray[np.float64]") -> bool:
+    """Whether cells of text are numbers, or nearly all of them: the others are refused then, and no categories."""
+    wrong = np.flatnonzero(np.isnan(numbers)).tolist()
+    n_texts = sum(not table.is_missing(row, place) for row in wrong)
+    if not len(there) or not n_texts:
+        return bool(len(there))
+    return n_texts < _FEW_TEXTS * len(there) and len(np.unique(there[:_ROWS_TO_GUESS])) > _BINS
 
 
 def _are_dates(table: Table, place: int) -> bool:
@@ -241,34 +248,10 @@ class _AsIs:
         return Column(self._name, "numeric")
 
 
-class _Sample:
-    """Numbers at even distances, in bounded memory."""
-
-    def __init__(self) -> None:
-        self._parts: list[NDArray[np.float64]] = []
-        self._n, self._stride, self._skip = 0, 1, 0
-        self.low, self.high = np.inf, -np.inf
-
-    def add(self, numbers: "NDArray[np.float64]") -> None:
-        if not len(numbers):
-            return
-        self.low, self.high = min(self.low, numbers.min()), max(self.high, numbers.max())
-        kept = numbers[self._skip :: self._stride]
-        self._skip = (self._skip - len(numbers)) % self._stride
-        self._parts.append(kept)
-        self._n += len(kept)
-        while self._n > 2 * _MOST_SAMPLED:
-            self._parts = [np.concatenate(self._parts)[::2]]
-            self._n, self._stride = len(self._parts[0]), 2 * self._stride
-
-    def numbers(self) -> "NDArray[np.float64]":
-        return np.concatenate(self._parts) if self._parts else np.empty(0)
-
-
 class _Numbers:
     def __init__(self, name: str, kind: str, bins: int | None) -> None:
         self._name, self._kind, self._bins = name, kind, bins
-        self._sample, self._n_missing = _Sample(), 0
+        self._sample, self._n_missing = Sample(), 0
 
     def add(self, table: Table, place: int, rows: "NDArray[np.bool_] | None") -> None:
         numbers, gaps = numbers_and_gaps(table, place)
@@ -349,7 +332,7 @@ class _Moments:
                 f"{(texts or [''])[0][:40]!r}, expected them (--date)"
             )
         self._form: str = form
-        self._sample, self._n_missing = _Sample(), 0
+        self._sample, self._n_missing = Sample(), 0
 
     def add(self, table: Table, place: int, rows: "NDArray[np.bool_] | None") -> None:
         codes, texts = table.codes(place)

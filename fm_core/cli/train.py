@@ -1,0 +1,138 @@
+"""Learn a model from a table, and say how good it is on rows that were held out.
+
+Files are csv, tsv, parquet or arrow tables, of which --label names the column to learn, or rows of feature ids (libsvm,
+libfm, npz, recordio). What each column becomes is chosen from the data and said in a line; options say otherwise. OUT
+gets the model, schema.json, metrics.json and report.html: a folder, or one file where it ends with .tar.gz.
+
+  fm train sales.csv --label bought --out model
+  fm train 2023.parquet 2024.parquet --label price --out model.tar.gz --time-column sold_at
+  zcat clicks.csv.gz | fm train - --from csv --label click --out model --group user_id
+"""
+
+import argparse
+import importlib.util
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from fm_core.cli.arguments import add_input_arguments, input_options
+from fm_core.cli.understood import understood
+from fm_core.printable import printable
+
+__all__ = ["add_arguments", "run"]
+
+#: Options that are hyperparameters of their own name.
+_HYPERPARAMETERS = {
+    "solver": (str, "bayes or minibatch (bayes)"),
+    "num_factors": (int, "factors of each feature (16)"),
+    "epochs": (int, "passes over the data (as many as it needs)"),
+    "seed": (int, "of every random number (0)"),
+}
+_PREDICTORS = {"class": "binary_classifier", "number": "regressor"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``fm train``."""
+    parser.add_argument("inputs", nargs="+", metavar="TABLE", type=_path, help="files of one format; -: standard input")
+    parser.add_argument("--out", "-o", metavar="OUT", type=Path, required=True, help="where the model goes")
+    parser.add_argument("--overwrite", action="store_true", help="replace a model that is there")
+    add_input_arguments(parser)
+    group = parser.add_argument_group("what is held out")
+    group.add_argument("--holdout", metavar="SHARE", type=float, default=0.1, help="share of the rows (0.1); 0: none")
+    group.add_argument("--time-column", metavar="COLUMN", help="hold the latest rows out, by this column")
+    group.add_argument("--group", metavar="COLUMN", help="hold whole groups out: rows alike in this column")
+    group = parser.add_argument_group("what is learned")
+    group.add_argument(
+        "--predict", choices=_PREDICTORS, help="a class of two or a number (class if there are two labels)"
+    )
+    for name, (kind, text) in _HYPERPARAMETERS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", metavar="N" if kind is int else "NAME", type=kind, help=text)
+    group.add_argument(
+        "--set", metavar="NAME=VALUE", action="append", default=[], help="any hyperparameter (docs/hyperparameters.md)"
+    )
+    group.add_argument("--num-threads", metavar="N", type=int, help="threads of the solver (one for each core)")
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but what is wrong")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train."""
+    from fm_core.cli.progress import Progress
+    from fm_core.tabular.figures import figures_text
+    from fm_core.tabular.holdout import HoldOut
+    from fm_core.tabular.job import Job, read_rows, save_trained, train
+    from fm_core.tabular.saved import check_free
+
+    arguments.fit = True
+    say: Any = (lambda text: None) if arguments.quiet else (lambda text: print(printable(text, 1000), flush=True))
+    check_free(arguments.out, overwrite=arguments.overwrite)
+    job = Job(
+        HoldOut(arguments.holdout, arguments.seed or 0, arguments.time_column, arguments.group),
+        _hyperparameters(arguments),
+        arguments.num_threads or _cores(),
+        _PREDICTORS.get(arguments.predict),
+    )
+    options = input_options(arguments, needs_label=True)
+    read = read_rows(arguments.inputs, arguments.from_format, options, job)
+    if read.schema is not None:
+        for line in understood(read.schema):
+            say(line)
+    say(
+        f"{read.learned.n_rows:,} rows to learn from, {read.held_out.n_rows:,} held out {job.holdout.words}; "
+        f"{read.learned.feature_dim:,} features"
+    )
+    started = time.monotonic()
+    trained = train(read, job, None if arguments.quiet else Progress(say))
+    has_report = not arguments.no_report and importlib.util.find_spec("pygal") is not None
+    names = save_trained(arguments.out, trained, overwrite=arguments.overwrite, report=has_report)
+    say(f"learned in {time.monotonic() - started:.1f} s")
+    if trained.figures:
+        say(f"on the {read.held_out.n_rows:,} rows that were held out:")
+        for line in figures_text(trained.figures, is_classifier=trained.model.is_classifier):
+            say(line)
+    if not has_report and not arguments.no_report:
+        say("no report is written: it needs pygal (pip install 'factorization-machines[report]')")
+    say(f"{arguments.out}: {', '.join(names)}")
+
+
+def _path(text: str) -> Path:
+    return Path("/dev/stdin" if text == "-" else text)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _hyperparameters(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Give the hyperparameters that arguments name.
+
+    Raises
+    ------
+    ConfigError
+        One is none, or its text is no value.
+    """
+    from fm_core.errors import ConfigError
+    from fm_core.hyperparameter_text import from_texts
+    from fm_core.hyperparameters import parameters
+
+    texts = {}
+    for pair in arguments.set:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set is {pair[:60]!r}, expected NAME=VALUE")
+        texts[name] = value
+    known = parameters()
+    for name in texts:
+        if name not in known or name in ("feature_dim", "predictor_type"):
+            import difflib
+
+            close = difflib.get_close_matches(name, known, 1)
+            meant = f", did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"--set names {name[:60]!r}, which is no hyperparameter that can be set{meant}")
+    try:
+        values = from_texts(texts)
+    except ValueError as error:
+        raise ConfigError(f"--set: {error}") from error
+    said = {name: getattr(arguments, name) for name in _HYPERPARAMETERS if getattr(arguments, name) is not None}
+    return {name: values[name] for name in texts if name in values} | said

@@ -1,0 +1,146 @@
+"""What a person asks of a model: how far off it is, and how far one is who knows nothing but the mean or base rate."""
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["FIGURES", "Figure", "Scored", "area_under_roc", "figures", "figures_text"]
+
+#: A probability counts as so far away from 0 and 1, as in fm_core.metrics.
+_NEAREST = 1e-12
+
+
+class Figure(NamedTuple):
+    """One figure of a model, and the same of the baseline.
+
+    Attributes
+    ----------
+    value, baseline : float
+        NaN where it is not defined.
+    """
+
+    value: float
+    baseline: float
+
+
+class Scored:
+    """Scores and labels of rows, as they come."""
+
+    def __init__(self) -> None:
+        self._scores: list[NDArray[np.float32]] = []
+        self._labels: list[NDArray[np.float32]] = []
+
+    def add(self, scores: "NDArray[np.float32]", labels: "NDArray[np.float32]") -> None:
+        """Take rows into account."""
+        self._scores.append(np.array(scores))
+        self._labels.append(np.array(labels))
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows there were."""
+        return sum(map(len, self._labels))
+
+    @property
+    def scores(self) -> "NDArray[np.float64]":
+        """Of all rows."""
+        return _joined(self._scores)
+
+    @property
+    def labels(self) -> "NDArray[np.float64]":
+        """Of all rows."""
+        return _joined(self._labels)
+
+
+def _joined(parts: "Iterable[NDArray[np.float32]]") -> "NDArray[np.float64]":
+    parts = list(parts)
+    return np.concatenate(parts).astype(np.float64) if parts else np.empty(0)
+
+
+def figures(scored: Scored, *, is_classifier: bool, mean: float) -> dict[str, Figure]:
+    """Compute the figures of rows.
+
+    Parameters
+    ----------
+    scored : Scored
+    is_classifier : bool
+    mean : float
+        Of the labels that were learned from: what the baseline says of every row.
+
+    Returns
+    -------
+    figures : dict of Figure
+        By name: ``cross_entropy``, ``accuracy`` and ``auc``, or ``rmse``, ``mae`` and ``r2``.
+    """
+    scores, labels = scored.scores, scored.labels
+    of_baseline = np.full(len(labels), mean)
+    both = [_of_classes(x, labels) if is_classifier else _of_numbers(x, labels) for x in (scores, of_baseline)]
+    return {name: Figure(both[0][name], both[1][name]) for name in both[0]}
+
+
+def _of_classes(scores: "NDArray[np.float64]", labels: "NDArray[np.float64]") -> dict[str, float]:
+    if not len(labels):
+        return dict.fromkeys(("cross_entropy", "accuracy", "auc"), math.nan)
+    p = np.clip(scores, _NEAREST, 1 - _NEAREST)
+    return {
+        "cross_entropy": float(-np.mean(np.where(labels > 0.5, np.log(p), np.log1p(-p)))),
+        "accuracy": float(np.mean((scores >= 0.5) == (labels > 0.5))),
+        "auc": area_under_roc(scores, labels > 0.5),
+    }
+
+
+def _of_numbers(scores: "NDArray[np.float64]", labels: "NDArray[np.float64]") -> dict[str, float]:
+    if not len(labels):
+        return dict.fromkeys(("rmse", "mae", "r2"), math.nan)
+    errors = scores - labels
+    spread = float(np.mean((labels - labels.mean()) ** 2))
+    return {
+        "rmse": float(np.sqrt(np.mean(errors**2))),
+        "mae": float(np.mean(np.abs(errors))),
+        "r2": 1 - float(np.mean(errors**2)) / spread if spread > 0 else math.nan,
+    }
+
+
+def area_under_roc(scores: "NDArray[np.float64]", positive: "NDArray[np.bool_]") -> float:
+    """Give the probability that a positive row has the higher score than a negative one, equal scores counting half.
+
+    NaN if there is one class only. By the sum of ranks (Mann and Whitney 1947).
+    """
+    n_positive = int(positive.sum())
+    n_negative = len(positive) - n_positive
+    if not (n_positive and n_negative):
+        return math.nan
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks = (last - (counts - 1) / 2)[places.reshape(-1)]
+    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+#: In words, and whether a smaller value is better.
+FIGURES: dict[str, tuple[str, bool]] = {
+    "cross_entropy": ("cross entropy", True),
+    "accuracy": ("accuracy", False),
+    "auc": ("AUC", False),
+    "rmse": ("rmse", True),
+    "mae": ("mean absolute error", True),
+    "r2": ("R2", False),
+}
+
+
+def figures_text(found: dict[str, Figure], *, is_classifier: bool) -> list[str]:
+    """Give the figures as lines of a small table, with a header."""
+    baseline = "base rate" if is_classifier else "mean"
+    lines = [f"  {'':<20} {'model':>12} {baseline:>12}"]
+    for name, figure in found.items():
+        lines.append(f"  {FIGURES[name][0]:<20} {_shown(figure.value):>12} {_shown(figure.baseline):>12}")
+    return lines
+
+
+def _shown(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:,.1f}"

@@ -1,0 +1,304 @@
+"""From files of rows to a model that can be answered for: read, held out, learned, measured, written.
+
+Tables are walked twice: to choose what columns become, by the rows that are learned from alone, and to encode them.
+What is encoded waits in memory, or beyond half a gigabyte in a file. Rows of feature ids are walked once.
+"""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fm_core.batch import Batch
+from fm_core.errors import ConfigError, DataError
+from fm_core.formats.draws import draws
+from fm_core.formats.registry import Format, format_of
+from fm_core.formats.registry.files import InputFile, input_files, total_size
+from fm_core.formats.registry.inputs import Options
+from fm_core.formats.tables.encoder import Encoder
+from fm_core.formats.tables.fitting import Fitted, fit_schema
+from fm_core.formats.tables.schema import TableSchema
+from fm_core.formats.tables.table import Table
+from fm_core.hyperparameter_text import to_texts
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.model import Model
+from fm_core.report.history import Together, TrainingRecord
+from fm_core.tabular.figures import Figure, Scored, figures
+from fm_core.tabular.holdout import HoldOut, chooser
+from fm_core.tabular.rows import KeptRows
+from fm_core.tabular.saved import check_free, write_model
+from fm_core.training.callbacks import Callback
+from fm_core.training.fit import fit
+
+__all__ = ["Job", "Read", "Trained", "read_rows", "save_trained", "train"]
+
+_log = logging.getLogger(__name__)
+
+#: Factors, where nothing is said: held-out parts of Adult and California housing gained nothing by more.
+_FACTORS = 16
+#: What solver minibatch gets where nothing is said, for rows of fitted columns.
+_OF_MINIBATCH: dict[str, Any] = {
+    "epochs": 30, "linear_lr": 0.01, "factors_lr": 0.01, "mini_batch_size": 100, "shuffle": True,
+}  # fmt: skip
+#: Columns whose features have a group of their own; beyond, the solver finds groups itself.
+_MOST_GROUPS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is asked for.
+
+    Attributes
+    ----------
+    holdout : HoldOut
+    hyperparameters : mapping
+        Those that the user gives, by name.
+    num_threads : int
+    predictor_type : {"binary_classifier", "regressor"} or None
+        None: the labels decide.
+    """
+
+    holdout: HoldOut = dataclasses.field(default_factory=HoldOut)
+    hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    num_threads: int = 1
+    predictor_type: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """Rows that were read.
+
+    Attributes
+    ----------
+    learned, held_out : KeptRows
+    schema : TableSchema or None
+        Of tables.
+    predictor_type : str
+    """
+
+    learned: KeptRows
+    held_out: KeptRows
+    schema: TableSchema | None
+    predictor_type: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A model and what is known of it.
+
+    Attributes
+    ----------
+    model : Model
+    hyperparameters : Hyperparameters
+    read : Read
+    figures : dict of Figure
+        Of the rows that were held out; empty if there are none.
+    figures_learned : dict of Figure
+        Of those that were learned from.
+    record : TrainingRecord
+    """
+
+    model: Model
+    hyperparameters: Hyperparameters
+    read: Read
+    figures: dict[str, Figure]
+    figures_learned: dict[str, Figure]
+    record: TrainingRecord
+
+
+def read_rows(paths: Sequence[Path], format_name: str | None, options: Options, job: Job) -> Read:
+    """Read files, choose what columns become, and encode them.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    format_name : str or None
+    options : Options
+        Its plan has the label of a table.
+    job : Job
+
+    Raises
+    ------
+    ConfigError, DataError
+        Nothing can be learned of the files; the sentence says why.
+    """
+    of = format_of(paths[0], format_name)
+    files = input_files(paths, options.scratch)
+    read = _table(files, of, options, job) if of.is_table else _ids(files, of, options, job)
+    source = str(paths[0])
+    if not read.learned.n_rows:
+        raise DataError(f"{source}: no row is left to learn from: hold fewer out (--holdout)")
+    if len(read.learned.labels_seen) < 2:
+        label = f"{next(iter(read.learned.labels_seen)):g}"
+        if read.schema is not None and read.schema.label_classes:
+            label = repr(read.schema.label_classes[int(float(label))])
+        raise DataError(f"{source}: the label is {label} in every row that is learned from, expected different ones")
+    return read
+
+
+def _table(files: Sequence[InputFile], of: Format, options: Options, job: Job) -> Read:
+    if options.plan.label is None and options.schema is None:
+        raise ConfigError("nothing says which column is the label: name it with --label")
+
+    def tables(what: str) -> Iterator[Table]:
+        with options.progress(what, total_size(files)) as bar:
+            yield from of.functions.read_tables(files, of, options, bar.update)
+
+    chosen = chooser(lambda: tables("Looking at times"), job.holdout)
+    fitted = None
+    if options.schema is None:
+        plan = dataclasses.replace(options.plan, fit=True, predictor_type=job.predictor_type)
+        fitted = fit_schema(tables("Looking at columns"), plan, chosen)
+    schema = options.schema or _schema_of(fitted)
+    if schema.label is None:
+        raise ConfigError("the schema has no label, expected one to learn")
+    encoder = Encoder(schema, unseen=options.unseen)
+    learned, held_out = KeptRows(schema.feature_dim, options.scratch), KeptRows(schema.feature_dim, options.scratch)
+    n_rows = 0
+    for table in tables("Encoding"):
+        batch = encoder.encode(table)
+        mask = None if chosen is None else chosen(table, n_rows)
+        n_rows += table.n_rows
+        learned.add(batch if mask is None else batch.take(np.flatnonzero(mask)))
+        if mask is not None:
+            held_out.add(batch.take(np.flatnonzero(~mask)))
+    return Read(learned, held_out, schema, _kind_of(fitted, schema, learned, job))
+
+
+def _schema_of(fitted: Fitted | None) -> TableSchema:
+    assert fitted is not None
+    return fitted.schema
+
+
+def _kind_of(fitted: Fitted | None, schema: TableSchema, learned: KeptRows, job: Job) -> str:
+    if job.predictor_type is not None:
+        return job.predictor_type
+    if fitted is not None and fitted.label is not None and not fitted.label.is_constant:
+        return fitted.label.predictor_type
+    return "binary_classifier" if schema.label_classes or learned.labels_seen <= {0.0, 1.0} else "regressor"
+
+
+def _ids(files: Sequence[InputFile], of: Format, options: Options, job: Job) -> Read:
+    """Read rows of feature ids."""
+    if job.holdout.time_column is not None or job.holdout.group is not None:
+        raise ConfigError(f"{files[0]}: {of.name} has no named columns, expected none in --time-column or --group")
+    opened = of.functions.open_rows(files, of, dataclasses.replace(options, labels="real"))
+    dim = opened.feature_dim
+    learned, held_out = KeptRows(dim, options.scratch), KeptRows(dim, options.scratch)
+    n_rows = 0
+    for batch in opened.batches():
+        mask = draws(job.holdout.seed, np.arange(n_rows, n_rows + batch.n_rows)) >= job.holdout.share
+        n_rows += batch.n_rows
+        learned.add(batch.take(np.flatnonzero(mask)))
+        held_out.add(batch.take(np.flatnonzero(~mask)))
+    seen = learned.labels_seen | held_out.labels_seen
+    if job.predictor_type is not None or len(seen) != 2:
+        return Read(learned, held_out, None, job.predictor_type or "regressor")
+    if seen != {0.0, 1.0}:
+        low, high = sorted(seen)
+        _log.info("Labels are %g and %g: %g is learned as 0, %g as 1.", low, high, low, high)
+        learned, held_out = learned.relabelled(low), held_out.relabelled(low)
+    return Read(learned, held_out, None, "binary_classifier")
+
+
+def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
+    """Learn from rows, and measure on those that were held out.
+
+    Raises
+    ------
+    ConfigError
+        A hyperparameter is wrong.
+    DivergenceError
+        Parameters are no longer finite.
+    """
+    hp = _hyperparameters(read, job)
+    record = TrainingRecord()
+    result = fit(
+        lambda epoch: read.learned.batches(hp.mini_batch_size),
+        hp,
+        num_threads=job.num_threads,
+        callback=record if callback is None else Together(record, callback),
+    )
+    learned = _scored(result.model, read.learned, job.num_threads, at_most=100_000)
+    held_out = _scored(result.model, read.held_out, job.num_threads)
+    of_both = [
+        figures(scored, is_classifier=result.model.is_classifier, mean=read.learned.mean_label) if scored.n_rows else {}
+        for scored in (held_out, learned)
+    ]
+    if held_out.n_rows:
+        _tell(record, held_out, read.predictor_type)
+    return Trained(result.model, hp, read, of_both[0], of_both[1], record)
+
+
+def _hyperparameters(read: Read, job: Job) -> Hyperparameters:
+    given = dict(job.hyperparameters)
+    chosen: dict[str, Any] = {"solver": "bayes", "num_factors": _FACTORS}
+    if given.get("solver") == "minibatch":
+        chosen |= _OF_MINIBATCH
+    schema = read.schema
+    if schema is not None and len(schema.columns) <= _MOST_GROUPS and given.get("solver") != "minibatch":
+        chosen["feature_groups"] = ",".join(str(column.n_features) for column in schema.columns if column.n_features)
+    return Hyperparameters(feature_dim=read.learned.feature_dim, predictor_type=read.predictor_type, **(chosen | given))
+
+
+def _scored(model: Model, rows: Iterable[Batch], num_threads: int, at_most: int | None = None) -> Scored:
+    scored = Scored()
+    for batch in rows:
+        scored.add(model.predict(batch, num_threads), batch.known_labels)
+        if at_most is not None and scored.n_rows >= at_most:
+            break
+    return scored
+
+
+def _tell(record: TrainingRecord, scored: Scored, predictor_type: str) -> None:
+    """Let the report know the held-out rows as its test rows."""
+    from fm_core.metrics import metrics_for
+
+    totals = metrics_for(predictor_type)
+    scores, labels = scored.scores.astype(np.float32), scored.labels.astype(np.float32)
+    totals.update(scores, labels)
+    record.sample.add(scores, labels)
+    record.tested(totals.values(), len(labels), 0.0)
+
+
+def save_trained(path: Path, trained: Trained, *, overwrite: bool = False, report: bool = True) -> list[str]:
+    """Write a model with its schema, figures and report, and give the files' names.
+
+    Raises
+    ------
+    ConfigError
+        There is something already.
+    """
+    check_free(path, overwrite=overwrite)
+    read, schema = trained.read, trained.read.schema
+    document = trained.record.as_document() | {
+        "rows": {"learned": read.learned.n_rows, "held_out": read.held_out.n_rows},
+        "label_mean": read.learned.mean_label,
+        "held_out": _plain(trained.figures),
+        "learned": _plain(trained.figures_learned),
+    }
+
+    def write_report(to: Path) -> None:
+        from fm_core.report.page import write_report
+
+        write_report(to, trained.record, trained.model, trained.hyperparameters)
+
+    return write_model(
+        path, trained.model, to_texts(trained.hyperparameters), schema, document, write_report if report else None
+    )
+
+
+def _plain(found: Mapping[str, Figure]) -> dict[str, dict[str, float | None]] | None:
+    if not found:
+        return None
+    return {
+        name: {"model": _finite(figure.value), "baseline": _finite(figure.baseline)} for name, figure in found.items()
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

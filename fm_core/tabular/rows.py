@@ -1,0 +1,94 @@
+"""Encoded rows that are walked again and again: in memory, and beyond a limit in a file without a name."""
+
+import pickle
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fm_core.batch import Batch
+from fm_core.formats.rebatch import rebatched
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["KeptRows"]
+
+#: Bytes of rows that are kept in memory.
+_MOST_IN_MEMORY = 1 << 29
+
+
+class KeptRows:
+    """Batches, in the order in which they came.
+
+    Parameters
+    ----------
+    feature_dim : int
+    scratch : Path or None
+        A folder for what does not fit in memory; None: the system's.
+
+    Attributes
+    ----------
+    n_rows, n_bytes : int
+    """
+
+    def __init__(self, feature_dim: int, scratch: Path | None = None) -> None:
+        self.feature_dim = feature_dim
+        self.n_rows = self.n_bytes = 0
+        self._folder = None if scratch is None else str(scratch)
+        self._batches: list[Batch] = []
+        self._file: tempfile._TemporaryFileWrapper[bytes] | None = None
+        self._n_filed = 0
+        self._sum = self._squares = 0.0
+        self.labels_seen: set[float] = set()
+
+    def add(self, batch: Batch) -> None:
+        """Keep rows, which have labels."""
+        if not batch.n_rows:
+            return
+        self.n_rows += batch.n_rows
+        labels = batch.known_labels.astype(np.float64)
+        self._sum += float(labels.sum())
+        if len(self.labels_seen) < 3:
+            self.labels_seen.update(np.unique(labels).tolist()[:3])
+        if self.n_bytes < _MOST_IN_MEMORY:
+            self._batches.append(batch)
+        else:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # type: ignore[assignment]  # noqa: SIM115
+                weakref.finalize(self, self._file.close)  # type: ignore[union-attr]
+            assert self._file is not None
+            self._file.seek(0, 2)
+            pickle.dump(batch, self._file, pickle.HIGHEST_PROTOCOL)
+            self._n_filed += 1
+        self.n_bytes += batch.nbytes
+
+    @property
+    def mean_label(self) -> float:
+        """The mean of all labels; NaN of none."""
+        return self._sum / self.n_rows if self.n_rows else float("nan")
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield from self._batches
+        at = 0
+        for _ in range(self._n_filed):
+            assert self._file is not None
+            self._file.seek(at)
+            batch = pickle.load(self._file)  # which nobody else can have written
+            at = self._file.tell()
+            yield batch
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """Give the rows in batches of one size."""
+        return rebatched(self, batch_size)
+
+    def relabelled(self, low: float) -> "KeptRows":
+        """Give the same rows with labels 0 where they are `low`, and 1 elsewhere."""
+        other = KeptRows(self.feature_dim, None if self._folder is None else Path(self._folder))
+        for batch in self:
+            labels: NDArray[np.float32] = (batch.known_labels != np.float32(low)).astype(np.float32)
+            other.add(batch.with_labels(labels))
+        return other

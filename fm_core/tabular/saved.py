@@ -1,0 +1,177 @@
+"""A model with what lies beside it: schema, figures, report; written whole or not at all, and found again."""
+
+import contextlib
+import gzip
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from fm_core.artifact.model_file import MODEL_FILE, save_model
+from fm_core.atomic_file import replacing, temporary_path
+from fm_core.errors import ConfigError
+from fm_core.formats import SCHEMA_FILE
+from fm_core.formats.tables.schema import TableSchema
+from fm_core.formats.tables.schema_check import MAX_BYTES
+from fm_core.model import Model
+
+__all__ = ["METRICS_FILE", "REPORT_FILE", "check_free", "metrics_beside", "schema_beside", "write_model"]
+
+METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
+_TAR = (".tar.gz", ".tgz")
+_MOST_METRICS = 1 << 24
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse a place where a model cannot be written, before one is learned.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path} is there already: name another place with --out, or say --overwrite")
+    if path.is_dir() and not (path / MODEL_FILE).is_file() and any(path.iterdir()):
+        raise ConfigError(f"{path} is a folder that holds no model, and is left as it is: name another with --out")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.parent}, make it first")
+
+
+def write_model(
+    path: Path,
+    model: Model,
+    hyperparameters: Mapping[str, str],
+    schema: TableSchema | None,
+    metrics: Mapping[str, Any],
+    write_report: Callable[[Path], None] | None = None,
+) -> list[str]:
+    """Write a model's folder, or the ``.tar.gz`` of it, as SageMaker has both.
+
+    Parameters
+    ----------
+    path : Path
+        A folder, unless it ends with ``.tar.gz`` or ``.tgz``. A model that is there is replaced.
+    model : Model
+    hyperparameters : mapping of str to str
+    schema : TableSchema or None
+    metrics : mapping
+        What metrics.json holds.
+    write_report : callable, optional
+        Writes the report to a path.
+
+    Returns
+    -------
+    names : list of str
+        Of the files.
+    """
+    is_tar = path.name.lower().endswith(_TAR)
+    folder = temporary_path(path.absolute(), ".folder.tmp")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        save_model(folder / MODEL_FILE, model, hyperparameters)
+        if schema is not None:
+            schema.save(folder / SCHEMA_FILE)
+        with replacing(folder / METRICS_FILE) as file:
+            file.write(json.dumps(metrics, indent=1, allow_nan=False).encode() + b"\n")
+        if write_report is not None:
+            write_report(folder / REPORT_FILE)
+        names = sorted(entry.name for entry in folder.iterdir())
+        if is_tar:
+            _pack(folder, names, path)
+        else:
+            _put(folder, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return names
+
+
+def _put(folder: Path, path: Path) -> None:
+    if not path.exists():
+        folder.rename(path)
+        return
+    before = temporary_path(path.absolute(), ".before.tmp")
+    shutil.rmtree(before, ignore_errors=True)
+    path.rename(before)
+    try:
+        folder.rename(path)
+    except BaseException:
+        before.rename(path)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _pack(folder: Path, names: list[str], path: Path) -> None:
+    with (
+        replacing(path) as file,
+        gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for name in names:
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = (folder / name).stat().st_size, 0o644
+            with (folder / name).open("rb") as content:
+                tar.addfile(entry, content)
+
+
+def schema_beside(path: str | os.PathLike[str], feature_dim: int) -> TableSchema | None:
+    """Give the schema that lies beside a model, in its folder or its ``.tar.gz``; None: there is none.
+
+    Raises
+    ------
+    ConfigError
+        It is no schema, or one of other data than the model's.
+    """
+    with _beside(Path(path), SCHEMA_FILE) as found:
+        if found is None:
+            return None
+        name, file = found
+        schema = TableSchema.from_json(file.read(MAX_BYTES + 1), name)
+    if schema.feature_dim != feature_dim:
+        raise ConfigError(
+            f"{name}: its columns make {schema.feature_dim} features, expected {feature_dim} as the model has: it is "
+            "the schema of other data"
+        )
+    return schema
+
+
+def metrics_beside(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Give what metrics.json beside a model holds; nothing where there is none that can be read."""
+    with _beside(Path(path), METRICS_FILE) as found:
+        if found is None:
+            return {}
+        try:
+            document = json.loads(found[1].read(_MOST_METRICS))
+        except ValueError:
+            return {}
+    return document if isinstance(document, dict) else {}
+
+
+@contextlib.contextmanager
+def _beside(path: Path, name: str) -> Iterator[tuple[str, IO[bytes]] | None]:
+    if path.is_dir():
+        tar = path / "model.tar.gz"
+        path = tar if tar.is_file() and not (path / MODEL_FILE).is_file() else path
+    if path.is_file() and path.name.lower().endswith(_TAR):
+        try:
+            with tarfile.open(path, "r|gz") as tar_file:
+                for entry in tar_file:
+                    if entry.name.removeprefix("./") == name and entry.isreg() and entry.size <= MAX_BYTES:
+                        content = tar_file.extractfile(entry)
+                        assert content is not None
+                        yield f"{path}: {name}", io.BytesIO(content.read())
+                        return
+        except (tarfile.TarError, OSError, EOFError):
+            pass  # whoever reads the model says what is wrong
+        yield None
+        return
+    file = (path if path.is_dir() else path.parent) / name
+    if not file.is_file():
+        yield None
+        return
+    with file.open("rb") as opened:
+        yield str(file), opened

@@ -1,0 +1,357 @@
+"""`fm train`, `evaluate` and `predict`: from a table to answers, what is said on the way, and what is refused."""
+
+import gzip
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fm_core.artifact.model_file import load_model, read_meta
+from fm_core.cli import main
+from fm_core.formats.draws import draws
+from fm_core.formats.tables import TableSchema
+from fm_core.tabular.figures import Scored, area_under_roc, figures
+from tests.conftest import ROOT
+
+FEW = ["--epochs", "8", "--num-threads", "1", "--no-report"]
+
+
+def purchases(n=1200, seed=0):
+    """A table with what goes wrong by itself: a year, a long tail, a date, gaps, rare cities, a label of texts."""
+    rng = np.random.default_rng(seed)
+    city = rng.choice(["oslo", "rome", "lima"], n).astype(object)
+    rare = np.flatnonzero(rng.random(n) < 0.03)
+    city[rare] = [f"town {i}" for i in rare]
+    year, amount = rng.integers(1990, 2024, n), np.exp(rng.normal(5, 2, n)).round(2)
+    day = pd.Timestamp("2023-01-01") + pd.to_timedelta(rng.integers(0, 500, n), unit="D")
+    z = 2 * (city == "oslo") - (year < 2005) + (amount > 150) * 1.5 + (day.month > 6) - 1.5
+    frame = pd.DataFrame({"id": np.arange(n) * 7 + 10_000, "city": city, "year": year, "amount": amount, "day": day})
+    frame["bought"] = np.where(rng.random(n) < 1 / (1 + np.exp(-2 * z)), "yes", "no")
+    frame.loc[::17, "amount"] = np.nan
+    return frame
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "sales.csv"
+    purchases().to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(csv, tmp_path_factory):
+    out = tmp_path_factory.mktemp("model") / "m"
+    assert main(["train", str(csv), "--label", "bought", "--out", str(out), *FEW, "--quiet"]) == 0
+    return out
+
+
+def said(capfd, *arguments):
+    status = main([*map(str, arguments)])
+    out, err = capfd.readouterr()
+    return status, out, err
+
+
+def refused(capfd, *arguments):
+    status, _, err = said(capfd, *arguments)
+    assert status == 1
+    assert err.count("\n") == 1, err
+    return err
+
+
+def test_a_table_becomes_a_model_that_beats_its_base_rate(csv, tmp_path, capfd):
+    out = tmp_path / "m"
+    status, text, err = said(capfd, "train", csv, "--label", "bought", "--out", out, *FEW)
+    assert (status, err) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == ["metrics.json", "model_algo-1", "schema.json"]
+    metrics = json.loads((out / "metrics.json").read_text())
+    found = metrics["held_out"]
+    assert found["cross_entropy"]["model"] < 0.85 * found["cross_entropy"]["baseline"]
+    assert found["auc"]["model"] > 0.8
+    assert metrics["rows"]["learned"] + metrics["rows"]["held_out"] == 1200
+    schema = TableSchema.load(out / "schema.json")
+    kinds = {column.name: column.kind for column in schema.columns}
+    assert kinds == {"city": "categorical", "year": "binned", "amount": "binned", "day": "date"}
+    assert any(text.startswith("id:") for text in schema.left_out)
+    assert schema.label_classes == ("no", "yes")
+    assert load_model(out).feature_dim == schema.feature_dim
+    for word in ("amount", "held out at random", "cross entropy", "base rate", "no is 0, yes is 1"):
+        assert word in text, word
+    held_out = figures_of(out, purchases()[draws(0, np.arange(1200)) < 0.1])
+    assert f"{held_out['cross_entropy'].value:.4f}" == f"{found['cross_entropy']['model']:.4f}"
+
+
+def figures_of(folder, frame):
+    """The slow way: encode, score, and compute."""
+    from fm_core.formats.tables import encode_table
+
+    rows, labels = encode_table(frame, TableSchema.load(folder / "schema.json"))
+    model = load_model(folder)
+    w, V = np.array(model.w, float), np.array(model.V, float)
+    x = rows.toarray().astype(float)
+    z = model.w0 + x @ w + 0.5 * (((x @ V) ** 2).sum(1) - (x**2 @ V**2).sum(1))
+    scored = Scored()
+    scored.add((1 / (1 + np.exp(-z))).astype(np.float32), labels)
+    return figures(scored, is_classifier=True, mean=0.5)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".tsv", ".csv.gz", ".arrow"])
+def test_every_format_gives_the_same_model(ending, csv, model, tmp_path):
+    path = tmp_path / f"t{ending}"
+    frame = purchases()
+    if ending == ".arrow":
+        frame.to_feather(path)
+    elif ending == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if ending == ".tsv" else ",")
+    assert main(["train", str(path), "--label", "bought", "--out", str(tmp_path / "m"), *FEW, "--quiet"]) == 0
+    assert TableSchema.load(tmp_path / "m/schema.json") == TableSchema.load(model / "schema.json")
+    assert (load_model(tmp_path / "m").V == load_model(model).V).all()
+
+
+def test_several_files_and_standard_input_are_one_table(csv, model, tmp_path):
+    frame = purchases()
+    parts = [tmp_path / "1.csv", tmp_path / "2.csv"]
+    for path, part in zip(parts, (frame[:500], frame[500:]), strict=True):
+        part.to_csv(path, index=False)
+    assert main(["train", *map(str, parts), "--label", "bought", "--out", str(tmp_path / "a"), *FEW, "--quiet"]) == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "fm_core", "train", "-", "--from", "csv", "--label", "bought", "--out", "b", *FEW],
+        input=gzip.compress(csv.read_bytes()), cwd=tmp_path, capture_output=True, check=False,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in "ab":
+        assert (load_model(tmp_path / name).V == load_model(model).V).all()
+
+
+def test_a_tar_is_what_a_job_leaves(csv, model, tmp_path, capfd):
+    out = tmp_path / "model.tar.gz"
+    assert main(["train", str(csv), "--label", "bought", "--out", str(out), *FEW, "--quiet"]) == 0
+    with tarfile.open(out) as packed:
+        assert packed.getnames() == ["metrics.json", "model_algo-1", "schema.json"]
+    capfd.readouterr()
+    of_tar, of_folder = (said(capfd, "evaluate", path, csv, "--json")[1] for path in (out, model))
+    assert json.loads(of_tar) == json.loads(of_folder)
+    assert said(capfd, "predict", out, csv)[1] == said(capfd, "predict", model, csv)[1]
+
+
+def test_numbers_of_any_scale_are_predicted(tmp_path, capfd):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.random(800) * 9, "c": rng.choice(["a", "b"], 800)})
+    frame["price"] = 1e5 * frame.x + 3e5 * (frame.c == "a") + 4e6
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    status, text, _ = said(capfd, "train", tmp_path / "t.csv", "--label", "price", "--out", tmp_path / "m", *FEW)
+    assert status == 0
+    assert "R2" in text
+    found = json.loads((tmp_path / "m/metrics.json").read_text())["held_out"]
+    assert found["r2"]["model"] > 0.97
+    assert load_model(tmp_path / "m").predictor_type == "regressor"
+
+
+def test_a_time_or_a_group_can_be_held_out(csv, tmp_path, capfd):
+    frame = purchases()
+    for name, how in {"t": ["--time-column", "day"], "g": ["--group", "year"]}.items():
+        status, text, _ = said(capfd, "train", csv, "--label", "bought", "--out", tmp_path / name, *FEW, *how)
+        assert status == 0
+        assert (f"held out {'the latest by day' if name == 't' else 'by year'}") in text
+    n_held = json.loads((tmp_path / "t/metrics.json").read_text())["rows"]["held_out"]
+    assert n_held == (frame.day >= frame.day.sort_values().iloc[math.floor(0.9 * 1199)]).sum()
+    # what was held out took no part in what columns became
+    edges = next(c for c in TableSchema.load(tmp_path / "t/schema.json").columns if c.name == "day").edges
+    learned = frame.day[frame.day < frame.day.sort_values().iloc[math.floor(0.9 * 1199)]]
+    assert max(edges) * 86400 < learned.max().timestamp()
+    status, text, _ = said(capfd, "train", csv, "--label", "bought", "--out", tmp_path / "n", *FEW, "--holdout", "0")
+    assert status == 0
+    assert "1,200 rows to learn from, 0 held out" in text
+    assert json.loads((tmp_path / "n/metrics.json").read_text())["held_out"] is None
+
+
+@pytest.mark.parametrize("form", ["libsvm", "npz", "recordio"])
+def test_rows_of_feature_ids_are_learned_too(form, csv, tmp_path, capfd):
+    assert main(["convert", str(csv), str(tmp_path / f"t.{form}"), "--label", "bought", "--fit", "--quiet"]) == 0
+    status, text, _ = said(capfd, "train", tmp_path / f"t.{form}", "--out", tmp_path / "m", *FEW)
+    assert status == 0
+    assert "cross entropy" in text
+    assert not (tmp_path / "m/schema.json").exists()
+    assert "--time-column or --group" in refused(
+        capfd, "train", tmp_path / f"t.{form}", "--out", tmp_path / "x", "--group", "a"
+    )
+
+
+def test_hyperparameters_are_kept_and_wrong_ones_refused(csv, tmp_path, capfd):
+    out = tmp_path / "m"
+    given = ["--set", "num_factors=3", "--solver", "minibatch", "--epochs", "2", "--no-report", "--quiet"]
+    assert main(["train", str(csv), "--label", "bought", "--out", str(out), *given]) == 0
+    stored = read_meta(out)["training_parameters"]
+    assert (stored["num_factors"], stored["solver"], stored["epochs"]) == ("3", "minibatch", "2")
+    assert "did you mean num_factors" in refused(
+        capfd, "train", csv, "--label", "bought", "--out", tmp_path / "x", "--set", "num_factor=3"
+    )
+    assert "expected one of" in refused(
+        capfd, "train", csv, "--label", "bought", "--out", tmp_path / "x", "--solver", "magic"
+    )
+
+
+# --- answers ---------------------------------------------------------------------------------
+
+
+def test_answers_take_ids_and_labels_along_and_name_classes(csv, model, tmp_path, capfd):
+    status, text, _ = said(capfd, "predict", model, csv, "--with", "id,bought", "--metrics")
+    assert status == 0
+    frame = pd.read_csv(io.StringIO(text))
+    assert list(frame.columns) == ["id", "bought", "score", "predicted_class"]
+    assert frame.id.tolist() == purchases().id.tolist()
+    assert frame.bought.tolist() == purchases().bought.tolist()
+    assert (frame.predicted_class == np.where(frame.score >= 0.5, "yes", "no")).all()
+    plain = said(capfd, "predict", model, csv)[1]
+    assert [float(line) for line in plain.split()] == frame.score.tolist()
+    assert said(capfd, "predict", model, csv, "-o", tmp_path / "s.csv")[0] == 0
+    assert (tmp_path / "s.csv").read_text().startswith("score,predicted_class\n")
+    assert said(capfd, "predict", model, csv, "-o", tmp_path / "s.jsonl")[0] == 0
+    first = json.loads((tmp_path / "s.jsonl").read_text().splitlines()[0])
+    assert first == {"score": frame.score[0], "predicted_label": float(frame.score[0] >= 0.5),
+                     "predicted_class": frame.predicted_class[0]}  # fmt: skip
+    assert "there is no column 'x'" in refused(capfd, "predict", model, csv, "--with", "x")
+
+
+def test_new_rows_never_fail_for_a_new_category_or_a_gap(model, tmp_path, capfd):
+    frame = purchases()[:20].drop(columns=["bought", "id"])
+    frame["city"], frame["year"], frame["day"] = "never seen", None, None
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    status, text, err = said(capfd, "predict", model, tmp_path / "new.csv")
+    assert (status, err) == (0, "")
+    assert len(text.split()) == 20
+
+
+def test_evaluate_says_the_same_as_training(csv, model, tmp_path, capfd):
+    held_out = purchases()[draws(0, np.arange(1200)) < 0.1]
+    held_out.to_csv(tmp_path / "held.csv", index=False)
+    found = json.loads(said(capfd, "evaluate", model, tmp_path / "held.csv", "--json")[1])
+    assert found.pop("rows") == len(held_out)
+    assert found == json.loads((model / "metrics.json").read_text())["held_out"]
+    assert "base rate" in said(capfd, "evaluate", model, csv)[1]
+
+
+# --- refused, in a sentence, with nothing left behind ------------------------------------------
+
+
+def rows(*lines):
+    return "\n".join(lines) + "\n"
+
+
+BAD = {
+    "no rows": ("", [], "found no rows|holds no rows"),
+    "a header only": ("x,y\n", [], "holds no rows"),
+    "one column": (rows("y", *"ab" * 99), [], "no column is worth a feature"),
+    "all rows alike": (rows("x,y", *["a,1"] * 99), [], "no column is worth a feature"),
+    "a label that is constant": (rows("x,y", *["a,1", "b,1"] * 99), [], "the label is 1 in every row"),
+    "a label that is constant text": (rows("x,y", *["a,u", "b,u"] * 99), [], "the labels are texts"),
+    "no such label": (rows("x,z", "a,1", "b,2"), [], "there is no column 'y', expected one of: x, z"),
+    "a label that is missing": (
+        rows("x,y", "a,1", "b,", "a,0"),
+        [],
+        "line 3, column 'y': the label is '', expected one",
+    ),
+    "three classes": (rows("x,y", "a,p", "b,q", "a,r"), [], "the labels are texts, and more than two"),
+    "mixed types": (
+        rows("x,y", *[f"{i},{i % 2}" for i in range(6000)], "soon,1"),
+        [],
+        "line 6002, .*: found 'soon'",
+    ),
+    "rows of other lengths": (rows("x,y", "a,1", "b"), [], "line 3: found 1 column"),
+    "no such time": (rows("x,y", *["a,1", "b,0"] * 50), ["--time-column", "x"], "neither numbers nor dates"),
+    "no such group": (rows("x,y", *["a,1", "b,0"] * 50), ["--group", "q"], "there is no column 'q'"),
+    "one time": (rows("x,t,y", *["a,1,1", "b,1,0"] * 50), ["--time-column", "t"], "the same time in every row"),
+    "a share": (rows("x,y", "a,1"), ["--holdout", "1.5"], "--holdout is 1.5, expected a share"),
+    "two ways": (rows("x,y", "a,1"), ["--group", "x", "--time-column", "x"], "expected one of them"),
+    "no such class": (
+        rows("x,y", *["a,p", "b,q"] * 50),
+        ["--positive", "z"],
+        "--positive is 'z', expected one of p, q",
+    ),
+    "a number of classes": (
+        rows("x,y", *["a,p", "b,q"] * 50),
+        ["--predict", "number"],
+        "expected numbers for a regressor",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_cannot_be_learned_is_refused_in_a_sentence(what, tmp_path, capfd):
+    text, options, sentence = BAD[what]
+    (tmp_path / "t.csv").write_text(text)
+    error = refused(
+        capfd, "train", tmp_path / "t.csv", "--label", "y", "--out", tmp_path / "m", "--header", "--quiet", *options
+    )
+    assert re.search(sentence, error), error
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_a_column_that_tells_the_label_is_remarked(tmp_path, capfd):
+    (tmp_path / "t.csv").write_text(rows("x,z,y", *[f"{i % 3},{'pq'[i % 2]},{i % 2}" for i in range(300)]))
+    status, text, _ = said(capfd, "train", tmp_path / "t.csv", "--label", "y", "--out", tmp_path / "m", *FEW)
+    assert status == 0
+    assert "tells the label: leave it out (--ignore)?" in text
+
+
+def test_what_is_there_is_not_lost(csv, model, tmp_path, capfd):
+    before = (model / "model_algo-1").read_bytes()
+    assert "is there already" in refused(capfd, "train", csv, "--label", "bought", "--out", model)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/letter.txt").write_text("dear")
+    assert "holds no model" in refused(
+        capfd, "train", csv, "--label", "bought", "--out", tmp_path / "mine", "--overwrite"
+    )
+    assert (tmp_path / "mine/letter.txt").read_text() == "dear"
+    assert "there is no folder" in refused(capfd, "train", csv, "--label", "bought", "--out", tmp_path / "a/b")
+    assert (model / "model_algo-1").read_bytes() == before
+    out = tmp_path / "m"
+    for seed in "12":
+        given = ["--label", "bought", "--out", str(out), *FEW, "--quiet", "--overwrite", "--seed", seed]
+        assert main(["train", str(csv), *given]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "mine"]
+    assert read_meta(out)["training_parameters"]["seed"] == "2"
+
+
+def test_a_schema_of_another_table_is_refused(csv, model, tmp_path, capfd):
+    other = tmp_path / "m"
+    other.mkdir()
+    (other / "model_algo-1").write_bytes((model / "model_algo-1").read_bytes())
+    (tmp_path / "t.csv").write_text(rows("x,y", *["a,1", "b,0"] * 50))
+    given = ["--label", "y", "--fit", "--quiet", "--schema-out", str(other / "schema.json")]
+    assert main(["convert", str(tmp_path / "t.csv"), str(tmp_path / "t.recordio"), *given]) == 0
+    assert "it is the schema of other data" in refused(capfd, "predict", other, csv)
+    assert "there is no column 'city'" in refused(capfd, "predict", model, tmp_path / "t.csv")
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+
+def test_figures_are_those_of_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    scores, labels = rng.random(500).round(2).astype(np.float32), (rng.random(500) < 0.3).astype(np.float32)
+    scored = Scored()
+    scored.add(scores[:200], labels[:200])
+    scored.add(scores[200:], labels[200:])
+    found = figures(scored, is_classifier=True, mean=0.3)
+    p = scores.astype(float).clip(1e-12, 1 - 1e-12)
+    assert found["cross_entropy"].value == pytest.approx(metrics.log_loss(labels, p), rel=1e-6)
+    assert found["auc"].value == pytest.approx(metrics.roc_auc_score(labels, scores))
+    assert found["accuracy"].value == pytest.approx(metrics.accuracy_score(labels, scores >= 0.5))
+    assert found["auc"].baseline == 0.5
+    assert math.isnan(area_under_roc(scores, labels < 2))
+    found = figures(scored, is_classifier=False, mean=float(labels.mean()))
+    assert found["rmse"].value == pytest.approx(metrics.root_mean_squared_error(labels, scores.astype(float)))
+    assert found["r2"].value == pytest.approx(metrics.r2_score(labels, scores.astype(float)), abs=1e-6)
+    assert found["r2"].baseline == pytest.approx(0, abs=1e-6)
+    assert found["mae"].value == pytest.approx(metrics.mean_absolute_error(labels, scores.astype(float)))
