@@ -10,12 +10,17 @@ from pathlib import Path
 
 from fm_core.errors import ConfigError
 
-__all__ = ["boolean", "integer", "opt_ml", "seconds"]
+__all__ = ["boolean", "integer", "of_tree", "opt_ml", "seconds"]
 
 
 def opt_ml(environ: Mapping[str, str]) -> Path:
     """The root of SageMaker's tree: ``FM_OPT_ML``, by default ``/opt/ml``."""
     return Path(environ.get("FM_OPT_ML") or "/opt/ml")
+
+
+def of_tree(environ: Mapping[str, str], root: Path, port: int) -> dict[str, str]:
+    """Give an environment with another root of SageMaker's tree, and another port for requests."""
+    return {**environ, "FM_OPT_ML": str(root), "SAGEMAKER_BIND_TO_PORT": str(port)}
 
 
 def integer(environ: Mapping[str, str], name: str, default: int, minimum: int, maximum: int) -> int:

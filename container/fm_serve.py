@@ -27,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=8080, metavar="N", help="where requests come (8080)")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Serve until a signal ends it."""
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until a signal ends it, and give the exit status."""
+    from container.environment import of_tree
     from container.serve import main
 
     if not 0 < arguments.port < 65_536:
@@ -37,14 +38,10 @@ def run(arguments: argparse.Namespace) -> None:
     root = Path(tempfile.mkdtemp(prefix="fm-serve-"))
     try:
         _lay_out(arguments.model, root / "model")
-        os.environ["FM_OPT_ML"] = str(root)
-        os.environ["SAGEMAKER_BIND_TO_PORT"] = str(arguments.port)
-        status = main([])
+        return main([], of_tree(os.environ, root, arguments.port))
     finally:
-        if os.getpid() == owner:  # forked workers leave by SystemExit too
+        if os.getpid() == owner:  # forked workers leave this block too
             shutil.rmtree(root, ignore_errors=True)
-    if status:
-        raise SystemExit(status)
 
 
 def _lay_out(model: Path, place: Path) -> None:

@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from container.resources import usable_cores, usable_memory
@@ -34,7 +34,7 @@ __all__ = ["main"]
 _DESCRIPTION = "Answer requests with the model in the tree's model folder. Settings are environment variables."
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Serve until SIGTERM.
 
     Parameters
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         By default those of the process. There are none but ``--help``: every setting is an
         environment variable.
+    environ : mapping of str to str, optional
+        By default the process's.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("serve", description=_DESCRIPTION)
     parser.parse_args(arguments)
     try:
-        settings = ServingSettings.from_environment(os.environ, cores=usable_cores(), memory=usable_memory())
+        settings = ServingSettings.from_environment(environ or os.environ, cores=usable_cores(), memory=usable_memory())
         in_use()  # FM_CORE_KERNELS may name a build that is not there
         with _temporary_folder() as scratch:
             metrics = Metrics(scratch)

@@ -35,7 +35,8 @@ FACTS = {
     # The Prometheus client reads a variable of its own, which container/serving/metrics.py sets.
     "environment variables": (
         r"\bos \. environ (\. get\b|\[)|\bgetenv\b",
-        ["fm_core/kernels/__init__.py", "container/serving/metrics.py"],
+        # The shell puts the line that argcomplete completes there.
+        ["fm_core/kernels/__init__.py", "container/serving/metrics.py", "fm_core/cli/completion.py"],
     ),
     "names of environment variables": (
         r"[\"'](FM|SAGEMAKER)_[A-Z_]+[\"']",
@@ -49,7 +50,13 @@ FACTS = {
     "FIFOs": (r"\bmkfifo\b|\bS_ISFIFO\b|\bis_fifo\b|\bO_NONBLOCK\b", ["container/training/channels.py"]),
     "exit codes": (
         r"\bsys\s*\.\s*exit\b|\bSystemExit\b|\b_exit\b",
-        ["container/entrypoint.py", "container/serve.py", "container/stopping.py", "fm_core/cli/__main__.py"],
+        [
+            "container/entrypoint.py",
+            "container/serve.py",
+            "container/stopping.py",
+            "fm_core/cli/__main__.py",
+            "fm_core/__main__.py",
+        ],
     ),
     "Flask": (r"\bflask\b", ["container/serving/app.py"]),
     "gunicorn": (r"\bgunicorn\b", ["container/serving/server.py", "container/serving/worker.py"]),

@@ -1,12 +1,12 @@
 """`fm`: the command line. Sub-commands, one module for each subject.
 
 A module of a sub-command has two functions: ``add_arguments(parser)``, which fills an
-`argparse.ArgumentParser`, and ``run(arguments)``, which does the work. It is imported only
+`argparse.ArgumentParser`, and ``run(arguments)``, which does the work, and may give an exit status. It is imported only
 when its command is the one given, so that none pays for what another imports.
 An `FMError` or an `OSError` that `run` raises is said in one line, with exit status 1.
 
 Packages add sub-commands by entry points of the group `GROUP`, whose names are those of the commands and whose values
-are such modules: `fm serve` comes from `container`.
+are such modules: `fm serve` is such a one.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from fm_core import __version__
+from fm_core.cli import completion
 from fm_core.errors import ConfigError, FMError
 from fm_core.printable import printable
 
@@ -51,9 +52,7 @@ COMMANDS: dict[str, Command] = {
 
 #: Of entry points that add sub-commands, those that are known, and what each needs.
 GROUP = "fm_core.commands"
-_ADDED = {
-    "serve": ("answer requests with a model, as the endpoint does", "factorization-machines, with its container layer")
-}
+_ADDED = {"serve": ("answer requests with a model, as the endpoint does", "factorization-machines")}
 
 #: Characters of a sentence of refusal.
 _LONGEST = 4000
@@ -74,9 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exit with 2, as argparse does.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    completing = "_ARGCOMPLETE" in os.environ and arguments is None
-    if completing:
-        given = os.environ.get("COMP_LINE", "").split()[1:]
+    completed = completion.words() if arguments is None else None
+    if completed is not None:
+        given = completed
     parser = _Parser(prog="fm", description="Factorization Machines: train a model from a table, and use it")
     parser.add_argument("--version", action="version", version=f"fm {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -91,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             chosen = _imported(name, command)
             subparser.description = chosen.__doc__
             chosen.add_arguments(subparser)
-    if completing:
-        _complete(parser)
+    if completed is not None:
+        completion.complete(parser)
     parsed = parser.parse_args(given)
     if chosen is None:
         parser.error("a command is needed")
@@ -100,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
         terminate_before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        chosen.run(parsed)
+        return chosen.run(parsed) or 0
     except FMError as error:
         print(printable(f"fm {given[0]}: {error}", _LONGEST), file=sys.stderr)
         return 1
@@ -119,7 +118,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if terminate_before is not None:
             signal.signal(signal.SIGTERM, terminate_before)
-    return 0
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -189,11 +187,3 @@ class _Missing:
 
     def run(self, arguments: argparse.Namespace) -> None:
         raise ConfigError(self._sentence)
-
-
-def _complete(parser: argparse.ArgumentParser) -> None:
-    """Tell a shell what may follow, where argcomplete is installed."""
-    with contextlib.suppress(ImportError):
-        import argcomplete
-
-        argcomplete.autocomplete(parser)

@@ -90,3 +90,14 @@ def test_what_was_perhaps_meant_is_said(given, meant, capfd):
         main(given)
     assert ended.value.code == 2
     assert f"did you mean {meant}?" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("line", "found"), [("fm tr", "train "), ("fm train t.csv --la", "--label ")])
+def test_command_lines_are_completed(line, found, tmp_path):
+    pytest.importorskip("argcomplete")
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)),
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "found"),
+    }  # fmt: skip
+    subprocess.run([sys.executable, "-m", "fm_core"], env=environment, check=False, timeout=60)
+    assert (tmp_path / "found").read_text() == found
