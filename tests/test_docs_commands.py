@@ -23,6 +23,7 @@ WHOLE_PAGES = {
     "docs/convert.md": "tests/fm_core/cli/test_docs_convert.py",
     "docs/python.md": "tests/test_docs_python.py",
     "docs/recommender.md": "tests/test_docs_recommender.py",
+    "docs/train.md": "tests/fm_core/tabular/test_docs_train.py",
     "docs/tutorial.md": "tests/test_docs_commands.py",
 }
 
