@@ -24,7 +24,7 @@ __all__ = ["add_arguments", "run"]
 
 #: Options that are hyperparameters of their own name.
 _HYPERPARAMETERS = {
-    "solver": (str, "bayes or minibatch (bayes)"),
+    "solver": (str, "auto, bayes or minibatch (auto)"),
     "num_factors": (int, "factors of each feature (16)"),
     "epochs": (int, "passes over the data (as many as it needs)"),
     "seed": (int, "of every random number (0)"),

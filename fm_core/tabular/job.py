@@ -43,6 +43,7 @@ _FACTORS = 16
 #: What solver minibatch gets where nothing is said, for rows of fitted columns.
 _OF_MINIBATCH: dict[str, Any] = {
     "epochs": 30, "linear_lr": 0.01, "factors_lr": 0.01, "mini_batch_size": 100, "shuffle": True,
+    "early_stopping_patience": 3, "validation_fraction": 0.1,
 }  # fmt: skip
 #: Columns whose features have a group of their own; beyond, the solver finds groups itself.
 _MOST_GROUPS = 10_000
@@ -236,7 +237,7 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
 
 def _hyperparameters(read: Read, job: Job) -> Hyperparameters:
     given = dict(job.hyperparameters)
-    chosen: dict[str, Any] = {"solver": "bayes", "num_factors": _FACTORS}
+    chosen: dict[str, Any] = {"solver": "auto", "num_factors": _FACTORS}
     if given.get("solver") == "minibatch":
         chosen |= _OF_MINIBATCH
     schema = read.schema
