@@ -83,7 +83,7 @@ def test_without_the_container_it_is_said_what_to_install(monkeypatch, capfd):
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"), [(["trian"], "train"), (["train", "x", "--out", "y", "--lable", "z"], "--label")]
+    ("given", "meant"), [(["traain"], "train"), (["train", "x", "--out", "y", "--lable", "z"], "--label")]
 )
 def test_what_was_perhaps_meant_is_said(given, meant, capfd):
     with pytest.raises(SystemExit) as ended:
