@@ -44,7 +44,7 @@ class TrainingReport:
 
     def beside(self, callback: Callback) -> Callback:
         """Give a callback that tells `callback`, and takes notes."""
-        from fm_core.report.history import Together
+        from fm_core.training.callbacks import Together
 
         return Together(callback, self._record)
 

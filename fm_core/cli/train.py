@@ -11,7 +11,6 @@ gets the model, schema.json, metrics.json and report.html: a folder, or one file
 
 import argparse
 import importlib.util
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from fm_core.cli.arguments import add_input_arguments, input_options
 from fm_core.cli.understood import understood
 from fm_core.printable import printable
+from fm_core.system import usable_cores
 
 __all__ = ["add_arguments", "run"]
 
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     job = Job(
         HoldOut(arguments.holdout, arguments.seed or 0, arguments.time_column, arguments.group),
         _hyperparameters(arguments),
-        arguments.num_threads or _cores(),
+        arguments.num_threads or usable_cores(),
         _PREDICTORS.get(arguments.predict),
     )
     options = input_options(arguments, needs_label=True)
@@ -98,10 +98,6 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _path(text: str) -> Path:
     return Path("/dev/stdin" if text == "-" else text)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _hyperparameters(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from fm_core.atomic_file import atomic_write
 from fm_core.batch import Batch
 from fm_core.model import Model
-from fm_core.training.callbacks import BatchReport, Callback, EpochReport, ResumeReport, ValidationReport
+from fm_core.training.callbacks import BatchReport, EpochReport, ResumeReport, ValidationReport
 
-__all__ = ["Sample", "SampledModel", "Together", "TrainingRecord"]
+__all__ = ["Sample", "SampledModel", "TrainingRecord"]
 
 
 class TrainingRecord:
@@ -130,43 +130,6 @@ def _without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: _without_nan(value) if isinstance(value, Mapping) else _finite(value) for name, value in values.items()
     }
-
-
-class Together:
-    """Several callbacks in the place of one, told in their order."""
-
-    def __init__(self, *callbacks: Callback) -> None:
-        self._callbacks = callbacks
-
-    def resumed(self, report: ResumeReport) -> None:
-        """As of `Callback`, like the rest."""
-        for callback in self._callbacks:
-            callback.resumed(report)
-
-    def started(self, is_dense: bool) -> None:
-        """The first batch is there."""
-        for callback in self._callbacks:
-            callback.started(is_dense)
-
-    def batch(self, report: BatchReport) -> None:
-        """A batch is done."""
-        for callback in self._callbacks:
-            callback.batch(report)
-
-    def remarked(self, remark: str) -> None:
-        """The solver has decided something."""
-        for callback in self._callbacks:
-            callback.remarked(remark)
-
-    def epoch(self, report: EpochReport) -> None:
-        """An epoch is done."""
-        for callback in self._callbacks:
-            callback.epoch(report)
-
-    def validated(self, report: ValidationReport) -> None:
-        """The validation data was scored."""
-        for callback in self._callbacks:
-            callback.validated(report)
 
 
 class Sample:

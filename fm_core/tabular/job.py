@@ -26,12 +26,12 @@ from fm_core.formats.tables.table import Table
 from fm_core.hyperparameter_text import to_texts
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.report.history import Together, TrainingRecord
+from fm_core.report.history import TrainingRecord
 from fm_core.tabular.figures import Figure, Scored, figures
 from fm_core.tabular.holdout import HoldOut, chooser
 from fm_core.tabular.rows import KeptRows
 from fm_core.tabular.saved import check_free, write_model
-from fm_core.training.callbacks import Callback
+from fm_core.training.callbacks import Callback, Together
 from fm_core.training.fit import fit
 
 __all__ = ["Job", "Read", "Trained", "read_rows", "save_trained", "train"]

@@ -13,8 +13,11 @@ __all__ = [
     "Callback",
     "EpochReport",
     "FitResult",
+    "History",
     "ResumeReport",
     "Silent",
+    "Spoken",
+    "Together",
     "ValidationReport",
 ]
 
@@ -99,6 +102,73 @@ class Silent:
         pass
 
     resumed = started = batch = remarked = epoch = validated = _ignore
+
+
+class History(Silent):
+    """A callback that keeps the metrics of every epoch.
+
+    Attributes
+    ----------
+    epochs : list of dict
+        ``{"train": {...}, "validation": {...}}``.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, dict[str, float]]] = []
+
+    def epoch(self, report: EpochReport) -> None:
+        """An epoch is done."""
+        self.epochs.append({"train": report.metrics})
+
+    def validated(self, report: ValidationReport) -> None:
+        """The validation data was scored."""
+        self.epochs[-1]["validation"] = report.metrics
+
+
+class Spoken(Silent):
+    """A callback that prints a line for every epoch."""
+
+    def epoch(self, report: EpochReport) -> None:
+        """An epoch is done."""
+        shown = ", ".join(f"{name} {value:.5g}" for name, value in report.metrics.items())
+        print(f"epoch {report.epoch + 1}: training {shown}", flush=True)
+
+    def validated(self, report: ValidationReport) -> None:
+        """The validation data was scored."""
+        shown = ", ".join(f"{name} {value:.5g}" for name, value in report.metrics.items())
+        print(f"epoch {report.epoch + 1}: validation {shown}", flush=True)
+
+
+class Together:
+    """Several callbacks in the place of one, told in their order."""
+
+    def __init__(self, *callbacks: Callback) -> None:
+        self._callbacks = callbacks
+
+    def resumed(self, report: ResumeReport) -> None:
+        """As of `Callback`, like the rest."""
+        for callback in self._callbacks:
+            callback.resumed(report)
+
+    def started(self, is_dense: bool) -> None:
+        """The first batch is there."""
+        for callback in self._callbacks:
+            callback.started(is_dense)
+
+    def batch(self, report: BatchReport) -> None:
+        """A batch is done."""
+        for callback in self._callbacks:
+            callback.batch(report)
+
+    def epoch(self, report: EpochReport) -> None:
+        """An epoch is done."""
+        for callback in self._callbacks:
+            callback.epoch(report)
+
+    def validated(self, report: ValidationReport) -> None:
+        """The validation data was scored."""
+        for callback in self._callbacks:
+            callback.validated(report)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.report.history import Sample, SampledModel, Together, TrainingRecord
+from fm_core.report.history import Sample, SampledModel, TrainingRecord
+from fm_core.training.callbacks import Together
 from fm_core.training.evaluation import evaluate
 from fm_core.training.fit import fit
 from tests.fm_core.strategies import model_of

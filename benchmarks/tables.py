@@ -1,0 +1,124 @@
+"""What `fm train` with nothing but --label makes of real tables, beside scikit-learn's logistic regression and ridge.
+
+    python benchmarks/tables.py [--tables adult,housing,movielens] [--threads 2]
+
+Tables: ../shared/data/tables; without them there is nothing to do. Adult and California housing are split 80 to 20 by
+scikit-learn's train_test_split(random_state=0), MovieLens 100K as its u1 is, its ratings joined with the columns of users
+and films. The training part is written as CSV, `fm train` and `fm evaluate` run as a person would, and the test part is
+looked at by `fm evaluate` alone. Beside it: OneHotEncoder of all columns of texts and few numbers, others standardised,
+and LogisticRegression or Ridge.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from common import SHARED, describe, table
+
+TABLES = SHARED / "data/tables"
+#: Label, figure, what is asked for, and what it hopes for.
+TASKS = {
+    "adult": ("income", "cross_entropy", 0.295, 0.285),
+    "housing": ("MedHouseVal", "rmse", 52_000, 49_000),
+    "movielens": ("rating", "rmse", 0.895, 0.885),
+}
+
+
+def main() -> None:
+    """Run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", default=",".join(TASKS))
+    parser.add_argument("--threads", default="2")
+    arguments = parser.parse_args()
+    if not TABLES.is_dir():
+        sys.exit("no tables in ../shared/data/tables: nothing to do")
+    describe("fm train with nothing but --label, beside scikit-learn's linear models")
+    rows = []
+    for name in arguments.tables.split(","):
+        rows.append([name, *run(name, arguments.threads)])
+        print(*rows[-1], file=sys.stderr, flush=True)
+    table(["table", "figure", "fm train", "seconds", "scikit-learn", "seconds", "asked", "hoped"], rows)
+
+
+def run(name: str, threads: str) -> list[str]:
+    """Train both, and give a line."""
+    label, figure, asked, hoped = TASKS[name]
+    train, test = parts(name)
+    with tempfile.TemporaryDirectory() as folder:
+        train.to_csv(f"{folder}/train.csv", index=False)
+        test.to_csv(f"{folder}/test.csv", index=False)
+        started = time.perf_counter()
+        fm("train", "train.csv", "--label", label, "--out", "model", "--num-threads", threads, cwd=folder)
+        seconds = time.perf_counter() - started
+        found = json.loads(fm("evaluate", "model", "test.csv", "--json", cwd=folder))[figure]["model"]
+    started = time.perf_counter()
+    peer = of_peer(train, test, label, figure)
+    return [figure, shown(found), f"{seconds:.1f}", shown(peer), f"{time.perf_counter() - started:.1f}",
+            shown(asked), shown(hoped)]  # fmt: skip
+
+
+def fm(*arguments: str, cwd: str) -> str:
+    """Run a command of fm."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fm_core", *arguments], cwd=cwd, check=True, capture_output=True, text=True,
+        env={"PYTHONPATH": str(Path(__file__).resolve().parent.parent), "PATH": ""},
+    )  # fmt: skip
+    return done.stdout
+
+
+def parts(name: str) -> tuple[Any, Any]:
+    """Give the training and the test part."""
+    import pandas as pd
+    from sklearn.model_selection import train_test_split
+
+    if name != "movielens":
+        return tuple(train_test_split(pd.read_csv(TABLES / f"{name}.csv.gz"), test_size=0.2, random_state=0))
+    ratings, users, items = (pd.read_parquet(TABLES / f"movielens_{part}.parquet") for part in (
+        "ratings", "users", "items"))  # fmt: skip
+    whole = ratings.merge(users, on="user_id").merge(items, on="movie_id")
+    held = sp.load_npz(SHARED / "data/ml100k_u1/test.npz").tocsr()
+    ids = held.indices.reshape(-1, 2)
+    pairs = set(zip((ids.min(axis=1) + 1).tolist(), (ids.max(axis=1) - 943 + 1).tolist(), strict=True))
+    is_held = np.array([pair in pairs for pair in zip(whole.user_id, whole.movie_id, strict=True)])
+    assert is_held.sum() == len(ids)
+    return whole[~is_held], whole[is_held]
+
+
+def of_peer(train: Any, test: Any, label: str, figure: str) -> float:
+    """Give what a linear model of scikit-learn's gets."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.metrics import log_loss, root_mean_squared_error
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    X, y = train.drop(columns=label), train[label]
+    ids = [c for c in X.columns if X[c].dtype.kind not in "biuf" or c.endswith("_id")]
+    X, X_test = (part.astype(dict.fromkeys(ids, str)) for part in (X, test.drop(columns=label)))
+    numbers = [c for c in X.columns if c not in ids]
+    made = ColumnTransformer(
+        [("ids", OneHotEncoder(handle_unknown="ignore"), ids),
+         ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), numbers)]
+    )  # fmt: skip
+    if figure == "rmse":
+        fitted = make_pipeline(made, Ridge()).fit(X, y)
+        return float(root_mean_squared_error(test[label], fitted.predict(X_test)))
+    fitted = make_pipeline(made, LogisticRegression(max_iter=2000)).fit(X, y)
+    return float(log_loss(test[label], fitted.predict_proba(X_test)))
+
+
+def shown(value: float) -> str:
+    """Give a number for people."""
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""FMClassifier and FMRegressor: the solver by scikit-learn's conventions.
+
+They fit, score and stand in pipelines and searches as any estimator does, and save and load
+the artifact that SageMaker jobs write. scikit-learn is needed by this module alone, and
+`fm_core` imports it on request only.
+
+Constructor parameters are hyperparameters by SageMaker's names, made from their declarations
+(fm_core/hyperparameters.py). Those that the data decides (``feature_dim``, ``predictor_type``), and those that mean
+nothing in a notebook, are left out there.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+# First what says how to install scikit-learn where it is missing.
+from fm_core.estimators.base import FactorizationMachine, documented
+from fm_core.model import Model
+
+# isort: split
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_is_fitted
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["FMClassifier", "FMRegressor"]
+
+
+@documented
+class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
+    """A factorization machine that predicts a number.
+
+    Parameters
+    ----------
+    {hyperparameters}
+
+    Attributes
+    ----------
+    model_ : fm_core.Model
+        w0, w and V.
+    history_ : list of dict
+        For each epoch of the last `fit`: ``{"train": {...}, "validation": {...}}``, the
+        metrics by name.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        The columns, where `fit` had a DataFrame with names.
+
+    Examples
+    --------
+    >>> from fm_core import FMRegressor
+    >>> X, y = [[1, 0, 1], [1, 1, 0], [0, 1, 1], [0, 0, 1]], [3, 1, 2, 1]
+    >>> FMRegressor(num_factors=2).fit(X, y).predict([[1, 0, 1]]).shape
+    (1,)
+    """
+
+    _predictor_type = "regressor"
+    _y_is_numeric = True
+
+    def partial_fit(self, X: Any, y: "ArrayLike") -> "FMRegressor":
+        """Learn from rows once, in their order, going on from what has been learned.
+
+        A first call starts a model; after `fit`, `load` or unpickling the optimizer's moments
+        start from zero.
+
+        Parameters
+        ----------
+        X, y
+            As for `fit`.
+
+        Returns
+        -------
+        self : FMRegressor
+        """
+        return self._partial_fit(X, y, None)
+
+    def predict(self, X: Any) -> "NDArray[np.float32]":
+        """Predict a number for each row.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n_rows,)
+        """
+        return self._scores(X)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "FMRegressor":
+        """Read a model file, its folder or a ``model.tar.gz``, of a job or of `save`.
+
+        Raises
+        ------
+        ArtifactError
+            It is no model, a damaged one, or a classifier's.
+        """
+        return cls._load(path)
+
+    def _learn_labels(self, known: "NDArray[Any]", targets: "NDArray[Any] | None" = None) -> "NDArray[np.float32]":
+        return self._labels(known if targets is None else targets)
+
+    def _labels(self, targets: "NDArray[Any]") -> "NDArray[np.float32]":
+        return np.ascontiguousarray(targets, np.float32)
+
+
+@documented
+class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
+    """A factorization machine that tells two classes apart.
+
+    Parameters
+    ----------
+    {hyperparameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (2,)
+        The labels in order; the second is the one whose probability a score is.
+    model_, history_, n_features_in_, feature_names_in_
+        As for `FMRegressor`.
+    """
+
+    _predictor_type = "binary_classifier"
+    _y_is_numeric = False
+
+    def partial_fit(self, X: Any, y: "ArrayLike", classes: "ArrayLike | None" = None) -> "FMClassifier":
+        """Learn from rows once, in their order, going on from what has been learned.
+
+        A first call starts a model; after `fit`, `load` or unpickling the optimizer's moments
+        start from zero.
+
+        Parameters
+        ----------
+        X, y
+            As for `fit`.
+        classes : array_like, shape (2,), optional
+            Both labels, for a first call whose `y` has only one of them.
+
+        Returns
+        -------
+        self : FMClassifier
+        """
+        return self._partial_fit(X, y, classes)
+
+    def predict(self, X: Any) -> "NDArray[Any]":
+        """Predict the class of each row: the second where its probability is at least one half.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
+
+        Returns
+        -------
+        labels : ndarray, shape (n_rows,)
+            Of `classes_`.
+        """
+        scores = self._scores(X)
+        return self.classes_[(scores >= 0.5).astype(np.intp)]
+
+    def predict_proba(self, X: Any) -> "NDArray[np.float64]":
+        """Predict the probability of each class.
+
+        Returns
+        -------
+        probabilities : ndarray of float64, shape (n_rows, 2)
+            In the order of `classes_`.
+        """
+        second = self._scores(X).astype(np.float64)
+        return np.column_stack([1 - second, second])
+
+    def decision_function(self, X: Any) -> "NDArray[np.float32]":
+        """Give the score of each row before the logistic function: the logarithm of the odds.
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n_rows,)
+        """
+        check_is_fitted(self, "model_")
+        of_numbers = Model("regressor", self.model_.w0, self.model_.w, self.model_.V)
+        return self._scores(X, of_numbers)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], classes: Sequence[Any] = (0, 1)) -> "FMClassifier":
+        """Read a model file, its folder or a ``model.tar.gz``, of a job or of `save`.
+
+        Parameters
+        ----------
+        path : path
+        classes : sequence of two labels
+            What 0 and 1 stand for: the file does not know.
+
+        Raises
+        ------
+        ArtifactError
+            It is no model, a damaged one, or a regressor's.
+        """
+        estimator = cls._load(path)
+        estimator.classes_ = _two(np.asarray(classes))
+        return estimator
+
+    def _learn_labels(self, known: "NDArray[Any]", targets: "NDArray[Any] | None" = None) -> "NDArray[np.float32]":
+        check_classification_targets(known)
+        kind = type_of_target(known, input_name="y")
+        if kind != "binary":
+            raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+        self.classes_ = _two(np.unique(known))
+        return self._labels(known if targets is None else targets)
+
+    def _labels(self, targets: "NDArray[Any]") -> "NDArray[np.float32]":
+        # Classes are in whatever order `load` was given them. As objects, text and numbers compare, and are not equal.
+        alike = targets if targets.dtype.kind == self.classes_.dtype.kind else targets.astype(object)
+        first, second = (np.asarray(alike == label, bool) for label in self.classes_.tolist())
+        strange = ~(first | second)
+        if strange.any():
+            raise ValueError(
+                f"y has the class {targets[strange].tolist()[0]!r}, expected one of {self.classes_.tolist()}"
+            )
+        return second.astype(np.float32)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+
+def _two(classes: "NDArray[Any]") -> "NDArray[Any]":
+    if len(classes) != 2:
+        raise ValueError(f"y has {len(classes)} class{'es' * (len(classes) > 1)}, {classes.tolist()}, expected two")
+    if classes[0] == classes[1]:
+        raise ValueError(f"classes are {classes.tolist()}, expected two different ones")
+    return classes

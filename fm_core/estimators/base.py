@@ -1,0 +1,318 @@
+"""What both estimators share: parameters, learning, scores, files.
+
+A subclass says how labels become numbers.
+"""
+
+import dataclasses
+import inspect
+import numbers
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+
+from fm_core.artifact.model_file import MODEL_FILE, load_model, read_meta, save_model
+from fm_core.batch import Batch
+from fm_core.errors import ArtifactError
+from fm_core.formats import SCHEMA_FILE
+from fm_core.formats.tables.mixed_frames import MixedFrame, is_mixed
+from fm_core.formats.tables.schema import TableSchema
+from fm_core.hyperparameter_text import from_texts, to_text, to_texts
+from fm_core.hyperparameters import Hyperparameters, parameters
+from fm_core.model import Model
+from fm_core.solvers.minibatch import MiniBatchSolver
+from fm_core.system import usable_cores
+from fm_core.training.callbacks import Callback, History, Spoken, Together
+from fm_core.training.fit import fit
+
+try:
+    from sklearn.base import BaseEstimator
+    from sklearn.utils.validation import (
+        check_array,
+        check_consistent_length,
+        check_is_fitted,
+        column_or_1d,
+        validate_data,
+    )
+except ImportError as error:
+    raise ImportError(
+        "FMClassifier and FMRegressor need scikit-learn 1.6 or later, which cannot be imported here: "
+        "pip install scikit-learn"
+    ) from error
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["FactorizationMachine", "documented"]
+
+_ROWS_SCORED_AT_ONCE = 100_000
+
+_Self = TypeVar("_Self", bound="FactorizationMachine")
+_Kind = TypeVar("_Kind", bound=type)
+
+#: The constructor's parameters, as fm_core.hyperparameters declares them.
+_PARAMETERS = {name: parameter for name, parameter in parameters().items() if parameter.in_estimators}
+#: Those that are not hyperparameters, with what is said of them.
+_OTHERS: dict[str, tuple[Any, str]] = {
+    "random_state": (
+        None,
+        "int, RandomState or None\n    In the place of `seed`, as scikit-learn calls it. Not set by default.",
+    ),
+    "warm_start": (False, "bool\n    Whether `fit` begins with the model that is there. Default: false."),
+    "verbose": (False, "bool\n    Whether a line is printed for every epoch. Default: false."),
+}
+_TYPES = {field.name: field.type for field in dataclasses.fields(Hyperparameters)}
+_SIGNATURE = inspect.Signature(
+    [
+        inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+        *(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=parameter.estimator_default,
+                annotation=_TYPES[name],
+            )
+            for name, parameter in _PARAMETERS.items()
+        ),
+        *(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+            for name, (default, _) in _OTHERS.items()
+        ),
+    ]
+)
+
+
+def documented(kind: _Kind) -> _Kind:
+    """Write the declarations' sentences into the docstring of an estimator."""
+    entries = []
+    for name, parameter in _PARAMETERS.items():
+        default = parameter.estimator_default
+        words = "Not set by default." if default is None else f"Default: {to_text(default)}."
+        entries.append(f"{name} : {parameter.expected()}\n    {parameter.doc} {words}")
+    entries += [f"{name} : {words}" for name, (_, words) in _OTHERS.items()]
+    if kind.__doc__:  # python -OO has none
+        kind.__doc__ = inspect.cleandoc(kind.__doc__).replace("{hyperparameters}", "\n".join(entries))
+    return kind
+
+
+class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
+    """What both share. A subclass says how labels become numbers."""
+
+    _predictor_type: ClassVar[str]
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            named = _SIGNATURE.bind(self, **given)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}() {error}") from None
+        named.apply_defaults()
+        for name in (*_PARAMETERS, *_OTHERS):
+            setattr(self, name, named.arguments[name])
+
+    __init__.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # what get_params, clone and help go by
+
+    # --- learning ---
+
+    def fit(
+        self: _Self,
+        X: Any,
+        y: "ArrayLike",
+        *,
+        validation: tuple[Any, Any] | None = None,
+        callback: Callback | None = None,
+    ) -> _Self:
+        """Learn from all rows, `epochs` times, from the start.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
+            Numbers; sparse input is fastest. A DataFrame of pandas or Polars may have columns of texts, categories,
+            dates and lists, with gaps: what they become is chosen from the data, as `fm train` does, and is kept as
+            `schema_`.
+        y : array_like, shape (n_rows,)
+            Two classes of any kind for a classifier, numbers for a regressor.
+        validation : tuple of (X, y), optional
+            Scored after every epoch; `early_stopping_patience` needs it.
+        callback : fm_core.training.callbacks.Callback, optional
+            Is told of every epoch.
+
+        Returns
+        -------
+        self : estimator
+        """
+        start = self.__dict__.get("model_") if self.warm_start else None
+        is_mixed_frame = is_mixed(X)
+        if not (is_mixed_frame and start is not None):
+            self.__dict__.pop("_frame", None)
+        if is_mixed_frame:
+            if start is None:
+                self._frame = MixedFrame.of(X)
+                self.feature_names_in_, self.n_features_in_ = self._frame.names, len(self._frame.names)
+            targets = self._targets(X, y)
+            whole = self._frame.batch(X)
+        else:
+            rows, targets = validate_data(
+                self, X, y, accept_sparse="csr", dtype=np.float32, y_numeric=self._y_is_numeric
+            )
+            whole = _batch(rows)
+        self.__dict__.pop("_kept", None)  # a new model is learned, by the parameters that are here
+        labels = self._learn_labels(targets)
+        held_out = None
+        if validation is not None:
+            check_consistent_length(*validation)
+            kind = "numeric" if self._y_is_numeric else None
+            targets = check_array(column_or_1d(validation[1]), ensure_2d=False, dtype=kind, input_name="validation y")
+            held_out = self._whole_batch(validation[0]).with_labels(self._labels(targets))
+        history = History()
+        told = [history, *([Spoken()] if self.verbose else []), *([] if callback is None else [callback])]
+        result = fit(
+            lambda epoch: whole.with_labels(labels).split(self.mini_batch_size),
+            self._hyperparameters(whole.feature_dim),
+            num_threads=self._n_threads(),
+            validation=None if held_out is None else lambda epoch: held_out.split(_ROWS_SCORED_AT_ONCE),
+            callback=Together(*told),
+            model=start,
+        )
+        self.model_ = result.model
+        self.history_ = history.epochs
+        self.__dict__.pop("_solver", None)
+        return self
+
+    def _targets(self, X: Any, y: "ArrayLike") -> "NDArray[Any]":
+        """Look at the labels of a DataFrame's rows."""
+        check_consistent_length(X, y)
+        kind = "numeric" if self._y_is_numeric else None
+        found: NDArray[Any] = check_array(column_or_1d(y), ensure_2d=False, dtype=kind, input_name="y")
+        return found
+
+    @property
+    def schema_(self) -> TableSchema:
+        """What the columns of the DataFrame became that `fit` had; only of one with other columns than numbers."""
+        if "_frame" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} has no schema_: it was not fitted to a DataFrame with texts")
+        schema: TableSchema = self._frame.schema
+        return schema
+
+    def _partial_fit(self: _Self, X: Any, y: "ArrayLike", classes: "ArrayLike | None") -> _Self:
+        is_first = not hasattr(self, "model_")
+        rows, targets = validate_data(
+            self, X, y, accept_sparse="csr", dtype=np.float32, y_numeric=self._y_is_numeric, reset=is_first
+        )
+        if is_first:
+            labels = self._learn_labels(targets if classes is None else np.asarray(classes), targets)
+        else:
+            if classes is not None:
+                self._labels(np.asarray(classes))  # not others than those that were learned
+            labels = self._labels(targets)
+        solver: MiniBatchSolver | None = getattr(self, "_solver", None)
+        hyperparameters = self._hyperparameters(rows.shape[1])
+        if solver is None or not solver.learn_with(hyperparameters, self._n_threads()):
+            solver = MiniBatchSolver(hyperparameters, self._n_threads(), None if is_first else self.model_)
+        whole = _batch(rows).with_labels(labels)
+        for batch in whole.split(self.mini_batch_size):
+            solver.step(batch)
+        # The next step's scores would show it, and there may be none.
+        occurring = np.arange(whole.feature_dim, dtype=np.int32) if whole.indices is None else np.unique(whole.indices)
+        solver.check(occurring)
+        self._solver = solver
+        self.model_ = solver.model
+        return self
+
+    def _hyperparameters(self, feature_dim: int) -> Hyperparameters:
+        kept = self.__dict__.get("_kept", {})
+        given = kept | {name: getattr(self, name) for name in _PARAMETERS}
+        if self.random_state is not None:
+            is_number = isinstance(self.random_state, numbers.Integral)
+            given["seed"] = self.random_state if is_number else int(self.random_state.randint(2**31))
+        if "_frame" in self.__dict__ and given["solver"] != "minibatch" and given["feature_groups"] == "auto":
+            given["feature_groups"] = self._frame.groups
+        return Hyperparameters(feature_dim=feature_dim, predictor_type=self._predictor_type, **given)
+
+    def _n_threads(self) -> int:
+        return usable_cores() if self.num_threads == "auto" else int(self.num_threads)
+
+    # --- labels ---
+
+    _y_is_numeric: ClassVar[bool]
+
+    def _learn_labels(self, known: "NDArray[Any]", targets: "NDArray[Any] | None" = None) -> "NDArray[np.float32]":
+        """Find out which labels there are in `known`, and give those of `targets` (or of `known`) as numbers."""
+        raise NotImplementedError
+
+    def _labels(self, targets: "NDArray[Any]") -> "NDArray[np.float32]":
+        """Labels as the solver learns them."""
+        raise NotImplementedError
+
+    # --- scores ---
+
+    def _whole_batch(self, X: Any) -> Batch:
+        check_is_fitted(self, "n_features_in_")
+        if "_frame" in self.__dict__:
+            return self._frame.batch(X)
+        return _batch(validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False))
+
+    def _scores(self, X: Any, model: Model | None = None) -> "NDArray[np.float32]":
+        check_is_fitted(self, "model_")
+        batch = self._whole_batch(X)
+        return (model or self.model_).predict(batch, self._n_threads())
+
+    # --- files ---
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as a training job does: `serve`, and every reader of the built-in's models, takes it.
+
+        Parameters
+        ----------
+        path : path
+            The file to write, or a folder that gets a ``model_algo-1``. The schema of a DataFrame's columns, where
+            there is one, comes to lie beside it as ``schema.json``.
+        """
+        check_is_fitted(self, "model_")
+        path = Path(path)
+        hyperparameters = self._hyperparameters(self.model_.feature_dim)
+        file = path / MODEL_FILE if path.is_dir() else path
+        save_model(file, self.model_, to_texts(hyperparameters))
+        if "_frame" in self.__dict__:
+            self.schema_.save(file.with_name(SCHEMA_FILE))
+
+    @classmethod
+    def _load(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
+        model = load_model(path)
+        if model.predictor_type != cls._predictor_type:
+            raise ArtifactError(
+                f"{path} holds a {model.predictor_type}, expected a {cls._predictor_type}, which {cls.__name__} is"
+            )
+        stored = from_texts(read_meta(path)["training_parameters"])
+        estimator = cls(**{name: stored[name] for name in cls().get_params() if name in stored})
+        estimator.set_params(num_factors=model.num_factors)
+        # What the constructor does not know, such as the optimizer, stays what it was: for `save` and `partial_fit`.
+        estimator._kept = {
+            name: value
+            for name, value in stored.items()
+            if name not in estimator.get_params() and name not in ("feature_dim", "predictor_type")
+        }
+        estimator.n_features_in_ = model.feature_dim
+        beside = Path(path) if Path(path).is_dir() else Path(path).parent
+        if (beside / SCHEMA_FILE).is_file():
+            schema = TableSchema.load(beside / SCHEMA_FILE)
+            if schema.needs_version_2 and schema.feature_dim == model.feature_dim:
+                names = np.array([column.name for column in schema.columns], object)
+                estimator._frame = MixedFrame(schema, names)
+                estimator.feature_names_in_, estimator.n_features_in_ = names, len(names)
+        estimator.model_ = model
+        estimator.history_ = []
+        return estimator
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The optimizer's state is twice the size of the model, and of use to partial_fit alone.
+        return {name: value for name, value in super().__getstate__().items() if name != "_solver"}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _batch(rows: Any) -> Batch:
+    return Batch.from_dense(rows) if isinstance(rows, np.ndarray) else Batch.from_csr(rows)

@@ -1,0 +1,74 @@
+"""DataFrames with other columns than numbers, for estimators: which they are, and their rows by a schema."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fm_core.batch import Batch
+from fm_core.errors import DataError
+from fm_core.formats.tables.encoder import Encoder
+from fm_core.formats.tables.fitting import fit_schema
+from fm_core.formats.tables.frames import frame_table
+from fm_core.formats.tables.learner import TablePlan
+from fm_core.formats.tables.schema import TableSchema
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MixedFrame", "is_mixed"]
+
+
+def is_mixed(frame: Any) -> bool:
+    """Whether something is a DataFrame with a column of texts, categories, dates or lists."""
+    if not hasattr(frame, "columns") or not (hasattr(frame, "iloc") or hasattr(frame, "__arrow_c_stream__")):
+        return False
+    is_plain = hasattr(frame, "iloc") and all(getattr(dtype, "kind", "O") in "biuf" for dtype in frame.dtypes)
+    if is_plain:
+        return False
+    table = frame_table(frame)
+    return any(table.declared(i) == "texts" or table.is_list(i) for i in range(len(table.names)))
+
+
+class MixedFrame:
+    """What the columns of a DataFrame became.
+
+    Parameters
+    ----------
+    schema : TableSchema
+    names : ndarray of str, shape (n_columns,)
+        All columns that there were, those that became no features too.
+    """
+
+    def __init__(self, schema: TableSchema, names: "NDArray[np.object_]") -> None:
+        self.schema = schema
+        self.names = names
+
+    @classmethod
+    def of(cls, frame: Any) -> "MixedFrame":
+        """Choose what the columns of a DataFrame become.
+
+        Raises
+        ------
+        DataError
+            A name is none, or no column is worth a feature.
+        """
+        table = frame_table(frame, "X")
+        return cls(fit_schema([table], TablePlan(fit=True)).schema, np.array(table.names, object))
+
+    def batch(self, frame: Any) -> Batch:
+        """Encode a DataFrame with the same columns, in any order.
+
+        Raises
+        ------
+        DataError
+            It is none, a column is missing, or a cell is not of its column's kind.
+        """
+        if not (hasattr(frame, "iloc") or hasattr(frame, "__arrow_c_stream__") or isinstance(frame, dict)):
+            shown = ", ".join(map(str, self.names[:10]))
+            raise DataError(f"X is a {type(frame).__name__}, expected a DataFrame with the columns of fit: {shown}")
+        return Encoder(self.schema, labels="none").encode(frame_table(frame, "X"))
+
+    @property
+    def groups(self) -> str:
+        """The features of each column, as hyperparameter `feature_groups` has them."""
+        return ",".join(str(column.n_features) for column in self.schema.columns if column.n_features)
