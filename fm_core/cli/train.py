@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
         for line in figures_text(trained.figures, is_classifier=trained.model.is_classifier):
             say(line)
     if not has_report and not arguments.no_report:
-        say("no report is written: it needs pygal (pip install 'factorization-machines[report]')")
+        say("no report is written: it needs pygal (pip install pygal)")
     say(f"{arguments.out}: {', '.join(names)}")
 
 
