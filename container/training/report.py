@@ -64,11 +64,12 @@ class TrainingReport:
 
     def write(self, model: Model, hyperparameters: Hyperparameters) -> None:
         """Write both files."""
+        from fm_core.report.findings import findings
         from fm_core.report.page import write_report
 
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._record.save(self._folder / "metrics.json")
+            self._record.save(self._folder / "metrics.json", findings(self._record, hyperparameters))
             write_report(self._folder / "report.html", self._record, model, hyperparameters)
         except (ConfigError, OSError) as error:
             _log.warning("No report was written: %s", error)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.artifact.model_file import load_model
-from fm_core.atomic_file import replacing
+from fm_core.atomic_file import atomic_write
 from fm_core.cli.arguments import column_list
 from fm_core.cli.names import schema_of
 from fm_core.cli.rows import add_row_arguments, read_rows, read_with_tables
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--with", dest="along", metavar="A,B", type=column_list, action="extend", default=[],
         help="columns of a table to write before each score, as CSV with a header",
     )  # fmt: skip
-    parser.add_argument("--metrics", action="store_true", help="read labels too, and say on standard error how good")
+    parser.add_argument("--metrics", action="store_true", help="read labels too, and print metrics to standard error")
     parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="threads of the solver (1)")
 
 
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         sys.stdout.flush()
     else:
         write = WRITERS.get(arguments.output.suffix, _write_text)
-        with replacing(arguments.output) as file:
+        with atomic_write(arguments.output) as file:
             write(file, scores(), model, classes)
     if arguments.metrics:
         _say(totals)
@@ -109,7 +109,7 @@ def _write_table(arguments: argparse.Namespace, model: Model, classes: tuple[str
             sys.stdout.buffer.write(piece)
         sys.stdout.flush()
     else:
-        with replacing(arguments.output) as file:
+        with atomic_write(arguments.output) as file:
             file.writelines(lines())
     if arguments.metrics:
         _say(totals)

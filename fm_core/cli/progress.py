@@ -35,6 +35,10 @@ class Progress:
     def batch(self, report: BatchReport) -> None:
         """Nothing is said."""
 
+    def remarked(self, remark: str) -> None:
+        """The solver has decided something."""
+        self._say(f"  {remark}")
+
     def epoch(self, report: EpochReport) -> None:
         """An epoch is done."""
         if report.epoch + 1 < self._next and time.monotonic() - self._said < _LONGEST:

@@ -91,6 +91,8 @@ def run(arguments: argparse.Namespace) -> None:
         say(f"on the {read.held_out.n_rows:,} rows that were held out:")
         for line in figures_text(trained.figures, is_classifier=trained.model.is_classifier):
             say(line)
+    for sentence in trained.findings:
+        say(f"note: {sentence}")
     if not has_report and not arguments.no_report:
         say("no report is written: it needs pygal (pip install pygal)")
     say(f"{arguments.out}: {', '.join(names)}")

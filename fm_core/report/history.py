@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +101,19 @@ class TrainingRecord:
         seconds = sum(epoch["seconds"] for epoch in self.epochs)
         return sum(epoch["n_records"] for epoch in self.epochs) / seconds if seconds > 0 else math.nan
 
-    def as_document(self) -> dict[str, Any]:
-        """Give what metrics.json holds; a metric that is not finite is null there."""
+    def as_document(self, findings: Sequence[str] = ()) -> dict[str, Any]:
+        """Give what metrics.json holds; a metric that is not finite is null there.
+
+        Parameters
+        ----------
+        findings : sequence of str
+            What stands out: of findings.py, or what else is to be said.
+        """
         return {
             "epochs": [_without_nan(epoch) for epoch in self.epochs],
             "best_epoch": self.best_epoch,
             "test": _without_nan(self.test) or None,
+            "findings": list(findings),
             "records_per_second": _finite(self.records_per_second),
             "seconds": {
                 "to_first_batch": self.seconds_to_first_batch,
@@ -116,10 +123,10 @@ class TrainingRecord:
             },
         }
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, findings: Sequence[str] = ()) -> None:
         """Write metrics.json, whole or not at all."""
         with atomic_write(path) as file:
-            file.write(json.dumps(self.as_document(), indent=1, allow_nan=False).encode() + os.linesep.encode())
+            file.write(json.dumps(self.as_document(findings), indent=1, allow_nan=False).encode() + os.linesep.encode())
 
 
 def _finite(value: float) -> float | None:

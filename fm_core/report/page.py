@@ -10,8 +10,6 @@ plot, and the note below the plot says so.
 
 import dataclasses
 import html
-import itertools
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,12 +22,12 @@ from fm_core.atomic_file import atomic_write
 from fm_core.errors import ConfigError
 from fm_core.hyperparameter_text import to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
-from fm_core.links import link_for
 from fm_core.metrics import metrics_for
 from fm_core.model import Model
+from fm_core.report.findings import findings
 from fm_core.report.history import TrainingRecord
 
-__all__ = ["findings", "page", "write_report"]
+__all__ = ["page", "write_report"]
 
 
 #: Factors that are compared with their initial values, which have to be drawn once more: some milliseconds.
@@ -86,52 +84,6 @@ def page(record: TrainingRecord, model: Model, hyperparameters: Hyperparameters)
 
 
 # --- sentences -------------------------------------------------------------------------------
-
-
-def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[str]:
-    """Say in plain sentences what a person should look at."""
-    loss = (
-        "ranking_loss" if hyperparameters.loss != "pointwise" else link_for(hyperparameters.predictor_type).loss_metric
-    )
-    curve = [epoch["train"][loss] for epoch in record.epochs]
-    found = []
-    if len(curve) >= 2:
-        rises = sum(after > before for before, after in itertools.pairwise(curve))
-        if not np.isfinite(curve).all():
-            found.append(f"The training {loss} was not finite in every epoch: lower the learning rates.")
-        elif rises >= max(1, (len(curve) - 1) / 3):
-            found.append(
-                f"The training {loss} rose in {rises} of {len(curve) - 1} epochs: learning rates may be too high."
-            )
-        elif curve[-1] < curve[-2] * 0.98:
-            found.append(
-                f"The training {loss} still fell by {100 * (1 - curve[-1] / curve[-2]):.1f} % in the last epoch: "
-                "more epochs, or higher learning rates, would go further."
-            )
-    elif len(curve) == 1:
-        found.append("There was one epoch only: whether the loss had settled cannot be told.")
-    held_out = [epoch["validation"][loss] for epoch in record.epochs if loss in epoch.get("validation", ())]
-    if held_out and not np.isfinite(held_out).any():
-        found.append(f"The validation {loss} was never finite: its rows, or the learning rates, are far too large.")
-    elif held_out:
-        best = int(np.argmin([value if math.isfinite(value) else math.inf for value in held_out]))
-        if best < len(held_out) - 1 and held_out[-1] > held_out[best] * 1.01:
-            found.append(
-                f"The validation {loss} was best after epoch {best} and has risen since: the model overfits the "
-                "training data; set early_stopping_patience, or raise factors_wd, or use fewer factors."
-            )
-    labels = record.sample.labels
-    if link_for(hyperparameters.predictor_type).is_classifier and len(labels):
-        share = float((labels > 0.5).mean())
-        if not 0.1 <= share <= 0.9:
-            found.append(
-                f"Labels are out of balance: {100 * share:.3g} % of the test rows have label 1, so accuracy says "
-                "little; look at the ROC curve and the calibration."
-            )
-    if not len(labels):
-        why = f"The test data was not scored: {record.untested}" if record.untested else "There was no test channel"
-        found.append(f"{why}, so nothing is said of scores on rows that the model has not seen.")
-    return found
 
 
 def _of_features(model: Model, hyperparameters: Hyperparameters) -> list[str]:

@@ -26,7 +26,9 @@ from fm_core.formats.tables.table import Table
 from fm_core.hyperparameter_text import to_texts
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
+from fm_core.report.findings import findings
 from fm_core.report.history import TrainingRecord
+from fm_core.solvers.auto import choose
 from fm_core.tabular.figures import Figure, Scored, figures
 from fm_core.tabular.holdout import HoldOut, chooser
 from fm_core.tabular.rows import KeptRows
@@ -109,6 +111,11 @@ class Trained:
     figures: dict[str, Figure]
     figures_learned: dict[str, Figure]
     record: TrainingRecord
+
+    @property
+    def findings(self) -> list[str]:
+        """What stands out, in sentences; nothing where no rows were held out."""
+        return findings(self.record, self.hyperparameters) if self.figures else []
 
 
 def read_rows(paths: Sequence[Path], format_name: str | None, options: Options, job: Job) -> Read:
@@ -217,6 +224,10 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
         Parameters are no longer finite.
     """
     hp = _hyperparameters(read, job)
+    choice = choose(hp, next(iter(read.learned), None))
+    hp = choice.hyperparameters
+    if choice.why and callback is not None:
+        callback.remarked(choice.why)
     record = TrainingRecord()
     result = fit(
         lambda epoch: read.learned.batches(hp.mini_batch_size),
@@ -237,7 +248,9 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
 
 def _hyperparameters(read: Read, job: Job) -> Hyperparameters:
     given = dict(job.hyperparameters)
-    chosen: dict[str, Any] = {"solver": "auto", "num_factors": _FACTORS}
+    n_columns = 0 if read.schema is None else len(read.schema.columns)
+    # every pair of columns that all rows have is part of each score, and takes rank
+    chosen: dict[str, Any] = {"solver": "auto", "num_factors": _FACTORS if n_columns <= _FACTORS else 2 * _FACTORS}
     if given.get("solver") == "minibatch":
         chosen |= _OF_MINIBATCH
     schema = read.schema
@@ -276,7 +289,7 @@ def save_trained(path: Path, trained: Trained, *, overwrite: bool = False, repor
     """
     check_free(path, overwrite=overwrite)
     read, schema = trained.read, trained.read.schema
-    document = trained.record.as_document() | {
+    document = trained.record.as_document(trained.findings) | {
         "rows": {"learned": read.learned.n_rows, "held_out": read.held_out.n_rows},
         "label_mean": read.learned.mean_label,
         "held_out": _plain(trained.figures),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fm_core.artifact.model_file import MODEL_FILE, save_model
-from fm_core.atomic_file import replacing, temporary_path
+from fm_core.atomic_file import atomic_write, temporary_path
 from fm_core.errors import ConfigError
 from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables.schema import TableSchema
@@ -76,7 +76,7 @@ def write_model(
         save_model(folder / MODEL_FILE, model, hyperparameters)
         if schema is not None:
             schema.save(folder / SCHEMA_FILE)
-        with replacing(folder / METRICS_FILE) as file:
+        with atomic_write(folder / METRICS_FILE) as file:
             file.write(json.dumps(metrics, indent=1, allow_nan=False).encode() + b"\n")
         if write_report is not None:
             write_report(folder / REPORT_FILE)
@@ -107,7 +107,7 @@ def _put(folder: Path, path: Path) -> None:
 
 def _pack(folder: Path, names: list[str], path: Path) -> None:
     with (
-        replacing(path) as file,
+        atomic_write(path) as file,
         gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):

@@ -165,6 +165,11 @@ class Together:
         for callback in self._callbacks:
             callback.epoch(report)
 
+    def remarked(self, remark: str) -> None:
+        """The solver has decided something."""
+        for callback in self._callbacks:
+            callback.remarked(remark)
+
     def validated(self, report: ValidationReport) -> None:
         """The validation data was scored."""
         for callback in self._callbacks:

@@ -267,6 +267,11 @@ class _Numbers:
             return "empty"
         if low == high and not gaps:
             return f"{low:g} in every row"
+        if self._kind == "numbers" and set(np.unique(there)) <= {
+            0.0,
+            1.0,
+        }:  # a truth is one feature, absent where it is not
+            return Column(self._name, "scaled", center=0.0, scale=1.0, low=0.0, high=1.0, gaps=gaps)
         is_binned = self._kind == "binned" or (self._kind == "numbers" and n_rows >= _FEW_ROWS)
         if is_binned or low == high:
             return Column(self._name, "binned", edges=bin_edges(there, self._bins or _BINS), gaps=gaps)

@@ -73,6 +73,8 @@ class Scaled:
 
     def words(self, column: "Column") -> str:
         """Say how numbers become values."""
+        if (column.center, column.scale, column.low, column.high) == (0, 1, 0, 1):
+            return "0 or 1"
         what = "log(1 + x), " if column.log else ""
         return f"{what}mean {_shown(column.center)}, deviation {_shown(column.scale)}"
 

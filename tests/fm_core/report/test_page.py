@@ -15,8 +15,9 @@ from scipy.sparse import csr_array
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
+from fm_core.report.findings import findings
 from fm_core.report.history import TrainingRecord
-from fm_core.report.page import findings, page, write_report
+from fm_core.report.page import page, write_report
 from fm_core.training.callbacks import EpochReport, ResumeReport, ValidationReport
 from fm_core.training.fit import fit
 from tests.fm_core.strategies import model_of
@@ -43,8 +44,13 @@ def record_of(kind="regressor", train=(3.0, 2.0, 1.99), validation=None, n_teste
         record.epochs.append(epoch)
     if n_tested:
         random = np.random.default_rng(0)
-        labels = random.random(n_tested) < positive if kind == "binary_classifier" else random.normal(size=n_tested)
-        record.sample.add(random.random(n_tested).astype(np.float32), labels.astype(np.float32))
+        if kind == "binary_classifier":
+            scores = random.random(n_tested) ** ((1 - positive) / positive)  # whose mean is the share
+            labels = random.random(n_tested) < scores
+        else:
+            labels = random.normal(size=n_tested)
+            scores = labels + random.normal(size=n_tested) / 3
+        record.sample.add(scores.astype(np.float32), labels.astype(np.float32))
         record.tested(dict.fromkeys(METRICS[kind], 1.5), n_tested, 0.1)
     return record
 

@@ -82,6 +82,14 @@ def test_few_rows_are_scaled_and_a_long_tail_is_taken_by_its_logarithm():
     assert np.allclose(far[:, 0], [-x.mean() / x.std(), (99 - x.mean()) / x.std()])
 
 
+def test_a_truth_is_one_feature():
+    schema = fitted({"x": [0, 1, 1, None] * 100})
+    assert schema.feature_names() == ["x", "x: missing"]
+    assert rows_of(schema, {"x": [0, 1, None, 7]}).tolist() == [[0, 0], [1, 0], [0, 1], [1, 0]]
+    assert fitted({"x": [True, False] * 200}).feature_dim == 1
+    assert column_of({"x": [0, 1] * 200}, bins={"x": 2}).kind == "binned"
+
+
 def test_what_the_user_says_goes():
     x = numbers()
     assert column_of({"x": x}, bins={"x": 5}).n_features <= 6

@@ -1,0 +1,328 @@
+"""What a person should look at after a training, in plain sentences: of training, validation and test rows together.
+
+A rule is a function of the facts of a job that gives a sentence, or nothing; `RULES` has them in the order in which
+they are said. Those that speak of test rows take what chance can do into account: where few rows were scored, little is
+said. A rule that advises to go on learning is silent where the model already learns its training data by heart.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.links import link_for
+from fm_core.report.history import TrainingRecord
+
+__all__ = ["RULES", "findings"]
+
+#: Test rows below which nothing is said of scores.
+_FEW = 30
+#: How much larger the loss of test rows is than that of training rows where a model has learned these by heart.
+_GAP = 1.25
+#: Standard errors beyond which a difference is not chance.
+_SURE = 4.0
+#: Scores are so good that a column may tell the label: the share of the baseline's loss that is left.
+_TOO_GOOD = {True: 0.03, False: 1e-4}
+#: A loss that rises by less wavers.
+_RISE = 1.01
+#: A probability counts as so far away from 0 and 1, as in fm_core.metrics.
+_NEAREST = 1e-12
+#: Labels whose mean, or deviation, is so far from 1 are slow to learn by gradients.
+_FAR = 100.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of a job.
+
+    Attributes
+    ----------
+    record : TrainingRecord
+    hyperparameters : Hyperparameters
+    """
+
+    record: TrainingRecord
+    hyperparameters: Hyperparameters
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether scores are probabilities."""
+        return link_for(self.hyperparameters.predictor_type).is_classifier
+
+    @property
+    def loss(self) -> str:
+        """The name of the metric that is the loss."""
+        return link_for(self.hyperparameters.predictor_type).loss_metric
+
+    @functools.cached_property
+    def curve(self) -> list[float]:
+        """The training loss of each epoch."""
+        return [epoch["train"][self.loss] for epoch in self.record.epochs]
+
+    @functools.cached_property
+    def held_out(self) -> list[float]:
+        """The validation loss of each epoch that has one."""
+        return [epoch["validation"][self.loss] for epoch in self.record.epochs if "validation" in epoch]
+
+    @functools.cached_property
+    def of_kept(self) -> float:
+        """The training loss of the model that was kept; NaN if there is none."""
+        best = self.record.best_epoch if self.hyperparameters.early_stopping_patience is not None else None
+        known = {epoch["epoch"]: epoch["train"][self.loss] for epoch in self.record.epochs}
+        return known.get(best, self.curve[-1]) if self.curve else math.nan
+
+    @functools.cached_property
+    def scored(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores and labels of test rows, where the score is finite; none if there are few."""
+        scores, labels = self.record.sample.scores.astype(np.float64), self.record.sample.labels.astype(np.float64)
+        finite = np.isfinite(scores) & (np.abs(scores) < 1e100)
+        if finite.sum() < _FEW:
+            return np.empty(0), np.empty(0)
+        return scores[finite], labels[finite]
+
+    @functools.cached_property
+    def losses(self) -> NDArray[np.float64]:
+        """The loss of each test row."""
+        return self._losses_of(self.scored[0])
+
+    @functools.cached_property
+    def losses_of_baseline(self) -> NDArray[np.float64]:
+        """That of each test row if every score were the mean of their labels."""
+        labels = self.scored[1]
+        return self._losses_of(np.full(len(labels), labels.mean() if len(labels) else 0.0))
+
+    def _losses_of(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        labels = self.scored[1]
+        if not self.is_classifier:
+            return np.asarray((scores - labels) ** 2)
+        p = np.clip(scores, _NEAREST, 1 - _NEAREST)
+        return np.asarray(-np.where(labels > 0.5, np.log(p), np.log1p(-p)))
+
+    @functools.cached_property
+    def is_overfitted(self) -> bool:
+        """Whether test rows have a loss so much larger than training rows that it is not chance."""
+        if not len(self.losses) or not self.of_kept > 0:
+            return False
+        if self.losses.mean() < 0.05 * self.losses_of_baseline.mean():
+            return False  # both are next to nothing
+        error = self.losses.std() / math.sqrt(len(self.losses))
+        return bool(self.losses.mean() - _SURE * error > _GAP * self.of_kept)
+
+
+def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[str]:
+    """Say in plain sentences what a person should look at.
+
+    Parameters
+    ----------
+    record : TrainingRecord
+    hyperparameters : Hyperparameters
+    """
+    facts = Facts(record, hyperparameters)
+    with np.errstate(all="ignore"):
+        return [sentence for rule in RULES for sentence in [rule(facts)] if sentence]
+
+
+# --- of the training loss ----------------------------------------------------------------------
+
+
+def _not_finite(facts: Facts) -> str | None:
+    if len(facts.curve) < 2 or np.isfinite(facts.curve).all():
+        return None
+    return f"The training {facts.loss} was not finite in every epoch: lower the learning rates."
+
+
+def _rises(facts: Facts) -> str | None:
+    curve = facts.curve
+    # samples go up and down, and their mean learns what it forgets: a chain has no learning rates
+    if len(curve) < 2 or not np.isfinite(curve).all() or facts.hyperparameters.solver == "bayes":
+        return None
+    rises = sum(after > _RISE * before for before, after in itertools.pairwise(curve))
+    if rises < max(1, (len(curve) - 1) / 3):
+        return None
+    return f"The training {facts.loss} rose in {rises} of {len(curve) - 1} epochs: learning rates may be too high."
+
+
+def _still_falls(facts: Facts) -> str | None:
+    curve = facts.curve
+    if len(curve) < 2 or not np.isfinite(curve).all() or _rises(facts) or not curve[-1] < curve[-2] * 0.98:
+        return None
+    if facts.is_overfitted or _validation_rises(facts) or _worse_than_baseline(facts):
+        return None  # more of the same would not help
+    if facts.hyperparameters.solver == "bayes":
+        return f"The training {facts.loss} still changed in the last sweep: more epochs would go further."
+    return (
+        f"The training {facts.loss} still fell by {100 * (1 - curve[-1] / curve[-2]):.1f} % in the last epoch: "
+        "more epochs, or higher learning rates, would go further."
+    )
+
+
+def _one_epoch(facts: Facts) -> str | None:
+    if len(facts.curve) != 1:
+        return None
+    return "There was one epoch only: whether the loss had settled cannot be told."
+
+
+# --- of validation rows ------------------------------------------------------------------------
+
+
+def _never_finite(facts: Facts) -> str | None:
+    if not facts.held_out or np.isfinite(facts.held_out).any():
+        return None
+    return f"The validation {facts.loss} was never finite: its rows, or the learning rates, are far too large."
+
+
+def _validation_rises(facts: Facts) -> str | None:
+    held_out = facts.held_out
+    if not np.isfinite(held_out).any():
+        return None
+    best = int(np.argmin([value if math.isfinite(value) else math.inf for value in held_out]))
+    if best == len(held_out) - 1 or not held_out[-1] > held_out[best] * 1.01:
+        return None
+    kept = " (whose model was kept)" if facts.hyperparameters.early_stopping_patience is not None else ""
+    remedy = "" if kept else "; set early_stopping_patience, or raise factors_wd, or use fewer factors"
+    return (
+        f"The validation {facts.loss} was best after epoch {best}{kept} and has risen since: the model overfits the "
+        f"training data{remedy}."
+    )
+
+
+# --- of test rows ------------------------------------------------------------------------------
+
+
+def _overfits(facts: Facts) -> str | None:
+    if not facts.is_overfitted:
+        return None
+    times = facts.losses.mean() / facts.of_kept
+    remedy = "use fewer factors, or merge rare ids"
+    if facts.hyperparameters.solver != "bayes":
+        remedy = (
+            "use solver bayes, or early_stopping_patience with validation data, or raise factors_wd, or fewer factors"
+        )
+    return (
+        f"The {facts.loss} of test rows, {facts.losses.mean():.4g}, is {times:.3g} times that of training rows: the "
+        f"model overfits the training data; {remedy}."
+    )
+
+
+def _worse_than_baseline(facts: Facts) -> str | None:
+    if not len(facts.losses):
+        return None
+    gain = facts.losses_of_baseline - facts.losses
+    mean, error = float(gain.mean()), float(gain.std()) / math.sqrt(len(gain))
+    if not np.isfinite(mean) or mean > _SURE / 2 * error:
+        return None
+    known = "the share of label 1" if facts.is_classifier else "their mean"
+    if mean < -_SURE * error and mean < 0:
+        return (
+            f"The scores of test rows are worse than saying {known} of each: their {facts.loss} is "
+            f"{facts.losses.mean():.4g}, and that of the baseline {facts.losses_of_baseline.mean():.4g}. Look at the "
+            "scale of numeric features and at the learning rates."
+        )
+    return (
+        f"The scores of test rows are no better than saying {known} of each ({facts.loss} {facts.losses.mean():.4g}, "
+        f"of the baseline {facts.losses_of_baseline.mean():.4g}): the features tell nothing, or were not learned."
+    )
+
+
+def _off_on_average(facts: Facts) -> str | None:
+    scores, labels = facts.scored
+    if not len(scores):
+        return None
+    errors = scores - labels
+    mean, error = float(errors.mean()), float(errors.std()) / math.sqrt(len(errors))
+    least = 0.02 if facts.is_classifier else 0.1 * float(labels.std())
+    if not abs(mean) > max(_SURE * error, least):
+        return None
+    where = "too high" if mean > 0 else "too low"
+    if facts.is_classifier:
+        return (
+            f"Scores of test rows are {where}: {scores.mean():.3g} on average, where {labels.mean():.3g} have label 1. "
+            "Training and test rows may differ, or the bias was not learned."
+        )
+    return (
+        f"Scores of test rows are {where} by {abs(mean):.4g} on average: training and test rows may differ, or the "
+        "bias was not learned."
+    )
+
+
+def _overconfident(facts: Facts) -> str | None:
+    """Compare the log-odds with those that the labels bear out: the slope of a logistic regression on them."""
+    scores, labels = facts.scored
+    if not facts.is_classifier or not len(scores) or not 0 < labels.mean() < 1:
+        return None
+    z = np.log(np.clip(scores, 1e-9, 1 - 1e-9) / (1 - np.clip(scores, 1e-9, 1 - 1e-9)))
+    slope, error = _slope(z, labels)
+    if not (slope + _SURE * error < 0.8):
+        return None
+    return (
+        f"Scores of test rows are overconfident: log-odds should be {max(slope, 0):.2g} times as large to be "
+        "probabilities. See the calibration; solver bayes, early stopping or more weight decay help."
+    )
+
+
+def _slope(z: NDArray[np.float64], labels: NDArray[np.float64]) -> tuple[float, float]:
+    """Give the slope of a logistic regression of labels on one number, and its standard error; by Newton's method."""
+    a, b = 0.0, 1.0
+    rows = np.stack([np.ones_like(z), z], axis=1)
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-np.clip(a + b * z, -500, 500)))
+        hessian = rows.T @ (rows * (p * (1 - p))[:, np.newaxis]) + 1e-9 * np.eye(2)
+        step = np.linalg.solve(hessian, rows.T @ (labels - p))
+        a, b = a + float(np.clip(step[0], -2, 2)), b + float(np.clip(step[1], -0.5, 0.5))
+        if np.abs(step).max() < 1e-8:
+            break
+    return b, math.sqrt(float(np.linalg.inv(hessian)[1, 1]))
+
+
+def _too_good(facts: Facts) -> str | None:
+    if not len(facts.losses) or not facts.losses_of_baseline.mean() > 0:
+        return None
+    if not facts.losses.mean() < _TOO_GOOD[facts.is_classifier] * facts.losses_of_baseline.mean():
+        return None
+    return "The test rows are scored all but perfectly: see whether a column tells the label, and is not known in time."
+
+
+def _label_scale(facts: Facts) -> str | None:
+    labels = facts.scored[1]
+    if facts.is_classifier or not len(labels) or facts.hyperparameters.solver == "bayes":
+        return None
+    far = max(abs(float(labels.mean())), float(labels.std()))
+    if far < _FAR or facts.losses.mean() < 0.5 * facts.losses_of_baseline.mean():
+        return None
+    return (
+        f"Labels are far from 1 ({labels.mean():.4g} on average): solver minibatch learns them slowly; scale them, or "
+        "use solver bayes."
+    )
+
+
+def _out_of_balance(facts: Facts) -> str | None:
+    labels = facts.record.sample.labels
+    if not facts.is_classifier or not len(labels):
+        return None
+    share = float((labels > 0.5).mean())
+    if 0.1 <= share <= 0.9:
+        return None
+    return (
+        f"Labels are out of balance: {100 * share:.3g} % of the test rows have label 1, so accuracy says "
+        "little; look at the ROC curve and the calibration."
+    )
+
+
+def _not_tested(facts: Facts) -> str | None:
+    record = facts.record
+    if len(record.sample.labels):
+        return None
+    why = f"The test data was not scored: {record.untested}" if record.untested else "There was no test channel"
+    return f"{why}, so nothing is said of scores on rows that the model has not seen."
+
+
+#: In the order in which they are said.
+RULES: Sequence[Callable[[Facts], str | None]] = (
+    _not_finite, _rises, _still_falls, _one_epoch, _never_finite, _validation_rises, _overfits, _worse_than_baseline,
+    _off_on_average, _overconfident, _too_good, _label_scale, _out_of_balance, _not_tested,
+)  # fmt: skip

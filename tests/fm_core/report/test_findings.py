@@ -1,0 +1,140 @@
+"""Rules of the report on jobs that were made to have each fault, and on healthy ones, of which nothing is said."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from fm_core.batch import Batch
+from fm_core.hyperparameters import Hyperparameters
+from fm_core.report.findings import findings
+from fm_core.report.history import SampledModel, TrainingRecord
+from fm_core.training.evaluation import evaluate
+from fm_core.training.fit import fit
+
+
+def one_hot(rng, n, sizes=(6, 5, 4)):
+    offsets = np.cumsum([0, *sizes[:-1]])
+    codes = np.stack([rng.integers(0, size, n) for size in sizes], axis=1)
+    X = csr_matrix((np.ones(codes.size), (codes + offsets).ravel(), np.arange(n + 1) * len(sizes)), (n, sum(sizes)))
+    return X, codes
+
+
+def labels_of(rng, codes, kind, noise=1.0):
+    z = np.where(codes[:, 0] < 3, 1.5, -1.5) + np.where(codes[:, 1] == 2, 1.0, -0.5)
+    if kind == "regressor":
+        return (z + noise * rng.normal(size=len(z))).astype(np.float32)
+    return (rng.random(len(z)) < 1 / (1 + np.exp(-z / noise))).astype(np.float32)
+
+
+def said(kind, train, test, **given):
+    """What is said of a job that learned from `train`, and scored `test`: both (X, y)."""
+    hp = Hyperparameters(feature_dim=train[0].shape[1], predictor_type=kind, **({"num_factors": 4} | given))
+    record = TrainingRecord()
+    batches = Batch.from_csr(train[0].astype(np.float32), train[1])
+    tested = Batch.from_csr(test[0].astype(np.float32), test[1])
+    result = fit(lambda epoch: batches.split(hp.mini_batch_size), hp, callback=record)
+    metrics, n = evaluate(SampledModel(result.model, record.sample), [tested])
+    record.tested(metrics, n, 0.1)
+    return findings(record, hp), record
+
+
+MINIBATCH = {"epochs": 40, "mini_batch_size": 50, "linear_lr": 0.01, "factors_lr": 0.01, "shuffle": True}
+KINDS = pytest.mark.parametrize("kind", ["regressor", "binary_classifier"])
+
+
+def made(kind, n=1500, seed=0, **others):
+    rng = np.random.default_rng(seed)
+    parts = []
+    for _ in range(2):
+        X, codes = one_hot(rng, n, **others)
+        parts.append((X, labels_of(rng, codes, kind)))
+    return parts
+
+
+@KINDS
+@pytest.mark.parametrize("given", [{"solver": "bayes"}, {"solver": "bayes", "epochs": 60}, MINIBATCH])
+def test_of_a_healthy_job_nothing_is_said(kind, given):
+    assert said(kind, *made(kind), **given)[0] == []
+
+
+@KINDS
+def test_a_model_that_knows_its_training_data_by_heart_is_said(kind):
+    train, test = made(kind, n=300, sizes=(40, 40, 40))
+    given = MINIBATCH | {"epochs": 200, "num_factors": 16, "factors_init_sigma": 0.3, "factors_wd": 0.0}
+    found, _ = said(kind, train, test, **given)
+    (sentence,) = [one for one in found if "times that of training rows" in one]
+    assert "overfits the training data; use solver bayes" in sentence
+    assert not any("go further" in one for one in found)  # more epochs would be the wrong advice
+    if kind == "binary_classifier":
+        assert any("overconfident" in one for one in found)
+
+
+@KINDS
+def test_features_that_tell_nothing_are_said(kind):
+    rng = np.random.default_rng(0)
+    (X, y), (X_test, y_test) = made(kind)
+    found, _ = said(kind, (X, rng.permutation(y)), (X_test, rng.permutation(y_test)), solver="bayes")
+    assert any("are no better than saying" in one for one in found)
+
+
+@KINDS
+def test_columns_that_went_in_as_they_were_are_said(kind):
+    rng = np.random.default_rng(0)
+    train, test = made(kind)
+    raw = [
+        (csr_matrix(np.column_stack([X.toarray(), rng.integers(1950, 2020, len(y)), rng.gamma(1, 300, len(y))])), y)
+        for X, y in (train, test)
+    ]
+    found, _ = said(kind, *raw, epochs=3, mini_batch_size=50, linear_lr=0.05, factors_lr=0.01)
+    assert any("worse than saying" in one for one in found), found
+    assert any("scale of numeric features" in one for one in found)
+
+
+@KINDS
+def test_test_rows_of_another_world_are_said(kind):
+    train, (X_test, y_test) = made(kind)
+    moved = y_test + 2 if kind == "regressor" else np.where(np.arange(len(y_test)) % 2, 1, y_test).astype(np.float32)
+    found, _ = said(kind, train, (X_test, moved), solver="bayes")
+    assert any("Scores of test rows are too low" in one for one in found)
+
+
+@KINDS
+def test_a_column_that_tells_the_label_is_said(kind):
+    parts = [
+        (csr_matrix(np.column_stack([X.toarray(), y, 1 - y])), y)
+        for X, y in ((X, (codes[:, 0] < 3).astype(np.float32)) for X, codes in (
+            one_hot(np.random.default_rng(seed), 800) for seed in (0, 1)))
+    ]  # fmt: skip
+    if kind == "regressor":
+        parts = [(X, y + np.float32(0.002) * np.sin(np.arange(len(y), dtype=np.float32))) for X, y in parts]
+    found, _ = said(kind, *parts, solver="bayes", epochs=60)
+    assert any("all but perfectly" in one for one in found), found
+
+
+def test_labels_far_from_1_are_said_where_they_are_learned_slowly():
+    (X, y), (X_test, y_test) = made("regressor")
+    far = (X, 20_000 * y + 5e5), (X_test, 20_000 * y_test + 5e5)
+    found, _ = said("regressor", *far, **MINIBATCH)
+    assert any("Labels are far from 1" in one for one in found)
+    found, _ = said("regressor", *far, solver="bayes")
+    assert found == []
+
+
+@KINDS
+def test_too_few_epochs_are_said_and_few_test_rows_are_no_evidence(kind):
+    train, test = made(kind)
+    found, _ = said(kind, train, test, **(MINIBATCH | {"epochs": 2, "linear_lr": 0.004, "factors_lr": 0.004}))
+    assert any("more epochs, or higher learning rates" in one for one in found)
+    rng = np.random.default_rng(0)
+    few = (test[0][:20], rng.permutation(test[1][:20]))
+    assert not any("test rows" in one for one in said(kind, train, few, solver="bayes")[0])
+
+
+def test_what_is_said_is_in_metrics_json(tmp_path):
+    train, test = made("regressor")
+    rng = np.random.default_rng(0)
+    found, record = said("regressor", (train[0], rng.permutation(train[1])), test, solver="bayes")
+    record.save(tmp_path / "metrics.json", found)
+    assert json.loads((tmp_path / "metrics.json").read_text())["findings"] == found != []
