@@ -75,7 +75,7 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
         -------
         self : FMRegressor
         """
-        return self._partial_fit(X, y, None)
+        return self.learn_once(X, y, None)
 
     def predict(self, X: Any) -> "NDArray[np.float32]":
         """Predict a number for each row.
@@ -88,7 +88,7 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
         -------
         scores : ndarray of float32, shape (n_rows,)
         """
-        return self._scores(X)
+        return self.score_rows(X)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FMRegressor":
@@ -99,7 +99,7 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
         ArtifactError
             It is no model, a damaged one, or a classifier's.
         """
-        return cls._load(path)
+        return cls.read_model(path)
 
     def _learn_labels(self, known: "NDArray[Any]", targets: "NDArray[Any] | None" = None) -> "NDArray[np.float32]":
         return self._labels(known if targets is None else targets)
@@ -144,7 +144,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         -------
         self : FMClassifier
         """
-        return self._partial_fit(X, y, classes)
+        return self.learn_once(X, y, classes)
 
     def predict(self, X: Any) -> "NDArray[Any]":
         """Predict the class of each row: the second where its probability is at least one half.
@@ -158,7 +158,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         labels : ndarray, shape (n_rows,)
             Of `classes_`.
         """
-        scores = self._scores(X)
+        scores = self.score_rows(X)
         return self.classes_[(scores >= 0.5).astype(np.intp)]
 
     def predict_proba(self, X: Any) -> "NDArray[np.float64]":
@@ -169,7 +169,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         probabilities : ndarray of float64, shape (n_rows, 2)
             In the order of `classes_`.
         """
-        second = self._scores(X).astype(np.float64)
+        second = self.score_rows(X).astype(np.float64)
         return np.column_stack([1 - second, second])
 
     def decision_function(self, X: Any) -> "NDArray[np.float32]":
@@ -181,7 +181,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         """
         check_is_fitted(self, "model_")
         of_numbers = Model("regressor", self.model_.w0, self.model_.w, self.model_.V)
-        return self._scores(X, of_numbers)
+        return self.score_rows(X, of_numbers)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], classes: Sequence[Any] = (0, 1)) -> "FMClassifier":
@@ -198,7 +198,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         ArtifactError
             It is no model, a damaged one, or a regressor's.
         """
-        estimator = cls._load(path)
+        estimator = cls.read_model(path)
         estimator.classes_ = _two(np.asarray(classes))
         return estimator
 

@@ -194,7 +194,8 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         schema: TableSchema = self._frame.schema
         return schema
 
-    def _partial_fit(self: _Self, X: Any, y: "ArrayLike", classes: "ArrayLike | None") -> _Self:
+    def learn_once(self: _Self, X: Any, y: "ArrayLike", classes: "ArrayLike | None") -> _Self:
+        """Learn from rows once; see the estimators."""
         is_first = not hasattr(self, "model_")
         rows, targets = validate_data(
             self, X, y, accept_sparse="csr", dtype=np.float32, y_numeric=self._y_is_numeric, reset=is_first
@@ -252,7 +253,8 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
             return self._frame.batch(X)
         return _batch(validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False))
 
-    def _scores(self, X: Any, model: Model | None = None) -> "NDArray[np.float32]":
+    def score_rows(self, X: Any, model: Model | None = None) -> "NDArray[np.float32]":
+        """Give the score of each row, by the model or another one."""
         check_is_fitted(self, "model_")
         batch = self._whole_batch(X)
         return (model or self.model_).predict(batch, self._n_threads())
@@ -277,7 +279,8 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
             self.schema_.save(file.with_name(SCHEMA_FILE))
 
     @classmethod
-    def _load(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
+    def read_model(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
+        """Read a model file as an estimator."""
         model = load_model(path)
         if model.predictor_type != cls._predictor_type:
             raise ArtifactError(
