@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 # First what says how to install scikit-learn where it is missing.
-from fm_core.estimators.base import FactorizationMachine, documented
+from fm_core.estimators.base import FactorizationMachine, documented, two_classes
 from fm_core.model import Model
 
 # isort: split
@@ -105,7 +105,8 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
         return self._labels(known if targets is None else targets)
 
     def _labels(self, targets: "NDArray[Any]") -> "NDArray[np.float32]":
-        return np.ascontiguousarray(targets, np.float32)
+        with np.errstate(over="ignore"):  # an infinity is refused by the solver
+            return np.ascontiguousarray(targets, np.float32)
 
 
 @documented
@@ -199,7 +200,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
             It is no model, a damaged one, or a regressor's.
         """
         estimator = cls.read_model(path)
-        estimator.classes_ = _two(np.asarray(classes))
+        estimator.classes_ = two_classes(np.asarray(classes))
         return estimator
 
     def _learn_labels(self, known: "NDArray[Any]", targets: "NDArray[Any] | None" = None) -> "NDArray[np.float32]":
@@ -207,7 +208,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         kind = type_of_target(known, input_name="y")
         if kind != "binary":
             raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-        self.classes_ = _two(np.unique(known))
+        self.classes_ = two_classes(np.unique(known))
         return self._labels(known if targets is None else targets)
 
     def _labels(self, targets: "NDArray[Any]") -> "NDArray[np.float32]":
@@ -225,11 +226,3 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
         return tags
-
-
-def _two(classes: "NDArray[Any]") -> "NDArray[Any]":
-    if len(classes) != 2:
-        raise ValueError(f"y has {len(classes)} class{'es' * (len(classes) > 1)}, {classes.tolist()}, expected two")
-    if classes[0] == classes[1]:
-        raise ValueError(f"classes are {classes.tolist()}, expected two different ones")
-    return classes

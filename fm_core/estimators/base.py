@@ -18,9 +18,11 @@ from fm_core.errors import ArtifactError
 from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables.mixed_frames import MixedFrame, is_mixed
 from fm_core.formats.tables.schema import TableSchema
+from fm_core.given import refuse_moments
 from fm_core.hyperparameter_text import from_texts, to_text, to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
+from fm_core.printable import quoted
 from fm_core.solvers.minibatch import MiniBatchSolver
 from fm_core.system import usable_cores
 from fm_core.training.callbacks import Callback, History, Spoken, Together
@@ -44,7 +46,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FactorizationMachine", "documented"]
+__all__ = ["FactorizationMachine", "documented", "two_classes"]
 
 _ROWS_SCORED_AT_ONCE = 100_000
 
@@ -152,6 +154,7 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
             targets = self._targets(X, y)
             whole = self._frame.batch(X)
         else:
+            refuse_moments(X, y)
             rows, targets = validate_data(
                 self, X, y, accept_sparse="csr", dtype=np.float32, y_numeric=self._y_is_numeric
             )
@@ -160,6 +163,10 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         labels = self._learn_labels(targets)
         held_out = None
         if validation is not None:
+            if not isinstance(validation, tuple | list) or len(validation) != 2:
+                raise ValueError(f"validation is {quoted(validation)}, expected a tuple of X and y")
+            if "_frame" not in self.__dict__:
+                refuse_moments(*validation)
             check_consistent_length(*validation)
             kind = "numeric" if self._y_is_numeric else None
             targets = check_array(column_or_1d(validation[1]), ensure_2d=False, dtype=kind, input_name="validation y")
@@ -197,6 +204,7 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
     def learn_once(self: _Self, X: Any, y: "ArrayLike", classes: "ArrayLike | None") -> _Self:
         """Learn from rows once; see the estimators."""
         is_first = not hasattr(self, "model_")
+        refuse_moments(X, y)
         rows, targets = validate_data(
             self, X, y, accept_sparse="csr", dtype=np.float32, y_numeric=self._y_is_numeric, reset=is_first
         )
@@ -204,7 +212,7 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
             labels = self._learn_labels(targets if classes is None else np.asarray(classes), targets)
         else:
             if classes is not None:
-                self._labels(np.asarray(classes))  # not others than those that were learned
+                self._labels(two_classes(np.asarray(classes)))  # not others than those that were learned
             labels = self._labels(targets)
         solver: MiniBatchSolver | None = getattr(self, "_solver", None)
         hyperparameters = self._hyperparameters(rows.shape[1])
@@ -251,6 +259,7 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "n_features_in_")
         if "_frame" in self.__dict__:
             return self._frame.batch(X)
+        refuse_moments(X)
         return _batch(validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False))
 
     def score_rows(self, X: Any, model: Model | None = None) -> "NDArray[np.float32]":
@@ -287,7 +296,8 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
                 f"{path} holds a {model.predictor_type}, expected a {cls._predictor_type}, which {cls.__name__} is"
             )
         stored = from_texts(read_meta(path)["training_parameters"])
-        estimator = cls(**{name: stored[name] for name in cls().get_params() if name in stored})
+        # What the file does not say was a job's default, which an estimator's is not in every case.
+        estimator = cls(**{name: stored.get(name, parameter.default) for name, parameter in _PARAMETERS.items()})
         estimator.set_params(num_factors=model.num_factors)
         # What the constructor does not know, such as the optimizer, stays what it was: for `save` and `partial_fit`.
         estimator._kept = {
@@ -319,3 +329,12 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
 
 def _batch(rows: Any) -> Batch:
     return Batch.from_dense(rows) if isinstance(rows, np.ndarray) else Batch.from_csr(rows)
+
+
+def two_classes(classes: "NDArray[Any]") -> "NDArray[Any]":
+    """Give classes back, if they are two different ones."""
+    if len(classes) != 2:
+        raise ValueError(f"y has {len(classes)} class{'es' * (len(classes) > 1)}, {classes.tolist()}, expected two")
+    if classes[0] == classes[1]:
+        raise ValueError(f"classes are {classes.tolist()}, expected two different ones")
+    return classes
