@@ -20,6 +20,7 @@ import functools
 import itertools
 import math
 import re
+import types
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -484,9 +485,10 @@ def _share(parts: list[range]) -> bool:
     return any(before.stop > after.start for before, after in itertools.pairwise(ordered))
 
 
-def parameters() -> dict[str, Parameter]:
+@functools.cache
+def parameters() -> Mapping[str, Parameter]:
     """The declared hyperparameters by name, in the order of the reference table."""
-    return {
+    found = {
         f.name: Parameter(
             name=f.name,
             required=f.default is dataclasses.MISSING,
@@ -495,3 +497,4 @@ def parameters() -> dict[str, Parameter]:
         )
         for f in dataclasses.fields(Hyperparameters)
     }
+    return types.MappingProxyType(found)

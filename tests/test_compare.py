@@ -1,5 +1,9 @@
 """How tools/compare tells a difference that is meant from one that is not."""
 
+import io
+import json
+import zipfile
+
 import pytest
 
 from tools.compare import differences
@@ -44,3 +48,20 @@ def test_what_no_two_runs_have_in_common_is_blanked():
         b"throughput=R records/second"
     )
     assert blanked(b"train rmse <loss>=0.25", side) == b"train rmse <loss>=0.25"
+
+
+def model(**parameters):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("meta.json", json.dumps({"training_parameters": parameters}))
+        archive.writestr("params", b"\x00\xff")
+    return {"model": file.getvalue()}
+
+
+def test_a_model_is_compared_without_the_hyperparameters_that_came_later():
+    assert difference("job: a", model(epochs="3"), model(epochs="3", solver="minibatch", loss="pointwise")) == (
+        None,
+        [],
+    )
+    first, _ = difference("job: a", model(epochs="3"), model(epochs="4", solver="minibatch"))
+    assert first is not None

@@ -91,10 +91,11 @@ class MiniBatchSolver(ParametersLearner, Solver):
         DivergenceError
             A score is not finite, so parameters no longer are.
         """
-        labels = labels_of(batch, self.hyperparameters)
-        self.parameters.n_steps += 1
+        hp, at = self.hyperparameters, self.parameters
+        labels = labels_of(batch, hp)
+        at.n_steps += 1
         scores, residuals = self._update(batch, labels, prepared)
-        check_finite(residuals, self.n_steps, self.hyperparameters)
+        check_finite(residuals, at.n_steps, hp)
         self.check_bias()
         return scores
 

@@ -199,7 +199,7 @@ def labels_of(batch: Batch, hyperparameters: Hyperparameters) -> Floats:
 
 def check_finite(scores: Floats, n_steps: int, hyperparameters: Hyperparameters) -> None:
     """Raise DivergenceError if a score, or what was made of it, is not finite: parameters no longer are."""
-    if not np.isfinite(scores).all():
+    if np.count_nonzero(np.isfinite(scores)) != scores.size:  # as all(), in half its time for a few rows
         raise DivergenceError(f"scores are no longer finite at update {n_steps}{remedy(hyperparameters)}")
 
 
@@ -242,7 +242,7 @@ class ParametersLearner(Learner):
 
     def check_bias(self) -> None:
         """Raise DivergenceError if the last update has made the bias, or its state, other than finite."""
-        if not all(map(math.isfinite, self.parameters.bias.tolist())):
+        if not math.isfinite(sum(self.parameters.bias.tolist())):  # of float32, so their sum is too
             raise DivergenceError(f"the bias {_OVERFLOW} at update {self.n_steps}{self.remedy}")
 
     def check(self, features: NDArray[np.int32] | None = None) -> None:

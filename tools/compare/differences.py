@@ -6,6 +6,8 @@ import fnmatch
 import re
 from collections.abc import Mapping
 
+from tools.compare.sides import entries_of
+
 __all__ = ["MEANT", "Meant", "difference"]
 
 
@@ -46,6 +48,8 @@ MEANT = [
     ),
     Meant("job: *", "stdout", r"factorization-machines \d+\.\d+\.\d+ \(revision", "the log begins with the version"),
     Meant("request: *: stdout", "std*", r"factorization-machines \d+\.\d+\.\d+ \(revision", "so does that of serve"),
+    Meant("job: *", "stdout", r"(roc|pr)_auc", "areas under curves are metrics too"),
+    Meant("checkpoint: *", "stdout", r"(roc|pr)_auc", "areas under curves are metrics too"),
     Meant("job: a schema beside the data", "stdout", "schema.json", "said in plainer words"),
     Meant("job: fails: test channel", "stdout", ".*", "a test channel's first record is looked at before training"),
     Meant(
@@ -85,6 +89,8 @@ def difference(name: str, base: Mapping[str, bytes], tree: Mapping[str, bytes]) 
     first, met = None, []
     for part in dict.fromkeys([*base, *tree]):
         one, other = base.get(part), tree.get(part)
+        if one != other and one is not None and other is not None:
+            one, other = entries_of(one), entries_of(other)
         if one == other:
             continue
         rules = [rule for rule in MEANT if fnmatch.fnmatch(name, rule.case) and fnmatch.fnmatch(part, rule.part)]

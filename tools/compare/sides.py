@@ -1,14 +1,16 @@
 """The two programs that are compared: an earlier commit, built in a folder of its own, and the working tree."""
 
 import dataclasses
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
-__all__ = ["Side", "blanked", "both", "fresh"]
+__all__ = ["Side", "blanked", "both", "entries_of", "fresh"]
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build/compare"
@@ -77,6 +79,15 @@ def both(base: str) -> tuple[Side, Side]:
     return sides
 
 
+def entries_of(model: bytes) -> bytes:
+    """The entries of a model's file one after the other, without the hyperparameters that came later."""
+    if not zipfile.is_zipfile(io.BytesIO(model)):
+        return model
+    with zipfile.ZipFile(io.BytesIO(model)) as archive:
+        entries = [(name.encode(), archive.read(name)) for name in archive.namelist()]
+    return b"".join(b"%b: %b\n" % (name, re.sub(rb', "(?:%b)": "[^"]*"' % _NEWER, b"", data)) for name, data in entries)
+
+
 def fresh(folder: Path) -> Path:
     """Make an empty folder, in place of whatever it was."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -84,8 +95,17 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
+#: Hyperparameters that came after the base: configurations, and what models say of theirs, are compared without them.
+_NEWER = "|".join(
+    [
+        *("solver", "feature_groups", "validation_fraction", "loss", "negatives", "negative_sampling"),
+        *("user_features", "item_features", "ranking_k", "relevance_threshold"),
+    ]
+).encode()
+
 #: What no two runs have in common, and what stands for it.
 _BLANKED = [
+    (rb", '(?:%b)': '[^']*'" % _NEWER, b""),
     (rb"(?m)^\[\d\d/\d\d/\d{4} [\d:]{8} (\w+) \d+(?: [\w.]+:\d+)?\] ", rb"[\1] "),
     (rb"(?m)^\[\d{4}-\d\d-\d\d [\d:.]+\] ", rb"[T] "),
     (rb"(?m)^\[\d{4}-\d\d-\d\d [\d:]{8} [+-]\d{4}\] \[\d+\] ", rb"[T] "),

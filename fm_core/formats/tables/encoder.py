@@ -50,7 +50,7 @@ class Encoder:
     """
 
     #: Whether categories that are not known are learned.
-    _learns = False
+    learns = False
 
     def __init__(
         self, schema: TableSchema, *, unseen: str = "error", labels: str = "real", way_out: str = "--unseen ignore"
@@ -59,18 +59,19 @@ class Encoder:
             if not isinstance(value, str) or value not in known:
                 raise ConfigError(f"{name} is {quoted(value)}, expected {' or '.join(known)}")
         self.schema = schema
-        self._rules = Rules(schema.missing, unseen, way_out, self._learns)
+        self.rules = Rules(schema.missing, unseen, way_out, self.learns)
         self._feature_dim, self._offsets = schema.feature_dim, schema.offsets
         self._labels = labels if schema.label is not None else "none"
 
     @functools.cached_property
-    def _known(self) -> list[Vocabulary]:
+    def vocabularies(self) -> list[Vocabulary]:
+        """The categories of each column."""
         return [_vocabulary(column) for column in self.schema.columns]
 
     def knows(self, column: str, text: str) -> bool:
         """Whether a categorical column of the schema has this category."""
         at = [each.name for each in self.schema.columns].index(column)
-        return bool(self._known[at].find([text])[0] >= 0)
+        return bool(self.vocabularies[at].find([text])[0] >= 0)
 
     def encode(self, table: Table, *, sparse: bool = False, partial: bool = False) -> Batch:
         """Encode a table.
@@ -89,10 +90,10 @@ class Encoder:
             A column is missing, a cell holds no number where one is expected, or a category
             that the schema does not have; the message names file, line and column.
         """
-        labels = self._read_labels(table)
+        labels = self.read_labels(table)
         if self.schema.is_dense and not (sparse or partial):
-            places = [self._place(table, column.name) for column in self.schema.columns]
-            return Batch.trusted(self._feature_dim, numbers_of_columns(table, places, self._rules), labels=labels)
+            places = [self.place_of(table, column.name) for column in self.schema.columns]
+            return Batch.trusted(self._feature_dim, numbers_of_columns(table, places, self.rules), labels=labels)
         return self.join(table.n_rows, self.entries(table, partial=partial), labels)
 
     def entries(
@@ -100,7 +101,9 @@ class Encoder:
     ) -> dict[int, Entries]:
         """Give what each column of the schema, or only some of them, gives to the rows, by its number."""
         found = {
-            i: column.of_kind.entries(table, self._place(table, column.name), column, self._known[i], self._rules)
+            i: column.of_kind.entries(
+                table, self.place_of(table, column.name), column, self.vocabularies[i], self.rules
+            )
             for i, column in enumerate(self.schema.columns)
             if (not partial or column.name in table.places) and (only is None or column.name in only)
         }
@@ -125,16 +128,18 @@ class Encoder:
         batch = sparse_batch(self._feature_dim, indptr, indices, values, ascending=ascending)
         return Batch.trusted(batch.feature_dim, batch.values, batch.indptr, batch.indices, labels)
 
-    def _place(self, table: Table, name: str) -> int:
+    def place_of(self, table: Table, name: str) -> int:
+        """Where a column of the schema is; DataError if the table does not have it."""
         if name not in table.places:
             raise no_column(table, name)  # unlike a user's, a schema's names stand for no numbers
         return table.places[name]
 
-    def _read_labels(self, table: Table) -> "NDArray[np.float32] | None":
+    def read_labels(self, table: Table) -> "NDArray[np.float32] | None":
+        """Give the labels of a table, or None where they are not wanted."""
         label = self.schema.label
         if self._labels == "none" or label is None or (self._labels == "optional" and label not in table.places):
             return None
-        column = self._place(table, label)
+        column = self.place_of(table, label)
         if self.schema.label_classes:
             return class_labels(table, column, self.schema.label_classes)
         numbers, n_wrong = table.numbers([column])

@@ -202,7 +202,7 @@ class Learner(Encoder):
         A column of the plan is not there.
     """
 
-    _learns = True
+    learns = True
 
     def __init__(self, first: Table, plan: TablePlan, *, labels: str = "real") -> None:
         said = said_of_columns(first, plan)
@@ -236,13 +236,13 @@ class Learner(Encoder):
 
     def learn(self, table: Table) -> None:
         """Look at the categories of a table."""
-        for column, known in zip(self.schema.columns, self._known, strict=True):
+        for column, known in zip(self.schema.columns, self.vocabularies, strict=True):
             if "categories" in column.of_kind.needs:
-                column.of_kind.entries(table, self._place(table, column.name), column, known, self._rules)
+                column.of_kind.entries(table, self.place_of(table, column.name), column, known, self.rules)
 
     def labels(self, table: Table) -> "NDArray[np.float32] | None":
         """Give the labels of a table."""
-        return self._read_labels(table)
+        return self.read_labels(table)
 
     def learned(self) -> TableSchema:
         """Give the schema of all that was looked at.
@@ -264,7 +264,7 @@ class Learner(Encoder):
                     first, first.places[column.name], column, labels, was_guessed=column.name not in self._is_said
                 ),
             )
-            for column, known in zip(self.schema.columns, self._known, strict=True)
+            for column, known in zip(self.schema.columns, self.vocabularies, strict=True)
         )
         schema = dataclasses.replace(
             self.schema,
