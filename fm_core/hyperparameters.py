@@ -25,12 +25,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from fm_core.errors import ConfigError
+from fm_core.given import MOST_FEATURES
 from fm_core.printable import quoted
 
-__all__ = ["MAX_FEATURE_DIM", "Hyperparameters", "Parameter", "feature_ranges", "parameters"]
-
-#: Feature ids are stored as int32.
-MAX_FEATURE_DIM = 2**31 - 1
+__all__ = ["Hyperparameters", "Parameter", "feature_ranges", "parameters"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +180,7 @@ class Hyperparameters:
     """
 
     feature_dim: int = _integer(
-        "Number of features; every key is below it.", maximum=MAX_FEATURE_DIM, in_estimators=False
+        "Number of features; every key is below it.", maximum=MOST_FEATURES, in_estimators=False
     )
     num_factors: int = _integer("Number of factors of each feature's vector v (k).", maximum=65536, estimator_default=8)
     predictor_type: str = _choice(
@@ -197,7 +195,7 @@ class Hyperparameters:
         None, decides="run", unset=1, default_with="minibatch", estimator_default=30,
     )  # fmt: skip
     mini_batch_size: int = _integer(
-        "Records per update of the parameters.", 1000, maximum=MAX_FEATURE_DIM, estimator_default=50
+        "Records per update of the parameters.", 1000, maximum=MOST_FEATURES, estimator_default=50
     )
     bias_lr: float = _rate("Learning rate of the bias w0.", 0.1, minimum=0)
     linear_lr: float = _rate("Learning rate of the linear weights w.", 0.001, minimum=0, estimator_default=0.01)

@@ -16,7 +16,7 @@ from container.serving.responses import Encoder
 from container.serving.served_model import ServedModel
 from container.serving.settings import ServingSettings
 from container.serving.spool import Spool
-from fm_core.analysis.explanation import explain
+from fm_core.analysis.explanation import MOST_PAIRS, explain
 from fm_core.analysis.ranking import rank
 from fm_core.errors import DataError
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "OnScores", "answered", "invoke"]
 
-#: Pairs of features that the explanations of one request may have: less than a second of work.
-_MOST_PAIRS = 2_000_000
 
 #: Multiplications below which a prediction is not worth a second thread.
 _WORTH_THREADS = 4_000_000
@@ -103,7 +101,7 @@ class _Scorer:
         self._encoder = encoder
         self._num_threads = num_threads
         self._on_scores = on_scores
-        self._pairs_left = _MOST_PAIRS
+        self._pairs_left = MOST_PAIRS
         is_named = served.encoder is not None and served.model.is_classifier
         self._classes = served.encoder.schema.label_classes if is_named and served.encoder is not None else ()
         self.n_rows = 0
@@ -165,8 +163,8 @@ class _Scorer:
         self._pairs_left -= int((n_features * (n_features - 1) // 2).sum())
         if self._pairs_left < 0:
             raise DataError(
-                f"explanations were asked for of rows with {_MOST_PAIRS - self._pairs_left} pairs of features in all, "
-                f"more than {_MOST_PAIRS}: send fewer of them at once"
+                f"explanations were asked for of rows with {MOST_PAIRS - self._pairs_left} pairs of features in all, "
+                f"more than {MOST_PAIRS}: send fewer of them at once"
             )
         encoder = self._served.encoder
         name = None if encoder is None else encoder.schema.feature_name

@@ -20,10 +20,13 @@ from fm_core.model import Model
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MAX_FEATURES", "Explanation", "explain"]
+__all__ = ["MAX_FEATURES", "MOST_PAIRS", "Explanation", "explain"]
 
 #: Features of a row that can be explained: about two million pairs.
 MAX_FEATURES = 2048
+
+#: Pairs of features that the explanations of one request may have: less than a second of work.
+MOST_PAIRS = 2_000_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)

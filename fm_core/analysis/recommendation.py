@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 
 from fm_core.analysis.catalogue import CATALOGUE_FILE, Catalogue
-from fm_core.analysis.explanation import explain
+from fm_core.analysis.explanation import MOST_PAIRS, explain
 from fm_core.analysis.fold_in import Folded
 from fm_core.analysis.history import History, is_id, side_by_side
 from fm_core.analysis.packed_items import Choice, PackedItems
@@ -38,13 +38,10 @@ from fm_core.model import Model
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MOST_PAIRS", "Query", "Recommendation", "Recommender"]
+__all__ = ["Query", "Recommendation", "Recommender"]
 
 #: Filters whose items are remembered: a million items take a megabyte each.
 _FILTERS = 64
-
-#: Pairs of features that the explanations of one call may have: less than a second of work.
-MOST_PAIRS = 2_000_000
 
 #: How many shares an explanation lists if the request does not say.
 _SHARES = 10

@@ -24,6 +24,7 @@ When such a file is written, and of what copy, is writer.py's business.
 
 import contextlib
 import dataclasses
+import io
 import json
 import math
 import os
@@ -31,7 +32,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -278,7 +279,7 @@ def _named_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_header(file: BinaryIO, path: Path) -> dict[str, Any]:
+def _read_header(file: io.BufferedReader, path: Path) -> dict[str, Any]:
     size = os.fstat(file.fileno()).st_size
     prefix = file.read(_PREFIX.size)
     if len(prefix) < _PREFIX.size or not prefix.startswith(_MAGIC):
@@ -295,7 +296,7 @@ def _read_header(file: BinaryIO, path: Path) -> dict[str, Any]:
             f"{path} has format version {version}, expected {_VERSION}: it is from a newer version of this software; "
             "use that one, or another checkpoint folder to train from the start"
         )
-    header = cast("dict[str, Any]", json.loads(text))
+    header: dict[str, Any] = json.loads(text)
     declared = _PREFIX.size + n + sum(array["bytes"] for array in header["arrays"])
     if declared != size:
         raise DamagedCheckpointError(f"{path} has {size} bytes, expected {declared} as its header declares")
@@ -352,7 +353,7 @@ def _shown(value: Any) -> str:
 
 
 def _read_arrays(
-    file: BinaryIO,
+    file: io.BufferedReader,
     header: dict[str, Any],
     path: Path,
     algorithm: Algorithm,
@@ -432,17 +433,19 @@ def _never() -> bool:
     return False
 
 
-def _fill(file: BinaryIO, into: NDArray[Any], skip: Callable[[], bool]) -> int:
+def _fill(file: io.BufferedReader, into: NDArray[Any], skip: Callable[[], bool]) -> int:
     crc = 0
     for piece in byte_blocks(into.reshape(-1).view(np.uint8).data):
         if skip():
             raise Abandoned
-        file.readinto(piece)  # type: ignore[attr-defined]
+        file.readinto(piece)
         crc = zlib.crc32(piece, crc)
     return crc
 
 
-def _fill_rows(file: BinaryIO, into: NDArray[Any], changed: NDArray[np.bool_], skip: Callable[[], bool]) -> int:
+def _fill_rows(
+    file: io.BufferedReader, into: NDArray[Any], changed: NDArray[np.bool_], skip: Callable[[], bool]
+) -> int:
     crc = 0
     for rows in row_blocks(into):
         if skip():

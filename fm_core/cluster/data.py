@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from fm_core.batch import Batch
 from fm_core.cluster.members import Members, partition_of
-from fm_core.hyperparameters import MAX_FEATURE_DIM, Hyperparameters
+from fm_core.given import MOST_FEATURES
+from fm_core.hyperparameters import Hyperparameters
 from fm_core.training.callbacks import Batches
 from fm_core.training.shuffle import shuffled
 
@@ -58,5 +59,5 @@ def local_hyperparameters(hyperparameters: Hyperparameters, members: Members) ->
     return dataclasses.replace(
         hyperparameters,
         feature_dim=partition_of(members).n_rows(hyperparameters.feature_dim),
-        mini_batch_size=min(hyperparameters.mini_batch_size * members.size, MAX_FEATURE_DIM),
+        mini_batch_size=min(hyperparameters.mini_batch_size * members.size, MOST_FEATURES),
     )

@@ -15,7 +15,8 @@ import fm_core.kernels._sharded as kernels
 from fm_core.batch import Batch
 from fm_core.cluster.members import Floats, Members, partition_of
 from fm_core.errors import ConfigError, DataError, ProcessGroupError
-from fm_core.hyperparameters import MAX_FEATURE_DIM, Hyperparameters
+from fm_core.given import MOST_FEATURES
+from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import group
 from fm_core.kernels.bounds import check_fits
 from fm_core.solvers.base import SafePoint
@@ -136,9 +137,9 @@ class StepPlanner:
         self._n_local = partition_of(members).n_rows_at_most(hyperparameters.feature_dim)
         self._should_stop = should_stop
         self._wants_checkpoint = wants_checkpoint
-        if self._n_local * members.size > MAX_FEATURE_DIM:
+        if self._n_local * members.size > MOST_FEATURES:
             raise ConfigError(
-                f"feature_dim is {hyperparameters.feature_dim}, expected at most {MAX_FEATURE_DIM - members.size} here"
+                f"feature_dim is {hyperparameters.feature_dim}, expected at most {MOST_FEATURES - members.size} here"
             )
 
     def __call__(self, stream: Iterable[Batch]) -> Iterator[PlannedStep]:

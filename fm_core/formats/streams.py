@@ -9,11 +9,11 @@ import os
 import pathlib
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from fm_core.errors import DataError
 
-__all__ = ["CHUNK_BYTES", "Source", "decompressed", "open_chunks", "pieces_of", "transcoded"]
+__all__ = ["CHUNK_BYTES", "Sink", "Source", "decompressed", "open_chunks", "pieces_of", "transcoded"]
 
 # Large enough that a call is nothing, small enough to stay in a core's cache.
 CHUNK_BYTES = 1 << 20
@@ -34,6 +34,13 @@ _BZIP2_BLOCKS = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
 _LONGEST_MAGIC = 10
 #: Bytes handed to zlib at the beginning of a gzip member.
 _FIRST_PIECE = 512
+
+
+class Sink(Protocol):
+    """What rows are written to: a file, or what compresses for one."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
 
 
 class Source(NamedTuple):

@@ -9,7 +9,7 @@ import dataclasses
 import gzip
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from fm_core.formats.draws import draws
 from fm_core.formats.registry import Format, Role, format_of, formats_for
 from fm_core.formats.registry.inputs import Options, RowInput, open_rows
 from fm_core.formats.registry.outputs import Writer
+from fm_core.formats.streams import Sink
 from fm_core.formats.tables.schema import TableSchema
 
 if TYPE_CHECKING:
@@ -185,14 +186,14 @@ class _Part:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[Sink]:
     with atomic_write(path) as file:
         if path.suffix.lower() != ".gz":
             yield file
             return
         # No name and no time in its header: the same rows are the same bytes.
         with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as compressed:
-            yield cast(BinaryIO, compressed)
+            yield compressed
 
 
 def _names(output: Path, to: Format, shards: int, is_split: bool) -> list[list[Path]]:

@@ -15,14 +15,12 @@ from fm_core.formats.recordio.framing import Framer
 from fm_core.formats.recordio.payload import parse
 from fm_core.formats.recordio.reader import read_batches
 from fm_core.formats.streams import CHUNK_BYTES, Source, decompressed, open_chunks
+from fm_core.given import MOST_FEATURES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MOST_FEATURES", "RecordKind", "peek_records", "read_records"]
-
-#: Feature ids are int32.
-MOST_FEATURES = 2**31 - 1
+__all__ = ["RecordKind", "peek_records", "read_records"]
 
 _BATCH_ROWS = 1 << 14
 

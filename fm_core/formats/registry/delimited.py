@@ -4,7 +4,7 @@ Channels take rows of numbers without a header, the label first; files and reque
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -17,7 +17,7 @@ from fm_core.formats.registry.files import InputFile
 from fm_core.formats.registry.inputs import Options, RequestRows, RowInput
 from fm_core.formats.registry.table_rows import open_tables
 from fm_core.formats.requests.named_columns import decode_named_csv
-from fm_core.formats.streams import Source, pieces_of, transcoded
+from fm_core.formats.streams import Sink, Source, pieces_of, transcoded
 from fm_core.formats.tables.delimited import cell_tables, rest_of
 from fm_core.formats.tables.number_rows import number_batches, number_expected, numbers_wanted
 from fm_core.formats.tables.table import Table
@@ -119,7 +119,7 @@ def decode_request(
 class _Writer:
     """``label,x0,x1,...`` without a header, every feature a column."""
 
-    def __init__(self, file: BinaryIO, delimiter: bytes) -> None:
+    def __init__(self, file: Sink, delimiter: bytes) -> None:
         self._file = file
         self._delimiter = delimiter
 
@@ -136,6 +136,6 @@ class _Writer:
         pass
 
 
-def make_writer(file: BinaryIO, of: Format, first_key: int = 0) -> _Writer:
+def make_writer(file: Sink, of: Format, first_key: int = 0) -> _Writer:
     """Make what writes lines of numbers."""
     return _Writer(file, (of.delimiter or ",").encode())

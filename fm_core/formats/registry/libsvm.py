@@ -5,7 +5,7 @@ Blank lines and comments are no rows; a label is a number even where nobody want
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,13 @@ from fm_core.errors import DataError
 from fm_core.formats.bad_records import BadRecords
 from fm_core.formats.canonical import summed_batches
 from fm_core.formats.rebatch import rebatched
-from fm_core.formats.recordio.whole_file import MOST_FEATURES
 from fm_core.formats.registry import Format
 from fm_core.formats.registry.files import InputFile, total_size
 from fm_core.formats.registry.inputs import Options, RequestRows, RowInput
-from fm_core.formats.streams import Source, pieces_of
+from fm_core.formats.streams import Sink, Source, pieces_of
 from fm_core.formats.text.numbers import number_texts
 from fm_core.formats.text.parse import libsvm_blocks
+from fm_core.given import MOST_FEATURES
 
 __all__ = ["decode_request", "make_writer", "open_rows", "read_batches"]
 
@@ -90,7 +90,7 @@ def decode_request(
 class _Writer:
     """Without labels, lines begin with the first pair."""
 
-    def __init__(self, file: BinaryIO, first_key: int) -> None:
+    def __init__(self, file: Sink, first_key: int) -> None:
         self._file = file
         self._first_key = first_key
 
@@ -110,7 +110,7 @@ class _Writer:
         pass
 
 
-def make_writer(file: BinaryIO, of: Format, first_key: int = 0) -> _Writer:
+def make_writer(file: Sink, of: Format, first_key: int = 0) -> _Writer:
     """Make what writes lines, feature 0 as `first_key`."""
     return _Writer(file, first_key)
 

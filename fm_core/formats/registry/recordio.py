@@ -2,16 +2,17 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 from fm_core.batch import Batch
 from fm_core.formats.recordio._encode import write_records
 from fm_core.formats.recordio.reader import read_batches, row_batches
-from fm_core.formats.recordio.whole_file import MOST_FEATURES, peek_records
+from fm_core.formats.recordio.whole_file import peek_records
 from fm_core.formats.registry import Format
 from fm_core.formats.registry.files import InputFile, total_size
 from fm_core.formats.registry.inputs import Options, RequestRows, RowInput
-from fm_core.formats.streams import Source
+from fm_core.formats.streams import Sink, Source
+from fm_core.given import MOST_FEATURES
 
 __all__ = ["decode_request", "make_writer", "open_rows", "read_batches"]
 
@@ -48,7 +49,7 @@ def decode_request(
 
 
 class _Writer:
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Sink) -> None:
         self._file = file
 
     def write(self, batch: Batch) -> None:
@@ -58,6 +59,6 @@ class _Writer:
         pass
 
 
-def make_writer(file: BinaryIO, of: Format, first_key: int = 0) -> _Writer:
+def make_writer(file: Sink, of: Format, first_key: int = 0) -> _Writer:
     """Make what writes records."""
     return _Writer(file)

@@ -18,6 +18,7 @@ from fm_core.formats.tables.entries import Entries, Rules, numbers_of_columns
 from fm_core.formats.tables.number_kinds import Binned, Date, Scaled, gap_fault
 from fm_core.formats.tables.table import Table, where
 from fm_core.formats.tables.values import canonical, number_of
+from fm_core.given import MOST_FEATURES
 from fm_core.printable import quoted
 
 if TYPE_CHECKING:
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
 
     from fm_core.formats.tables.schema import Column
 
-__all__ = ["KINDS", "MAX_FEATURES", "Kind"]
+__all__ = ["KINDS", "Kind"]
 
-#: Feature ids are int32.
-MAX_FEATURES = 2**31 - 1
 #: Characters of a category.
 MAX_CATEGORY = 65_536
 
@@ -246,7 +245,7 @@ class Hashed(_Texts):
     def fault(self, described: Mapping[str, Any]) -> str | None:
         """Refuse none or fewer buckets, and more than there can be features."""
         buckets = described["buckets"]
-        is_one = type(buckets) is int and 1 <= buckets <= MAX_FEATURES
+        is_one = type(buckets) is int and 1 <= buckets <= MOST_FEATURES
         if not is_one:
             return f"buckets is {quoted(buckets)}, expected an integer of at least 1"
         return super().fault(described)

@@ -13,6 +13,7 @@ from fm_core.formats.tables.remarks import MOST_ROWS, example_of, label_remarks,
 from fm_core.formats.tables.schema import Column, TableSchema
 from fm_core.formats.tables.table import Table, no_column
 from fm_core.formats.tables.values import number_of
+from fm_core.given import MOST_FEATURES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["SEPARATOR", "Learner", "TablePlan", "find_column", "make_schema", "said_of_columns"]
 
 #: Feature ids are int32.
-_MOST_FEATURES = 2**31 - 1
 #: Between the ids of a cell that is a list where it comes from, when such a cell is a text.
 SEPARATOR = "|"
 
@@ -272,8 +272,8 @@ class Learner(Encoder):
             label_remarks=() if label_place is None else label_remarks(first, label_place),
             left_out=tuple(f"{name}: {why}" for name, why in self._left_out.items()),
         )
-        if not 0 < schema.feature_dim <= _MOST_FEATURES:
+        if not 0 < schema.feature_dim <= MOST_FEATURES:
             raise DataError(
-                f"{first.source}: the columns make {schema.feature_dim} features, expected 1 to {_MOST_FEATURES}"
+                f"{first.source}: the columns make {schema.feature_dim} features, expected 1 to {MOST_FEATURES}"
             )
         return schema

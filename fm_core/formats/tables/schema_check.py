@@ -12,7 +12,8 @@ import numpy as np
 import orjson
 
 from fm_core.errors import ConfigError
-from fm_core.formats.tables.kinds import KINDS, MAX_FEATURES
+from fm_core.formats.tables.kinds import KINDS
+from fm_core.given import MOST_FEATURES
 from fm_core.printable import printable, quoted
 
 __all__ = ["MAX_BYTES", "MAX_COLUMNS", "MAX_TEXTS", "VERSION", "checked_document"]
@@ -132,7 +133,7 @@ def _check(document: Any, n_keys: int) -> None:
         _check_remarks(document[key], key)
     label, dim, columns = document["label"], document["feature_dim"], document["columns"]
     _expect(label is None or _is_text(label, MAX_NAME), f"label is {quoted(label)}, expected a name or null")
-    _expect(_is_integer(dim, 1), f"feature_dim is {quoted(dim)}, expected an integer from 1 to {MAX_FEATURES}")
+    _expect(_is_integer(dim, 1), f"feature_dim is {quoted(dim)}, expected an integer from 1 to {MOST_FEATURES}")
     _expect(type(document["dense"]) is bool, f"dense is {quoted(document['dense'])}, expected true or false")
     _check_classes(document.get("label_classes", ["0", "1"]), label)
     missing = document["missing"]
@@ -220,4 +221,4 @@ def _is_text(value: Any, most: int) -> bool:
 
 
 def _is_integer(value: Any, least: int) -> bool:
-    return type(value) is int and least <= value <= MAX_FEATURES
+    return type(value) is int and least <= value <= MOST_FEATURES
