@@ -285,9 +285,15 @@ class Hyperparameters:
         "memory, online for what does not, minibatch with early stopping for dense data.",
         "minibatch", "minibatch", "bayes", "online", "auto", group="extension",
     )  # fmt: skip
+    early_stopping: bool = _declare(
+        "boolean",
+        "Whether mini-batches hold out a share of the records where there is no validation data, end when it is scored "
+        "no better, and keep the best epoch; solver auto does so with dense data in any case.",
+        False, group="extension", only_with=("minibatch",),
+    )  # fmt: skip
     validation_fraction: float | None = _rate(
         "Share of the records, below 1, that is held out and scored after every epoch where there is no validation "
-        "data; unset: none, and .1 with solver auto.",
+        "data; unset: none, and .1 with early_stopping.",
         None, minimum=0, group="extension",
     )  # fmt: skip
     _bayes_method: str = _choice(
@@ -302,20 +308,13 @@ class Hyperparameters:
         "auto", choices=("auto", "none"), group="extension", only_with=("bayes",),
     )  # fmt: skip
     lazy_update: bool = _declare(
-        "boolean",
-        "true: sparse batches update the features they contain; false: every feature, every batch.",
-        True,
-        group="extension",
-        only_with=("minibatch",),
-    )
+        "boolean", "true: sparse batches update the features they contain; false: every feature, every batch.",
+        True, group="extension", only_with=("minibatch",),
+    )  # fmt: skip
     shuffle: bool = _declare(
-        "boolean",
-        "Whether records are shuffled, within a bounded buffer.",
-        False,
-        group="extension",
-        only_with=("minibatch", "online"),
-        estimator_default=True,
-    )
+        "boolean", "Whether records are shuffled, within a bounded buffer.",
+        False, group="extension", only_with=("minibatch", "online"), estimator_default=True,
+    )  # fmt: skip
     shuffle_buffer_size: int = _integer(
         "Records in the shuffle buffer.", 100_000, group="extension", only_with=("minibatch", "online")
     )

@@ -42,7 +42,7 @@ from fm_core.formats.tables import CATALOGUE_FILE
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.solvers import registry
-from fm_core.solvers.auto import choose, of_stream
+from fm_core.solvers.auto import choose, of_stream, with_early_stopping
 from fm_core.training.callbacks import FitResult
 from fm_core.training.fit import threads_of
 
@@ -102,7 +102,8 @@ def _at_first(hyperparameters: Hyperparameters) -> Hyperparameters:
 def _chosen(hyperparameters: Hyperparameters, job: TrainingJob, train: ChannelBatches | None) -> Hyperparameters:
     """Put a solver in the place of auto, by the newest checkpoint or the first rows, and say which, and why."""
     if hyperparameters.solver != "auto":
-        return hyperparameters
+        has_validation = VALIDATION in job.channels
+        return with_early_stopping(hyperparameters, has_validation, None) if len(job.hosts) == 1 else hyperparameters
     before = solver_of_newest(job)
     first = None if train is None or before in ("bayes", "online") else train.first_batch()
     choice = choose(

@@ -26,7 +26,7 @@ from fm_core.printable import quoted
 from fm_core.solvers.minibatch import MiniBatchSolver
 from fm_core.system import usable_cores
 from fm_core.training.callbacks import Callback, History, Spoken, Together
-from fm_core.training.fit import fit
+from fm_core.training.in_memory import fit_rows
 
 try:
     from sklearn.base import BaseEstimator
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["FactorizationMachine", "documented", "two_classes"]
-
-_ROWS_SCORED_AT_ONCE = 100_000
 
 _Self = TypeVar("_Self", bound="FactorizationMachine")
 _Kind = TypeVar("_Kind", bound=type)
@@ -173,11 +171,12 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
             held_out = self._whole_batch(validation[0]).with_labels(self._labels(targets))
         history = History()
         told = [history, *([Spoken()] if self.verbose else []), *([] if callback is None else [callback])]
-        result = fit(
-            lambda epoch: whole.with_labels(labels).split(self.mini_batch_size),
+        result = fit_rows(
+            whole.with_labels(labels),
             self._hyperparameters(whole.feature_dim),
+            open_names=[name for name, p in _PARAMETERS.items() if getattr(self, name) == p.estimator_default],
+            validation=held_out,
             num_threads=self._n_threads(),
-            validation=None if held_out is None else lambda epoch: held_out.split(_ROWS_SCORED_AT_ONCE),
             callback=Together(*told),
             model=start,
         )

@@ -51,6 +51,7 @@ cdef extern from "simd_double.h" nogil:
     doubles doubles_load(const double* p)
     void doubles_store(double* p, doubles a)
     doubles doubles_sqrt(doubles a)
+    doubles doubles_max(doubles a, doubles b)
     void doubles_add_lanes(double* total, lanes a)
     void team_barrier()
 
@@ -70,6 +71,13 @@ cdef enum:
     LAST_CHUNK = 5
     INDEPENDENT = 6
     NUMBERS_OF_A_COLOUR = 7
+
+
+#: Sums of float32 know P to so much of its diagonal, and no direction of it may seem to be known better than that: this
+#: share of the diagonal holds a vector where it is. (Columns that say nearly the same would throw it far away.)
+cdef double HELD = 1e-6
+#: Less than this share of a number of P, once those before are known, is rounding, and may be negative.
+cdef double LEAST = 1e-7
 
 
 cdef struct Sweep:
@@ -312,7 +320,7 @@ cdef void _solve(const Sweep* a, const Scratch* s, const int32_t* features, int 
     # The draws of n features, from what is in `system`, `right` and `vectors`, to the steps in `vectors`.
     cdef Py_ssize_t i, j, m, width = a.k + 1
     cdef int place
-    cdef doubles c, d, one = doubles_set(1)
+    cdef doubles c, d, least, one = doubles_set(1)
     cdef double* row
     cdef double* other
     cdef const double* prior
@@ -321,6 +329,9 @@ cdef void _solve(const Sweep* a, const Scratch* s, const int32_t* features, int 
     for i in range(width):
         for place in range(WIDE):
             s.old[i * WIDE + place] = a.params[features[place] * width + i] if place < n else 0
+    for i in range(width):
+        row = s.system + (_triangle(i) + i) * WIDE
+        doubles_store(row, doubles_load(row) * doubles_set(1 + HELD))
     # right += alpha sum om h h' old
     for i in range(width):
         row = s.system + _triangle(i) * WIDE
@@ -346,11 +357,12 @@ cdef void _solve(const Sweep* a, const Scratch* s, const int32_t* features, int 
     for j in range(width):
         other = s.system + _triangle(j) * WIDE
         d = doubles_load(other + j * WIDE)
+        least = d * doubles_set(LEAST)
         c = doubles_load(s.right + j * WIDE)
         for m in range(j):
             d = d - doubles_load(other + m * WIDE) * doubles_load(other + m * WIDE)
             c = c - doubles_load(other + m * WIDE) * doubles_load(s.right + m * WIDE)
-        d = one / doubles_sqrt(d)
+        d = one / doubles_sqrt(doubles_max(d, least))
         doubles_store(other + j * WIDE, d)
         doubles_store(s.right + j * WIDE, c * d)
         for i in range(j + 1, width):

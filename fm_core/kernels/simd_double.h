@@ -29,6 +29,13 @@ FM_INLINE doubles doubles_sqrt(doubles a) {
 #endif
 }
 
+/* The larger one in each place; b where a is not a number. */
+FM_INLINE doubles doubles_max(doubles a, doubles b) {
+    typedef long long longs __attribute__((vector_size(8 * DOUBLES)));
+    const longs is_larger = (longs)(a > b);
+    return (doubles)(((longs)a & is_larger) | ((longs)b & ~is_larger));
+}
+
 /* total[0 .. LANES) += a, each float widened first. */
 FM_INLINE void doubles_add_lanes(double *total, lanes a) {
 #if LANES == 16

@@ -22,18 +22,21 @@ from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.solvers.rates import best_rate
 
-__all__ = ["Choice", "choose", "of_dense", "of_stream"]
+__all__ = ["Choice", "choose", "of_dense", "of_stream", "with_early_stopping"]
 
 #: Rows of so many numbers other than zero, and of such a share of all features, are as good as dense.
 _MANY, _SHARE = 64, 0.05
 
+#: Dense rows of no more numbers other than zero are sparse ones that are written in full, as one-hot columns are.
+_FILLED = 0.2
+
 #: Of dense data: what the hyperparameters leave open, beside the rates (rates.py). Chosen on held-out parts of MNIST's
 #: training set and of made-up rows.
-_OF_DENSE: dict[str, Any] = {"factors_init_sigma": 0.05, "mini_batch_size": 100, "shuffle": True}
+_OF_DENSE: dict[str, Any] = {"factors_init_sigma": 0.05, "mini_batch_size": 200, "shuffle": True}
 _EPOCHS, _HELD_OUT = 1000, 0.1
 
 #: Epochs without a better score: at least, and so many steps where it is known how many there are in an epoch.
-_PATIENCE, _STEPS, _MOST = 8, 300, 100
+_PATIENCE, _STEPS, _MOST = 8, 150, 30
 
 #: Rows in a batch, where one holds all: so many batches come to an epoch, but no less rows than that.
 _BATCHES, _LEAST_ROWS = 16, 10
@@ -62,6 +65,7 @@ def choose(
     has_validation: bool = False,
     fits: bool = True,
     before: str | None = None,
+    n_rows: int | None = None,
 ) -> Choice:
     """Choose a solver.
 
@@ -77,10 +81,12 @@ def choose(
         Whether all rows fit in memory, as far as is known.
     before : str, optional
         The solver that a checkpoint was written by.
+    n_rows : int, optional
+        How many rows there are, where that is known.
     """
     hp = hyperparameters
     if hp.solver != "auto":
-        return Choice(hp, "")
+        return Choice(with_early_stopping(hp, has_validation, n_rows), "")
     reason = _unfit_for_sampling(hp, n_hosts)
     if reason:
         return Choice(_with(hp, solver="minibatch"), f"Solver auto trains with minibatch: {reason}.")
@@ -92,7 +98,7 @@ def choose(
         return Choice(_with(hp, solver="minibatch"), "")
     kind = _density(first)
     if kind:
-        chosen = of_dense(hp, first, has_validation)
+        chosen = of_dense(hp, first, has_validation, n_rows)
         until = f"at most {chosen.epochs} epochs, until {chosen.early_stopping_patience} in a row are no better"
         on = "the validation data" if has_validation else f"{chosen.validation_fraction:.0%} of the rows, held out"
         rates = f"with linear_lr={chosen.linear_lr:g} and factors_lr={chosen.factors_lr:g}"
@@ -109,7 +115,14 @@ def choose(
     )
 
 
-def of_dense(hyperparameters: Hyperparameters, first: Batch, has_validation: bool) -> Hyperparameters:
+def _patience_for(n_rows: int, mini_batch_size: int) -> int:
+    """Epochs without a better score after which training ends, where it is known how many rows there are."""
+    return min(_MOST, max(_PATIENCE, _STEPS * mini_batch_size // max(1, n_rows)))
+
+
+def of_dense(
+    hyperparameters: Hyperparameters, first: Batch, has_validation: bool, n_rows: int | None = None
+) -> Hyperparameters:
     """Mini-batches with early stopping, for what the hyperparameters leave as it is by default.
 
     Parameters
@@ -119,12 +132,16 @@ def of_dense(hyperparameters: Hyperparameters, first: Batch, has_validation: boo
         The first rows: all of them, where they are fewer than a batch. Rates are tried on them.
     has_validation : bool
         Whether there is validation data.
+    n_rows : int, optional
+        How many there are, where that is known.
     """
     hp, table = hyperparameters, parameters()
     patience, changes = _PATIENCE, dict(_OF_DENSE)
-    if first.n_rows < hp.mini_batch_size:
-        changes["mini_batch_size"] = min(changes["mini_batch_size"], max(_LEAST_ROWS, first.n_rows // _BATCHES))
-        patience = min(_MOST, max(patience, _STEPS * changes["mini_batch_size"] // max(1, first.n_rows)))
+    if n_rows is None and first.n_rows < hp.mini_batch_size:
+        n_rows = first.n_rows
+    if n_rows is not None:
+        changes["mini_batch_size"] = min(changes["mini_batch_size"], max(_LEAST_ROWS, n_rows // _BATCHES))
+        patience = _patience_for(n_rows, changes["mini_batch_size"])
     hp = _with(hp, **{name: value for name, value in changes.items() if getattr(hp, name) == table[name].default})
     fraction = hp.validation_fraction if hp.validation_fraction is not None else _HELD_OUT
     hp = _with(
@@ -136,13 +153,27 @@ def of_dense(hyperparameters: Hyperparameters, first: Batch, has_validation: boo
     )
     if any(getattr(hp, name) != table[name].default for name in ("linear_lr", "factors_lr")):
         return hp
-    rate = best_rate(hp, first)
+    rate = best_rate(hp, first, n_rows)
     return _with(hp, linear_lr=rate, factors_lr=rate)
 
 
 def of_stream(hyperparameters: Hyperparameters) -> Hyperparameters:
     """What learns from sparse data that does not fit in memory."""
     return _with(hyperparameters, solver="online")
+
+
+def with_early_stopping(hyperparameters: Hyperparameters, has_validation: bool, n_rows: int | None) -> Hyperparameters:
+    """Mini-batches by name: what `early_stopping` stands for, where it is asked for."""
+    hp = hyperparameters
+    if hp.solver != "minibatch" or not hp.early_stopping or hp.validation_fraction == 0:
+        return hp
+    patience = _PATIENCE if n_rows is None else _patience_for(n_rows, hp.mini_batch_size)
+    return _with(
+        hp,
+        epochs=hp.epochs or _EPOCHS,
+        validation_fraction=None if has_validation else hp.validation_fraction or _HELD_OUT,
+        early_stopping_patience=hp.early_stopping_patience or patience,
+    )
 
 
 def _with(hp: Hyperparameters, **changes: Any) -> Hyperparameters:
@@ -160,9 +191,10 @@ def _unfit_for_sampling(hp: Hyperparameters, n_hosts: int) -> str:
 
 def _density(first: Batch) -> str:
     """Why the rows are as good as dense; empty if they are not."""
-    if first.indptr is None:
-        return "the data is dense"
     a_row = np.count_nonzero(first.values) / max(1, first.n_rows)
+    is_filled = a_row > _FILLED * first.feature_dim
+    if first.indptr is None and is_filled:
+        return "the data is dense"
     if a_row >= _MANY and a_row >= _SHARE * first.feature_dim:
         return f"rows have {a_row:.0f} numbers other than zero, of {first.feature_dim} features"
     return ""

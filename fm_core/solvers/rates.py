@@ -17,17 +17,20 @@ from fm_core.solvers.minibatch import MiniBatchSolver
 
 __all__ = ["best_rate"]
 
-#: What is tried, the smallest first: a larger one has to be better by a hundredth.
-_RATES, _BETTER = (0.001, 0.003, 0.01, 0.03, 0.1), 0.99
+#: What is tried, the smallest first: a larger one has to be better by a tenth.
+_RATES, _BETTER = (0.001, 0.003, 0.01, 0.03, 0.1), 0.9
+
+#: Where there are many more rows than are tried on, there are more steps too, and smaller ones are better.
+_MOST_OF_MANY = 0.001
 
 #: Of the rows that are tried on: how many at most, and one in so many is held out.
 _ROWS, _BLOCK = 2000, 5
 
 #: Steps at most, and steps without a better score after which a rate is given up.
-_STEPS, _PATIENCE = 3000, 300
+_STEPS, _PATIENCE = 600, 100
 
 
-def best_rate(hyperparameters: Hyperparameters, rows: Batch) -> float:
+def best_rate(hyperparameters: Hyperparameters, rows: Batch, n_rows: int | None = None) -> float:
     """Find the rate of linear weights and factors that suits some rows.
 
     Parameters
@@ -36,14 +39,20 @@ def best_rate(hyperparameters: Hyperparameters, rows: Batch) -> float:
         Of a mini-batch solver; batches are of at most an eighth of the rows.
     rows : Batch
         With labels.
+    n_rows : int, optional
+        How many rows there are in all; by default many.
     """
+    are_many = n_rows is None or n_rows > _ROWS
+    rates = [rate for rate in _RATES if not are_many or rate <= _MOST_OF_MANY]
+    if len(rates) == 1:
+        return rates[0]
     rows = rows.slice(0, min(rows.n_rows, _ROWS))
     numbers = generator(hyperparameters.seed, 0).permutation(rows.n_rows)
     n_held = max(1, rows.n_rows // _BLOCK)
     held, learned = rows.take(numbers[:n_held]), rows.take(numbers[n_held:] if rows.n_rows > 1 else numbers)
     size = max(1, min(hyperparameters.mini_batch_size, learned.n_rows // 8))
-    best, found = math.inf, _RATES[0]
-    for rate in _RATES:
+    best, found = math.inf, rates[0]
+    for rate in rates:
         hp = dataclasses.replace(hyperparameters, linear_lr=rate, factors_lr=rate, mini_batch_size=size)
         loss = _tried(hp, learned, held)
         if loss < _BETTER * best:

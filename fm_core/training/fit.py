@@ -13,7 +13,7 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.printable import quoted
 from fm_core.solvers import registry
-from fm_core.solvers.auto import choose
+from fm_core.solvers.auto import choose, with_early_stopping
 from fm_core.solvers.base import Algorithm
 from fm_core.solvers.minibatch import Device
 from fm_core.training.callbacks import Batches, Callback, FitResult, Silent
@@ -102,6 +102,8 @@ def fit(
             raise TypeError(f"{name} is {quoted(given)}, expected a function that gives an epoch's batches")
     if model is not None:
         check_kind("model", model, Model, "a Model")
+    if algorithm is None:
+        hyperparameters = with_early_stopping(hyperparameters, validation is not None, None)
     if hyperparameters.solver == "auto" and algorithm is None:
         batches = Peeked(batches, 0 if resume is None else resume.position.epoch)
         choice = choose(hyperparameters, batches.first(), has_validation=validation is not None)

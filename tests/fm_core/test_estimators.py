@@ -318,3 +318,20 @@ def test_estimators_stand_in_pipelines_and_searches():
     assert cross_val_score(pipeline, table, y, cv=3).min() > 0.8
     search = GridSearchCV(clone(pipeline), {"fmregressor__num_factors": [1, 4]}, cv=2).fit(table, y)
     assert search.best_score_ > 0.8
+
+
+@pytest.mark.parametrize("solver", ["auto", "bayes"])
+def test_targets_of_any_scale_are_learned(solver):
+    rng = np.random.default_rng(0)
+    X = rng.normal([3, 2000, 0.01], [1, 5, 0.001], size=(400, 3))
+    y = 2e5 + 5e4 * ((X - X.mean(axis=0)) / X.std(axis=0)) @ [1, -2, 0.5]
+    found = FMRegressor(solver=solver).fit(X[:300], y[:300])
+    assert found.score(X[300:], y[300:]) > 0.9
+    assert np.isfinite(found.history_[-1]["train"]["rmse"])
+
+
+def test_mini_batches_hold_a_share_out_where_they_are_asked_to():
+    rows, y = ratings(n=300)
+    assert "validation" in FMRegressor(early_stopping=True).fit(rows, y).history_[0]
+    assert "validation" not in FMRegressor().fit(rows, y).history_[0]
+    assert "validation" in FMRegressor(solver="auto").fit(rows.toarray() + 1, y).history_[0]

@@ -23,7 +23,7 @@ IMAGES = Batch.from_csr(sp.csr_matrix(np.arange(3 * 784).reshape(3, 784) % 5 == 
     ("changes", "first", "facts", "solver", "why"),
     [
         ({}, SPARSE, {}, "bayes", "trains with bayes: the data is sparse, and is kept in memory."),
-        ({}, DENSE, {}, "minibatch", ": the data is dense. It makes at most 1000 epochs, until 100 in a row are no"),
+        ({}, DENSE, {}, "minibatch", ": the data is dense. It makes at most 1000 epochs, until 30 in a row are no"),
         ({}, IMAGES, {}, "minibatch", ": rows have 157 numbers other than zero, of 784 features."),
         ({}, SPARSE, {"fits": False}, "online", "trains with online: the data is sparse, and does not fit in memory."),
         ({}, None, {"before": "online"}, "online", "goes on with online, as the checkpoint was written by it."),
@@ -44,7 +44,7 @@ def test_the_data_decides_and_it_says_why(changes, first, facts, solver, why):
 
 def test_dense_data_gets_what_is_not_given():
     found = choose(HP, DENSE).hyperparameters
-    assert (found.epochs, found.early_stopping_patience, found.validation_fraction) == (1000, 100, 0.1)
+    assert (found.epochs, found.early_stopping_patience, found.validation_fraction) == (1000, 30, 0.1)
     assert found.shuffle
     given = dataclasses.replace(HP, epochs=7, linear_lr=0.5, early_stopping_patience=2, validation_fraction=0.3)
     found = choose(given, DENSE).hyperparameters
