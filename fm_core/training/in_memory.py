@@ -1,6 +1,6 @@
 """fit, where all rows are in memory and nobody has to be asked again: what the estimators do.
 
-The solver is chosen as `auto.choose` says. For mini-batches a share of the rows is held out, by which training ends.
+The solver is chosen as `auto.choose` says, of dense rows with a share held out, by which training ends.
 Where the solver was not named, dense columns and labels are brought to a like size first (solvers/scaling.py), so that
 prices of 200,000 are learned as ratings are.
 """
