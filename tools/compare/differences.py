@@ -50,6 +50,12 @@ MEANT = [
     Meant("request: *: stdout", "std*", r"factorization-machines \d+\.\d+\.\d+ \(revision", "so does that of serve"),
     Meant("job: *", "stdout", r"(roc|pr)_auc", "areas under curves are metrics too"),
     Meant("checkpoint: *", "stdout", r"(roc|pr)_auc", "areas under curves are metrics too"),
+    Meant(
+        "job: a report", "output/data/metrics.json", r'"(roc|pr)_auc"|"binary_f_1', "areas under curves, and a comma"
+    ),
+    Meant("job: bad lines, skipped", "*", ".*", "rows of one feature, which this data has, move no factors any more"),
+    Meant("fm: convert: *", "stdout", "^  +[^ ]", "what was understood of each column is said"),
+    Meant("fm: convert: help", "stdout", ".*", "more options"),
     Meant("job: a schema beside the data", "stdout", "schema.json", "said in plainer words"),
     Meant("job: fails: test channel", "stdout", ".*", "a test channel's first record is looked at before training"),
     Meant(
@@ -64,7 +70,9 @@ MEANT = [
         "request: *: refused: csv *", "refusal", ".*", "requests read CSV by the channels' parser, and name its lines"
     ),
     Meant("request: *: refused: libsvm *", "refusal", ".*", "requests read libsvm by the channels' parser, the same"),
-    Meant("fm: help", "stdout", "catalogue|items that an endpoint", "a command more"),
+    Meant("request: columns: refused: number", "*", ".*", "a number is its text in a column of texts, as in a table"),
+    Meant("request: columns: stdout", "stdout", '"bytes_in":105,', "the same request's line"),
+    Meant("fm: help", "stdout", ".*", "more commands, and --version"),
     Meant("estimator: regressor, no such parameter", "stderr", ".*", "the error names the estimator"),
 ]
 
