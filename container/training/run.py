@@ -159,10 +159,11 @@ def _train(
             raise
         reason = str(error)
     if reason:
-        _log.warning("Solver auto trains with minibatch, from the start of the data: %s", reason)
+        stream = of_stream(hyperparameters)
+        _log.warning("Solver auto trains with %s, from the start of the data: %s", stream.solver, reason)
         for channel in channels.values():
             channel.begin_anew()
-        train_with(of_stream(hyperparameters), memory)
+        train_with(stream, memory_for(stream))
 
 
 def _train_with(

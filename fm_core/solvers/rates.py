@@ -26,6 +26,9 @@ _MOST_OF_MANY = 0.001
 #: Of the rows that are tried on: how many at most, and one in so many is held out.
 _ROWS, _BLOCK = 2000, 5
 
+#: As many first rows, where it is not known how many follow, are taken for the first of many more.
+_FEW = 1000
+
 #: Steps at most, and steps without a better score after which a rate is given up.
 _STEPS, _PATIENCE = 600, 100
 
@@ -40,9 +43,9 @@ def best_rate(hyperparameters: Hyperparameters, rows: Batch, n_rows: int | None 
     rows : Batch
         With labels.
     n_rows : int, optional
-        How many rows there are in all; by default many.
+        How many rows there are in all, where that is known.
     """
-    are_many = n_rows is None or n_rows > _ROWS
+    are_many = n_rows > _ROWS if n_rows is not None else rows.n_rows >= _FEW
     rates = [rate for rate in _RATES if not are_many or rate <= _MOST_OF_MANY]
     if len(rates) == 1:
         return rates[0]

@@ -54,7 +54,7 @@ def test_dense_data_is_learned_in_mini_batches_until_the_rows_held_out_are_no_be
     )  # fmt: skip
     found = curve(done.log, "validation", "mse")
     assert len(found) == len(curve(done.log, "train", "mse"))
-    assert is_pipe or min(found) < 0.9 * found[0]
+    assert is_pipe or min(found) < 0.2 * found[0]
 
 
 def test_dense_data_with_a_validation_channel_holds_nothing_out(tmp_path):
@@ -79,7 +79,7 @@ def test_a_resumed_job_goes_on_with_the_solver_of_its_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("is_pipe", [False, True])
-def test_rows_that_do_not_fit_are_learned_in_mini_batches(tmp_path, is_pipe):
+def test_rows_that_do_not_fit_are_learned_as_a_stream(tmp_path, is_pipe):
     data = b"".join(records(2000, seed, real_labels=True) for seed in range(40))
     job = auto_job(tmp_path / "job", data, is_pipe, mini_batch_size="100", epochs="1")
     plain = auto_job(tmp_path / "plain", data, solver="online", mini_batch_size="100", epochs="1").run_here()
@@ -97,7 +97,7 @@ def test_rows_that_do_not_fit_are_learned_in_mini_batches(tmp_path, is_pipe):
         done = job.run("-c", code)
     assert done.succeeded, done.log
     assert re.search(
-        r"WARNING \d+\] Solver auto trains with \S+, from the start of the data: solver bayes keeps all rows in "
+        r"WARNING \d+\] Solver auto trains with online, from the start of the data: solver bayes keeps all rows in "
         r"memory, which takes \d+ MiB .* are available", done.log,
     )  # fmt: skip
     assert params(done) == params(plain)
