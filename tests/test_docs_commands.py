@@ -29,6 +29,7 @@ WHOLE_PAGES = {
 
 #: Blocks that another test runs.
 ELSEWHERE = {
+    ("README.md", "python -m pip install . ./container"): "tests/test_package.py",
     (
         "README.md",
         "make demo    # train a model of real data, pack it, serve it, ask it, and check what it says",
@@ -112,9 +113,25 @@ rows = "".join(f"u{i % 9},m{i % 7},{i % 5}\\n" for i in range(100))
 open("ratings.csv", "w").write("user,movie,rating\\n" + rows)
 """
 
+PURCHASES = """
+import random
+
+random.seed(0)
+for name in ("purchases", "march", "new"):
+    lines = ["customer,age,country,bought"]
+    for i in range(400):
+        age, country = random.randint(18, 80), random.choice("de fr it".split())
+        lines.append(f"c{i},{age},{country},{'yes' if age > 50 or country == 'it' else 'no'}")
+    open(f"{name}.csv", "w").write("\\n".join(lines) + "\\n")
+"""
+
 #: Blocks that are run here, each in a folder of its own: the Python that comes before, and a command that has to
 #: succeed after.
 RUN = {
+    (
+        "README.md",
+        "fm train purchases.csv --label bought --out model       # says how good the model is, on rows held out",
+    ): (PURCHASES, "head -1 scores.csv | grep -q '^customer,' && test $(wc -l < scores.csv) = 401"),
     ("README.md", "fm convert ratings.csv ratings.recordio --label rating --categorical user,movie --split 0.8"): (
         TABLE, "test -s ratings.train.recordio -a -s ratings.test.recordio -a -s schema.json"),
     ("README.md", "from fm_core import FMRegressor"): (DATA, "fm inspect model_algo-1"),

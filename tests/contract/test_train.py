@@ -19,6 +19,7 @@ from fm_core.formats import write_records
 from fm_core.hyperparameters import parameters
 from tests.container.bad_values import bad_texts
 from tests.contract.training import FEATURE_DIM, Job, read_until, records, stop
+from tests.fm_core.formats.recordio import wire
 
 
 @pytest.fixture
@@ -198,13 +199,16 @@ def change(**changes):
     return apply
 
 
-def rows_with(matrix, labels=None):
-    """Make a function that puts records of these rows after good ones."""
+def rows_with(matrix, labels):
+    """Make a function that puts records of these rows after good ones, also of what our own writer refuses."""
 
     def apply(job):
-        file = io.BytesIO()
-        write_records(file, scipy.sparse.csr_matrix(np.array(matrix, np.float32)), np.array(labels, np.float32))
-        job.put("part-1.pbr", file.getvalue())
+        framed_rows = []
+        for row, label in zip(matrix, labels, strict=True):
+            keys = [key for key, value in enumerate(row) if value != 0]
+            features = wire.features([row[key] for key in keys], keys, [len(row)])
+            framed_rows.append(wire.frame(features + wire.label(label)))
+        job.put("part-1.pbr", b"".join(framed_rows))
 
     return apply
 
