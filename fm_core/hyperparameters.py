@@ -192,7 +192,7 @@ class Hyperparameters:
     )
     epochs: int | None = _integer(
         "Passes over the training data; unless given, with solver bayes as many as the data needs, with online one.",
-        None, decides="run", unset=1, default_with="minibatch", estimator_default=30,
+        None, decides="run", unset=1, default_with="minibatch", estimator_default=None,
     )  # fmt: skip
     mini_batch_size: int = _integer(
         "Records per update of the parameters.", 1000, maximum=MOST_FEATURES, estimator_default=50
@@ -283,13 +283,13 @@ class Hyperparameters:
         "How parameters are learned: minibatch, as the built-in does; bayes, by sampling, with nothing to tune; "
         "online, from each row once, as it comes, with nothing to tune; auto: bayes for sparse data that fits in "
         "memory, online for what does not, minibatch with early stopping for dense data.",
-        "minibatch", "minibatch", "bayes", "online", "auto", group="extension",
+        "minibatch", "minibatch", "bayes", "online", "auto", group="extension", estimator_default="auto",
     )  # fmt: skip
     early_stopping: bool = _declare(
         "boolean",
         "Whether mini-batches hold out a share of the records where there is no validation data, end when it is scored "
         "no better, and keep the best epoch; solver auto does so with dense data in any case.",
-        False, group="extension", only_with=("minibatch",),
+        False, group="extension", only_with=("minibatch",), estimator_default=True,
     )  # fmt: skip
     validation_fraction: float | None = _rate(
         "Share of the records, below 1, that is held out and scored after every epoch where there is no validation "

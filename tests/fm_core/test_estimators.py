@@ -24,6 +24,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from fm_core.artifact.model_file import load_model, read_meta
 from fm_core.estimators import FMClassifier, FMRegressor
 
+#: What passes over all rows need: nothing chosen, nothing held out.
+MINI_BATCHES = {"solver": "minibatch", "early_stopping": False}
+
 BOTH = pytest.mark.parametrize("kind", [FMClassifier, FMRegressor])
 
 #: Checks of scikit-learn that fail, by name, with the reason. There is none.
@@ -90,7 +93,7 @@ def test_rows_with_keys_that_repeat_or_fall_are_as_good(kind):
 @BOTH
 def test_a_fit_is_that_of_the_solver(kind):
     rows, y = ratings(n=130)
-    estimator = kind(epochs=3, shuffle=False, seed=5).fit(rows, of_kind(kind, y))
+    estimator = kind(**MINI_BATCHES, epochs=3, shuffle=False, seed=5).fit(rows, of_kind(kind, y))
     labels = y if kind is FMRegressor else (y > 0).astype(np.float32)
     from fm_core.training.fit import fit
 
@@ -109,7 +112,7 @@ def test_a_fit_is_that_of_the_solver(kind):
 def test_partial_fits_are_one_fit_of_as_many_epochs(kind):
     rows, y = ratings(n=130)
     y = of_kind(kind, y)
-    whole = kind(epochs=4, shuffle=False).fit(rows, y)
+    whole = kind(**MINI_BATCHES, epochs=4, shuffle=False).fit(rows, y)
     parts = kind(shuffle=False)
     for _ in range(4):
         parts.partial_fit(rows, y)
@@ -330,8 +333,9 @@ def test_targets_of_any_scale_are_learned(solver):
     assert np.isfinite(found.history_[-1]["train"]["rmse"])
 
 
-def test_mini_batches_hold_a_share_out_where_they_are_asked_to():
+def test_mini_batches_hold_a_share_out_unless_they_are_asked_not_to():
     rows, y = ratings(n=300)
-    assert "validation" in FMRegressor(early_stopping=True).fit(rows, y).history_[0]
-    assert "validation" not in FMRegressor().fit(rows, y).history_[0]
-    assert "validation" in FMRegressor(solver="auto").fit(rows.toarray() + 1, y).history_[0]
+    assert "validation" in FMRegressor(solver="minibatch", epochs=3).fit(rows, y).history_[0]
+    assert "validation" not in FMRegressor(**MINI_BATCHES, epochs=3).fit(rows, y).history_[0]
+    assert "validation" not in FMRegressor(epochs=3).fit(rows, y).history_[0]  # solver bayes, of sparse rows
+    assert "validation" in FMRegressor().fit(rows.toarray() + 1, y).history_[0]

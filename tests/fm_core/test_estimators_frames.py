@@ -106,7 +106,7 @@ def test_fit_tells_and_goes_on(capsys):
         def epoch(self, report):
             told.append(report.epoch)
 
-    given = {"solver": "minibatch", "epochs": 3, "num_threads": 1}
+    given = {"solver": "minibatch", "early_stopping": False, "epochs": 3, "num_threads": 1}
     fitted = FMClassifier(**given, verbose=True, warm_start=True).fit(frame, answers(frame), callback=Told())
     assert told == [0, 1, 2]
     assert capsys.readouterr().out.count("epoch ") == 3

@@ -82,7 +82,7 @@ FITS = {
 }
 
 _SCRIPT = """
-import json, sys, warnings
+import inspect, json, sys, warnings
 import numpy as np, scipy.sparse as sp
 import fm_core
 inputs, kind, parameters, data = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4]
@@ -92,7 +92,10 @@ def read(part):
 X, y = read("train"); T, u = read("test")
 if data == "text": y = np.where(y > 0, "yes", "no")
 try:
-    estimator = getattr(fm_core, kind)(**parameters)
+    kind = getattr(fm_core, kind)
+    before = {"solver": "minibatch", "early_stopping": False, "epochs": 30}  # what was not chosen, nor held out
+    taken = inspect.signature(kind).parameters
+    estimator = kind(**{name: value for name, value in before.items() if name in taken} | parameters)
     print(estimator)
     if data == "partial":
         for i in range(0, X.shape[0], 100):

@@ -73,6 +73,9 @@ MEANT = [
     Meant("request: columns: refused: number", "*", ".*", "a number is its text in a column of texts, as in a table"),
     Meant("request: columns: stdout", "stdout", '"bytes_in":105,', "the same request's line"),
     Meant("fm: help", "stdout", ".*", "more commands, and --version"),
+    Meant(
+        "estimator: *", "stdout", r"^(FM(Classifier|Regressor)\(|\s+[a-z_]+=)", "the mini-batches are asked for by name"
+    ),
     Meant("estimator: regressor, no such parameter", "stderr", ".*", "the error names the estimator"),
 ]
 
