@@ -74,6 +74,12 @@ MEANT = [
     Meant("request: columns: stdout", "stdout", '"bytes_in":105,', "the same request's line"),
     Meant("fm: help", "stdout", ".*", "more commands, and --version"),
     Meant(
+        "fm: convert: *",
+        "schema.json",
+        r'"(example|separator|first_feature|remarks)|cells are empty|^\\s*\\],?$',
+        "a column's example is kept",
+    ),
+    Meant(
         "estimator: *", "stdout", r"^(FM(Classifier|Regressor)\(|\s+[a-z_]+=)", "the mini-batches are asked for by name"
     ),
     Meant("estimator: regressor, no such parameter", "stderr", ".*", "the error names the estimator"),

@@ -212,11 +212,13 @@ def test_a_table_is_scored_and_explained_by_its_schema(tmp_path):
     text = fm("explain", tmp_path / "model", tmp_path / "table.csv", *schema, "--row", 2)
     assert "user=ann x film=Casino" in text
     assert "film=Casino" in fm("inspect", tmp_path / "model", *schema)
-    sentence = fm("predict", tmp_path / "model", tmp_path / "table.csv", status=1)
-    assert "column 'user' holds texts, which need --schema" in sentence
+    assert fm("predict", tmp_path / "model", tmp_path / "table.csv") == of_table  # the schema lies beside the model
     (tmp_path / "new.csv").write_text("user,film\ncleo,Alien\n")
     assert "cleo" in fm("predict", tmp_path / "model", tmp_path / "new.csv", *schema, status=1)
     assert len(fm("predict", tmp_path / "model", tmp_path / "new.csv", *schema, "--unseen", "ignore").split()) == 1
+    (tmp_path / "schema.json").unlink()
+    sentence = fm("predict", tmp_path / "model", tmp_path / "table.csv", status=1)
+    assert "column 'user' holds texts, which need --schema" in sentence
 
 
 @pytest.mark.parametrize("suffix", ["libsvm", "csv", "npz", "tsv.gz"])

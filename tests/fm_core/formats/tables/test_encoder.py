@@ -330,9 +330,7 @@ def test_an_existing_schema_is_not_overwritten_by_another(tmp_path):
 
 def test_without_pyarrow_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(
-        ConfigError, match=r"pyarrow, which is not installed: install factorization-machines\[parquet\]"
-    ):
+    with pytest.raises(ConfigError, match=r"pyarrow, which is not installed: pip install pyarrow"):
         encoded(put(tmp_path, b"PAR1", "x.parquet"))
 
 
