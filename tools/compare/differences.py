@@ -56,6 +56,19 @@ MEANT = [
     Meant("job: bad lines, skipped", "*", ".*", "rows of one feature, which this data has, move no factors any more"),
     Meant("fm: convert: *", "stdout", "^  +[^ ]", "what was understood of each column is said"),
     Meant("fm: convert: help", "stdout", ".*", "more options"),
+    Meant("job: quoted hyperparameters*", "stdout", "Channel extra is not used", "there is a channel more: items"),
+    Meant(
+        "job: a report",
+        "output/data/metrics.json",
+        r'"findings"|^ +"[A-Z]|^ \],?$',
+        "the report's sentences are there too",
+    ),
+    Meant(
+        "job: a report",
+        "output/data/report.html",
+        "<h2>(What stands out|Hyperparameters)</h2>",
+        "truer, and more of them",
+    ),
     Meant("job: a schema beside the data", "stdout", "schema.json", "said in plainer words"),
     Meant("job: fails: test channel", "stdout", ".*", "a test channel's first record is looked at before training"),
     Meant(
@@ -76,7 +89,7 @@ MEANT = [
     Meant(
         "fm: convert: *",
         "schema.json",
-        r'"(example|separator|first_feature|remarks)|cells are empty|^\\s*\\],?$',
+        r'"(example|separator|first_feature|remarks)|cells are empty|^\s*\],?$',
         "a column's example is kept",
     ),
     Meant(

@@ -98,7 +98,16 @@ def fresh(folder: Path) -> Path:
 #: Hyperparameters that came after the base: configurations, and what models say of theirs, are compared without them.
 _NEWER = "|".join(
     [
-        *("solver", "feature_groups", "validation_fraction", "loss", "negatives", "negative_sampling"),
+        *(
+            "solver",
+            "_bayes_method",
+            "early_stopping",
+            "feature_groups",
+            "validation_fraction",
+            "loss",
+            "negatives",
+            "negative_sampling",
+        ),
         *("user_features", "item_features", "ranking_k", "relevance_threshold"),
     ]
 ).encode()
