@@ -47,7 +47,8 @@ MEANT = [
         "request: *: stdout", "stdout", '"status":[45]', "the log has the sentences of refusals, compared by themselves"
     ),
     Meant("job: *", "stdout", r"factorization-machines \d+\.\d+\.\d+ \(revision", "the log begins with the version"),
-    Meant("request: *: stdout", "std*", r"factorization-machines \d+\.\d+\.\d+ \(revision", "so does that of serve"),
+    Meant("checkpoint: *", "stdout", r"factorization-machines \d+\.\d+\.\d+ \(revision", "so does this one"),
+    Meant("request: *: std*", "std*", r"factorization-machines \d+\.\d+\.\d+ \(revision", "so does that of serve"),
     Meant("job: *", "stdout", r"(roc|pr)_auc", "areas under curves are metrics too"),
     Meant("checkpoint: *", "stdout", r"(roc|pr)_auc", "areas under curves are metrics too"),
     Meant(
