@@ -25,6 +25,9 @@ CONSTRAINTS = ROOT / "constraints.txt"
 SOURCES = ["container", "fm_core", "MANIFEST.in", "pyproject.toml", "setup.py", "LICENSE", "README.md"]
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "*.c", "*.html", "*.egg-info")
 
+#: Where each source distribution is made, below the sources, and what makes it.
+SDISTS = {".": ["setup.py"], "container": ["-c", "from setuptools import setup; setup()"]}
+
 #: Run in each environment, beside the library as it was installed: the kernels against their reference, artifacts,
 #: formats and the command line, and that a model is trained and served.
 TESTS = ["tests/fm_core/kernels", "tests/fm_core/artifact", "tests/fm_core/formats/recordio", "tests/fm_core/cli"]
@@ -53,11 +56,9 @@ def build(dist: Path, pythons: Sequence[str]) -> int:
         for old in [*dist.glob("factorization_machines*")]:
             old.unlink()
         pip(pythons[0], "wheel", "--no-deps", "--wheel-dir", dist, source / "container")
-        for project in (source, source / "container"):
-            python = environment(Path(folder, "sdist"), pythons[0], ["setuptools", "Cython", "wheel"])
-            run(python, "setup.py" if project == source else "-c", *(
-                [] if project == source else ["from setuptools import setup; setup()"]
-            ), "--quiet", "sdist", "--dist-dir", dist, cwd=project)  # fmt: skip
+        own = environment(Path(folder, "sdist"), pythons[0], ["setuptools", "Cython", "wheel"])
+        for project, program in SDISTS.items():
+            run(own, *program, "--quiet", "sdist", "--dist-dir", dist, cwd=source / project)
         for python in pythons:
             shutil.rmtree(raw, ignore_errors=True)
             pip(python, "wheel", "--no-deps", "--wheel-dir", raw, source)
