@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["AtK", "areas_under_curves", "groups_in_order"]
 
 
-def areas_under_curves(scores: "NDArray[np.float32]", labels: "NDArray[np.float32]") -> tuple[float, float]:
+def areas_under_curves(scores: "NDArray[np.floating]", labels: "NDArray[np.floating]") -> tuple[float, float]:
     """Give ROC AUC and PR AUC.
 
     Parameters

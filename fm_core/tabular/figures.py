@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fm_core.analysis.ranking_metrics import areas_under_curves
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FIGURES", "Figure", "Scored", "area_under_roc", "figures", "figures_text"]
+__all__ = ["FIGURES", "Figure", "Scored", "figures", "figures_text"]
 
 #: A probability counts as so far away from 0 and 1, as in fm_core.metrics.
 _NEAREST = 1e-12
@@ -74,7 +76,7 @@ def figures(scored: Scored, *, is_classifier: bool, mean: float) -> dict[str, Fi
     Returns
     -------
     figures : dict of Figure
-        By name: ``cross_entropy``, ``accuracy`` and ``auc``, or ``rmse``, ``mae`` and ``r2``.
+        By name: ``cross_entropy``, ``accuracy``, ``auc`` and ``pr_auc``, or ``rmse``, ``mae`` and ``r2``.
     """
     scores, labels = scored.scores, scored.labels
     of_baseline = np.full(len(labels), mean)
@@ -84,12 +86,14 @@ def figures(scored: Scored, *, is_classifier: bool, mean: float) -> dict[str, Fi
 
 def _of_classes(scores: "NDArray[np.float64]", labels: "NDArray[np.float64]") -> dict[str, float]:
     if not len(labels):
-        return dict.fromkeys(("cross_entropy", "accuracy", "auc"), math.nan)
+        return dict.fromkeys(("cross_entropy", "accuracy", "auc", "pr_auc"), math.nan)
     p = np.clip(scores, _NEAREST, 1 - _NEAREST)
+    auc, pr_auc = areas_under_curves(scores, labels)
     return {
         "cross_entropy": float(-np.mean(np.where(labels > 0.5, np.log(p), np.log1p(-p)))),
         "accuracy": float(np.mean((scores >= 0.5) == (labels > 0.5))),
-        "auc": area_under_roc(scores, labels > 0.5),
+        "auc": auc,
+        "pr_auc": pr_auc,
     }
 
 
@@ -105,26 +109,12 @@ def _of_numbers(scores: "NDArray[np.float64]", labels: "NDArray[np.float64]") ->
     }
 
 
-def area_under_roc(scores: "NDArray[np.float64]", positive: "NDArray[np.bool_]") -> float:
-    """Give the probability that a positive row has the higher score than a negative one, equal scores counting half.
-
-    NaN if there is one class only. By the sum of ranks (Mann and Whitney 1947).
-    """
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if not (n_positive and n_negative):
-        return math.nan
-    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks = (last - (counts - 1) / 2)[places.reshape(-1)]
-    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
-
-
 #: In words, and whether a smaller value is better.
 FIGURES: dict[str, tuple[str, bool]] = {
     "cross_entropy": ("cross entropy", True),
     "accuracy": ("accuracy", False),
     "auc": ("AUC", False),
+    "pr_auc": ("PR AUC", False),
     "rmse": ("rmse", True),
     "mae": ("mean absolute error", True),
     "r2": ("R2", False),

@@ -16,9 +16,10 @@ import pytest
 import scipy.sparse
 
 import fm_core
-from fm_core.formats import write_records
+from fm_core.artifact.model_file import load_model
+from fm_core.formats import decode_rows, read_records, write_records
 from tests.conftest import ROOT
-from tests.contract.training import Job, records
+from tests.contract.training import FEATURE_DIM, Job, records
 
 DEFINITIONS = json.loads((ROOT / "docs/metric_definitions.json").read_text())
 
@@ -204,3 +205,32 @@ def test_metrics_lines_are_json_and_count_the_records(job):
     assert [name for each in entries for name in each["Metrics"] if name.islower()] == [
         "initialize.time", "epochs", *["update.time"] * 3, "finalize.time", "setuptime", "totaltime",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "solver", [{}, {"solver": "bayes", "epochs": "8"}, {"solver": "online", "epochs": "1"}, {"num_threads": "2"}]
+)
+def test_every_classifier_says_the_areas_under_its_curves(tmp_path, solver):
+    metrics = pytest.importorskip("sklearn.metrics")
+    job = Job(tmp_path)
+    job.hyperparameters |= solver
+    job.put("0.pbr", records(600))
+    held_out = records(90, seed=1)
+    for channel in ("test", "validation"):
+        job.put("0.pbr", held_out, channel)
+    done = job.run()
+    assert done.code == 0, done.log
+    batch, _, _ = decode_rows(held_out, feature_dim=FEATURE_DIM)
+    scores = load_model(job.root / "model").predict(batch)
+    _, labels = read_records(held_out)
+    expected = {
+        "roc_auc": metrics.roc_auc_score(labels, scores),
+        "pr_auc": metrics.average_precision_score(labels, scores),
+    }
+    for name, value in expected.items():
+        for where in ("test", "validation"):
+            (found,) = re.findall(rf"#quality_metric: host=algo-1, {where} {name} <score>=(\S+)$", done.log, re.M)
+            assert float(found) == pytest.approx(value)
+        (found,) = re.findall(rf"#test_score \(algo-1\) : \('{name}', (\S+)\)$", done.log, re.M)
+        assert float(found) == pytest.approx(value)
+        assert re.search(rf"epoch=0, validation {name} <score>=\S+$", done.log, re.M)

@@ -17,7 +17,7 @@ from fm_core.artifact.model_file import load_model, read_meta
 from fm_core.cli import main
 from fm_core.formats.draws import draws
 from fm_core.formats.tables import TableSchema
-from fm_core.tabular.figures import Scored, area_under_roc, figures
+from fm_core.tabular.figures import Scored, figures
 from tests.conftest import ROOT
 
 FEW = ["--epochs", "8", "--num-threads", "1", "--no-report"]
@@ -349,7 +349,8 @@ def test_figures_are_those_of_scikit_learn():
     assert found["auc"].value == pytest.approx(metrics.roc_auc_score(labels, scores))
     assert found["accuracy"].value == pytest.approx(metrics.accuracy_score(labels, scores >= 0.5))
     assert found["auc"].baseline == 0.5
-    assert math.isnan(area_under_roc(scores, labels < 2))
+    assert found["pr_auc"].value == pytest.approx(metrics.average_precision_score(labels, scores))
+    assert found["pr_auc"].baseline == pytest.approx(labels.mean())
     found = figures(scored, is_classifier=False, mean=float(labels.mean()))
     assert found["rmse"].value == pytest.approx(metrics.root_mean_squared_error(labels, scores.astype(float)))
     assert found["r2"].value == pytest.approx(metrics.r2_score(labels, scores.astype(float)), abs=1e-6)
