@@ -323,6 +323,8 @@ class _Reader:
         self._distinct = distinct
         self._batches: list[Batch] = []
         self.n_items = 0
+        if not first.names:
+            raise DataError(f"{first.source} has no columns, expected one with the ids of items")
         item = first.names[0] if item is None else item
         taken = [item, *(name for name in (first.names if columns is None else columns) if name != item)]
         for name in taken:

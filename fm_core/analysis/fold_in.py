@@ -39,6 +39,8 @@ RIDGE = 1e-3
 
 _NEWTON_STEPS = 20
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Folded:
@@ -115,23 +117,28 @@ def fold_in(
     Raises
     ------
     DataError
-        A label is not finite, or a classifier's is neither 0 nor 1.
+        A label is no finite float32, or a classifier's is neither 0 nor 1; or values are too large to solve for.
     """
     labels = np.asarray(labels)
     if labels.dtype.kind not in "biuf" or labels.shape != (len(contexts),):
         raise DataError(
             f"labels are {labels.dtype} of shape {labels.shape}, expected numbers, one for each of {len(contexts)} rows"
         )
-    wrong = ~np.isfinite(labels) if not is_classifier else (labels != 0) & (labels != 1)
+    wrong = ~(np.abs(labels) <= _LARGEST) if not is_classifier else (labels != 0) & (labels != 1)
     if wrong.any():
         at = int(np.argmax(wrong))
-        raise DataError(f"label {at} is {labels[at]:g}, expected {'0 or 1' if is_classifier else 'a finite number'}")
+        raise DataError(
+            f"label {at} is {labels[at]:g}, expected {'0 or 1' if is_classifier else 'a finite number of float32'}"
+        )
     parameters = population.mean
     if len(contexts):
         rows = np.column_stack([np.ones(len(contexts)), contexts.sums])
         offset = contexts.own + rows @ population.mean
         solve = _logistic if is_classifier else _ridge
-        parameters = population.mean + population.root @ solve(rows @ population.root, offset, labels)
+        with np.errstate(over="ignore", invalid="ignore"):
+            parameters = population.mean + population.root @ solve(rows @ population.root, offset, labels)
+        if not np.isfinite(parameters).all():
+            raise DataError("the rows' values are too large to find the parameters of a new feature from them")
     return Folded(float(parameters[0]), parameters[1:])
 
 

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from fm_core.analysis.catalogue import Catalogue
+from fm_core.analysis.recommendation import Recommendation, Recommender
 from fm_core.artifact.model_file import MODEL_FILE, load_model, read_meta, save_model
 from fm_core.batch import Batch
 from fm_core.errors import ArtifactError
 from fm_core.formats import SCHEMA_FILE
+from fm_core.formats.tables.encoder import Encoder
+from fm_core.formats.tables.frames import frame_table
 from fm_core.formats.tables.mixed_frames import MixedFrame, is_mixed
 from fm_core.formats.tables.schema import TableSchema
 from fm_core.given import refuse_moments
@@ -266,6 +270,54 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "model_")
         batch = self._whole_batch(X)
         return (model or self.model_).predict(batch, self._n_threads())
+
+    # --- recommendations ---
+
+    def recommender(self, items: Any) -> Recommender:
+        """Make what recommends some items; it is worth keeping, as packing a million items takes a second.
+
+        Parameters
+        ----------
+        items : DataFrame, pyarrow.Table, or dict of columns
+            A row for each item. The first column is the ids; those that `fit` had are what the model knows of an item,
+            and all of them can be filtered by. Of a model of numbers, a column ``features`` holds feature ids, such as
+            ``"7"`` or ``"7:1 19:0.5"``.
+
+        Returns
+        -------
+        recommender : fm_core.Recommender
+
+        Raises
+        ------
+        DataError
+            There are no items, or an item is not what the model's columns expect.
+        """
+        check_is_fitted(self, "model_")
+        encoder = Encoder(self.schema_, labels="none") if "_frame" in self.__dict__ else None
+        table = frame_table(items, "the table of items")
+        catalogue = Catalogue.read([table], encoder, self.model_.feature_dim, what="the table of items")
+        return Recommender(self.model_, catalogue, encoder, self._n_threads())
+
+    def recommend(self, requests: list[Any], items: Any) -> list[Recommendation]:
+        """Find the best items for each request.
+
+        Parameters
+        ----------
+        requests : list of dict
+            Each as an endpoint gets it: ``{"columns": {"user": "ann"}, "top_k": 10, "filter": {"genre": "comedy"}}``.
+        items : Recommender, or as `recommender` takes it
+
+        Returns
+        -------
+        recommendations : list of Recommendation
+
+        Raises
+        ------
+        DataError
+            A request is not as it should be; the message says which, and where.
+        """
+        recommender = items if isinstance(items, Recommender) else self.recommender(items)
+        return recommender.recommend(requests, self._n_threads())
 
     # --- files ---
 

@@ -115,3 +115,50 @@ def test_fit_tells_and_goes_on(capsys):
     assert again.history_[0]["train"]["binary_classification_cross_entropy"] < before
     cold = FMClassifier(**given).fit(frame, answers(frame))
     assert again.score(frame, answers(frame)) >= cold.score(frame, answers(frame))
+
+
+# --- recommendations ---
+
+
+def ratings_of(n=1500):
+    rng = np.random.default_rng(2)
+    user, film = rng.integers(0, 20, n), rng.integers(0, 30, n)
+    frame = pd.DataFrame(
+        {"user": [f"u{i}" for i in user], "film": [f"f{i}" for i in film], "genre": np.array(["sf", "drama"])[film % 2]}
+    )
+    return frame, 3 + np.where((user + film) % 2, 1.0, -1.0) + rng.normal(0, 0.1, n)
+
+
+def test_the_best_items_are_those_of_the_full_scores():
+    frame, y = ratings_of()
+    model = FMRegressor(**GIVEN).fit(frame, y)
+    items = frame[["film", "genre"]].drop_duplicates().assign(year=lambda found: 1950 + np.arange(len(found)))
+    requests = [
+        {"columns": {"user": "u3"}, "top_k": 5, "explain": 2},
+        {"columns": {"user": "u4"}, "top_k": 5, "filter": {"year": {"min": 1960}}},
+        {"columns": {"user": "zoe"}, "top_k": 5, "history": [{"film": "f1", "label": 4}, {"film": "f2", "label": 2}]},
+    ]
+    found = model.recommend(requests, items)
+    for each, user, part in zip(found[:2], ("u3", "u4"), (items, items[items.year >= 1960]), strict=True):
+        scores = model.predict(part.assign(user=user))
+        best = part.film.to_numpy()[np.argsort(-scores, kind="stable")[:5]]
+        assert [columns["film"] for columns in each.columns] == best.tolist()
+        assert each.scores == pytest.approx(np.sort(scores)[::-1][:5], rel=1e-5)
+    assert len(found[0].explanations) == 5
+    assert {columns["genre"] for columns in found[2].columns} == {"drama"}
+    again = model.recommend(requests, model.recommender(items))
+    assert [each.scores.tolist() for each in again] == [each.scores.tolist() for each in found]
+    with pytest.raises(DataError, match="request 0: column 'film' is the catalogue's"):
+        model.recommend([{"columns": {"film": "f1"}, "top_k": 1}], items)
+    with pytest.raises(DataError, match="the table of items holds no items"):
+        model.recommend(requests, items[:0])
+
+
+def test_items_of_a_model_of_numbers_are_feature_ids():
+    model = FMRegressor(solver="minibatch", epochs=20, num_threads=1).fit(np.eye(6, dtype=np.float32), np.arange(6))
+    items = {"name": ["x", "y", "z"], "features": ["3", "4", "5"]}
+    (found,) = model.recommend([{"context": {"keys": [0], "values": [1]}, "top_k": 2}], items)
+    rows = np.eye(6, dtype=np.float32)[3:] + np.eye(6, dtype=np.float32)[0]
+    assert found.items.tolist() == np.argsort(-model.predict(rows))[:2].tolist()
+    with pytest.raises(DataError, match="the table of items is a int"):
+        model.recommender(7)

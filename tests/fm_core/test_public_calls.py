@@ -153,12 +153,18 @@ def calls(folder: Path):
         ),
         "FMClassifier.fit": (FMClassifier(num_factors=2, epochs=1).fit, {"X": X, "y": CLASSES}),
         "FMRegressor.partial_fit": (
-            lambda **given: FMRegressor(num_factors=2).fit(X, NUMBERS).partial_fit(**given), {"X": X, "y": NUMBERS}
+            lambda **given: FMRegressor(num_factors=2, epochs=1).fit(X, NUMBERS).partial_fit(**given),
+            {"X": X, "y": NUMBERS},
         ),
         "FMClassifier.partial_fit": (
-            lambda **given: FMClassifier(num_factors=2).fit(X, CLASSES).partial_fit(**given),
+            lambda **given: FMClassifier(num_factors=2, epochs=1).fit(X, CLASSES).partial_fit(**given),
             {"X": X, "y": CLASSES, "classes": [0, 1]},
         ),
+        "FMRegressor.recommend": (
+            REGRESSOR.recommend,
+            {"requests": [{"context": {"keys": [0], "values": [1]}, "top_k": 2}], "items": {"features": ["3", "4"]}},
+        ),
+        "FMRegressor.recommender": (REGRESSOR.recommender, {"items": {"features": ["3", "4:0.5"], "name": ["x", "y"]}}),
         "FMRegressor.predict": (REGRESSOR.predict, {"X": X}),
         "FMClassifier.predict": (CLASSIFIER.predict, {"X": X}),
         "FMClassifier.predict_proba": (CLASSIFIER.predict_proba, {"X": X.toarray()}),
@@ -254,7 +260,7 @@ TAKEN = [
     # so many rows, columns or requests are as good as others, where nothing else says how many there are
     r"(Batch of dense rows, values|Batch\.take, rows): (one less|none|one more)",
     r"(Batch\.concatenate|evaluate), batches: (one less|one more)",
-    r"(Recommender\.recommend, requests|explain.*, rows|Catalogue\.positions, ids): (one less|one more)",
+    r"((Recommender|FMRegressor)\.recommend, requests|explain.*, rows|Catalogue\.positions, ids): (one less|one more)",
     r"a request's (exclude|history), .*: (one less|one more)",
     r"(FMRegressor|FMClassifier)\.(predict|predict_proba|decision_function), X: (one (row )?less|one (row )?more)",
     r"RecordSerializer.*, data: (one (row )?less|no rows|none|one (row )?more|narrower|wider|flat|fewer dimensions)",
@@ -282,5 +288,4 @@ TAKEN = [
     r"FM\w+\.(fit|fit of dense rows|partial_fit|score), y: more dimensions",  # a column, of which scikit-learn warns
     r"TableSchema\.from_json, text: bytes",
     r"rank, context: rows that fall",  # of one row
-    r"fold_in, labels: huge",  # float64
 ]
