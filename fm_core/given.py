@@ -55,6 +55,8 @@ def check_threads(num_threads: Any) -> None:
     ConfigError
         It is no integer from 1 to 1024: none would leave scores unwritten, and very many end a process.
     """
+    if type(num_threads) is int and 1 <= num_threads <= _MOST_THREADS:  # as good as always
+        return
     is_int = isinstance(num_threads, int | np.integer) and not isinstance(num_threads, bool)
     if not is_int or not 1 <= num_threads <= _MOST_THREADS:
         raise ConfigError(f"num_threads is {quoted(num_threads)}, expected an integer from 1 to {_MOST_THREADS}")
@@ -110,9 +112,8 @@ def check_csr(matrix: Any) -> None:
     if indptr[0] != 0 or (np.diff(indptr) < 0).any() or indptr[-1] > min(len(indices), len(data)):
         raise DataError(f"the starts of rows do not rise from 0 to at most {min(len(indices), len(data))}")
     used = indices[: indptr[-1]]
-    outside = (used < 0) | (used >= matrix.shape[1])
-    if outside.any():
-        at = int(np.argmax(outside))
+    if used.size and not 0 <= used.min() <= used.max() < matrix.shape[1]:  # two quick walks, no array of truths
+        at = int(np.argmax((used < 0) | (used >= matrix.shape[1])))
         row = int(np.searchsorted(indptr, at, side="right")) - 1
         raise DataError(f"row {row}: key {int(used[at])} is not below feature_dim={matrix.shape[1]}")
 

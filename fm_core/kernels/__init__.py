@@ -88,6 +88,7 @@ def available() -> dict[str, Kernels]:
     return {name: load("minibatch", name) for name in builds()}
 
 
+@functools.cache
 def in_use() -> tuple[str, Kernels]:
     """Name and kernels of mini-batch training of the build in use; raises as `build_in_use`."""
     return build_in_use(), load("minibatch")

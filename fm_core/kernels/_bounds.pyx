@@ -1,6 +1,8 @@
-"""Whether CSR rows stay within what they point into: one walk over them, before any kernel's."""
+"""Whether CSR rows stay within what they point into, and numbers are finite: one walk, before any kernel's."""
 
 from libc.stdint cimport int32_t, int64_t, uint32_t
+
+from fm_core.kernels.checks cimport rows_within
 
 
 def within(const int64_t[::1] indptr, const int32_t[::1] indices, Py_ssize_t n_values, int64_t feature_dim):
@@ -18,17 +20,27 @@ def within(const int64_t[::1] indptr, const int32_t[::1] indices, Py_ssize_t n_v
     -------
     within : bool
     """
-    cdef Py_ssize_t i, n = indices.shape[0], n_rows = indptr.shape[0] - 1
-    cdef uint32_t largest = 0, key
-    cdef int64_t falls = 0
-    cdef const int32_t* keys = &indices[0] if n else NULL
-    cdef const int64_t* starts = &indptr[0] if n_rows >= 0 else NULL
-    if n_rows < 0 or starts[0] != 0 or starts[n_rows] != n or n_values != n:
-        return False
+    cdef bint is_within
     with nogil:
-        for i in range(n_rows):
-            falls |= starts[i + 1] - starts[i]  # its sign, once one of them is negative
-        for i in range(n):
-            key = <uint32_t> keys[i]  # a negative one is large
-            largest = max(largest, key)
-    return falls >= 0 and (n == 0 or largest < feature_dim)
+        is_within = rows_within(indptr, indices, n_values, feature_dim)
+    return is_within
+
+
+def all_finite(const float[::1] values):
+    """Whether every number is: one walk, where NumPy takes two or an array of truths.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (n,)
+
+    Returns
+    -------
+    all_finite : bool
+    """
+    cdef const uint32_t* bits = <const uint32_t*> &values[0] if values.shape[0] else NULL
+    cdef Py_ssize_t i
+    cdef uint32_t strange = 0
+    with nogil:
+        for i in range(values.shape[0]):
+            strange |= (bits[i] & 0x7F800000) == 0x7F800000  # the exponent of infinity and NaN
+    return not strange

@@ -24,7 +24,7 @@ from libc.math cimport exp
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 
-from fm_core.kernels.checks cimport need, need_room, need_rows, need_threads
+from fm_core.kernels.checks cimport need, need_room, need_rows, need_threads, rows_within
 from fm_core.kernels._group cimport SCRATCH_AN_ENTRY, Entries, Groups, group_entries
 from fm_core.kernels.simd cimport (
     FULL, lanes, lanes_load, lanes_prefetch, lanes_prefetch_to_write, lanes_store, lanes_sum, lanes_zero
@@ -558,7 +558,8 @@ def predict_sparse(
     """Score sparse rows: see interface.py."""
     cdef Py_ssize_t n_rows = scores.shape[0]
     cdef Factors f
-    need_rows(indptr, indices.shape[0], values.shape[0])
+    if not rows_within(indptr, indices, values.shape[0], V.shape[0]):
+        raise ValueError("the rows do not lie within their entries, or a key is no row of V")
     need("starts of rows", indptr.shape[0], n_rows + 1)
     need("rows of V", V.shape[0], w.shape[0])
     need("floats between factors", V.strides[1], sizeof(float))

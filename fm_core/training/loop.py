@@ -349,7 +349,7 @@ def _check_finite(model: Model) -> None:
     """Look at every parameter once, in pieces: a score may be finite where a parameter it did not use is not."""
     if not math.isfinite(model.w0):
         raise DivergenceError("the bias w0 is no longer finite")
-    for array in (model.V, model.w):
+    for array in model.arrays:
         row = first_not_finite(array)
         if row is not None:
             raise DivergenceError(f"parameters of features from {row} on are no longer finite")

@@ -302,17 +302,22 @@ def test_the_builds_are_those_whose_instructions_the_processor_has(processor):
     assert builds() == (*[name for name, flags in needs.items() if flags <= processor], "generic")
 
 
+def _forget():
+    build_in_use.cache_clear()
+    in_use.cache_clear()
+
+
 def test_the_environment_names_the_build(monkeypatch):
     from fm_core.errors import ConfigError
 
     for name, module in available().items():
-        build_in_use.cache_clear()
+        _forget()
         monkeypatch.setenv("FM_CORE_KERNELS", name)
         assert in_use() == (name, module)
-    build_in_use.cache_clear()
+    _forget()
     monkeypatch.setenv("FM_CORE_KERNELS", "mmx")
     with pytest.raises(ConfigError, match="FM_CORE_KERNELS is 'mmx', expected one of those this machine runs: "):
         in_use()
-    build_in_use.cache_clear()
+    _forget()
     monkeypatch.delenv("FM_CORE_KERNELS")
     assert in_use()[0] == next(iter(available()))
