@@ -250,7 +250,7 @@ LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HE
 	    --build-arg CREATED=$$(date --utc +%Y-%m-%dT%H:%M:%SZ)
 
 .PHONY: image
-image: .venvs/tools/.installed  ## build the image with Docker, and its bill of materials (IMAGE, TORCH, WHEELS: docs/image.md)
+image: .venvs/tools/.installed  ## build the image with Docker, and its bill of materials (IMAGE, TORCH, WHEELS: docs/how-to/image.md)
 	docker build $(LABELS) --build-arg TORCH=$(TORCH) \
 	    $(if $(WHEELS),--build-context wheels=$(WHEELS)) --tag $(IMAGE) .
 	.venvs/tools/bin/python tools/bill.py $(IMAGE) build/image

@@ -1,4 +1,4 @@
-"""What `_kvstore` dist_async learns, beside one host: the figures of docs/cluster.md.
+"""What `_kvstore` dist_async learns, beside one host: the figures of docs/how-to/cluster.md.
 
     .venvs/torch/bin/python benchmarks/averages.py
 

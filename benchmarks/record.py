@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import ROOT
 
-PAGES = [ROOT / "docs" / f"{name}.md" for name in ("performance", "quality", "checkpoints", "scaling")]
+PAGES = sorted(ROOT.glob("docs/*/*.md"))
 
 
 def main() -> None:

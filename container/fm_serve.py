@@ -1,7 +1,7 @@
 """Serve a model: the endpoint of SageMaker's contract, on this machine.
 
 MODEL is a folder with model_algo-1 and schema.json, such as `fm train` leaves, or a model.tar.gz of it. Requests go to
-http://localhost:PORT/invocations; settings are the environment variables of docs/contract.md. Ctrl-C ends it.
+http://localhost:PORT/invocations; settings are the environment variables of docs/reference/contract.md. Ctrl-C ends it.
 
   fm serve model
   curl localhost:8080/invocations -H 'Content-Type: text/csv; header=present' --data-binary @new.csv

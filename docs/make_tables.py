@@ -1,7 +1,7 @@
 """Write what the docs take from declarations: `make docs`.
 
-docs/hyperparameters.md is made of fm_core/hyperparameters.py; the layers in docs/architecture.md of import-linter's
-contracts in pyproject.toml; docs/openapi.json of the endpoint's media types and statuses.
+docs/reference/hyperparameters.md is made of fm_core/hyperparameters.py; the layers in docs/explanation/architecture.md
+of import-linter's contracts in pyproject.toml; docs/openapi.json of the endpoint's media types and statuses.
 """
 
 import json
@@ -12,8 +12,8 @@ from pathlib import Path
 from container.serving.openapi import describe
 from fm_core.hyperparameters import Parameter, parameters
 
-HYPERPARAMETERS = Path(__file__).with_name("hyperparameters.md")
-ARCHITECTURE = Path(__file__).with_name("architecture.md")
+HYPERPARAMETERS = Path(__file__).with_name("reference") / "hyperparameters.md"
+ARCHITECTURE = Path(__file__).with_name("explanation") / "architecture.md"
 OPENAPI = Path(__file__).with_name("openapi.json")
 CONTRACTS = Path(__file__).parent.with_name("pyproject.toml")
 
@@ -92,7 +92,7 @@ def layers() -> str:
 
 
 def architecture() -> str:
-    """Make docs/architecture.md anew, with the layers of today."""
+    """Make docs/explanation/architecture.md anew, with the layers of today."""
     text = ARCHITECTURE.read_text()
     return re.sub(
         r"(?<=<!-- layers: made by `make docs` -->\n).*?(?=\n<!-- end of layers -->)",

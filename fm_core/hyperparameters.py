@@ -4,7 +4,7 @@ The names, ranges and defaults are those of SageMaker's built-in Factorization
 Machines. Three groups: ``documented`` (Amazon's developer guide), ``hidden`` (in the
 built-in's printed default configuration, undocumented), and ``extension`` (ours;
 each default leaves the built-in's behaviour). Validation, the reference table in
-docs/hyperparameters.md, ``train --help``, and the parameters of `FMClassifier` and `FMRegressor` are all made
+docs/reference/hyperparameters.md, ``train --help``, and the parameters of `FMClassifier` and `FMRegressor` are all made
 from the fields below. Each says what it decides (see `Parameter`), which a checkpoint, the artifact and the hosts of
 a job go by.
 

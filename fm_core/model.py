@@ -24,7 +24,7 @@ Floats = NDArray[np.float32]
 
 #: Streams of random numbers: the bias is no row of the other parameters. A bias moves the error of a job's first epoch
 #: by more than all factors do, so 12 is the first stream by which the default seed begins the ratings of
-#: docs/quality.md within .002 of where the built-in's own draw did.
+#: docs/explanation/quality.md within .002 of where the built-in's own draw did.
 _ROWS, _BIAS = 0, 12
 
 

@@ -202,7 +202,7 @@ def test_a_hyperparameter_is_a_declaration(copy, tmp_path):
     copy.run("docs/make_tables.py")
     assert (
         "| `flavour` | a finite number of at least 0 | `0.5` | model | How strong it tastes. |"
-        in (copy.folder / "docs/hyperparameters.md").read_text()
+        in (copy.folder / "docs/reference/hyperparameters.md").read_text()
     )
     assert "flavour" in copy.run("-m", "container.train", "--help")
     said = copy.run(

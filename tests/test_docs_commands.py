@@ -20,11 +20,11 @@ from tests.contract.serving import free_port
 
 #: Pages whose blocks are run from top to bottom, by which test.
 WHOLE_PAGES = {
-    "docs/convert.md": "tests/fm_core/cli/test_docs_convert.py",
-    "docs/python.md": "tests/test_docs_python.py",
-    "docs/recommender.md": "tests/test_docs_recommender.py",
-    "docs/train.md": "tests/fm_core/tabular/test_docs_train.py",
-    "docs/tutorial.md": "tests/test_docs_commands.py",
+    "docs/how-to/convert.md": "tests/fm_core/cli/test_docs_convert.py",
+    "docs/how-to/python.md": "tests/test_docs_python.py",
+    "docs/tutorials/recommender.md": "tests/test_docs_recommender.py",
+    "docs/how-to/train.md": "tests/fm_core/tabular/test_docs_train.py",
+    "docs/tutorials/tutorial.md": "tests/test_docs_commands.py",
 }
 
 #: Blocks that another test runs.
@@ -44,33 +44,33 @@ ELSEWHERE = {
     ("README.md", "docker stop fm"): "tests/image",
     ("README.md", "pip install 'sagemaker[local]<3'"): "tests/local_mode",
     ("README.md", "estimator = Estimator("): "tests/local_mode",  # from local_test/local_mode.py, which is run there
-    ("docs/artifact.md", "import mxnet as mx"): "tests/fm_core/artifact/test_model_file.py",
-    ("docs/artifact.md", "import struct"): "tests/fm_core/artifact/test_model_file.py",
-    ("docs/install.md", "git clone REPOSITORY factorization-machines"): "tests/test_package.py",
+    ("docs/reference/artifact.md", "import mxnet as mx"): "tests/fm_core/artifact/test_model_file.py",
+    ("docs/reference/artifact.md", "import struct"): "tests/fm_core/artifact/test_model_file.py",
+    ("docs/how-to/install.md", "git clone REPOSITORY factorization-machines"): "tests/test_package.py",
     (
-        "docs/install.md",
+        "docs/how-to/install.md",
         "python -m pip install dist/factorization_machines-*-cp311-*.whl dist/factorization_machines_container-*.whl",
     ): "tests/test_package.py",
-    ("docs/gpu.md", "from fm_core.solvers.minibatch_torch import DenseDevice"): "tests/torch",
-    ("docs/local_mode.md", "make image"): "tests/image",
-    ("docs/local_mode.md", "pip install 'sagemaker[local]<3'"): "tests/local_mode",
-    ("docs/local_mode.md", "pip install 'sagemaker>=3'"): "tests/local_mode",
+    ("docs/how-to/gpu.md", "from fm_core.solvers.minibatch_torch import DenseDevice"): "tests/torch",
+    ("docs/how-to/local_mode.md", "make image"): "tests/image",
+    ("docs/how-to/local_mode.md", "pip install 'sagemaker[local]<3'"): "tests/local_mode",
+    ("docs/how-to/local_mode.md", "pip install 'sagemaker>=3'"): "tests/local_mode",
 }
 
 #: Blocks that cannot be run by a test.
 NOWHERE = {
     (
-        "docs/install.md",
+        "docs/how-to/install.md",
         "python -m pip install 'factorization-machines @ git+REPOSITORY'",
     ): "needs the address of a repository that this one does not know",
     (
-        "docs/image.md",
+        "docs/how-to/image.md",
         "repository=$ACCOUNT.dkr.ecr.$REGION.amazonaws.com/factorization-machines",
     ): "pushes to an AWS account",
-    ("docs/image.md", "from sagemaker.estimator import Estimator"): "starts a job in an AWS account",
-    ("docs/migration.md", "from sagemaker.estimator import Estimator"): "starts a job in an AWS account",
+    ("docs/how-to/image.md", "from sagemaker.estimator import Estimator"): "starts a job in an AWS account",
+    ("docs/how-to/migration.md", "from sagemaker.estimator import Estimator"): "starts a job in an AWS account",
     (
-        "docs/report.md",
+        "docs/how-to/report.md",
         'estimator = Estimator(image_uri=..., environment={"FM_REPORT": "false"})',
     ): "is for an AWS account",
 }
@@ -135,16 +135,17 @@ RUN = {
     ("README.md", "fm convert ratings.csv ratings.recordio --label rating --categorical user,movie --split 0.8"): (
         TABLE, "test -s ratings.train.recordio -a -s ratings.test.recordio -a -s schema.json"),
     ("README.md", "from fm_core import FMRegressor"): (DATA, "fm inspect model_algo-1"),
-    ("docs/artifact.md", "tar xzf model.tar.gz"): (MODEL, "test -s model-symbol.json -a -s model-0000.params"),
-    ("docs/artifact.md", "from fm_core.artifact import load_model, read_meta"): (MODEL, "true"),
-    ("docs/bayes.md", "from fm_core.solvers.bayes.solver import collect, sample_model"): (
+    ("docs/reference/artifact.md", "tar xzf model.tar.gz"): (
+        MODEL, "test -s model-symbol.json -a -s model-0000.params"),
+    ("docs/reference/artifact.md", "from fm_core.artifact import load_model, read_meta"): (MODEL, "true"),
+    ("docs/explanation/bayes.md", "from fm_core.solvers.bayes.solver import collect, sample_model"): (
         DATA + "batches, feature_dim = [batch], 12\n", "true"),
-    ("docs/formats.md", "from fm_core.formats import write_records"): (DATA, "fm convert train.rec x.libsvm"),
-    ("docs/migration.md", "fm inspect model.tar.gz"): (MODEL, "test $(wc -l < scores.txt) = 200"),
-    ("docs/report.md", "from fm_core.report import write_report"): (DATA, "grep -q '</html>' report.html"),
+    ("docs/reference/formats.md", "from fm_core.formats import write_records"): (DATA, "fm convert train.rec x.libsvm"),
+    ("docs/how-to/migration.md", "fm inspect model.tar.gz"): (MODEL, "test $(wc -l < scores.txt) = 200"),
+    ("docs/how-to/report.md", "from fm_core.report import write_report"): (DATA, "grep -q '</html>' report.html"),
 }  # fmt: skip
 
-NEEDS = {("docs/artifact.md", "tar xzf model.tar.gz"): "unzip"}
+NEEDS = {("docs/reference/artifact.md", "tar xzf model.tar.gz"): "unzip"}
 
 
 def blocks(page):
@@ -152,7 +153,7 @@ def blocks(page):
     return {(page, text.splitlines()[0]): (kind, text) for kind, text in found}
 
 
-PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
 BLOCKS = {key: block for page in PAGES if page not in WHOLE_PAGES for key, block in blocks(page).items()}
 
 
@@ -192,7 +193,7 @@ def test_a_block_runs(page, first_line, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is absent")
 def test_the_tutorial_runs_from_top_to_bottom_and_ends_with_good_answers(tmp_path):
-    page = (ROOT / "docs/tutorial.md").read_text()
+    page = (ROOT / "docs/tutorials/tutorial.md").read_text()
     found = re.findall(r"^```(sh|python)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     port = free_port()
     # The environment is this one's; all else is as it stands there.

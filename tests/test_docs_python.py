@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 #: Page: what its code needs beside the project.
-PAGES = {"docs/python.md": ["sklearn"]}
+PAGES = {"docs/how-to/python.md": ["sklearn"]}
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,4 +1,4 @@
-"""The walk-through of docs/recommender.md, command by command."""
+"""The walk-through of docs/tutorials/recommender.md, command by command."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is absent")
 def test_the_commands_of_the_walk_through_run_and_lead_to_good_films(tmp_path):
-    page = (ROOT / "docs/recommender.md").read_text()
+    page = (ROOT / "docs/tutorials/recommender.md").read_text()
     blocks = re.findall(r"^```(sh|python)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -59,11 +59,11 @@ def test_the_commands_of_the_walk_through_run_and_lead_to_good_films(tmp_path):
 
 
 def test_a_model_of_the_built_in_scores_as_its_job_said(shared, tmp_path):
-    """What docs/migration.md advises to do before one switches."""
+    """What docs/how-to/migration.md advises to do before one switches."""
     run = shared / "reference_runs"
     shutil.copy(run / "ml100k_reg_k64_e50_b1000.model.tar.gz", tmp_path / "model.tar.gz")
     shutil.copy(run / "ml100k_reg_k64_e50_b1000.test.protobuf", tmp_path / "test.recordio")
-    page = (ROOT / "docs/migration.md").read_text()
+    page = (ROOT / "docs/how-to/migration.md").read_text()
     (script,) = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     done = subprocess.run(
         ["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -1,4 +1,4 @@
-"""Each fact of the project is known in one place: the table of docs/architecture.md, held here.
+"""Each fact of the project is known in one place: the table of docs/explanation/architecture.md, held here.
 
 import-linter holds the direction of imports among .py files (`make lint`); this reads the
 code of .py, .pyx and .pxi alike, its comments and docstrings left out.

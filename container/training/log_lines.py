@@ -5,7 +5,7 @@ expressions, so they are the built-in's to the character. The functions below do
 else: container/training/log.py calls them in order and does the logging.
 
 A line gets the prefix ``[MM/DD/YYYY HH:MM:SS LEVEL thread] `` unless it is bare. Floats
-are printed as Python prints them, every digit. `docs/contract.md` lists the lines of the
+are printed as Python prints them, every digit. `docs/reference/contract.md` lists the lines of the
 built-in that are left out, because they would say what is not so here.
 """
 

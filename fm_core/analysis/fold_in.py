@@ -9,7 +9,7 @@ logistic regression, solved by Newton's method.
 How much a regressor's labels scatter about their scores is not in a model. It is chosen, of some values, as the one
 under which the given labels are most probable (D. MacKay, "Bayesian interpolation", Neural Computation 4, 1992), with
 a log-normal prior about `USUAL` times the variance that the population explains: that is what a few labels lean on.
-Both constants were chosen on users of MovieLens 100K who had been left out (docs/recommender.md).
+Both constants were chosen on users of MovieLens 100K who had been left out (docs/tutorials/recommender.md).
 """
 
 import dataclasses

@@ -49,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (kind, text) in _HYPERPARAMETERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar="N" if kind is int else "NAME", type=kind, help=text)
     group.add_argument(
-        "--set", metavar="NAME=VALUE", action="append", default=[], help="any hyperparameter (docs/hyperparameters.md)"
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="any hyperparameter (docs/reference/hyperparameters.md)",
     )
     group.add_argument("--num-threads", metavar="N", type=int, help="threads of the solver (one for each core)")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")

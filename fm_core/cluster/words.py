@@ -1,7 +1,8 @@
 """What hosts say to each other in the store: facts before training, and why one leaves. Written, and read with care.
 
-Whoever reaches the port of the store can put something there (docs/cluster.md, "Trust"). So whatever is read is held to
-its form, its length and its letters, and what is not in that form is told as the loss of the host whose place it took.
+Whoever reaches the port of the store can put something there (docs/how-to/cluster.md, "Trust"). So whatever is read is
+held to its form, its length and its letters, and what is not in that form is told as the loss of the host whose place
+it took.
 """
 
 import json

@@ -30,8 +30,8 @@ _log = logging.getLogger(__name__)
 def threads_of(n_cores: int) -> int:
     """Give the threads that `fit` learns fastest with from batches that are decoded beside it.
 
-    One core is the reading thread's, if there are several (docs/performance.md). From batches in memory `fit` learns
-    fastest with every core.
+    One core is the reading thread's, if there are several (docs/explanation/performance.md). From batches in memory
+    `fit` learns fastest with every core.
     """
     return max(1, n_cores - 1)
 

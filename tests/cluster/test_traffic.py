@@ -1,4 +1,4 @@
-"""What docs/scaling.md computes with is what real processes send."""
+"""What docs/explanation/scaling.md computes with is what real processes send."""
 
 import numpy as np
 import pytest

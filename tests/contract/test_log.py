@@ -23,7 +23,7 @@ from tests.contract.training import FEATURE_DIM, Job, records
 
 DEFINITIONS = json.loads((ROOT / "docs/metric_definitions.json").read_text())
 
-# Lines of the built-in that ours leaves out, as docs/contract.md says.
+# Lines of the built-in that ours leaves out, as docs/reference/contract.md says.
 LEFT_OUT = [
     r"Running default environment configuration script",
     r".*Loggers have already been setup\.",
@@ -111,7 +111,7 @@ def test_a_sparse_regressor_with_a_test_channel_says_what_the_built_in_said(job,
     assert ours[1] == theirs[1]
     for mine, its in zip(ours[::2], theirs[::2], strict=True):
         assert {name: mine[name] for name in its} == {name: str(value) for name, value in its.items()}
-    # the numbers too: docs/quality.md has the whole curve
+    # the numbers too: docs/explanation/quality.md has the whole curve
     assert float(re.findall(r"host=algo-1, train rmse <loss>=(\S+)", done.log)[0]) == pytest.approx(0.9417, abs=0.003)
     assert float(re.findall(r"host=algo-1, test rmse <loss>=(\S+)", done.log)[0]) == pytest.approx(1.0003, abs=0.003)
 

@@ -1,4 +1,4 @@
-"""The tables of requests, answers and statuses in docs/contract.md, over sockets."""
+"""The tables of requests, answers and statuses in docs/reference/contract.md, over sockets."""
 
 import contextlib
 import json

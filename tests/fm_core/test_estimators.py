@@ -287,7 +287,7 @@ def test_defaults_differ_from_sagemakers_where_the_docs_say_so(root):
         for name, parameter in inspect.signature(FMRegressor).parameters.items()
         if name in table and parameter.default != table[name].default
     }
-    page = (root / "docs/python.md").read_text()
+    page = (root / "docs/how-to/python.md").read_text()
     for name, default in differ.items():
         words = str(default).lower() if isinstance(default, bool) else default
         assert f"| `{name}` | {words} |" in page

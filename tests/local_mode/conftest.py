@@ -15,7 +15,9 @@ SECONDS = 240
 
 
 def pytest_addoption(parser):
-    parser.addoption("--write-transcript", action="store_true", help="renew the transcripts of docs/local_mode.md")
+    parser.addoption(
+        "--write-transcript", action="store_true", help="renew the transcripts of docs/how-to/local_mode.md"
+    )
 
 
 def pytest_collection_modifyitems(items):

@@ -1,4 +1,4 @@
-"""The two examples of local_test, each run by its SDK, and what docs/local_mode.md shows of them."""
+"""The two examples of local_test, each run by its SDK, and what docs/how-to/local_mode.md shows of them."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-PAGE = ROOT / "docs/local_mode.md"
+PAGE = ROOT / "docs/how-to/local_mode.md"
 ACCURACY = re.compile(r"test binary_classification_accuracy <score>=(\S+)")
 
 #: What of a run the page shows: the container's lines but for the longest, and all that the example prints.

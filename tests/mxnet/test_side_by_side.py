@@ -184,7 +184,7 @@ def test_our_artifact_predicts_in_mxnet_what_it_predicts_here(cases, name, predi
 
 def test_the_recipe_of_the_docs_opens_our_artifact(cases, predictor_type):
     case = cases["plain", predictor_type]
-    docs = (HERE.parents[1] / "docs" / "artifact.md").read_text()
+    docs = (HERE.parents[1] / "docs" / "reference" / "artifact.md").read_text()
     code = re.search(r"```python\n(import mxnet.*?)```", docs, re.DOTALL)[1]
     code += "\nimport numpy\nnumpy.savez('recipe.npz', w0=w0, w=w, v=v)"
     subprocess.run([PYTHON, "-W", "ignore", "-c", code], cwd=case.folder, check=True, capture_output=True)

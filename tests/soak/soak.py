@@ -280,7 +280,7 @@ def verdict(tally):
 
 
 def figures(tally):
-    """What happened, for docs/reliability.md."""
+    """What happened, for docs/explanation/reliability.md."""
     counts = tally.counts
     memory = {}
     for kind, measured in zip(KINDS, zip(*tally.memory_kb, strict=True), strict=False):

@@ -1,7 +1,7 @@
 """One form of a value, whatever brings it: CSV, JSON, a DataFrame, Parquet, Arrow, NumPy or Python.
 
 A cell of a numeric column is a number, a cell of any other column a text; each is made here. The rules, which
-docs/convert.md tells people:
+docs/how-to/convert.md tells people:
 
 - Blanks around a text are no part of it.
 - Nothing, NaN, NaT, null and the texts of `MISSING` are a missing value: the empty text, and no number.

@@ -516,8 +516,8 @@ def test_damaged_params_under_a_right_checksum_are_refused_or_read(files, data):
 
 
 def recipe(root, title):
-    """The Python text that follows a sentence of docs/artifact.md."""
-    text = (root / "docs" / "artifact.md").read_text()
+    """The Python text that follows a sentence of docs/reference/artifact.md."""
+    text = (root / "docs" / "reference" / "artifact.md").read_text()
     return re.search(r"```python\n(.*?)```", text[text.index(title) :], re.DOTALL)[1]
 
 

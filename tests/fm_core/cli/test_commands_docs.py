@@ -1,4 +1,4 @@
-"""docs/models.md knows the options that there are, and no others."""
+"""docs/how-to/models.md knows the options that there are, and no others."""
 
 import argparse
 import importlib
@@ -10,7 +10,7 @@ from fm_core.cli import COMMANDS
 from tests.conftest import ROOT
 
 OPENING = ("catalogue", "embeddings", "explain", "inspect", "predict")
-PAGE = (ROOT / "docs/models.md").read_text()
+PAGE = (ROOT / "docs/how-to/models.md").read_text()
 
 
 def options(command):

@@ -1,4 +1,4 @@
-"""Every command and every example of docs/convert.md is run, in order, in one folder."""
+"""Every command and every example of docs/how-to/convert.md is run, in order, in one folder."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 from fm_core.formats.registry import FORMATS
 from tests.conftest import ROOT
 
-PAGE = (ROOT / "docs/convert.md").read_text()
+PAGE = (ROOT / "docs/how-to/convert.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 

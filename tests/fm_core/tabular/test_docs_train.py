@@ -1,4 +1,4 @@
-"""docs/train.md: its commands are run from top to bottom, but for the server, which test_fm_serve.py asks."""
+"""docs/how-to/train.md: its commands are run from top to bottom, but for the server, which test_fm_serve.py asks."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 from fm_core.cli import COMMANDS, main
 from tests.conftest import ROOT
 
-PAGE = (ROOT / "docs/train.md").read_text()
+PAGE = (ROOT / "docs/how-to/train.md").read_text()
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 

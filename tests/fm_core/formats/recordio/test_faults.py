@@ -16,7 +16,7 @@ def test_each_fault_has_a_sentence_and_the_same_number_in_c():
 
 @pytest.mark.parametrize("fault", Fault)
 def test_each_sentence_is_in_the_docs(fault):
-    assert "| " + re.sub(r"\{[^}]*\}", "…", SENTENCES[fault]) + " |" in (ROOT / "docs/formats.md").read_text()
+    assert "| " + re.sub(r"\{[^}]*\}", "…", SENTENCES[fault]) + " |" in (ROOT / "docs/reference/formats.md").read_text()
 
 
 def test_a_sentence_begins_with_its_place():
