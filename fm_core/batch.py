@@ -1,4 +1,4 @@
-"""Batch: a few rows and their labels, as every kernel takes them.
+"""Batch: a few rows, their labels and weights, as every kernel takes them.
 
 Sparse rows are CSR (`indptr`, `indices`, `values`); dense rows are one matrix
 (`values`), with `indptr` and `indices` None. What a kernel relies on is checked once,
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fm_core.errors import DataError
-from fm_core.given import MOST_FEATURES, check_csr, check_kind, float_array
+from fm_core.given import MOST_FEATURES, check_csr, check_kind, check_weights, float_array
 from fm_core.printable import quoted
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ class Batch:
         Feature ids, strictly increasing within a row.
     labels : ndarray of float32, shape (n_rows,), or None
         Finite.
+    weights : ndarray of float32, shape (n_rows,), or None
+        Finite and not negative: a row of weight 3 is learned from, and counted in metrics, as three rows. None: each
+        counts once, and no time is taken for it.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class Batch:
     indptr: "NDArray[np.int64] | None" = None
     indices: "NDArray[np.int32] | None" = None
     labels: "NDArray[np.float32] | None" = None
+    weights: "NDArray[np.float32] | None" = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -64,6 +68,7 @@ class Batch:
         indptr: "NDArray[np.int64] | None" = None,
         indices: "NDArray[np.int32] | None" = None,
         labels: "NDArray[np.float32] | None" = None,
+        weights: "NDArray[np.float32] | None" = None,
     ) -> "Batch":
         """Make a batch of arrays whose content the caller has checked already, as the decoder has.
 
@@ -81,20 +86,21 @@ class Batch:
             ("indptr", indptr),
             ("indices", indices),
             ("labels", labels),
+            ("weights", weights),
         ):
             object.__setattr__(batch, name, value)
         _check_sizes(batch)
         return batch
 
     @classmethod
-    def from_csr(cls, matrix: Any, labels: Any = None) -> "Batch":
+    def from_csr(cls, matrix: Any, labels: Any = None, weights: Any = None) -> "Batch":
         """Make a sparse batch of a SciPy CSR matrix, repeated keys summed.
 
         Parameters
         ----------
         matrix : scipy.sparse.csr_matrix or csr_array, shape (n_rows, feature_dim)
             Not changed.
-        labels : array_like of float, shape (n_rows,), optional
+        labels, weights : array_like of float, shape (n_rows,), optional
 
         Returns
         -------
@@ -111,10 +117,11 @@ class Batch:
             indptr=np.ascontiguousarray(matrix.indptr, np.int64),
             indices=np.ascontiguousarray(matrix.indices[:n_entries], np.int32),
             labels=None if labels is None else float_array("the labels", labels),
+            weights=None if weights is None else float_array("the weights", weights),
         )
 
     @classmethod
-    def from_dense(cls, matrix: Any, labels: Any = None) -> "Batch":
+    def from_dense(cls, matrix: Any, labels: Any = None, weights: Any = None) -> "Batch":
         """Make a dense batch of a matrix of shape (n_rows, feature_dim)."""
         values = float_array("the rows", matrix)
         if values.ndim != 2:
@@ -123,6 +130,7 @@ class Batch:
             feature_dim=values.shape[1],
             values=values,
             labels=None if labels is None else float_array("the labels", labels),
+            weights=None if weights is None else float_array("the weights", weights),
         )
 
     @property
@@ -146,7 +154,7 @@ class Batch:
     @property
     def nbytes(self) -> int:
         """The bytes of its arrays."""
-        arrays = (self.values, self.indptr, self.indices, self.labels)
+        arrays = (self.values, self.indptr, self.indices, self.labels, self.weights)
         return sum(array.nbytes for array in arrays if array is not None)
 
     @property
@@ -160,6 +168,11 @@ class Batch:
         if self.labels is None:
             raise DataError("a batch has no labels, expected one for each row")
         return self.labels
+
+    @property
+    def weights_or_ones(self) -> "NDArray[np.float32]":
+        """The weights; of rows that have none, ones."""
+        return np.ones(self.n_rows, np.float32) if self.weights is None else self.weights
 
     def __len__(self) -> int:
         return self.n_rows
@@ -178,7 +191,8 @@ class Batch:
     def concatenate(cls, batches: "Sequence[Batch]") -> "Batch":
         """Join one or more batches of one width, all dense or all sparse, all with labels or all without.
 
-        A single batch is given back as it is, not copied.
+        Where some have weights, the rows of the others have a weight of 1. A single batch is given back as it is, not
+        copied.
         """
         for batch in batches:
             check_kind("a batch", batch, cls, "a Batch")
@@ -195,22 +209,28 @@ class Batch:
             )
         values = np.concatenate([batch.values for batch in batches])
         labels = None if first.labels is None else np.concatenate([batch.known_labels for batch in batches])
+        weights = None
+        if any(batch.weights is not None for batch in batches):
+            weights = np.concatenate([batch.weights_or_ones for batch in batches])
         if first.indptr is None:
-            return cls.trusted(first.feature_dim, values, labels=labels)
+            return cls.trusted(first.feature_dim, values, labels=labels, weights=weights)
         lengths = np.concatenate([np.diff(batch.indptr) for batch in batches if batch.indptr is not None])
         indices = np.concatenate([batch.indices for batch in batches if batch.indices is not None])
-        return cls.trusted(first.feature_dim, values, _starts(lengths), indices, labels)
+        return cls.trusted(first.feature_dim, values, _starts(lengths), indices, labels, weights)
 
     def slice(self, start: int, stop: int) -> "Batch":
         """Give the rows from `start` to before `stop`; the arrays are views, but for `indptr`."""
         if not 0 <= start <= self.n_rows or stop < start:
             raise DataError(f"rows {start} to {stop} of a batch of {self.n_rows}, expected rising ones from 0 on")
         labels = None if self.labels is None else self.labels[start:stop]
+        weights = None if self.weights is None else self.weights[start:stop]
         if self.indptr is None or self.indices is None:
-            return Batch.trusted(self.feature_dim, self.values[start:stop], labels=labels)
+            return Batch.trusted(self.feature_dim, self.values[start:stop], labels=labels, weights=weights)
         indptr = self.indptr[start : min(stop, self.n_rows) + 1]
         first, end = int(indptr[0]), int(indptr[-1])
-        return Batch.trusted(self.feature_dim, self.values[first:end], indptr - first, self.indices[first:end], labels)
+        return Batch.trusted(
+            self.feature_dim, self.values[first:end], indptr - first, self.indices[first:end], labels, weights
+        )
 
     def split(self, batch_size: int) -> "Iterator[Batch]":
         """Give the rows as batches of `batch_size`, and a last one of what is left; see `slice`."""
@@ -227,12 +247,13 @@ class Batch:
         if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < self.n_rows:
             raise DataError(f"rows are {rows.min()} to {rows.max()}, expected 0 to {self.n_rows - 1}")
         labels = None if self.labels is None else self.labels[rows]
+        weights = None if self.weights is None else self.weights[rows]
         if self.indptr is None or self.indices is None:
-            return Batch.trusted(self.feature_dim, self.values[rows], labels=labels)
+            return Batch.trusted(self.feature_dim, self.values[rows], labels=labels, weights=weights)
         lengths = self.indptr[rows + 1] - self.indptr[rows]
         indptr = _starts(lengths)
         entries = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
-        return Batch.trusted(self.feature_dim, self.values[entries], indptr, self.indices[entries], labels)
+        return Batch.trusted(self.feature_dim, self.values[entries], indptr, self.indices[entries], labels, weights)
 
     def copy(self) -> "Batch":
         """Copy all arrays, so that a slice does not keep alive what it was cut from."""
@@ -242,11 +263,22 @@ class Batch:
             None if self.indptr is None else self.indptr.copy(),
             None if self.indices is None else self.indices.copy(),
             None if self.labels is None else self.labels.copy(),
+            None if self.weights is None else self.weights.copy(),
         )
 
     def with_labels(self, labels: "NDArray[np.float32] | None") -> "Batch":
         """Give the same rows with other labels, which the caller has checked."""
-        return Batch.trusted(self.feature_dim, self.values, self.indptr, self.indices, labels)
+        return Batch.trusted(self.feature_dim, self.values, self.indptr, self.indices, labels, self.weights)
+
+    def with_weights(self, weights: "NDArray[np.float32] | None") -> "Batch":
+        """Give the same rows with other weights, which the caller has checked."""
+        return Batch.trusted(self.feature_dim, self.values, self.indptr, self.indices, self.labels, weights)
+
+    def without_weightless(self) -> "Batch":
+        """Give the rows that count: those of weight 0 are as if they were not there."""
+        if self.weights is None or self.weights.all():
+            return self
+        return self.take(np.flatnonzero(self.weights))
 
     def to_matrix(self) -> Any:
         """Give the rows as a SciPy CSR matrix, or as the ndarray they are if dense; the arrays are shared."""
@@ -274,6 +306,8 @@ def _check(batch: Batch) -> None:
         _check_csr(batch.indptr, batch.indices, batch.values, batch.feature_dim)
     if batch.labels is not None and not np.isfinite(batch.labels).all():
         raise DataError(f"the label of row {int(np.argmin(np.isfinite(batch.labels)))} is not finite")
+    if batch.weights is not None:
+        check_weights(batch.weights)
 
 
 def _check_sizes(batch: Batch) -> None:
@@ -299,6 +333,10 @@ def _check_sizes(batch: Batch) -> None:
         _check_array("labels", batch.labels, np.float32, 1)
         if len(batch.labels) != batch.n_rows:
             raise DataError(f"{len(batch.labels)} labels for {batch.n_rows} rows, expected one each")
+    if batch.weights is not None:
+        _check_array("weights", batch.weights, np.float32, 1)
+        if len(batch.weights) != batch.n_rows:
+            raise DataError(f"{len(batch.weights)} weights for {batch.n_rows} rows, expected one each")
 
 
 def _check_array(name: str, array: Any, dtype: type, ndim: int) -> None:

@@ -14,7 +14,15 @@ from fm_core.printable import quoted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MOST_FEATURES", "check_csr", "check_kind", "check_threads", "float_array", "refuse_moments"]
+__all__ = [
+    "MOST_FEATURES",
+    "check_csr",
+    "check_kind",
+    "check_threads",
+    "check_weights",
+    "float_array",
+    "refuse_moments",
+]
 
 #: Feature ids are int32.
 MOST_FEATURES = 2**31 - 1
@@ -84,6 +92,20 @@ def float_array(what: str, values: Any) -> "NDArray[np.float32]":
         array = numbers
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, np.float32)
+
+
+def check_weights(weights: "NDArray[np.float32]") -> None:
+    """Refuse weights that are negative or not finite.
+
+    Raises
+    ------
+    DataError
+        The message names the row.
+    """
+    right = np.isfinite(weights) & (weights >= 0)
+    if not right.all():
+        row = int(np.argmin(right))
+        raise DataError(f"row {row}: the weight is {weights[row]:.9g}, expected a finite number of at least 0")
 
 
 def check_csr(matrix: Any) -> None:

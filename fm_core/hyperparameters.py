@@ -243,13 +243,8 @@ class Hyperparameters:
     )  # fmt: skip
     _num_gpus: int | str = _integer(
         "GPUs to use for dense data; auto: all there are.",
-        "auto",
-        minimum=0,
-        choices=("auto",),
-        group="hidden",
-        decides="host",
-        in_estimators=False,
-    )
+        "auto", minimum=0, choices=("auto",), group="hidden", decides="host", in_estimators=False,
+    )  # fmt: skip
     _log_level: str = _choice(
         "Least severe log line that is printed.", "info", "debug", "info", "warning", "error", "critical",
         group="hidden", decides="host", in_estimators=False,
@@ -257,22 +252,16 @@ class Hyperparameters:
     _tuning_objective_metric: str = _declare(
         "text",
         "Set by SageMaker's hyperparameter tuning; every metric is printed in any case.",
-        "",
-        group="hidden",
-        decides="run",
-        in_estimators=False,
-    )
+        "", group="hidden", decides="run", in_estimators=False,
+    )  # fmt: skip
     _data_format: str = _ignored("Data format of the built-in's reader.", "record")
     _num_kv_servers: str = _ignored("Parameter servers of the built-in's engine.", "auto")
     _use_full_symbolic: str = _ignored("Network variant of the built-in's engine.", "true")
 
     _sync_interval: int = _integer(
         "Batches of each host between two averages of their parameters, for _kvstore dist_async.",
-        20,
-        group="extension",
-        decides="run",
-        in_estimators=False,
-    )
+        20, group="extension", decides="run", in_estimators=False,
+    )  # fmt: skip
     seed: int = _integer("Seed of every random number.", 0, minimum=0, maximum=2**63 - 1, group="extension")
     num_threads: int | str = _integer(
         "Solver threads, in addition to the reader thread; auto: the usable cores, less one for decoding "
@@ -328,12 +317,13 @@ class Hyperparameters:
     )  # fmt: skip
     checkpoint_interval_s: float = _number(
         "Seconds between two checkpoints, where the job has a folder for them.",
-        60.0,
-        minimum=0,
-        group="extension",
-        decides="host",
-        in_estimators=False,
-    )
+        60.0, minimum=0, group="extension", decides="host", in_estimators=False,
+    )  # fmt: skip
+    positive_class_weight: float | None = _number(
+        "How much a record of label 1 counts against one of label 0, of a binary_classifier: in what is minimised, and "
+        "so in metrics of training and validation data, but not of test data; unset: as much.",
+        None, minimum=0, maximum=1e9, group="extension", in_estimators=False,
+    )  # fmt: skip
 
     loss: str = _choice(
         "What is minimised: pointwise, each record's error by itself; or, of positives beside sampled negatives, their "
@@ -351,15 +341,13 @@ class Hyperparameters:
     user_features: str = _declare(
         "text",
         "Which features are users, such as 0:943, the first and the one after the last; or a column of schema.json.",
-        "",
-        group="extension",
-    )
+        "", group="extension",
+    )  # fmt: skip
     item_features: str = _declare(
         "text",
         "Which features are an item's: its ids first, such as 943:2625,2625:2644; or columns of schema.json.",
-        "",
-        group="extension",
-    )
+        "", group="extension",
+    )  # fmt: skip
 
     ranking_k: int = _integer(
         "How many items of each user the ranking metrics look at.", 10, maximum=10_000, group="extension",
@@ -418,6 +406,8 @@ class Hyperparameters:
             needed = {"uniform": f"{what}_init_scale", "constant": f"{what}_init_value"}.get(method)
             if needed and values.get(needed) is None:
                 found.append(f"{what}_init_method is {method}, which needs {needed}, and that is not set")
+        if values.get("positive_class_weight") is not None:
+            found += _problems_of_class_weight(values)
         return found + _problems_of_items(values)
 
 
@@ -457,6 +447,15 @@ def feature_ranges(name: str, text: str, feature_dim: int, most: int | None = No
     if _share(parts):
         raise ConfigError(f"hyperparameter {name} is {text[:80]!r}, expected parts that share no feature")
     return parts
+
+
+def _problems_of_class_weight(values: Mapping[str, Any]) -> list[str]:
+    wanted = {"predictor_type": "binary_classifier", "loss": "pointwise"}
+    return [
+        f"{name} is {values[name]}, and positive_class_weight is for {word}: leave it out"
+        for name, word in wanted.items()
+        if values.get(name, word) != word
+    ]
 
 
 def _problems_of_items(values: Mapping[str, Any]) -> list[str]:

@@ -1,8 +1,8 @@
 """Streaming metrics: sums over scored rows, in float64, and the values they give.
 
 Names are the built-in's, in the order of its log. Training values are running means of
-scores taken before each update; a row counts once (the built-in pads the last batch of
-an epoch to a full one in its training values; ours does not).
+scores taken before each update; a row counts once, or as often as its weight says (the built-in
+pads the last batch of an epoch to a full one in its training values; ours does not).
 """
 
 import math
@@ -30,8 +30,19 @@ class _Sums:
         vars(self).update(sums)
 
 
+def _counted(labels: NDArray[np.float32], weights: NDArray[np.float32] | None) -> float:
+    """How many rows these count as."""
+    return len(labels) if weights is None else float(weights.sum(dtype=np.float64))
+
+
 class RegressorMetrics(_Sums):
-    """Root mean squared, mean squared and mean absolute error."""
+    """Root mean squared, mean squared and mean absolute error.
+
+    Attributes
+    ----------
+    n : int
+        Rows so far, whatever their weights.
+    """
 
     #: Name: whether a smaller value is better.
     names: ClassVar = {"rmse": True, "mse": True, "absolute_loss": True}
@@ -40,22 +51,27 @@ class RegressorMetrics(_Sums):
         self.n = 0
         self._squares = 0.0
         self._absolutes = 0.0
+        self._more = 0.0  # what rows count as beyond their number
 
-    def update(self, scores: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
-        """Add rows: `scores` and `labels` of shape (n,)."""
+    def update(
+        self, scores: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32] | None = None
+    ) -> None:
+        """Add rows: `scores`, `labels` and `weights` of shape (n,)."""
         error = np.subtract(scores, labels, dtype=np.float64)
         self.n += len(error)
-        self._squares += float(error @ error)
-        self._absolutes += float(np.abs(error).sum())
+        if weights is None:
+            self._squares += float(error @ error)
+            self._absolutes += float(np.abs(error).sum())
+        else:
+            self._squares += float((weights * error) @ error)
+            self._absolutes += float(weights @ np.abs(error))
+            self._more += _counted(labels, weights) - len(error)
 
     def values(self) -> dict[str, float]:
         """The metrics of all rows so far; NaN of none."""
-        mse = self._squares / self.n if self.n else math.nan
-        return {
-            "rmse": math.sqrt(mse),
-            "mse": mse,
-            "absolute_loss": self._absolutes / self.n if self.n else math.nan,
-        }
+        n = self.n + self._more or math.nan
+        mse = self._squares / n
+        return {"rmse": math.sqrt(mse), "mse": mse, "absolute_loss": self._absolutes / n}
 
 
 class ClassifierMetrics(_Sums):
@@ -73,13 +89,19 @@ class ClassifierMetrics(_Sums):
 
     def __init__(self) -> None:
         self.n = 0
-        self._right = 0
+        self._right = 0.0
         self._entropy = 0.0
-        self._true_positives = 0
-        self._positives = 0  # predicted + actual
+        self._true_positives = 0.0
+        self._positives = 0.0  # predicted + actual
+        self._more = 0.0  # what rows count as beyond their number
 
-    def update(self, scores: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
-        """Add rows: `scores` in [0, 1] and `labels` of 0 and 1, both of shape (n,)."""
+    def update(
+        self, scores: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32] | None = None
+    ) -> None:
+        """Add rows: `scores` in [0, 1], `labels` of 0 and 1, and `weights`, all of shape (n,)."""
+        if weights is not None:
+            self._update(scores, labels, weights)
+            return
         try:
             right, both, predicted, actual, entropy = classification_sums(scores, labels)
         except ValueError:
@@ -91,9 +113,21 @@ class ClassifierMetrics(_Sums):
         self._positives += predicted + actual
         self._entropy += entropy
 
+    def _update(self, scores: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+        link_for("binary_classifier").check_labels(labels)
+        exact = weights.astype(np.float64)
+        predicted, actual = scores >= 0.5, labels > 0.5
+        p = np.where(actual, scores, 1 - scores.astype(np.float64))
+        self.n += len(labels)
+        self._more += _counted(labels, weights) - len(labels)
+        self._right += float(exact @ (predicted == actual))
+        self._true_positives += float(exact @ (predicted & actual))
+        self._positives += float(exact @ predicted) + float(exact @ actual)
+        self._entropy -= float(exact @ np.log(np.where(p < 1e-12, 1e-12, p)))  # NaN stays NaN
+
     def values(self) -> dict[str, float]:
         """The metrics of all rows so far; NaN of none, F1 0 where nothing is or was said to be positive."""
-        n = self.n or math.nan
+        n = self.n + self._more or math.nan
         return {
             "binary_classification_accuracy": self._right / n,
             "binary_classification_cross_entropy": self._entropy / n,
@@ -114,8 +148,10 @@ class RankedMetrics(_Sums):
         self._losses = 0.0
         self._orders = 0.0
 
-    def update(self, scores: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
-        """Add rows: losses and shares, both of shape (n,)."""
+    def update(
+        self, scores: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32] | None = None
+    ) -> None:
+        """Add rows: losses and shares, both of shape (n,); there are no weights (solvers/ranked.py)."""
         self.n += len(scores)
         self._losses += float(scores.sum(dtype=np.float64))
         self._orders += float(labels.sum(dtype=np.float64))

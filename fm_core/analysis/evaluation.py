@@ -50,6 +50,8 @@ class Evaluation(Protocol):
 class RowEvaluation:
     """The metrics of rows; of a classifier the areas under its curves too; of users the order of their rows.
 
+    Rows count as their weights say, but in the order of users' rows.
+
     Parameters
     ----------
     predictor_type : str
@@ -62,6 +64,8 @@ class RowEvaluation:
         self._is_classifier = link_for(predictor_type).is_classifier
         self._scores: list[NDArray[np.float32]] = []
         self._labels: list[NDArray[np.float32]] = []
+        self._weights: list[NDArray[np.float32]] = []
+        self._is_weighted = False
         self._groups: _Groups | None = None
         hp = hyperparameters
         if hp is not None and hp.user_features:
@@ -79,10 +83,14 @@ class RowEvaluation:
     def update(self, batch: Batch, predict: Predict) -> None:
         """Score the rows of a batch and add them."""
         scores, labels = predict(batch), batch.known_labels
-        self._totals.update(scores, labels)
+        self._totals.update(scores, labels, batch.weights)
         if self._keeps_rows:
             self._scores.append(scores.copy())
             self._labels.append(labels)
+            if batch.weights is not None:
+                self._is_weighted = True
+                self._weights += [np.ones(len(part), np.float32) for part in self._labels[len(self._weights) : -1]]
+                self._weights.append(batch.weights)
         if self._groups is not None:
             self._groups.update(batch)
 
@@ -99,9 +107,17 @@ class RowEvaluation:
         self._totals = add_up(self._totals)
         if self._keeps_rows:
             self._scores = [gather(_joined(self._scores, np.float32))]
+            weights = self._weights_of_rows()
             self._labels = [gather(_joined(self._labels, np.float32))]
+            self._is_weighted = bool(gather(np.array([self._is_weighted], np.int64)).any())
+            self._weights = [gather(weights)] if self._is_weighted else []
         if self._groups is not None:
             self._groups.join(gather)
+
+    def _weights_of_rows(self) -> "NDArray[np.float32]":
+        """Of all rows; those that have none count once."""
+        unsaid = [np.ones(len(part), np.float32) for part in self._labels[len(self._weights) :]]
+        return _joined([*self._weights, *unsaid], np.float32)
 
     def values(self) -> dict[str, float]:
         """The metrics of all rows so far."""
@@ -110,7 +126,8 @@ class RowEvaluation:
             return found
         scores, labels = np.concatenate(self._scores), np.concatenate(self._labels)
         if self._is_classifier:
-            found["roc_auc"], found["pr_auc"] = areas_under_curves(scores, labels)
+            weights = self._weights_of_rows() if self._is_weighted else None
+            found["roc_auc"], found["pr_auc"] = areas_under_curves(scores, labels, weights)
         if self._groups is not None:
             found |= self._groups.values(scores, labels)
         return found

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["AtK", "areas_under_curves", "groups_in_order"]
 
 
-def areas_under_curves(scores: "NDArray[np.floating]", labels: "NDArray[np.floating]") -> tuple[float, float]:
+def areas_under_curves(
+    scores: "NDArray[np.floating]", labels: "NDArray[np.floating]", weights: "NDArray[np.floating] | None" = None
+) -> tuple[float, float]:
     """Give ROC AUC and PR AUC.
 
     Parameters
@@ -35,6 +37,8 @@ def areas_under_curves(scores: "NDArray[np.floating]", labels: "NDArray[np.float
     scores : ndarray of float, shape (n,)
     labels : ndarray of float, shape (n,)
         Of 0 and 1.
+    weights : ndarray of float, shape (n,), optional
+        How often each row counts.
 
     Returns
     -------
@@ -45,12 +49,17 @@ def areas_under_curves(scores: "NDArray[np.floating]", labels: "NDArray[np.float
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # of equal scores, the last
     if not len(order):
         return math.nan, math.nan
-    positives = np.cumsum(labels[order] > 0.5)[ends].astype(np.float64)
-    negatives = ends + 1 - positives
+    if weights is None:
+        positives = np.cumsum(labels[order] > 0.5)[ends].astype(np.float64)
+        total = (ends + 1).astype(np.float64)
+    else:
+        counted = weights[order].astype(np.float64)
+        positives, total = np.cumsum(counted * (labels[order] > 0.5))[ends], np.cumsum(counted)[ends]
+    negatives = total - positives
     n_positives, n_negatives = float(positives[-1]), float(negatives[-1])
     if n_positives == 0:
         return math.nan, math.nan
-    precision = positives / (ends + 1)
+    precision = positives / np.where(total > 0, total, 1)
     rise = np.diff(positives, prepend=0)
     pr_auc = float((precision * rise).sum() / n_positives)
     if n_negatives == 0:

@@ -172,7 +172,7 @@ def _position(
             _log.warning("%d rows are learned from twice, as batches have %d rows now and had %d.",
                          n_rows - n_batches * hp.mini_batch_size, hp.mini_batch_size, batch_size)  # fmt: skip
         if rank == 0:
-            sums = {name: type(was)(sum(p.sums[name] for p in positions)) for name, was in sums.items()}
+            sums = {name: type(was)(sum(p.sums.get(name, 0) for p in positions)) for name, was in sums.items()}
     return dataclasses.replace(at, n_batches=n_batches, sums=sums, labels_crc=UNKNOWN_LABELS if n_batches else 0)
 
 

@@ -61,6 +61,8 @@ def fit_local_sgd(
         Its model is whole, and the same on every member.
     """
     check_validation(hyperparameters, validation)
+    data = data.class_weighted(hyperparameters)
+    validation = None if validation is None else validation.class_weighted(hyperparameters)
     hosts = AveragedHosts(hyperparameters, members, num_threads, should_stop)
     loop = Loop(hyperparameters, hosts, callback or Silent(), model)
     del model  # it may be large, and is not needed once training has started

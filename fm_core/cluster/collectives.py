@@ -69,5 +69,6 @@ def sum_metrics(metrics: Metrics, members: Members, predictor_type: str) -> Metr
     table = members.rows.all_gather(np.array(list(sums.values()), np.float64)).tolist()
     added = [functools.reduce(lambda a, b: a + b, column) for column in zip(*table, strict=True)]
     total = metrics_for(predictor_type)
-    total.go_on_from({name: type(was)(value) for (name, was), value in zip(sums.items(), added, strict=True)})
+    kinds = {name: type(value) for name, value in total.sums().items()}  # not this member's, which may have no row
+    total.go_on_from({name: kinds[name](value) for name, value in zip(sums, added, strict=True)})
     return total

@@ -9,6 +9,7 @@ from fm_core.cluster.members import Members, partition_of
 from fm_core.given import MOST_FEATURES
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.training.callbacks import Batches
+from fm_core.training.class_weights import class_weighted
 from fm_core.training.shuffle import shuffled
 
 __all__ = ["DistributedData", "local_batches", "local_hyperparameters"]
@@ -29,6 +30,10 @@ class DistributedData:
 
     batches: Batches
     is_replicated: bool
+
+    def class_weighted(self, hyperparameters: Hyperparameters) -> "DistributedData":
+        """Give it with the weight of a class in those of its rows: see training/class_weights.py."""
+        return dataclasses.replace(self, batches=class_weighted(self.batches, hyperparameters))
 
 
 def local_batches(

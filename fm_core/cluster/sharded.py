@@ -89,6 +89,8 @@ def fit_together(
         A member was lost, or gave up.
     """
     check_validation(hyperparameters, validation)
+    data = data.class_weighted(hyperparameters)
+    validation = None if validation is None else validation.class_weighted(hyperparameters)
     hosts = ShardedHosts(hyperparameters, members, num_threads, should_stop, checkpointer, replicas)
     loop = Loop(hyperparameters, hosts, callback or Silent(), model, checkpointer)
     del model  # it may be large, and is not needed once training has started

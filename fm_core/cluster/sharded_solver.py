@@ -107,4 +107,6 @@ def scored(
         *batch.csr, batch.known_labels, fetched, w0, sums, residuals, scores,
         link_for(hyperparameters.predictor_type).is_classifier, num_threads,
     )  # fmt: skip
+    if batch.weights is not None:
+        residuals *= batch.weights
     return fetched, sums, residuals, scores

@@ -46,8 +46,8 @@ class PlannedStep(Protocol):
 def safe_point(step: PlannedStep, scores: Floats, changed: NDArray[np.int32] | None) -> SafePoint:
     """The safe point after a step."""
     rows = step.original if step.original.n_rows else None
-    labels = rows.labels if rows else None
-    return SafePoint(scores, labels, rows, changed, checkpoint=step.writes_checkpoint)
+    labels, weights = (rows.labels, rows.weights) if rows else (None, None)
+    return SafePoint(scores, labels, rows, changed, checkpoint=step.writes_checkpoint, weights=weights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,11 +233,12 @@ def _renumbered(rows: Batch, starts: Any, row_of: Any, row_values: Any) -> Batch
     indptr, _, _ = rows.csr
     indices, values = np.empty(len(row_of), np.int32), np.empty(len(row_of), np.float32)
     kernels.columns(starts, row_of, row_values, indptr[:-1].copy(), indices, values)
-    return Batch.trusted(len(starts) - 1, values, indptr, indices, rows.known_labels)
+    return Batch.trusted(len(starts) - 1, values, indptr, indices, rows.known_labels, rows.weights)
 
 
 def _as_sparse(batch: Batch) -> Batch:
     """Dense rows with every feature stored: of those, a lazy update is that of every feature."""
     n, d = batch.values.shape
     indices = np.tile(np.arange(d, dtype=np.int32), n)
-    return Batch.trusted(d, batch.values.reshape(-1), np.arange(n + 1, dtype=np.int64) * d, indices, batch.labels)
+    indptr = np.arange(n + 1, dtype=np.int64) * d
+    return Batch.trusted(d, batch.values.reshape(-1), indptr, indices, batch.labels, batch.weights)

@@ -681,7 +681,25 @@ cdef void _turn(
     sums[0], sums[1] = total, squares
 
 
-def turn_rows(float[:, ::1] records, Py_ssize_t k, double w0, int counts, int num_threads):
+cdef void _turn_weighted(
+    float* records, Py_ssize_t stride, Py_ssize_t k, Py_ssize_t n, float w0, bint begins_anew, double* sums
+) noexcept nogil:
+    # om is a row's weight, above 0, and kappa that times its label
+    cdef Py_ssize_t r
+    cdef double residual, total = 0, squares = 0
+    cdef float* record
+    for r in range(n):
+        record = records + r * stride + k
+        residual = record[3] - record[2] * (record[1] + w0)
+        record[4] = record[1] + w0 + (0 if begins_anew else record[4])
+        total += residual
+        squares += residual * residual / record[2]
+    sums[0], sums[1] = total, squares
+
+
+def turn_rows(
+    float[:, ::1] records, Py_ssize_t k, double w0, int counts, int num_threads, bint is_weighted=False
+):
     """Between two sweeps of a regressor, add each row's score to its sum: see interface.BayesKernels."""
     cdef Py_ssize_t n = records.shape[0], c, n_chunks = (n + ROWS_A_CHUNK - 1) // ROWS_A_CHUNK
     parts = np.zeros((max(1, n_chunks), 2))
@@ -690,10 +708,16 @@ def turn_rows(float[:, ::1] records, Py_ssize_t k, double w0, int counts, int nu
     need_room("columns of records", records.shape[1], k + 6)
     need_threads(num_threads)
     for c in prange(n_chunks, num_threads=num_threads, schedule="static", nogil=True):
-        _turn(
-            &records[c * ROWS_A_CHUNK, 0], records.shape[1], k, min(<Py_ssize_t> ROWS_A_CHUNK, n - c * ROWS_A_CHUNK),
-            <float> w0, counts == 1, &sums[c, 0],
-        )
+        if is_weighted:
+            _turn_weighted(
+                &records[c * ROWS_A_CHUNK, 0], records.shape[1], k,
+                min(<Py_ssize_t> ROWS_A_CHUNK, n - c * ROWS_A_CHUNK), <float> w0, counts == 1, &sums[c, 0],
+            )
+        else:
+            _turn(
+                &records[c * ROWS_A_CHUNK, 0], records.shape[1], k,
+                min(<Py_ssize_t> ROWS_A_CHUNK, n - c * ROWS_A_CHUNK), <float> w0, counts == 1, &sums[c, 0],
+            )
     return parts.sum(axis=0)
 
 

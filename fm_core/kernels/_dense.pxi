@@ -311,6 +311,7 @@ def train_dense(
     bint classify,
     step,
     int num_threads,
+    const float[::1] weights=None,
 ):
     """One update from a dense batch: see interface.py."""
     cdef Rule rule = _rule(step)
@@ -325,6 +326,7 @@ def train_dense(
     cdef float[::1] pair_residuals = _floats(n_rows)
     cdef int32_t[::1] alone = _int32s(n_rows)
     cdef int has_pairless = 0
+    cdef const float* of_rows = NULL
     need("labels", labels.shape[0], n_rows)
     need_room("rows", n_rows, 1)
     need("rows of parameters", params.shape[0], width)
@@ -338,6 +340,9 @@ def train_dense(
     need_threads(num_threads)
     need_room("scratch for gradients", gradients.shape[0], num_threads)
     need_room("columns of scratch for gradients", gradients.shape[1], TILE * sums.shape[1])
+    if weights is not None:
+        need("weights", weights.shape[0], n_rows)
+        of_rows = &weights[0]
     f.k = params.shape[1] - 1
     f.V = &params[0, 0]
     f.V_stride = f.k + 1
@@ -365,6 +370,8 @@ def train_dense(
             score = _sigmoid(z[r]) if classify else z[r]
             scores[r] = <float> score
             residuals[r] = <float> (score - labels[r])
+            if of_rows != NULL:
+                residuals[r] *= of_rows[r]
             pair_residuals[r] = residuals[r]
             if alone[r] != HAS_PAIRS:
                 pair_residuals[r] = 0

@@ -14,6 +14,9 @@
 #     G = g h', H = h / (1 + h var)            h' = H for a regressor, 1 / (1 + h var) for a classifier
 #     m <- m + s h_i G,    1 / s <- 1 / s + h_i^2 H / (1 - s h_i^2 H)
 #
+# A likelihood that counts W times has W times the g and the h of its first lines. A row of weight 3 is learned from as
+# three rows are, one after the other; one of more than `TIMES` so often, each time as a part of it.
+#
 # Kept is 1 / s less the prior's, `information`, so that a feature that never occurred is all zeros. A regressor's noise
 # is learned on the way, as the mean of g^2 - var.
 #
@@ -25,10 +28,11 @@
 #        Microsoft's Bing Search Engine", ICML 2010; factors: D. Stern, R. Herbrich, T. Graepel, "Matchbox", WWW 2009.
 # .. [3] D. MacKay, "The Evidence Framework Applied to Classification Networks", Neural Computation 4, 1992.
 
-from libc.math cimport exp, sqrt
+from libc.math cimport ceil, exp, sqrt
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 
+from fm_core.kernels.checks cimport need
 from fm_core.kernels.simd cimport (
     FULL, lanes, lanes_load, lanes_prefetch_to_write, lanes_set, lanes_store, lanes_sum, lanes_zero,
 )
@@ -37,6 +41,7 @@ from fm_core.kernels.simd cimport (
 cdef enum:
     AHEAD = 64      # entries asked for ahead of use
     MOST = 8
+    TIMES = 8
 
 
 cdef struct Learner:
@@ -112,8 +117,8 @@ cdef inline void _move(
 
 
 cdef inline void _learn(
-    const Learner* a, const int32_t* keys, const float* values, Py_ssize_t n, double y, float* sums, float* panel,
-    float* score
+    const Learner* a, const int32_t* keys, const float* values, Py_ssize_t n, double y, double weight, float* sums,
+    float* panel, float* score
 ) noexcept nogil:
     cdef double z, variance, g, h, p, most
     cdef double* state = a.state
@@ -122,18 +127,18 @@ cdef inline void _learn(
     if a.is_classifier:
         p = z / sqrt(1 + 0.39269908169872414 * variance)
         p = 1 / (1 + exp(-max(-500.0, min(500.0, p))))
-        g = y - p
-        h = max(p * (1 - p), 1e-3)
+        g = weight * (y - p)
+        h = weight * max(p * (1 - p), 1e-3)
         g = g / (1 + h * variance)
     else:
         g = y - z
         most = MOST * sqrt(state[2] + variance)
         g = max(-most, min(most, g))
-        h = 1 / state[2]
-        state[2] += (max(g * g - variance, 0.1 * state[2]) - state[2]) / (state[3] + 100)
+        h = weight / state[2]
+        state[2] += weight * (max(g * g - variance, 0.1 * state[2]) - state[2]) / (state[3] + 99 + weight)
         g = g * h / (1 + h * variance)
     h = h / (1 + h * variance)
-    state[3] += 1
+    state[3] += weight
     state[0] += g / state[1]
     state[1] += h / (1 - h / state[1])
     _move(a, keys, n, panel, <float> g, <float> h)
@@ -151,6 +156,7 @@ def filter_rows(
     double[::1] state,
     float[::1] scores,
     bint is_classifier,
+    const float[::1] weights=None,
 ):
     """Score each row and learn from it, one after the other: see online_interface.OnlineKernels."""
     cdef Py_ssize_t n_rows = labels.shape[0], r, t, n, longest = 0, end
@@ -159,8 +165,16 @@ def filter_rows(
     cdef float* sums
     cdef float* panel
     cdef char* memory
+    cdef const float* of_rows = NULL
+    cdef double weight
+    cdef float unwanted
+    cdef Py_ssize_t times
+    if weights is not None:
+        need("weights", weights.shape[0], n_rows)
     if n_rows == 0:
         return
+    if weights is not None:
+        of_rows = &weights[0]
     a.params, a.information = &params[0, 0], &information[0, 0]
     a.k = row - 1
     a.n_blocks = <int> ((row + FULL - 1) // FULL)
@@ -181,8 +195,13 @@ def filter_rows(
             for t in range(indptr[r] + AHEAD, min(end, indptr[r + 1] + AHEAD)):
                 lanes_prefetch_to_write(a.params + keys[t] * row, row)
                 lanes_prefetch_to_write(a.information + keys[t] * row, row)
-            if n:
-                _learn(&a, &keys[indptr[r]], &values[indptr[r]], n, labels[r], sums, panel, &scores[r])
-            else:
-                _learn(&a, NULL, NULL, 0, labels[r], sums, panel, &scores[r])
+            times, weight = 1, 1
+            if of_rows != NULL:
+                times = <Py_ssize_t> max(1.0, min(<double> TIMES, ceil(of_rows[r])))
+                weight = of_rows[r] / times
+            for t in range(times):
+                _learn(
+                    &a, &keys[indptr[r]] if n else NULL, &values[indptr[r]] if n else NULL, n, labels[r], weight,
+                    sums, panel, &scores[r] if t == 0 else &unwanted,
+                )
     free(memory)

@@ -222,7 +222,7 @@ def train_ranked(
     try:
         if not is_grouped:
             scratch = _memory(n * SCRATCH_AN_ENTRY)
-        a = Rows(&f, &e, 0, False, &losses[0], NULL, &sums[0, 0], sums.shape[1], &residuals[0], NULL, NULL)
+        a = Rows(&f, &e, 0, False, &losses[0], NULL, NULL, &sums[0, 0], sums.shape[1], &residuals[0], NULL, NULL)
         ranked = Ranked(&a, &orders[0], n_contexts, n_rows // n_contexts - 1, loss, n_items)
         b.rule = &rule
         b.params = &params[0, 0]

@@ -165,6 +165,7 @@ cdef struct Rows:
     float* scores
     # to learn from, else NULL
     const float* labels
+    const float* weights     # NULL: all are 1
     float* sums
     Py_ssize_t sums_stride
     float* residuals
@@ -204,6 +205,8 @@ cdef void _score_rows(const Rows* a, tasks* row_tasks, int num_threads, int me) 
             a.scores[r] = <float> z
             if a.labels != NULL:
                 a.residuals[r] = <float> (z - a.labels[r])
+                if a.weights != NULL:
+                    a.residuals[r] *= a.weights[r]
                 if _has_pairs(e.values + at, e.indptr[r + 1] - at):
                     a.pair_residuals[r] = a.residuals[r]
                 else:
@@ -476,6 +479,7 @@ def train_sparse(
     bint lazy,
     step,
     int num_threads,
+    const float[::1] weights=None,
 ):
     """One update from a sparse batch: see interface.py."""
     cdef Rule rule = _rule(step)
@@ -486,6 +490,10 @@ def train_sparse(
     need_learning(n, features, starts, rows, row_values, is_grouped, &rule, params, state, num_threads)
     need_outputs(n_rows, params.shape[1] - 1, sums, residuals, scores)
     need_room("numbers of the bias", bias.shape[0], 3)
+    cdef const float* of_rows = NULL
+    if weights is not None:
+        need("weights", weights.shape[0], n_rows)
+        of_rows = &weights[0]
     cdef Factors f
     f.k = params.shape[1] - 1
     f.V = &params[0, 0]
@@ -506,8 +514,8 @@ def train_sparse(
         if not is_grouped:
             scratch = _memory(n * SCRATCH_AN_ENTRY)
         a = Rows(
-            &f, &e, bias[0], classify, &scores[0], &labels[0], &sums[0, 0], sums.shape[1], &residuals[0],
-            pair_residuals, &has_pairless,
+            &f, &e, bias[0], classify, &scores[0], &labels[0], of_rows,
+            &sums[0, 0], sums.shape[1], &residuals[0], pair_residuals, &has_pairless,
         )
         b.rule = &rule
         b.params = &params[0, 0]
@@ -571,7 +579,7 @@ def predict_sparse(
     f.w = &w[0]
     f.w_stride = w.strides[0] // <Py_ssize_t> sizeof(float)
     cdef Entries e = Entries(&indptr[0], n_rows, &indices[0], &values[0], indices.shape[0])
-    cdef Rows a = Rows(&f, &e, w0, classify, &scores[0], NULL, NULL, 0, NULL, NULL, NULL)
+    cdef Rows a = Rows(&f, &e, w0, classify, &scores[0], NULL, NULL, NULL, 0, NULL, NULL, NULL)
     cdef tasks* row_tasks = <tasks*> _memory(num_threads * sizeof(tasks))
     cdef int me
     with nogil:

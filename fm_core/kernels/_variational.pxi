@@ -32,6 +32,8 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from fm_core.kernels.checks cimport need
+
 import numpy as np
 
 
@@ -229,8 +231,9 @@ def sweep(
 
 cdef void _turn(
     float* records, Py_ssize_t stride, Py_ssize_t part, Py_ssize_t k, Py_ssize_t n, double w0, double w0_variance,
-    bint is_classifier, double* sums
+    bint is_classifier, const float* weights, double* sums
 ) noexcept nogil:
+    # `weights`, above 0, are already in kappa, and in a regressor's om; NULL: all are 1
     cdef Py_ssize_t r, i
     cdef float* record
     cdef double z, var, s, q, xi, residual, om
@@ -246,25 +249,36 @@ cdef void _turn(
             xi = sqrt(z * z + var)
             record[k + 2] = <float> (tanh(xi / 2) / (2 * xi) if xi > 1e-4 else 0.25 - xi * xi / 48)
             record[k + 5] = <float> (1 / (1 + exp(-max(-500.0, min(500.0, z / sqrt(1 + 0.39269908169872414 * var))))))
+            if weights != NULL:
+                record[k + 2] *= weights[r]
         om = record[k + 2]
         residual = record[k + 3] - om * z
         sums[3] += om * (z - record[k + 4]) * (z - record[k + 4])
         record[k + 4] = <float> z
         sums[0] += om
         sums[1] += residual
-        sums[2] += residual * residual + var
+        if weights != NULL:
+            sums[2] += residual * residual / weights[r] + weights[r] * var
+        else:
+            sums[2] += residual * residual + var
 
 
 def turn_rows(
-    float[:, ::1] records, Py_ssize_t k, double w0, double w0_variance, bint is_classifier, int num_threads
+    float[:, ::1] records, Py_ssize_t k, double w0, double w0_variance, bint is_classifier, int num_threads,
+    const float[::1] weights=None,
 ):
     """Between two sweeps, give each row its weight and its score: see variational_interface.VariationalKernels."""
     cdef Py_ssize_t n = records.shape[0], c, n_chunks = (n + ROWS_A_CHUNK - 1) // ROWS_A_CHUNK
     parts = np.zeros((max(1, n_chunks), 4))
     cdef double[:, ::1] sums = parts
+    cdef float* of_rows = NULL
+    if weights is not None:
+        need("weights", weights.shape[0], n)
+        of_rows = <float*> &weights[0]
     for c in prange(n_chunks, num_threads=num_threads, schedule="static", nogil=True):
         _turn(
             &records[c * ROWS_A_CHUNK, 0], records.shape[1], (k + 7 + 15) // 16 * 16, k,
-            min(<Py_ssize_t> ROWS_A_CHUNK, n - c * ROWS_A_CHUNK), w0, w0_variance, is_classifier, &sums[c, 0],
+            min(<Py_ssize_t> ROWS_A_CHUNK, n - c * ROWS_A_CHUNK), w0, w0_variance, is_classifier,
+            NULL if of_rows == NULL else of_rows + c * ROWS_A_CHUNK, &sums[c, 0],
         )
     return parts.sum(axis=0)

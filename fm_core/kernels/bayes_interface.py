@@ -70,13 +70,16 @@ class BayesKernels(Protocol):
             Nothing is drawn: records whose q and z are zero get those of the parameters.
         """
 
-    def turn_rows(self, records: Floats, k: int, w0: float, counts: int, num_threads: int) -> Doubles:
+    def turn_rows(
+        self, records: Floats, k: int, w0: float, counts: int, num_threads: int, is_weighted: bool = False
+    ) -> Doubles:
         """Between two sweeps of a regressor: add z + w0 to its sum, which begins anew where `counts` is 1.
 
         Returns
         -------
         sums : ndarray of float64, shape (2,)
-            Of the residuals kappa - z - w0 of all rows, and of their squares.
+            Of the residuals kappa - z - w0 of all rows, and of their squares; where it `is_weighted`, of
+            kappa - om (z + w0), and of the squares of these divided by om.
         """
 
     def group_sums(self, params: Floats, groups: Ints, n_groups: int, num_threads: int) -> Doubles:

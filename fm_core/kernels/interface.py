@@ -123,9 +123,11 @@ class Kernels(Protocol):
         Row i is the first state of ``[v_i | w_i]``, then the second. Changed in place.
     bias : ndarray of float32, shape (3,)
         w0 and its states. Changed in place.
+    weights : ndarray of float32, shape (n_rows,), or None
+        What each row's e is multiplied with; None: nothing.
     sums, residuals, scores : ndarray of float32
         Outputs: s_f of each row, shape (n_rows, num_factors rounded up to PADDING); e of
-        each row; the prediction of each row before the update.
+        each row, times its weight; the prediction of each row before the update.
     num_threads : int
         At least 1; the result does not depend on it.
     """
@@ -151,6 +153,7 @@ class Kernels(Protocol):
         lazy: bool,
         step: Step,
         num_threads: int,
+        weights: Floats | None = None,
     ) -> int:
         """One update from CSR rows; gives the number of distinct features.
 
@@ -205,6 +208,7 @@ class Kernels(Protocol):
         classify: bool,
         step: Step,
         num_threads: int,
+        weights: Floats | None = None,
     ) -> None:
         """One update from dense rows.
 

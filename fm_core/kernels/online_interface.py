@@ -29,6 +29,7 @@ class OnlineKernels(Protocol):
         state: NDArray[np.float64],
         scores: Floats,
         is_classifier: bool,
+        weights: Floats | None = None,
     ) -> None:
         """Score each row, before the logistic function, and learn from it before the next.
 
@@ -43,7 +44,9 @@ class OnlineKernels(Protocol):
         precision, is_factor : ndarray of float32, of a multiple of 16 numbers, at least k + 1
             Of the prior, and 1 behind it; 1 for factors, else 0.
         state : ndarray of float64, shape (4,)
-            w0, its precision, the variance of a regressor's noise, rows so far. Changed in place.
+            w0, its precision, the variance of a regressor's noise, rows (their weights) so far. Changed in place.
         scores : ndarray of float32, shape (n_rows,)
         is_classifier : bool
+        weights : ndarray of float32, shape (n_rows,), or None
+            How often each row's likelihood counts; None: once.
         """

@@ -53,13 +53,13 @@ def threefry(key, counter, n_rounds=20):
 
 def train_sparse(
     indptr, indices, values, labels, features, starts, rows, row_values, is_grouped,
-    params, state, bias, sums, residuals, scores, classify, lazy, step, num_threads,
+    params, state, bias, sums, residuals, scores, classify, lazy, step, num_threads, weights=None,
 ):  # fmt: skip
     """See `interface.Kernels.train_sparse`."""
     X = _dense_rows(indptr, indices, values, len(params))
     distinct = np.unique(indices)
     touched = distinct if lazy else np.arange(len(params))
-    _train(X, touched, labels, params, state, bias, sums, residuals, scores, classify, step)
+    _train(X, touched, labels, params, state, bias, sums, residuals, scores, classify, step, weights)
     if not is_grouped:
         _group(indptr, indices, values, distinct, features, starts, rows, row_values)
     return len(distinct)
@@ -114,10 +114,11 @@ def compared(z, loss, n_items):
 
 
 def train_dense(
-    X, labels, params, state, bias, sums, residuals, scores, w, squares, gradients, classify, step, num_threads
-):
+    X, labels, params, state, bias, sums, residuals, scores, w, squares, gradients, classify, step, num_threads,
+    weights=None,
+):  # fmt: skip
     """See `interface.Kernels.train_dense`."""
-    _train(X, np.arange(len(params)), labels, params, state, bias, sums, residuals, scores, classify, step)
+    _train(X, np.arange(len(params)), labels, params, state, bias, sums, residuals, scores, classify, step, weights)
 
 
 def predict_sparse(indptr, indices, values, w0, w, V, scores, classify, num_threads):
@@ -157,7 +158,7 @@ def _sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
-def _train(X, touched, labels, params, state, bias, sums, residuals, scores, classify, step):
+def _train(X, touched, labels, params, state, bias, sums, residuals, scores, classify, step, weights):
     X, k = X.astype(float), params.shape[1] - 1
     V, w = params[:, :k].astype(float), params[:, k].astype(float)
     sums[:] = 0
@@ -165,7 +166,7 @@ def _train(X, touched, labels, params, state, bias, sums, residuals, scores, cla
         z, s = _score(x, float(bias[0]), w, V)
         sums[r, :k] = s
         scores[r] = _sigmoid(z) if classify else z
-        residuals[r] = (_sigmoid(z) if classify else z) - labels[r]
+        residuals[r] = ((_sigmoid(z) if classify else z) - labels[r]) * (1 if weights is None else weights[r])
     e, s = residuals.astype(float), sums[:, :k].astype(float)
     of_pairs = e * ((X != 0).sum(1) > 1)  # of the other rows the first two terms cancel, but for rounding
     gradient = np.array(

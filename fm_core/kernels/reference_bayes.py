@@ -36,11 +36,12 @@ def sweep(
         params[j] = new
 
 
-def turn_rows(records, k, w0, counts, num_threads=1):
+def turn_rows(records, k, w0, counts, num_threads=1, is_weighted=False):
     """See `bayes_interface.BayesKernels.turn_rows`."""
-    z, kappa = records[:, k + 1].astype(float) + w0, records[:, k + 3].astype(float)
+    z, (om, kappa) = records[:, k + 1].astype(float) + w0, records[:, k + 2 : k + 4].T.astype(float)
+    om = om if is_weighted else np.ones(len(om))
     records[:, k + 4] = z + (0 if counts == 1 else records[:, k + 4])
-    return np.array([(kappa - z).sum(), ((kappa - z) ** 2).sum()])
+    return np.array([(kappa - om * z).sum(), ((kappa - om * z) ** 2 / om).sum()])
 
 
 def polya_gamma(c, key, sweep=0, first=0):

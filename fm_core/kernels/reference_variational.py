@@ -41,17 +41,20 @@ def sweep(
         params[j], variances[j] = mean, var
 
 
-def turn_rows(records, k, w0, w0_variance, is_classifier, num_threads=1):
+def turn_rows(records, k, w0, w0_variance, is_classifier, num_threads=1, weights=None):
     """See `variational_interface.VariationalKernels.turn_rows`."""
     part = -(-(k + 7) // 16) * 16
+    counted = np.ones(len(records)) if weights is None else weights.astype(float)
     q, s, t = (records[:, at : at + k].astype(float) for at in (0, part, 2 * part))
     z, var = records[:, k + 1].astype(float) + w0, records[:, k + 6] + w0_variance
     var = np.maximum(var + (s**2 / 2 + s * q**2 - 2 * q * t).sum(axis=1), 0)
     if is_classifier:
         xi = np.sqrt(z**2 + var)
-        records[:, k + 2] = np.where(xi > 1e-4, np.tanh(xi / 2) / (2 * np.maximum(xi, 1e-4)), 0.25 - xi**2 / 48)
+        om = np.where(xi > 1e-4, np.tanh(xi / 2) / (2 * np.maximum(xi, 1e-4)), 0.25 - xi**2 / 48)
+        records[:, k + 2] = counted * om
         records[:, k + 5] = 1 / (1 + np.exp(-np.clip(z / np.sqrt(1 + np.pi / 8 * var), -500, 500)))
     om = records[:, k + 2].astype(float)
     residual, moved = records[:, k + 3] - om * z, z - records[:, k + 4]
     records[:, k + 4] = z
-    return np.array([om.sum(), residual.sum(), (residual**2 + var).sum(), (om * moved**2).sum()])
+    squares = (residual**2 / counted + counted * var).sum()
+    return np.array([om.sum(), residual.sum(), squares, (om * moved**2).sum()])

@@ -65,7 +65,10 @@ def _computes(name: str) -> bool:
 
 
 class Staged(NamedTuple):
-    """A batch on its way to the devices: for each of them its rows and labels, and the event of their arrival."""
+    """A batch on its way to the devices: for each of them its rows and labels, and the event of their arrival.
+
+    Where rows have weights, labels have two rows: labels and weights.
+    """
 
     n_rows: int
     parts: list[tuple[Tensor, Tensor, Any]]
@@ -84,23 +87,23 @@ class _Replica:
         self._turn = 0
 
     def stage(self, values: Floats, labels: Floats) -> tuple[Tensor, Tensor, Any]:
-        """Begin to copy rows to the device."""
+        """Begin to copy rows, and labels of shape (n_rows,) or (2, n_rows), to the device."""
         n, width = values.shape
         if self._copying is None:
             # a copy also here: how a matrix lies in memory decides in which order its products are summed
-            X, y = torch.empty((n, width)), torch.empty(n)
+            X, y = torch.empty((n, width)), torch.empty(labels.shape)
             np.copyto(X.numpy(), values)
             np.copyto(y.numpy(), labels)
             return X, y, None
-        host = self._buffer(n * (width + 1))
+        host = self._buffer(n * width + labels.size)
         np.copyto(host[: n * width].numpy().reshape(n, width), values)
-        np.copyto(host[n * width :].numpy(), labels)
+        np.copyto(host[n * width :].numpy(), labels.reshape(-1))
         with torch.cuda.device(self.device), torch.cuda.stream(self._copying):
             there = host.to(self.device, non_blocking=True)
             arrived = torch.cuda.Event(blocking=True)  # who waits for it sleeps: the core may be needed
             arrived.record()
         self._pinned[self._turn] = (self._pinned[self._turn][0], arrived)
-        return there[: n * width].view(n, width), there[n * width :], arrived
+        return there[: n * width].view(n, width), there[n * width :].view(labels.shape), arrived
 
     def _buffer(self, size: int) -> Tensor:
         """One of two pinned buffers in turn, once what was copied from it has arrived."""
@@ -195,22 +198,24 @@ class TorchDense:
         for host, there in ((params, self._leader.params), (state, self._state), (bias, self._leader.bias)):
             torch.from_numpy(host).copy_(there)
 
-    def stage(self, values: Floats, labels: Floats) -> Staged:
+    def stage(self, values: Floats, labels: Floats, weights: Floats | None = None) -> Staged:
         """Begin to copy a batch to the devices.
 
         Parameters
         ----------
         values : ndarray of float32, shape (n_rows, feature_dim)
         labels : ndarray of float32, shape (n_rows,)
+        weights : ndarray of float32, shape (n_rows,), optional
         """
         n = len(values)
+        told = labels if weights is None else np.stack([labels, weights])
         self._most_rows = max(self._most_rows, n)
         cuts = [n * i // len(self._replicas) for i in range(len(self._replicas) + 1)]
         with torch.no_grad(), failures_told():
             return Staged(
                 n,
                 [
-                    replica.stage(values[begin:end], labels[begin:end])
+                    replica.stage(values[begin:end], told[..., begin:end])
                     for replica, begin, end in zip(self._replicas, cuts, cuts[1:], strict=False)
                 ],
             )
@@ -239,7 +244,8 @@ class TorchDense:
                 X2 = X * X
                 scores, P = _forward(replica.params, replica.bias, X, X2, classify)
                 leaving.append(_Leaving(scores))
-                gradients.append(_gradient(replica.params, X, X2, P, scores - y))
+                residuals = scores - y if y.ndim == 1 else (scores - y[0]) * y[1]
+                gradients.append(_gradient(replica.params, X, X2, P, residuals))
             total = gradients[0]
             for others in gradients[1:]:
                 for tensor, other in zip(total, others, strict=True):

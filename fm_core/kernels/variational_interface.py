@@ -64,13 +64,25 @@ class VariationalKernels(Protocol):
         """
 
     def turn_rows(
-        self, records: Floats, k: int, w0: float, w0_variance: float, is_classifier: bool, num_threads: int
+        self,
+        records: Floats,
+        k: int,
+        w0: float,
+        w0_variance: float,
+        is_classifier: bool,
+        num_threads: int,
+        weights: Floats | None = None,
     ) -> Doubles:
         """Between two sweeps, note each row's score; of a classifier, give it its om and its expected probability.
+
+        Parameters
+        ----------
+        weights : ndarray of float32, shape (n_rows,), or None
+            Above 0. They are in kappa, and in a regressor's om, already; a classifier's om is multiplied with them.
 
         Returns
         -------
         sums : ndarray of float64, shape (4,)
-            Of om, of kappa - om score, of the latter's square and the score's variance, and of om times the square of
-            how far the score has moved.
+            Of om, of kappa - om score, of the latter's square (divided by the weight) and the score's variance (times
+            the weight), and of om times the square of how far the score has moved.
         """

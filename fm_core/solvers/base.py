@@ -60,6 +60,8 @@ class SafePoint(NamedTuple):
         Whether a checkpoint has to be written here, where hosts have agreed on it; None: if one is due.
     remark : str or None
         What the step has decided, in words for whoever follows the training.
+    weights : ndarray of float32, shape (n,), or None
+        Of these rows in the metrics.
     """
 
     scores: NDArray[np.float32] | None = None
@@ -69,6 +71,7 @@ class SafePoint(NamedTuple):
     is_resumable: bool = True
     checkpoint: bool | None = None
     remark: str | None = None
+    weights: NDArray[np.float32] | None = None
 
 
 class SolverState(NamedTuple):

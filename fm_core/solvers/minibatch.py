@@ -67,7 +67,7 @@ class MiniBatchSolver(ParametersLearner, Solver):
         """Make a step from each batch."""
         for batch, prepared in data:
             scores = self.step(batch, prepared)
-            yield SafePoint(scores, batch.labels, batch, self._touched)
+            yield SafePoint(scores, batch.labels, batch, self._touched, weights=batch.weights)
 
     def step(self, batch: Batch, prepared: Groups | None = None) -> Floats:
         """Score a batch, then update the parameters from it.
@@ -126,7 +126,7 @@ class MiniBatchSolver(ParametersLearner, Solver):
             w, squares, gradients = self._scratch_for_dense()
             self._kernels.train_dense(
                 batch.values, labels, at.params, at.state, at.bias, sums, residuals, scores,
-                w, squares, gradients, classify, step, self.num_threads,
+                w, squares, gradients, classify, step, self.num_threads, batch.weights,
             )  # fmt: skip
             self._touched = None
         else:
@@ -139,7 +139,7 @@ class MiniBatchSolver(ParametersLearner, Solver):
                 batch.indptr, batch.indices, batch.values, labels,
                 features, starts, rows, row_values, prepared is not None,
                 at.params, at.state, at.bias, sums, residuals, scores,
-                classify, hp.lazy_update, step, self.num_threads,
+                classify, hp.lazy_update, step, self.num_threads, batch.weights,
             )  # fmt: skip
             self._touched = features[:n_features] if hp.lazy_update else None
         return scores, residuals

@@ -85,7 +85,7 @@ class DenseDevice:
 
     def stage(self, batch: Batch) -> "Staged":
         """Begin to copy a batch with labels to the devices."""
-        return self._tensors.stage(batch.values, batch.known_labels)
+        return self._tensors.stage(batch.values, batch.known_labels, batch.weights)
 
     def solver(
         self,
@@ -156,7 +156,7 @@ class TorchSolver(ParametersLearner, Solver):
     def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
         """Make a step from each batch."""
         for batch, staged in data:
-            yield SafePoint(self.step(batch, staged), batch.labels, batch)
+            yield SafePoint(self.step(batch, staged), batch.labels, batch, weights=batch.weights)
 
     def step(self, batch: Batch, staged: "Staged | None" = None) -> Floats:
         """Score a batch, then update the parameters from it; see `minibatch.MiniBatchSolver.step`.
@@ -165,7 +165,7 @@ class TorchSolver(ParametersLearner, Solver):
         """
         labels = labels_of(batch, self.hyperparameters)
         self._here.n_steps += 1
-        staged = staged or self._tensors.stage(batch.values, labels)
+        staged = staged or self._tensors.stage(batch.values, labels, batch.weights)
         scores = self._tensors.train(staged, self._classifies, self._rates())
         self._is_behind = True
         check_finite(scores, self.n_steps, self.hyperparameters)

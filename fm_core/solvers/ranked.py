@@ -134,7 +134,7 @@ class RankedMiniBatch(MiniBatch):
     def look(self, hyperparameters: Hyperparameters, batches: Iterable[Batch]) -> None:
         """Find the users and items, once in a training."""
         self._hp = hyperparameters
-        self.positives = Positives(hyperparameters, batches)
+        self.positives = Positives(hyperparameters, _unweighted(batches, hyperparameters.loss))
         if self.positives.n_items < 2:
             raise ConfigError(
                 f"loss is {hyperparameters.loss}, which compares items, and the training data has "
@@ -188,6 +188,17 @@ class RankedMiniBatch(MiniBatch):
         """Make the solver."""
         n_items = self.positives.n_items if self.positives is not None else 0
         return RankedSolver(hyperparameters, n_items, self.num_threads, model, state)
+
+
+def _unweighted(batches: Iterable[Batch], loss: str) -> Iterator[Batch]:
+    """Pass batches on that have no weights."""
+    for batch in batches:
+        if batch.weights is not None:
+            raise ConfigError(
+                f"the rows have weights, and loss is {loss}, which compares items and knows none: leave the weights "
+                "out, or use loss pointwise"
+            )
+        yield batch
 
 
 def _mixed(number: int) -> int:

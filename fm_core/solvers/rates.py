@@ -76,7 +76,7 @@ def _tried(hp: Hyperparameters, learned: Batch, held: Batch) -> float:
         except DivergenceError:
             break
         totals = metrics_for(hp.predictor_type)
-        totals.update(solver.predict(held), held.known_labels)
+        totals.update(solver.predict(held), held.known_labels, held.weights)
         loss = totals.values()[link_for(hp.predictor_type).loss_metric]
         if loss < best:
             best, at = loss, solver.n_steps

@@ -49,16 +49,18 @@ class Scaling:
     @classmethod
     def of(cls, rows: Batch, predictor_type: str) -> "Scaling":
         """Find those of dense rows with labels."""
-        n, values = max(1, rows.n_rows), rows.values
+        values, weights = rows.values, rows.weights_or_ones.astype(np.float64)
+        n = float(weights.sum()) or 1.0
         sums, least, most = np.zeros(rows.feature_dim), np.inf, -np.inf
         for part in row_blocks(values):
             block = values[part].astype(np.float64)
-            sums += block.sum(axis=0)
+            sums += block.sum(axis=0) if rows.weights is None else weights[part] @ block
             least, most = np.minimum(least, block.min(axis=0)), np.maximum(most, block.max(axis=0))
         means = sums / n
         squares = np.zeros(rows.feature_dim)
         for part in row_blocks(values):
-            squares += ((values[part] - means) ** 2).sum(axis=0)
+            deviations = (values[part] - means) ** 2
+            squares += deviations.sum(axis=0) if rows.weights is None else weights[part] @ deviations
         scales = np.maximum(np.sqrt(squares / n), np.maximum(most - means, means - least) / _FURTHEST)
         is_constant = scales <= 1e-12 * np.abs(means)
         scales = np.where(is_constant | (scales == 0), np.where(means == 0, 1.0, np.abs(means)), scales)
@@ -66,8 +68,12 @@ class Scaling:
         if link_for(predictor_type).is_classifier:
             return cls(means, scales, 0.0, 1.0)
         labels = rows.known_labels.astype(np.float64)
-        spread = float(labels.std())
-        return cls(means, scales, float(labels.mean()), spread if spread > 0 else 1.0)
+        if rows.weights is None:
+            mean, spread = float(labels.mean()), float(labels.std())
+        else:
+            mean = float(weights @ labels) / n
+            spread = math.sqrt(float(weights @ (labels - mean) ** 2) / n)
+        return cls(means, scales, mean, spread if spread > 0 else 1.0)
 
     def rows(self, batch: Batch) -> Batch:
         """Move and divide dense rows and their labels."""
@@ -75,7 +81,7 @@ class Scaling:
         for part in row_blocks(values):
             values[part] = (batch.values[part] - self.means) / self.scales
         labels = (batch.known_labels.astype(np.float64) - self.label_mean) / self.label_scale
-        return Batch.from_dense(values, labels.astype(np.float32))
+        return Batch.from_dense(values, labels.astype(np.float32), batch.weights)
 
     def model(self, model: Model) -> Model:
         """Bring a model of such rows back."""

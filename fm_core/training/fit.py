@@ -17,6 +17,7 @@ from fm_core.solvers.auto import choose, with_early_stopping
 from fm_core.solvers.base import Algorithm
 from fm_core.solvers.minibatch import Device
 from fm_core.training.callbacks import Batches, Callback, FitResult, Silent
+from fm_core.training.class_weights import class_weighted
 from fm_core.training.early_stopping import check_validation
 from fm_core.training.held_out import HeldOut
 from fm_core.training.loop import Loop
@@ -102,6 +103,8 @@ def fit(
             raise TypeError(f"{name} is {quoted(given)}, expected a function that gives an epoch's batches")
     if model is not None:
         check_kind("model", model, Model, "a Model")
+    batches = class_weighted(batches, hyperparameters)
+    validation = None if validation is None else class_weighted(validation, hyperparameters)
     if algorithm is None:
         hyperparameters = with_early_stopping(hyperparameters, validation is not None, None)
     if hyperparameters.solver == "auto" and algorithm is None:

@@ -249,7 +249,7 @@ class Loop(Generic[Data]):
     def _account(self, point: SafePoint) -> None:
         self._is_resumable = point.is_resumable
         if point.scores is not None and point.labels is not None:
-            self._totals.update(point.scores, point.labels)
+            self._totals.update(point.scores, point.labels, point.weights)
         if self._checkpoints is not None:
             if point.batch is not None and self._feed_crc is None:
                 self._labels_crc = labels_crc(point.batch, self._labels_crc)

@@ -86,7 +86,7 @@ class OneHost:
                 return
             self._has_looked = True
         self._algorithm.begin_epoch(at)
-        stream = iter(batches(at.epoch))
+        stream = _counting(batches(at.epoch))
         if hp.shuffle:
             stream = shuffled(stream, hp.shuffle_buffer_size, hp.mini_batch_size, (hp.seed, at.epoch))
         skip(stream, at.epoch, at.n_batches, labels_crc, self._should_stop)
@@ -145,6 +145,14 @@ class OneHost:
                 return read
             self._validation = read
         return self._validation
+
+
+def _counting(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Leave out rows of weight 0, as if they were not there."""
+    for batch in batches:
+        kept = batch.without_weightless() if isinstance(batch, Batch) else batch
+        if kept is batch or kept.n_rows:
+            yield kept
 
 
 def _peeked(items: Iterator[tuple[Batch, Any]]) -> Feed:

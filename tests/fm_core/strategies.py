@@ -29,6 +29,7 @@ def sparse_batches(draw, feature_dim=None, max_rows=12, classify=None):
         indices=np.concatenate(rows).astype(np.int32),
         values=np.concatenate(values),
         labels=_labels(random, n_rows, draw(st.booleans()) if classify is None else classify),
+        weights=_weights(random, n_rows, draw(st.booleans())),
     )
 
 
@@ -38,7 +39,12 @@ def dense_batches(draw, max_rows=70):
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_rows, width = draw(st.integers(1, max_rows)), draw(st.integers(1, 40))
     values = random.normal(size=(n_rows, width)) * (random.random((n_rows, width)) < 0.5)
-    return Batch.from_dense(values, _labels(random, n_rows, draw(st.booleans())))
+    labels = _labels(random, n_rows, draw(st.booleans()))
+    return Batch.from_dense(values, labels, _weights(random, n_rows, draw(st.booleans())))
+
+
+def _weights(random, n, wanted):
+    return random.choice(np.array([0, 0.3, 1, 2], np.float32), n) if wanted else None
 
 
 def _labels(random, n, classify):

@@ -118,7 +118,7 @@ class BayesLearner(Solver):
         if at.n_batches:
             return
         self._chain.sweep()
-        yield SafePoint(self._chain.scores(), data.labels)
+        yield SafePoint(self._chain.scores(), data.labels, weights=data.weights)
 
     def _begun(self, rows: Rows) -> BayesSolver:
         hp = self._hp

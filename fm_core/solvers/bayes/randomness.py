@@ -7,12 +7,15 @@ theirs. The few numbers that groups and the noise need come from a generator tha
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["INITIAL", "VECTORS", "WEIGHTS", "Generator", "generator", "key"]
+__all__ = ["INITIAL", "OF_ROWS", "VECTORS", "WEIGHTS", "Generator", "generator", "key"]
 
 Generator = np.random.Generator
 
 #: Third word of Threefry's key: what is drawn. 0 is that of initial values, as in model.py.
 INITIAL, VECTORS, WEIGHTS = 0, 1, 2
+
+#: Added to a sweep's number: what its weighted rows draw, which has a generator of its own.
+OF_ROWS = 1 << 62
 
 
 def key(seed: int, what: int) -> NDArray[np.uint32]:

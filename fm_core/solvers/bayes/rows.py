@@ -51,6 +51,8 @@ class Rows:
         See `compression.RunningMean`; in the schedule's order.
     probes : Probes
         A few rows, and others made of them.
+    weights : ndarray of float32, shape (n_rows,), or None
+        Above 0: how often each row counts. None: once.
     """
 
     feature_dim: int
@@ -65,6 +67,7 @@ class Rows:
     schedule: Schedule
     fields: NDArray[np.int64]
     probes: Probes
+    weights: Floats | None = None
 
     @property
     def n_groups(self) -> int:
@@ -75,6 +78,18 @@ class Rows:
     def counts(self) -> NDArray[np.int64]:
         """How many rows each feature occurs in."""
         return np.diff(self.starts)
+
+    @property
+    def n_counted(self) -> float:
+        """How many rows these count as."""
+        return self.n_rows if self.weights is None else float(self.weights.sum(dtype=np.float64))
+
+    @property
+    def occurrences(self) -> NDArray[np.float64]:
+        """How often each feature occurs, rows counting as they do."""
+        if self.weights is None or not len(self.features):
+            return self.counts.astype(np.float64)
+        return np.add.reduceat(self.weights[self.rows].astype(np.float64), self.starts[:-1])
 
 
 class _Growing:
@@ -124,6 +139,8 @@ class Collector:
         self._positions = Positions(feature_dim) if feature_groups == "auto" else None
         self._reservoir = Reservoir(seed)
         self._is_all_ones = True
+        self._weights: _Growing | None = None
+        self._has_weightless = False
 
     @property
     def n_rows(self) -> int:
@@ -143,7 +160,9 @@ class Collector:
         DataError
             It has no labels, another feature_dim, or makes more rows or entries than there are numbers for.
         """
-        labels = batch.known_labels
+        kept = batch.without_weightless()
+        self._has_weightless |= kept.n_rows < batch.n_rows
+        batch, labels = kept, kept.known_labels
         if batch.feature_dim != self._feature_dim:
             raise DataError(f"a batch has feature_dim={batch.feature_dim}, expected {self._feature_dim}")
         indptr, keys, values = _csr(batch)
@@ -164,6 +183,11 @@ class Collector:
             self._values.extend(values)
         self._lengths.extend(np.diff(indptr))
         self._keys.extend(keys)
+        if batch.weights is not None and self._weights is None:
+            self._weights = _Growing(np.float32)
+            self._weights.fill(1, self.n_rows)
+        if self._weights is not None:
+            self._weights.extend(batch.weights_or_ones)
         self._labels.extend(labels)
 
     def rows(self) -> Rows:
@@ -175,7 +199,8 @@ class Collector:
             There is no row.
         """
         if not self.n_rows:
-            raise DataError("the training data has no records, expected at least one")
+            what = "record of a weight above 0" if self._has_weightless else "records"
+            raise DataError(f"the training data has no {what}, expected at least one")
         features = np.flatnonzero(self._counts).astype(np.int32)
         starts = np.concatenate([[0], np.cumsum(self._counts[features], dtype=np.int64)])
         groups = self._groups(features)
@@ -184,18 +209,20 @@ class Collector:
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         del lengths
         labels, keys, values = self._labels.take(), self._keys.take(), self._values.take()
+        weights = None if self._weights is None else self._weights.take()
         n_rows, rows = len(labels), np.empty(len(keys), np.int32)
         numbers = self._counts  # has done its duty
         numbers[features] = np.arange(len(features), dtype=np.int32)
         transpose(indptr, keys, values, numbers, starts[:-1].copy(), rows)
         del keys, indptr
-        groups, typical = _scaled(groups, starts, values)
+        groups, typical = _scaled(groups, starts, values, None if weights is None else weights[rows])
         plan = schedule(starts, rows, n_rows, longest)
         probes = self._reservoir.probes(numbers, plan.colours, typical[groups])
         fields = plan.fields if len(rows) >= _FILLED * n_rows * (len(plan.fields) - 1) else plan.fields[:0]
         return Rows(
-            self._feature_dim, n_rows, labels, features, starts, rows, values, groups, typical, plan, fields, probes
-        )
+            self._feature_dim, n_rows, labels, features, starts, rows, values, groups, typical, plan, fields, probes,
+            weights,
+        )  # fmt: skip
 
     def _groups(self, features: Ints) -> Ints:
         if self._positions is not None:
@@ -221,12 +248,23 @@ def _without_zeros(indptr: NDArray[np.int64], keys: Ints, values: Floats) -> tup
     return kept[indptr], keys[is_kept], values[is_kept]
 
 
-def _scaled(groups: Ints, starts: NDArray[np.int64], values: Floats) -> tuple[Ints, NDArray[np.float64]]:
-    """Divide values by what is typical of their group, in place; groups are taken apart where values differ."""
+def _scaled(
+    groups: Ints, starts: NDArray[np.int64], values: Floats, weights: Floats | None
+) -> tuple[Ints, NDArray[np.float64]]:
+    """Divide values by what is typical of their group, in place; groups are taken apart where values differ.
+
+    `weights` are those of the values' rows.
+    """
     if not len(values):
         found = np.unique(groups, return_inverse=True)[1].reshape(-1).astype(np.int32)
         return found, np.ones(int(found.max(initial=-1)) + 1)
-    sizes = mean_squares(starts, values)
+    if weights is None:
+        sizes = mean_squares(starts, values)
+    else:
+        exact = weights.astype(np.float64)
+        sizes = np.add.reduceat(exact * values.astype(np.float64) ** 2, starts[:-1]) / np.add.reduceat(
+            exact, starts[:-1]
+        )
     groups, typical = of_values(groups, np.sqrt(sizes))
     divide(starts, values, typical[groups])
     return groups, typical

@@ -21,10 +21,10 @@ from fm_core.errors import DivergenceError
 from fm_core.kernels import draw, in_use, load
 from fm_core.kernels._polya_gamma import turn_rows as turn_rows_of_classifier
 from fm_core.solvers.bayes.priors import Priors
-from fm_core.solvers.bayes.randomness import INITIAL, VECTORS, WEIGHTS, generator, key
+from fm_core.solvers.bayes.randomness import INITIAL, OF_ROWS, VECTORS, WEIGHTS, generator, key
 from fm_core.solvers.bayes.rows import Rows
 
-__all__ = ["MOST_PRECISE", "NOISE", "OF_BIAS", "Sampler", "Units", "aligned", "initial", "targets"]
+__all__ = ["MOST_PRECISE", "NOISE", "OF_BIAS", "Sampler", "Units", "aligned", "initial", "polya_gamma_of", "targets"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -53,11 +53,12 @@ class Units:
     scale: float
 
     @classmethod
-    def of_labels(cls, labels: Floats) -> "Units":
+    def of_labels(cls, labels: Floats, weights: Floats | None = None) -> "Units":
         """Mean and standard deviation; of constant labels a scale that makes what is left exactly 0."""
         exact = labels.astype(np.float64)
-        mean = float(exact.mean())
-        scale = float(np.sqrt(np.mean((exact - mean) ** 2)))
+        mean = float(exact.mean() if weights is None else np.average(exact, weights=weights))
+        squares = (exact - mean) ** 2
+        scale = float(np.sqrt(np.mean(squares) if weights is None else np.average(squares, weights=weights)))
         return cls(mean, scale if scale > 1e-7 * abs(mean) else max(1e-7 * abs(mean), 1e-30))
 
 
@@ -112,7 +113,7 @@ class Sampler:
         self._num_threads = num_threads
         self._kernels = load("bayes")
         self._n = np.bincount(rows.groups, minlength=max(1, rows.n_groups)).astype(np.float64)
-        self.units = Units(0.0, 1.0) if is_classifier else Units.of_labels(rows.labels)
+        self.units = Units(0.0, 1.0) if is_classifier else Units.of_labels(rows.labels, rows.weights)
         self.priors = Priors.begin(max(1, rows.n_groups), num_factors)
         self.alpha = 1.0
         self.n_sweeps = self.n_counted = 0
@@ -122,7 +123,7 @@ class Sampler:
         self._noise = np.empty_like(self.params)
         self._records = aligned(rows.n_rows, num_factors + _RECORD)
         self._records[:, num_factors] = 1
-        self._records[:, num_factors + _OM] = 1
+        self._records[:, num_factors + _OM] = 1 if rows.weights is None else rows.weights
         self._records[:, num_factors + _KAPPA] = targets(rows, self.units, is_classifier)
         self._renew()
         self._sums = self._turn(1)
@@ -228,7 +229,8 @@ class Sampler:
         rows = self._rows
         self._kernels.sweep(
             rows.starts, rows.rows, rows.values, rows.schedule, self._records, self.params, rows.groups,
-            precision, shift, noise, self.alpha, self.w0, self._is_classifier, only_moves, self._num_threads,
+            precision, shift, noise, self.alpha, self.w0, self._is_classifier or rows.weights is not None, only_moves,
+            self._num_threads,
         )  # fmt: skip
 
     def _turn(self, counts: int) -> Doubles:
@@ -238,9 +240,20 @@ class Sampler:
             sums = turn_rows_of_classifier(
                 self._records, self._k, self.w0, of_weights, self.n_sweeps + 1, counts, self._num_threads
             )
+            if self._rows.weights is not None:
+                sums = self._weighted(self._rows.weights)
             return np.array([sums[0], sums[1], 0.0])
-        sums = self._kernels.turn_rows(self._records, self._k, self.w0, counts, self._num_threads)
-        return np.array([self._rows.n_rows, sums[0], sums[1]])
+        is_weighted = self._rows.weights is not None
+        sums = self._kernels.turn_rows(self._records, self._k, self.w0, counts, self._num_threads, is_weighted)
+        return np.array([self._rows.n_counted, sums[0], sums[1]])
+
+    def _weighted(self, weights: Floats) -> Doubles:
+        """Give a classifier's rows the om of their weights, and give its sum and that of the residual."""
+        z = self._records[:, self._k + _Z].astype(np.float64) + self.w0
+        rng = generator(self._seed, OF_ROWS + self.n_sweeps + 1)
+        om = polya_gamma_of(weights, z, self._records[:, self._k + _OM], rng)
+        self._records[:, self._k + _OM] = om
+        return np.array([om.sum(), (self._records[:, self._k + _KAPPA] - om * z).sum()])
 
 
 def initial(rows: Rows, num_factors: int, is_classifier: bool, seed: int, num_threads: int) -> tuple[float, Floats]:
@@ -252,15 +265,45 @@ def initial(rows: Rows, num_factors: int, is_classifier: bool, seed: int, num_th
     draw(params, key(seed, INITIAL), ("normal", sigma), ("constant", 0.0), num_threads=num_threads)
     if not is_classifier:
         return 0.0, params
-    share = (float(rows.labels.mean(dtype=np.float64)) * rows.n_rows + 0.5) / (rows.n_rows + 1)
+    if rows.weights is None:
+        share = (float(rows.labels.mean(dtype=np.float64)) * rows.n_rows + 0.5) / (rows.n_rows + 1)
+    else:
+        share = (float(rows.labels.astype(np.float64) @ rows.weights) + 0.5) / (rows.n_counted + 1)
     return math.log(share / (1 - share)), params
 
 
 def targets(rows: Rows, units: Units, is_classifier: bool) -> Doubles:
     """What rows' kappa is: see kernels/_bayes.pxi."""
-    if is_classifier:
-        return rows.labels.astype(np.float64) - 0.5
-    return (rows.labels.astype(np.float64) - units.mean) / units.scale
+    exact = rows.labels.astype(np.float64)
+    wanted: Doubles = exact - 0.5 if is_classifier else (exact - units.mean) / units.scale
+    return wanted if rows.weights is None else rows.weights * wanted
+
+
+def polya_gamma_of(weights: Floats, z: Doubles, one: Floats, rng: np.random.Generator) -> Doubles:
+    """Draw from PG(weight, z), given draws from PG(1, z).
+
+    What is beyond 1 (all of it where that is less) is a Gamma number of the same mean and variance: of the sum of Gamma
+    numbers that PG(b, z) is, the first alone is nine tenths.
+
+    Parameters
+    ----------
+    weights : ndarray of float32, shape (n,)
+        Above 0; those of 1 keep the draw they have.
+    z : ndarray of float64, shape (n,)
+    one : ndarray of float32, shape (n,)
+    rng : numpy.random.Generator
+    """
+    c = np.maximum(np.abs(z), 1e-6)
+    mean = np.tanh(c / 2) / (2 * c)
+    spread = np.where(
+        c < 0.03,
+        1 / 24 - c**2 / 120,
+        (2 * np.tanh(c / 2) - c / np.cosh(np.minimum(c / 2, 300)) ** 2) / (4 * np.maximum(c, 0.03) ** 3),
+    )
+    is_less = weights < 1
+    rest = np.where(is_less, weights, weights - 1).astype(np.float64)
+    drawn: Doubles = rng.standard_gamma(rest * mean**2 / spread) * (spread / mean)
+    return np.maximum(np.where(is_less, drawn, one + drawn), 1e-30)
 
 
 def aligned(n_rows: int, width: int) -> Floats:

@@ -99,7 +99,7 @@ class BayesSolver:
         # behind the features a row for each group: what is known of features that never occurred
         self._order = rows.schedule.order
         n_groups = len(self.sampler.priors.mean)
-        weights = np.concatenate([rows.counts[self._order], np.zeros(n_groups)]).astype(np.float32)
+        weights = np.concatenate([rows.occurrences[self._order], np.zeros(n_groups)]).astype(np.float32)
         self._mean = RunningMean(weights, k, num_factors, rows.fields, load("bayes"), num_threads)
         self._convergence = Convergence(len(rows.probes.indptr) - 1)
         self._keeper = Keeper(len(rows.features), n_groups, k)

@@ -85,7 +85,7 @@ class Variational:
         self._num_threads = num_threads
         self._kernels = load("variational")
         self._n = np.bincount(rows.groups, minlength=max(1, rows.n_groups)).astype(np.float64)
-        self.units = Units(0.0, 1.0) if is_classifier else Units.of_labels(rows.labels)
+        self.units = Units(0.0, 1.0) if is_classifier else Units.of_labels(rows.labels, rows.weights)
         self.priors = Priors.begin(max(1, rows.n_groups), num_factors)
         self.alpha = 1.0
         self.n_sweeps = 0
@@ -105,7 +105,7 @@ class Variational:
         self._part = part
         self._records = aligned(rows.n_rows, 3 * part)
         self._records[:, num_factors] = 1
-        self._records[:, num_factors + _OM] = 1
+        self._records[:, num_factors + _OM] = 1 if rows.weights is None else rows.weights
         self._records[:, num_factors + _KAPPA] = targets(rows, self.units, is_classifier)
         self._renew()
         self._sums = self._turn()
@@ -121,7 +121,7 @@ class Variational:
         self.n_sweeps += 1
         om, residual, squares, _ = self._sums
         if not self._is_classifier:
-            self.alpha = float(min((NOISE[0] + self._rows.n_rows / 2) / (NOISE[1] + squares / 2), MOST_PRECISE))
+            self.alpha = float(min((NOISE[0] + self._rows.n_counted / 2) / (NOISE[1] + squares / 2), MOST_PRECISE))
         if len(self.params):
             exact, groups = self.params.astype(np.float64), self._rows.groups
             sums, of_squares = np.zeros_like(self.priors.mean), np.zeros_like(self.priors.mean)
@@ -140,7 +140,7 @@ class Variational:
         self._sums = self._turn()
         if not np.isfinite(self._sums).all():
             raise DivergenceError(f"scores are no longer finite at sweep {self.n_sweeps}")
-        moved = self.alpha * self._sums[3] / 2 / self._rows.n_rows
+        moved = self.alpha * self._sums[3] / 2 / self._rows.n_counted
         self.is_settled = self.n_sweeps >= _MOST or (self.n_sweeps >= _LEAST and bool(moved < _SETTLED))
 
     def mean_scores(self) -> Floats:
@@ -214,8 +214,9 @@ class Variational:
 
     def _turn(self) -> Doubles:
         found: Doubles = self._kernels.turn_rows(
-            self._records, self._k, self.w0, self._w0_variance, self._is_classifier, self._num_threads
-        )
+            self._records, self._k, self.w0, self._w0_variance, self._is_classifier, self._num_threads,
+            self._rows.weights,
+        )  # fmt: skip
         if not math.isfinite(found[0]):
             raise DivergenceError(f"scores are no longer finite at sweep {self.n_sweeps}")
         return found

@@ -122,7 +122,7 @@ class OnlineLearner(Solver):
         for batch, _ in data:
             labels = batch.known_labels
             scores, said = self._step(batch, labels)
-            yield SafePoint(scores, labels, batch, is_resumable=self._race is None, remark=said)
+            yield SafePoint(scores, labels, batch, is_resumable=self._race is None, remark=said, weights=batch.weights)
 
     # --- a step ---
 
@@ -134,29 +134,29 @@ class OnlineLearner(Solver):
             return np.zeros(0, np.float32), None
         rows, said = _csr(batch), None
         if self._units is None:
-            self._begin(rows, labels)
+            self._begin(rows, labels, batch.weights)
         assert self._units is not None
         own, targets = self._units.values(rows), self._units.labels(labels)
         if self._race is not None:
-            z, said = self._race.learn(own, targets, self._params, self._offset)
+            z, said = self._race.learn(own, targets, self._params, self._offset, batch.weights)
             if self._race.is_over:
                 said = f"{said}; {self._end_race()}"
         else:
             assert self._filter is not None
-            z = self._filter.learn(own, targets)
+            z = self._filter.learn(own, targets, batch.weights)
         if not np.isfinite(z).all():
             raise DivergenceError(f"scores are no longer finite at update {self._steps}")
         if not self._link.is_classifier:
             return z * np.float32(self._units.scale) + np.float32(self._units.mean), said
-        self._recent.add(z, targets)
+        self._recent.add(z, targets, batch.weights)
         if self._steps % _REFITTED == 0:
             self._scale = self._recent.fitted()
         return self._link.score(self._scale * z.astype(np.float64)).astype(np.float32), said
 
-    def _begin(self, rows: Rows, labels: Floats) -> None:
+    def _begin(self, rows: Rows, labels: Floats, weights: Floats | None) -> None:
         """Begin the race, by what the first rows say."""
         hp, is_classifier = self._hp, self._link.is_classifier
-        units = Units.of(rows, labels, hp.feature_dim, is_classifier, hp.use_bias)
+        units = Units.of(rows, labels, hp.feature_dim, is_classifier, hp.use_bias, weights)
         state = Filter.first_state(units, hp.use_bias)
         if self._start is not None:
             start = widened(self._start, hp.feature_dim, hp.num_factors)

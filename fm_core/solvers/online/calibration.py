@@ -22,26 +22,31 @@ _ROWS = 32768
 _LEAST, _MOST = 0.05, 3.0
 
 
-def fitted(z: Floats, y: Floats) -> float:
+def fitted(z: Floats, y: Floats, weights: Floats | None = None) -> float:
     """The c of rows with scores z and labels y, by Newton's method from 1; a few rows hardly move it."""
+    counted: Floats | float = 1.0 if weights is None else weights
     scores, c = z.astype(np.float64), 1.0
     for _ in range(50):
         p = _sigmoid(c * scores)
         # as if one more row had confirmed that c is 1
-        slope = float(np.sum((y - p) * scores)) + (1 - c)
-        step = slope / (float(np.sum(p * (1 - p) * scores**2)) + 1)
+        slope = float(np.sum(counted * ((y - p) * scores))) + (1 - c)
+        step = slope / (float(np.sum(counted * (p * (1 - p) * scores**2))) + 1)
         c = float(np.clip(c + np.clip(step, -c / 2, c), _LEAST, _MOST))
         if abs(step) < 1e-6:
             break
     return c
 
 
-def loss(z: Floats, y: Floats, is_classifier: bool) -> float:
+def loss(z: Floats, y: Floats, is_classifier: bool, weights: Floats | None = None) -> float:
     """Mean loss of scores: cross entropy with c fitted, or squared error."""
     if not is_classifier:
-        return float(np.mean((z.astype(np.float64) - y) ** 2))
-    p = np.clip(_sigmoid(fitted(z, y) * z.astype(np.float64)), 1e-12, 1 - 1e-12)
-    return float(-np.mean(np.where(y > 0.5, np.log(p), np.log1p(-p))))
+        return float(_mean((z.astype(np.float64) - y) ** 2, weights))
+    p = np.clip(_sigmoid(fitted(z, y, weights) * z.astype(np.float64)), 1e-12, 1 - 1e-12)
+    return -_mean(np.where(y > 0.5, np.log(p), np.log1p(-p)), weights)
+
+
+def _mean(numbers: Doubles, weights: Floats | None) -> float:
+    return float(numbers.mean() if weights is None else numbers @ weights / max(1e-30, float(weights.sum())))
 
 
 def _sigmoid(z: Doubles) -> Doubles:
@@ -50,22 +55,26 @@ def _sigmoid(z: Doubles) -> Doubles:
 
 
 class Recent:
-    """The scores, before they were learned from, and labels of the latest rows."""
+    """The scores, before they were learned from, labels and, once there were some, weights of the latest rows."""
 
     def __init__(self) -> None:
         self._rows = np.zeros((2, _ROWS), np.float32)
         self._n = 0
 
-    def add(self, z: Floats, y: Floats) -> None:
+    def add(self, z: Floats, y: Floats, weights: Floats | None = None) -> None:
         """Add rows; the oldest ones go."""
+        if weights is not None and len(self._rows) == 2:
+            self._rows = np.concatenate([self._rows, np.ones((1, _ROWS), np.float32)])
         at = (self._n + np.arange(len(z))[-_ROWS:]) % _ROWS
         self._rows[0, at], self._rows[1, at] = z[-_ROWS:], y[-_ROWS:]
+        if len(self._rows) > 2:
+            self._rows[2, at] = 1 if weights is None else weights[-_ROWS:]
         self._n += len(z)
 
     def fitted(self) -> float:
         """See `fitted`."""
         n = min(self._n, _ROWS)
-        return fitted(self._rows[0, :n], self._rows[1, :n])
+        return fitted(self._rows[0, :n], self._rows[1, :n], self._rows[2, :n] if len(self._rows) > 2 else None)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that `restore` needs."""

@@ -73,12 +73,12 @@ class Filter:
         self._is_factor = np.zeros(len(self.precision), np.float32)
         self._is_factor[:k] = 1
 
-    def learn(self, rows: Rows, labels: Floats) -> Floats:
+    def learn(self, rows: Rows, labels: Floats, weights: Floats | None = None) -> Floats:
         """Give each row's score, before the logistic function and before it is learned from, and learn from it."""
         scores = np.empty(len(labels), np.float32)
         self._kernels.filter_rows(
             *rows, labels, self.params, self.information, self.precision, self._is_factor, self.state, scores,
-            self._is_classifier,
+            self._is_classifier, weights,
         )  # fmt: skip
         return scores
 

@@ -63,6 +63,8 @@ class Race:
         self._ids: list[NDArray[np.int32]] = []
         self._n = self._n_rows = 0
         self._labels: list[Floats] = []
+        self._weights: list[Floats] = []
+        self._is_weighted = False
         width = num_factors + 1
         self._learners = [
             Filter(
@@ -92,7 +94,7 @@ class Race:
         return self._learners[losses.index(min(losses))]
 
     def learn(
-        self, rows: Rows, labels: Floats, first: Floats, start: Floats | None = None
+        self, rows: Rows, labels: Floats, first: Floats, start: Floats | None = None, weights: Floats | None = None
     ) -> tuple[Floats, str | None]:
         """Let all learn from some rows.
 
@@ -106,6 +108,7 @@ class Race:
             Standard normal factors that each learner begins with, times a number of its own.
         start : ndarray of float32, as `first`, or None
             What is added to them.
+        weights : ndarray of float32, shape (n_rows,), or None
 
         Returns
         -------
@@ -118,9 +121,11 @@ class Race:
         self._admit(keys, first, start)
         here = (indptr, self._numbers[keys], values)
         with ThreadPoolExecutor(max(1, min(self._num_threads, len(self._learners)))) as pool:
-            found = list(pool.map(lambda learner: learner.learn(here, labels), self._learners))
+            found = list(pool.map(lambda learner: learner.learn(here, labels, weights), self._learners))
         self._n_rows += len(labels)
         self._labels.append(labels.copy())
+        self._weights.append(np.ones(len(labels), np.float32) if weights is None else weights.copy())
+        self._is_weighted |= weights is not None
         for scores, new in zip(self._scores, found, strict=True):
             scores.append(new)
         return found[0], self._drop()
@@ -144,7 +149,8 @@ class Race:
 
     def _losses(self) -> list[float]:
         labels = np.concatenate(self._labels)
-        return [loss(np.concatenate(scores), labels, self._is_classifier) for scores in self._scores]
+        weights = np.concatenate(self._weights) if self._is_weighted else None
+        return [loss(np.concatenate(scores), labels, self._is_classifier, weights) for scores in self._scores]
 
     def _drop(self) -> str | None:
         """Drop learners, where enough rows have been seen."""
@@ -160,7 +166,7 @@ class Race:
             f"had loss {best:.4g} ({self._learners[kept[0]].prior}), those dropped {least:.4g} to {most:.4g}"
         )
         self._learners = [self._learners[i] for i in kept]
-        self._scores, self._labels = [[] for _ in kept], []
+        self._scores, self._labels, self._weights = [[] for _ in kept], [], []
         return said
 
 

@@ -51,8 +51,11 @@ class Units:
     typical: Floats
 
     @classmethod
-    def of(cls, rows: Rows, labels: Floats, feature_dim: int, is_classifier: bool, use_bias: bool = True) -> "Units":
-        """Look at some rows, at least one; without a bias, labels are not moved."""
+    def of(
+        cls, rows: Rows, labels: Floats, feature_dim: int, is_classifier: bool, use_bias: bool = True,
+        weights: Floats | None = None,
+    ) -> "Units":  # fmt: skip
+        """Look at some rows, at least one; without a bias, labels are not moved. Weights count for labels alone."""
         indptr, keys, values = rows
         squares = values.astype(np.float64) ** 2
         n = np.bincount(keys, minlength=feature_dim)
@@ -67,11 +70,16 @@ class Units:
         exact = labels.astype(np.float64)
         mean, scale, bias = 0.0, 1.0, 0.0
         if is_classifier:
-            share = (exact.sum() + 0.5) / (len(exact) + 1)
+            counted = np.ones(len(exact)) if weights is None else weights.astype(np.float64)
+            share = (float(counted @ exact) + 0.5) / (float(counted.sum()) + 1)
             bias = math.log(share / (1 - share))
         else:
-            mean = float(exact.mean()) if use_bias else 0.0
-            scale = float(np.sqrt(np.mean((exact - mean) ** 2)))
+            if weights is None or not weights.any():
+                mean = float(exact.mean()) if use_bias else 0.0
+                scale = float(np.sqrt(np.mean((exact - mean) ** 2)))
+            else:
+                mean = float(np.average(exact, weights=weights)) if use_bias else 0.0
+                scale = float(np.sqrt(np.average((exact - mean) ** 2, weights=weights)))
             if scale <= 1e-7 * abs(mean) or scale == 0:
                 scale = abs(mean) or 1.0
         return cls(mean, scale, bias, size if size > 0 else 1.0, pairs if pairs > 0 else 1.0, typical)

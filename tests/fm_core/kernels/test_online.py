@@ -30,6 +30,7 @@ def problem(seed, n_rows, n_features, k, longest, is_classifier):
         "precision": padded(np.append(np.full(k, 20), 5), k + 1),
         "is_factor": is_factor,
         "is_classifier": is_classifier,
+        "weights": rng.choice(np.array([0, 0.2, 1, 2, 2.5, 30], np.float32), n_rows) if seed % 2 else None,
     }
 
 
@@ -37,8 +38,9 @@ def learned(kernels, p):
     params, information = p["params"].copy(), p["information"].copy()
     state, scores = np.array([0.3, 4.0, 1.0, 7.0]), np.zeros(len(p["rows"][3]), np.float32)
     kernels.filter_rows(
-        *p["rows"], params, information, p["precision"], p["is_factor"], state, scores, p["is_classifier"]
-    )
+        *p["rows"], params, information, p["precision"], p["is_factor"], state, scores, p["is_classifier"],
+        p["weights"],
+    )  # fmt: skip
     return params, information, state, scores
 
 

@@ -101,6 +101,12 @@ def test_records_give_each_scores_mean_and_variance(build, p, w0):
             var += x[:, i] ** 2 * x[:, j] ** 2 * (s[i, :k] @ s[j, :k])
     for is_classifier in (False, True):
         ours, twin = records.copy(), records.copy()
+        weights = np.random.default_rng(2).choice(np.array([0.25, 1, 3], np.float32), len(x))
+        weighted, of_twin = records.copy(), records.copy()
+        found = load("variational", build).turn_rows(weighted, k, w0, 0.1, is_classifier, 2, weights)
+        expected = reference_variational.turn_rows(of_twin, k, w0, 0.1, is_classifier, 1, weights)
+        np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(weighted, of_twin, rtol=2e-3, atol=2e-3)
         found = load("variational", build).turn_rows(ours, k, w0, 0.1, is_classifier, 2)
         expected = reference_variational.turn_rows(twin, k, w0, 0.1, is_classifier)
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)

@@ -82,7 +82,7 @@ def test_the_joint_distribution_is_left_unchanged(monkeypatch, is_classifier):
     monkeypatch.setattr(priors_module, "WORTH", np.array([8.0, 16.0]))
     monkeypatch.setattr(sampler_module, "NOISE", (10.0, 5.0))
     monkeypatch.setattr(sampler_module, "OF_BIAS", 4.0)
-    monkeypatch.setattr(Units, "of_labels", classmethod(lambda cls, _: cls(0.0, 1.0)))
+    monkeypatch.setattr(Units, "of_labels", classmethod(lambda cls, labels, weights: cls(0.0, 1.0)))
     rng = np.random.default_rng(4)
     k, n_features, n_groups = 2, 5, 2
     X = np.array([[1, 0, 1, 0, 0], [0, 1, 1, 0, 0], [0, 1, 0, 2, 1], [1, 0, 0, 0.5, 0], [0, 0, 0, 0, 0]])
