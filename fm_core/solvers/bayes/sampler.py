@@ -21,7 +21,7 @@ from fm_core.errors import DivergenceError
 from fm_core.kernels import draw, in_use, load
 from fm_core.kernels._polya_gamma import turn_rows as turn_rows_of_classifier
 from fm_core.solvers.bayes.priors import Priors
-from fm_core.solvers.bayes.randomness import INITIAL, OF_ROWS, VECTORS, WEIGHTS, generator, key
+from fm_core.solvers.bayes.randomness import INITIAL, OF_ROWS, VECTORS, WEIGHTS, Generator, generator, key
 from fm_core.solvers.bayes.rows import Rows
 
 __all__ = ["MOST_PRECISE", "NOISE", "OF_BIAS", "Sampler", "Units", "aligned", "initial", "polya_gamma_of", "targets"]
@@ -279,7 +279,7 @@ def targets(rows: Rows, units: Units, is_classifier: bool) -> Doubles:
     return wanted if rows.weights is None else rows.weights * wanted
 
 
-def polya_gamma_of(weights: Floats, z: Doubles, one: Floats, rng: np.random.Generator) -> Doubles:
+def polya_gamma_of(weights: Floats, z: Doubles, one: Floats, rng: Generator) -> Doubles:
     """Draw from PG(weight, z), given draws from PG(1, z).
 
     What is beyond 1 (all of it where that is less) is a Gamma number of the same mean and variance: of the sum of Gamma
@@ -291,7 +291,7 @@ def polya_gamma_of(weights: Floats, z: Doubles, one: Floats, rng: np.random.Gene
         Above 0; those of 1 keep the draw they have.
     z : ndarray of float64, shape (n,)
     one : ndarray of float32, shape (n,)
-    rng : numpy.random.Generator
+    rng : Generator
     """
     c = np.maximum(np.abs(z), 1e-6)
     mean = np.tanh(c / 2) / (2 * c)
