@@ -19,6 +19,7 @@ from fm_core.batch import Batch
 from fm_core.cluster.averaged import fit_local_sgd
 from fm_core.cluster.data import DistributedData
 from fm_core.cluster.evaluation import evaluate_shared
+from fm_core.cluster.presence import Presence
 from fm_core.cluster.process_group import ProcessGroup
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.training.evaluation import evaluate
@@ -67,7 +68,9 @@ def of_one(name: str, size: int, port: int, rank: int) -> None:
         metrics, _ = evaluate(fit(lambda epoch: train, hp).model, test)
     else:
         names = [f"host {i}" for i in range(size)]
-        group = ProcessGroup(names, rank, address="127.0.0.1", port=port, facts={}, interface="lo")
+        presence = Presence(names, rank, address="127.0.0.1", port=port, facts={}, interface="lo")
+        presence.meet()
+        group = presence.begin(lambda: ProcessGroup(presence, interface="lo"))
         model = fit_local_sgd(DistributedData(lambda epoch: train, is_replicated=True), hp, group).model
         found = evaluate_shared(model, DistributedData(lambda epoch: test, is_replicated=True), hp, group)
         assert found is not None

@@ -36,6 +36,7 @@ from fm_core.training.fit import fit
 
 try:
     from fm_core.cluster.data import DistributedData
+    from fm_core.cluster.presence import Presence
     from fm_core.cluster.process_group import ProcessGroup
     from fm_core.cluster.sharded import fit_together
 except ImportError:
@@ -204,7 +205,9 @@ def of_one(ks: Sequence[int], rounds: int) -> Seconds:
     """Measure a group of one beside plain `fit`; give seconds of computing of a step, by k, m and which."""
     X, y = ctr()
     port = members.free_port()
-    group = ProcessGroup(["127.0.0.1"], 0, address="127.0.0.1", port=port, facts={}, interface="lo")
+    presence = Presence(["127.0.0.1"], 0, port=port, facts={}, interface="lo")
+    presence.meet()
+    group = presence.begin(lambda: ProcessGroup(presence, interface="lo"))
 
     def clocked(k: int, rows: list[Batch], m: int, is_group: bool) -> Callable[[], tuple[float, float, float]]:
         hp = Hyperparameters(feature_dim=X.shape[1], num_factors=k, predictor_type="binary_classifier", epochs=3,

@@ -135,11 +135,14 @@ def _alone(mine: list[Batch], hp: Hyperparameters) -> Found:
 def _with_others(mine: list[Batch], hp: Hyperparameters, rank: int, size: int, port: int) -> Found:
     # not without others: one host has nothing of this in its memory
     from fm_core.cluster.data import DistributedData, local_hyperparameters
+    from fm_core.cluster.presence import Presence
     from fm_core.cluster.process_group import ProcessGroup
     from fm_core.cluster.sharded import fit_together
 
     names = [f"127.0.0.{i + 1}" for i in range(size)]
-    group = ProcessGroup(names, rank, address=names[0], port=port, facts={}, interface="lo", wait=120)
+    presence = Presence(names, rank, port=port, facts={}, interface="lo", wait=120)
+    presence.meet()
+    group = presence.begin(lambda: ProcessGroup(presence, interface="lo"))
     communicators = [group.keys, group.rows]
     before, wall, cpu = _memory("VmRSS"), time.perf_counter(), time.process_time()
     fit_together(DistributedData(lambda epoch: mine, False), hp, group)

@@ -22,7 +22,7 @@ from fm_core.errors import ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE, Source, decompressed, open_chunks, unwrap
 from fm_core.formats.hive import partition_of
 
-__all__ = ["ChannelReader", "data_files", "fingerprint"]
+__all__ = ["ChannelReader", "channel_files", "data_files", "fingerprint"]
 
 _CHUNK = 1 << 20
 #: How often a path is looked for; an open FIFO is waited for without a tick.
@@ -139,12 +139,7 @@ class ChannelReader:
 
     def _find_files(self) -> None:
         folder = self._channel.folder
-        if not folder.is_dir():
-            raise ConfigError(
-                f"channel {self._channel.name}: TrainingInputMode is {self._channel.mode}, "
-                f"but there is no folder {folder}"
-            )
-        self._files, skipped = data_files(folder)
+        self._files, skipped = channel_files(self._channel)
         if skipped:
             named = ", ".join(f"{path.relative_to(folder).as_posix()} ({why})" for path, why in skipped[:5])
             more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
@@ -201,6 +196,21 @@ class ChannelReader:
             if waited >= reports * report_every:
                 _log.info("Waiting for %s: %.0f s so far, %g s at most", what, waited, self._wait_seconds)
                 reports += 1
+
+
+def channel_files(channel: Channel) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Find the files of a channel that is not in Pipe mode; see `data_files`.
+
+    Raises
+    ------
+    ConfigError
+        There is no such folder.
+    """
+    if not channel.folder.is_dir():
+        raise ConfigError(
+            f"channel {channel.name}: TrainingInputMode is {channel.mode}, but there is no folder {channel.folder}"
+        )
+    return data_files(channel.folder)
 
 
 def data_files(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:

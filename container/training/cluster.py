@@ -1,19 +1,15 @@
-"""resourceconfig.json -> a process group of hosts, and a job's steps done with it.
+"""Hosts that have met (meeting.py) -> a process group of them, and a job's steps done with it.
 
-Hosts are ranked by their names, sorted. They meet at the first one, whose name may take a while to be known; before
-anything is trained each sees that all have the same version and hyperparameters. `Cluster` offers what
-`train` does with one host alone: fit, save, evaluate. The first host alone writes the model, and every host
-prints the metrics of all.
+`Cluster` offers what `train` does with one host alone: fit, save, evaluate. The first host alone writes the model,
+and every host prints the metrics of all.
 
 This module brings PyTorch along; a job of one host never imports it.
 """
 
 import contextlib
 import logging
-import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -21,7 +17,7 @@ import numpy as np
 from container.stopping import StopRequest
 from container.training.channel_batches import ChannelBatches
 from container.training.job import TrainingJob
-from container.training.program import program_checksum
+from container.training.meeting import STOPPED_BY_ANOTHER
 from container.training.settings import TrainingSettings
 from fm_core.analysis.evaluation import Evaluation
 from fm_core.artifact.model_file import save_model
@@ -33,11 +29,11 @@ from fm_core.cluster.checkpoints import SharedCheckpointer
 from fm_core.cluster.data import DistributedData, local_hyperparameters
 from fm_core.cluster.evaluation import evaluate_shared, evaluate_together
 from fm_core.cluster.gathered_model import GatheredModel, send_model
+from fm_core.cluster.presence import Presence
 from fm_core.cluster.process_group import ProcessGroup
 from fm_core.cluster.replicated import Replicas
 from fm_core.cluster.sharded import fit_together
-from fm_core.errors import ConfigError
-from fm_core.hyperparameters import Hyperparameters, parameters
+from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.solvers import registry
 from fm_core.training.callbacks import FitResult
@@ -48,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 class Cluster:
-    """The hosts of a job, of which this process is one. A context: whoever leaves it by an error tells the others.
+    """The hosts of a job, of which this process is one.
 
     Parameters
     ----------
@@ -58,6 +54,10 @@ class Cluster:
     settings : TrainingSettings
     stop : StopRequest
         Asked for here as soon as one host was asked to stop.
+    presence : Presence
+        Which has met the others.
+    interface : str or None
+        Network interface for the connections between hosts.
     described : callable
         Gives who has to act on an error, and its sentence.
 
@@ -70,10 +70,8 @@ class Cluster:
 
     Raises
     ------
-    ConfigError
-        Hosts differ, or the port is taken.
     ProcessGroupError
-        A host did not come.
+        A host was lost.
     """
 
     def __init__(
@@ -82,44 +80,19 @@ class Cluster:
         hyperparameters: Hyperparameters,
         settings: TrainingSettings,
         stop: StopRequest,
+        presence: Presence,
+        interface: str | None,
         described: Callable[[BaseException], tuple[str, str]],
     ) -> None:
-        names = sorted(set(job.hosts))
-        if len(names) < len(job.hosts):
-            raise ConfigError(f"{job.paths.resource_config} names a host twice: {', '.join(job.hosts)}")
-        self._combination = registry.combination(hyperparameters, len(names))
+        self._combination = registry.combination(hyperparameters, presence.size)
         self.store = "dist_async" if self._combination.hosts == "averaged" else "dist_sync"
         self._job = job
         self._hyperparameters = hyperparameters
         self._stop = stop
         self._described = described
-        rank = names.index(job.current_host)
-        self.is_leading = rank == 0
-        _log.info("This is host %d of %d; all connect to %s, port %d.", rank + 1, len(names), names[0], settings.port)
-        self._members = ProcessGroup(
-            names,
-            rank,
-            address="127.0.0.1" if rank == 0 else names[0],
-            port=settings.port,
-            facts=_facts(job, hyperparameters),
-            interface=_interface(job),
-            wait=settings.hosts_wait_seconds,
-            # a host may wait so long for its data, and others for it
-            patience=2 * settings.pipe_wait_seconds + 600,
-            should_stop=stop,
-            tell=_log.info,
-        )
-
-    def __enter__(self) -> "Cluster":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._members.leave()
-        else:
-            self._leave_by(error)
+        self.is_leading = presence.rank == 0
+        # a host may wait so long for its data, and others for it
+        self._members = ProcessGroup(presence, interface=interface, patience=2 * settings.pipe_wait_seconds + 600)
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
@@ -127,7 +100,8 @@ class Cluster:
         try:
             yield
         except Exception as error:
-            self._leave_by(error)
+            blame, sentence = self._described(error)
+            self._members.leave(f"{blame}: {sentence}", blame)
             raise
 
     def wait_for_all(self) -> None:
@@ -139,10 +113,6 @@ class Cluster:
             One of them never will.
         """
         self._members.rows.all_gather(np.zeros(1, np.int64))
-
-    def _leave_by(self, error: BaseException) -> None:
-        blame, sentence = self._described(error)
-        self._members.leave(f"{blame}: {sentence}", blame)
 
     def local_hyperparameters(self, hyperparameters: Hyperparameters) -> Hyperparameters:
         """The hyperparameters as they are for the rows of the model that this host keeps."""
@@ -226,26 +196,4 @@ class Cluster:
         return DistributedData(batches, self._job.channels[channel].distribution == "FullyReplicated")
 
     def _stop_too(self) -> None:
-        self._stop.request("another host was")
-
-
-def _interface(job: TrainingJob) -> str | None:
-    """The network interface that resourceconfig.json names, if this machine has it."""
-    known = [name for _, name in socket.if_nameindex()]
-    if job.network_interface in known:
-        return job.network_interface
-    _log.warning(
-        "network_interface_name is %s, and this machine has %s: using the interface that routes to the first host.",
-        job.network_interface, ", ".join(known),
-    )  # fmt: skip
-    return None
-
-
-def _facts(job: TrainingJob, hyperparameters: Hyperparameters) -> dict[str, Any]:
-    """What has to be the same on every host."""
-    return {
-        "the program": program_checksum(),
-        "hosts": sorted(job.hosts),
-        "channels": {name: [channel.distribution, channel.mode] for name, channel in sorted(job.channels.items())},
-        **{name: getattr(hyperparameters, name) for name, p in parameters().items() if p.decides != "host"},
-    }
+        self._stop.request(STOPPED_BY_ANOTHER)

@@ -1,15 +1,18 @@
-"""The hosts of a job: one alone, or `cluster.Cluster`, which does the same steps with several."""
+"""The hosts of a job: one alone, or `cluster.Cluster`, which does the same steps with several that have met."""
 
 import contextlib
+import importlib.util
 import logging
-from typing import TYPE_CHECKING, TypeAlias, Union
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, Union
 
 from container.stopping import StopRequest
 from container.training.failure import described
 from container.training.job import TrainingJob
+from container.training.meeting import STOPPED_BY_ANOTHER, attend, interface_of, told_to_hosts
 from container.training.settings import TrainingSettings
 from fm_core.artifact.model_file import save_model
-from fm_core.checkpoints.writer import Checkpointer
+from fm_core.checkpoints.writer import Checkpointer, Checkpoints
 from fm_core.errors import ConfigError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.training.evaluation import evaluate
@@ -17,6 +20,7 @@ from fm_core.training.fit import fit
 
 if TYPE_CHECKING:
     from container.training.cluster import Cluster
+    from fm_core.cluster.presence import Presence
 
 __all__ = ["Hosts", "OneHost", "open_hosts"]
 
@@ -30,7 +34,7 @@ class OneHost:
 
     is_leading = True
     store = "local"
-    checkpointer = Checkpointer
+    checkpointer: ClassVar[Callable[..., Checkpoints | None]] = staticmethod(Checkpointer)
     fit = staticmethod(fit)
     save = staticmethod(save_model)
     evaluate = staticmethod(evaluate)
@@ -50,10 +54,22 @@ class OneHost:
         return hyperparameters
 
 
+class StoppedHost(OneHost):
+    """The first host of several that were asked to stop before they had met: it leaves the initial model."""
+
+    @staticmethod
+    def checkpointer(*given: object, **further: object) -> None:
+        """Write none: those that there are, are of all hosts."""
+
+
+@contextlib.contextmanager
 def open_hosts(
     job: TrainingJob, hyperparameters: Hyperparameters, settings: TrainingSettings, stop: StopRequest
-) -> contextlib.AbstractContextManager[Hosts]:
+) -> Iterator[Hosts | None]:
     """Give what trains, saves and scores with the hosts of the job, as a context.
+
+    Whoever leaves it by an error tells the other hosts. None: the hosts were asked to stop before they had met, and
+    there is nothing that this one has to do.
 
     Raises
     ------
@@ -63,14 +79,51 @@ def open_hosts(
         Another host did not come.
     """
     if len(job.hosts) == 1:
-        return contextlib.nullcontext(OneHost())
+        yield OneHost()
+        return
     if settings.report:
         _log.info("No training report is written of a job of several hosts.")
+    with told_to_hosts(job.paths, settings):
+        if importlib.util.find_spec("torch") is None:
+            raise _no_pytorch(job, "No module named 'torch'")
+        presence = attend(job, hyperparameters, settings, stop)
+    try:
+        cluster = None
+        if presence.meet():
+            cluster = presence.begin(lambda: _cluster(job, hyperparameters, settings, stop, presence))
+        if cluster is not None:
+            yield cluster
+        else:
+            stop.request(STOPPED_BY_ANOTHER)
+            yield _stopped(presence)
+    except BaseException as error:
+        blame, sentence = described(error)
+        presence.leave(f"{blame}: {sentence}", blame)
+        raise
+    presence.leave()
+
+
+def _cluster(
+    job: TrainingJob,
+    hyperparameters: Hyperparameters,
+    settings: TrainingSettings,
+    stop: StopRequest,
+    presence: "Presence",
+) -> "Cluster":
     try:
         from container.training.cluster import Cluster  # brings PyTorch along, which one host does not need
     except ImportError as error:
-        raise ConfigError(
-            f"{job.paths.resource_config} names {len(job.hosts)} hosts, which needs PyTorch, and it cannot be imported "
-            f"({error}): use an image that has it, or set the instance count to 1"
-        ) from error
-    return Cluster(job, hyperparameters, settings, stop, described)
+        raise _no_pytorch(job, error) from error
+    return Cluster(job, hyperparameters, settings, stop, presence, interface_of(job), described)
+
+
+def _stopped(presence: "Presence") -> StoppedHost | None:
+    _log.warning("Asked to stop before all hosts were ready: the first one leaves the initial model.")
+    return StoppedHost() if presence.rank == 0 else None
+
+
+def _no_pytorch(job: TrainingJob, why: object) -> ConfigError:
+    return ConfigError(
+        f"{job.paths.resource_config} names {len(job.hosts)} hosts, which needs PyTorch, and it cannot be imported "
+        f"({why}): use an image that has it, or set the instance count to 1"
+    )

@@ -23,6 +23,7 @@ __all__ = [
     "Channel",
     "Paths",
     "TrainingJob",
+    "read_hosts",
     "read_job",
     "read_object",
 ]
@@ -165,7 +166,7 @@ def read_job(paths: Paths) -> TrainingJob:
         A file is missing or malformed, or a key holds something else than it should; the
         message names both.
     """
-    current_host, hosts, interface = _read_hosts(paths)
+    current_host, hosts, interface = read_hosts(paths)
     return TrainingJob(
         paths=paths,
         channels=MappingProxyType(_read_channels(paths)),
@@ -249,7 +250,14 @@ def _content_type(declared: str, expected: tuple[str, ...], where: str) -> str:
     return content_type
 
 
-def _read_hosts(paths: Paths) -> tuple[str, tuple[str, ...], str]:
+def read_hosts(paths: Paths) -> tuple[str, tuple[str, ...], str]:
+    """Read resourceconfig.json: the name of this host, those of all, and the network interface between them.
+
+    Raises
+    ------
+    ConfigError
+        As `read_job`.
+    """
     path = paths.resource_config
     if not path.exists():  # a plain `docker run`: one host
         return TrainingJob.current_host, TrainingJob.hosts, TrainingJob.network_interface

@@ -27,6 +27,7 @@ from container.training.hosts import Hosts, open_hosts
 from container.training.items import Items
 from container.training.job import ITEMS, MODEL, Paths, TrainingJob, read_job, read_object
 from container.training.log import Progress, Reporter, emit
+from container.training.meeting import told_to_hosts
 from container.training.memory import Memory
 from container.training.report import TrainingReport
 from container.training.schema_copy import carry_schema, column_groups, schema_file, with_columns
@@ -62,6 +63,15 @@ _log = logging.getLogger(__name__)
 def run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: Progress) -> None:
     """Do the whole job, step by step."""
     _log.info(program_name())
+    with told_to_hosts(paths, settings):
+        job, hyperparameters, final, gpus = _read(paths, settings)
+    with open_hosts(job, hyperparameters, settings, stop) as hosts:
+        if hosts is not None:
+            _train(job, hyperparameters, final, settings, stop, progress, gpus, hosts)
+
+
+def _read(paths: Paths, settings: TrainingSettings) -> tuple[TrainingJob, Hyperparameters, dict[str, str], Gpus]:
+    """Read what the job is asked to do, and say it."""
     provided = read_object(paths.hyperparameters)
     defaults, final = translation.default_configuration(), translation.final_configuration(provided)
     source = fm_core.hyperparameters.__file__
@@ -78,8 +88,7 @@ def run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: P
     why = None if combination.solver == "minibatch" else f"Solver {combination.solver} computes on the CPU"
     gpus = Gpus(hyperparameters._num_gpus, settings.torch_devices, combination.uses_devices, why=why)
     _remark(provided, job, gpus)
-    with open_hosts(job, hyperparameters, settings, stop) as hosts:
-        _train(job, hyperparameters, final, settings, stop, progress, gpus, hosts)
+    return job, hyperparameters, final, gpus
 
 
 def _with_groups(hyperparameters: Hyperparameters, job: TrainingJob) -> Hyperparameters:

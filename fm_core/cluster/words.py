@@ -1,8 +1,7 @@
-"""What hosts say to each other in the store: facts before training, and why one leaves. Written, and read with care.
+"""What hosts say to each other at the board: facts before training, signs of life, and why one leaves.
 
-Whoever reaches the port of the store can put something there (docs/how-to/cluster.md, "Trust"). So whatever is read is
-held to its form, its length and its letters, and what is not in that form is told as the loss of the host whose place
-it took.
+Each is a line of JSON, written and read with care. Whoever reaches the port of the board can say something there
+(docs/cluster.md, "Trust"). So whatever is read is held to its form, its length and its letters.
 """
 
 import json
@@ -10,17 +9,17 @@ from typing import Any, NamedTuple
 
 from fm_core.printable import printable
 
-__all__ = ["Said", "facts_of", "facts_text", "said_of", "said_text"]
+__all__ = ["MOST_BYTES", "Answer", "Notice", "Said", "answer_of", "answer_text", "notice_of", "notice_text"]
 
-#: Characters of a sentence, and bytes of the facts of a host.
-_LONGEST_SENTENCE, _MOST_FACTS = 2_000, 1 << 20
+#: Characters of a sentence, of another text, and bytes of a line.
+_LONGEST_SENTENCE, _LONGEST_TEXT, MOST_BYTES = 2_000, 4_000, 1 << 20
 
 #: Who may be said to have to act.
 _BLAMES = ("ClientError", "AlgorithmError")
 
 
 class Said(NamedTuple):
-    """Why a host leaves.
+    """Why a host leaves, or a job ends.
 
     Attributes
     ----------
@@ -33,12 +32,74 @@ class Said(NamedTuple):
     blame: str | None = None
 
 
-def said_text(said: Said) -> str:
-    """Write it."""
-    return json.dumps({"sentence": said.sentence} | ({"blame": said.blame} if said.blame else {}))
+class Notice(NamedTuple):
+    """What a host says to the board.
+
+    Attributes
+    ----------
+    rank : int
+    process : str
+        A word by which the host's process is known from then on.
+    facts : dict or None
+        What has to be the same on every host; once.
+    is_ready : bool
+        Whether it has all that training needs.
+    stops : bool
+        Whether it was asked to stop.
+    said : Said or None
+        Why it leaves.
+    put : dict of str
+        Texts for the others, by name.
+    wants : str
+        It is given the texts whose names begin so; empty: none.
+    """
+
+    rank: int
+    process: str
+    facts: dict[str, Any] | None = None
+    is_ready: bool = False
+    stops: bool = False
+    said: Said | None = None
+    put: dict[str, str] = {}  # noqa: RUF012 - a tuple's default, which nobody changes
+    wants: str = ""
 
 
-def said_of(text: bytes) -> Said:
+class Answer(NamedTuple):
+    """What the board says.
+
+    Attributes
+    ----------
+    has_met : bool
+        Whether all hosts have come, and agree.
+    has_begun : bool
+        Whether all are ready.
+    stops : bool
+        Whether one of them was asked to stop.
+    has_ended : bool
+        Whether the first host is done, and will fall silent.
+    missing : list of int
+        Who has not come yet.
+    verdict : Said or None
+        Why the job ends for all.
+    texts : dict of str
+        Those that were asked for.
+    """
+
+    has_met: bool
+    has_begun: bool
+    stops: bool
+    has_ended: bool
+    missing: list[int]
+    verdict: Said | None
+    texts: dict[str, str]
+
+
+def notice_text(notice: Notice) -> bytes:
+    """Write it as a line."""
+    return _line(notice)
+
+
+def notice_of(line: bytes) -> Notice:
     """Read it.
 
     Raises
@@ -46,40 +107,70 @@ def said_of(text: bytes) -> Said:
     ValueError
         No host writes that.
     """
-    found = _object(text)
-    sentence, blame = found.get("sentence"), found.get("blame")
-    if (
-        not isinstance(sentence, str)
-        or not (blame is None or blame in _BLAMES)
-        or not found.keys() <= {"sentence", "blame"}
-    ):
+    found = _object(line, Notice._fields)
+    rank, process, facts, is_ready, stops, said, put, wants = (found[name] for name in Notice._fields)
+    if not (
+        type(rank) is int and rank >= 0 and isinstance(process, str) and 0 < len(process) <= 100
+        and (facts is None or isinstance(facts, dict)) and isinstance(is_ready, bool) and isinstance(stops, bool)
+        and isinstance(wants, str)
+    ):  # fmt: skip
+        raise ValueError("it is no notice of a host")
+    return Notice(rank, process, facts, is_ready, stops, _said(said), _texts(put), wants)
+
+
+def answer_text(answer: Answer) -> bytes:
+    """Write it as a line."""
+    return _line(answer)
+
+
+def answer_of(line: bytes) -> Answer:
+    """Read it.
+
+    Raises
+    ------
+    ValueError
+        No board writes that.
+    """
+    found = _object(line, Answer._fields)
+    met, begun, stops, ended, missing, verdict, texts = (found[name] for name in Answer._fields)
+    if not (
+        all(isinstance(flag, bool) for flag in (met, begun, stops, ended)) and isinstance(missing, list)
+        and all(type(rank) is int for rank in missing)
+    ):  # fmt: skip
+        raise ValueError("it is no answer of a board")
+    return Answer(met, begun, stops, ended, missing, _said(verdict), _texts(texts))
+
+
+def _line(said: Notice | Answer) -> bytes:
+    return json.dumps(said._asdict()).encode() + b"\n"
+
+
+def _said(found: Any) -> Said | None:
+    if found is None:
+        return None
+    if not (isinstance(found, list) and len(found) == 2):
+        raise ValueError("it is no word of a host")
+    sentence, blame = found
+    if not isinstance(sentence, str) or not (blame is None or blame in _BLAMES):
         raise ValueError("it is no word of a host")
     return Said(printable(sentence, _LONGEST_SENTENCE), blame)
 
 
-def facts_text(facts: dict[str, Any]) -> str:
-    """Write what has to be the same on every host."""
-    return json.dumps(facts)
+def _texts(found: Any) -> dict[str, str]:
+    if not isinstance(found, dict) or not all(
+        isinstance(text, str) and len(name) + len(text) <= _LONGEST_TEXT for name, text in found.items()
+    ):
+        raise ValueError("it has no texts by name")
+    return found
 
 
-def facts_of(text: bytes) -> dict[str, Any]:
-    """Read it.
-
-    Raises
-    ------
-    ValueError
-        No host writes that.
-    """
-    return _object(text)
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    if len(text) > _MOST_FACTS:
-        raise ValueError(f"it has {len(text)} bytes")
+def _object(line: bytes, fields: tuple[str, ...]) -> dict[str, Any]:
+    if len(line) > MOST_BYTES:
+        raise ValueError(f"it has {len(line)} bytes")
     try:
-        found = json.loads(text)
+        found = json.loads(line)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    if not isinstance(found, dict):
-        raise ValueError("it is no object")
+    if not isinstance(found, dict) or found.keys() != set(fields):
+        raise ValueError("it is no object with the keys of this program")
     return found

@@ -10,13 +10,13 @@ from tests.contract.training import Job
 class Hosts:
     """The trees of a job's hosts, to be changed before it is run. Files go to all of them, or to one."""
 
-    def __init__(self, root, size, **hyperparameters):
-        self.names = [f"127.0.0.{rank + 1}" for rank in range(size)]
+    def __init__(self, root, size, names=None, interface="lo", **hyperparameters):
+        self.names = names or [f"127.0.0.{rank + 1}" for rank in range(size)]
         self.jobs = [Job(root / name) for name in self.names]
         port = free_port()
         for name, job in zip(self.names, self.jobs, strict=True):
             # in an order of its own, as no order is promised
-            job.resources = {"current_host": name, "hosts": self.names[::-1], "network_interface_name": "lo"}
+            job.resources = {"current_host": name, "hosts": self.names[::-1], "network_interface_name": interface}
             job.hyperparameters |= {"num_threads": "1"} | hyperparameters
             job.environment = {"FM_CLUSTER_PORT": str(port), "FM_CLUSTER_WAIT_SECONDS": "30"}
 

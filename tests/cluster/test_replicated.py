@@ -158,11 +158,14 @@ def parts(n):
 def member(rank, port):
     """What one member has summed up, sent and learned; in a process of its own."""
     from fm_core.cluster.collectives import all_reduce
+    from fm_core.cluster.presence import Presence
     from fm_core.cluster.process_group import ProcessGroup
     from fm_core.cluster.replicated import Replicas
     from fm_core.solvers.minibatch_torch import DenseDevice
 
-    members = ProcessGroup(NAMES, rank, address=NAMES[0], port=port, facts={})
+    presence = Presence(NAMES, rank, port=port, facts={})
+    assert presence.meet()
+    members = presence.begin(lambda: ProcessGroup(presence))
     sums = {}
     for n in LENGTHS:
         before, mine = members.rows.n_bytes, parts(n)[rank]

@@ -43,6 +43,7 @@ class Job:
         self.channels = {"train": {}}
         self.resources = {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "eth0"}
         self.environment = {}
+        self.under = []  # a command in front of the process's own
         for folder in ("input/config", "input/data", "model", "output/data"):
             (root / folder).mkdir(parents=True)
 
@@ -71,7 +72,7 @@ class Job:
         self.write()
         environment = {**os.environ, "FM_OPT_ML": str(self.root), "PYTHONPATH": str(ROOT), **self.environment}
         process = subprocess.Popen(
-            [sys.executable, *(command or ("-m", "container.train"))],
+            [*self.under, sys.executable, *(command or ("-m", "container.train"))],
             stdout=stdout, stderr=subprocess.STDOUT, text=True, env=environment,
         )  # fmt: skip
         try:

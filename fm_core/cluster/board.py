@@ -1,0 +1,207 @@
+"""Board: where the hosts of a job meet, at the first of them; it alone judges who is there, slow, or gone.
+
+A host says something about once a second, a line of JSON, and gets a line back (words.py). A connection is no sign of
+anything: one that breaks, or falls silent, is made anew by who needs it. What counts is when a host was heard last,
+by the clock of the first host, which stands still while that is paused (awake.py). Whoever was not heard for `GONE`
+seconds is gone, and the job ends for all with the same sentence.
+"""
+
+import contextlib
+import datetime
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from fm_core.cluster.awake import AwakeClock
+from fm_core.cluster.listening import Listening
+from fm_core.cluster.words import MOST_BYTES, Answer, Notice, Said, answer_text, notice_of
+from fm_core.printable import printable
+
+__all__ = ["BEAT", "GONE", "SILENCE", "Board", "lost"]
+
+#: Seconds between two signs of life.
+BEAT = 1.0
+#: Seconds that any host may be silent, paused or cut off, and the job goes on: what docs/cluster.md promises.
+SILENCE = 20.0
+#: Seconds of silence after which a host is gone: what it takes a host to be heard again comes on top of the promise.
+GONE = SILENCE + 8.0
+#: Seconds after which a connection that says nothing is closed; who needs it makes another one.
+_IDLE = 60.0
+
+
+class Board:
+    """What the first host knows of all.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of all hosts; the first one is this.
+    clock : AwakeClock
+    wait : float
+        Seconds to wait for hosts that are not there yet.
+    gone : float
+        See `GONE`.
+    """
+
+    def __init__(self, names: Sequence[str], clock: AwakeClock, wait: float, gone: float = GONE) -> None:
+        self._names = tuple(names)
+        self._clock = clock
+        self._wait, self._gone = wait, gone
+        self._started = clock()
+        self._lock = threading.Lock()
+        self._processes: dict[int, str] = {}
+        self._heard: dict[int, float] = {}
+        self._facts: dict[int, dict[str, Any]] = {}
+        self._left: set[int] = set()
+        self._told: set[int] = set()
+        self._texts: dict[str, str] = {}
+        self._ready: set[int] = set()
+        self._has_met = self._has_begun = self._stops = self._has_ended = False
+        self._verdict: Said | None = None
+
+    # --- what hosts say ---
+
+    def take(self, notice: Notice) -> Answer:
+        """Take what a host says, and give the answer.
+
+        Raises
+        ------
+        ValueError
+            No host of this job says that.
+        """
+        with self._lock:
+            self._hear(notice)
+            self._judge()
+            if self._verdict is not None or (self._stops and not self._has_begun):
+                self._told.add(notice.rank)
+            wanted = {
+                name: text for name, text in self._texts.items() if notice.wants and name.startswith(notice.wants)
+            }
+            return Answer(
+                self._has_met, self._has_begun, self._stops, self._has_ended, self._missing(), self._verdict, wanted
+            )
+
+    def _hear(self, notice: Notice) -> None:
+        rank = notice.rank
+        if rank >= len(self._names):
+            raise ValueError(f"there is no host {rank}")
+        if self._processes.setdefault(rank, notice.process) != notice.process:
+            if self._has_met:
+                raise ValueError(f"host {self._names[rank]} is another process")
+            self._end(Said(f"two processes say that they are host {self._names[rank]}: current_host of "
+                           "resourceconfig.json has to differ between hosts", "ClientError"))  # fmt: skip
+            return
+        self._heard[rank] = self._clock()
+        if notice.facts is not None:
+            self._facts.setdefault(rank, notice.facts)
+        if notice.is_ready:
+            self._ready.add(rank)
+        self._stops |= notice.stops
+        if len(self._texts.keys() | notice.put.keys()) > 64 + 8 * len(self._names):
+            raise ValueError("there are more texts than hosts write")
+        self._texts |= notice.put
+        if notice.said is not None:
+            self._left.add(rank)
+            if notice.said.sentence:
+                self._end(notice.said)
+            self._has_ended |= rank == 0
+
+    # --- what follows from it ---
+
+    def judge(self) -> None:
+        """See who has been silent for too long, or has not come."""
+        with self._lock:
+            self._judge()
+
+    def _judge(self) -> None:
+        now, first = self._clock(), self._names[0]
+        if self._clock.longest_pause > self._gone:
+            self._end(_given_up(first, self._clock.longest_pause))
+        for rank, heard in self._heard.items():
+            if rank and rank not in self._left and now - heard > self._gone:
+                self._end(lost(self._names[rank], now - heard))
+        if self._has_begun or self._stops or self._verdict is not None:
+            return
+        if self._has_met:
+            self._has_begun = len(self._ready) == len(self._names)
+        elif not (missing := self._missing()):
+            self._compare()
+            self._has_met = self._verdict is None
+        elif now - self._started >= self._wait:
+            names = ", ".join(self._names[rank] for rank in missing)
+            self._end(Said(f"host {names} did not join within {now - self._started:.0f} s; training has not begun"))
+
+    def _missing(self) -> list[int]:
+        return [rank for rank in range(len(self._names)) if rank not in self._facts]
+
+    def _compare(self) -> None:
+        ours = self._facts[0]
+        for rank, name in enumerate(self._names):
+            theirs = self._facts[rank]
+            other = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
+            if other:
+                told = ", ".join(
+                    f"{printable(str(key), 80)} is {printable(str(theirs.get(key)), 200)} on {name} and "
+                    f"{printable(str(ours.get(key)), 200)} on {self._names[0]}" for key in other[:5]
+                )  # fmt: skip
+                sentence = f"hosts {name} and {self._names[0]} disagree: {told}; "
+                sentence += "all hosts of a job need the same version, hyperparameters and files"
+                self._end(Said(sentence, "ClientError"))
+                return
+
+    def _end(self, said: Said) -> None:
+        if self._verdict is None and not self._has_ended:
+            self._verdict = said
+
+    def is_heard_by_all(self, *, those_to_come: bool) -> bool:
+        """Tell whether everybody who is there knows how it ends.
+
+        Parameters
+        ----------
+        those_to_come : bool
+            Whether hosts that have not come yet are counted too.
+        """
+        with self._lock:
+            now = self._clock()
+            return all(
+                rank in self._left or rank in self._told or now - self._heard.get(rank, now) > 3 * BEAT
+                for rank in range(1, len(self._names))
+                if those_to_come or rank in self._heard
+            )
+
+    # --- the port ---
+
+    def serve(self, opened: Listening) -> None:
+        """Answer whoever connects, from now on, in threads."""
+        server = socket.socket(fileno=opened.descriptor)
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:  # no descriptor is left, perhaps: others wait
+                    time.sleep(BEAT / 10)
+                    continue
+                threading.Thread(target=self._converse, args=(connection,), name="board", daemon=True).start()
+
+        threading.Thread(target=accept, name="board", daemon=True).start()
+
+    def _converse(self, connection: socket.socket) -> None:
+        # what no host of this job says is answered by nothing
+        with contextlib.suppress(OSError, ValueError), connection, connection.makefile("rb") as lines:
+            connection.settimeout(_IDLE)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while line := lines.readline(MOST_BYTES + 1):
+                connection.sendall(answer_text(self.take(notice_of(line))))
+
+
+def lost(name: str, silent: float) -> Said:
+    """Say that a host has been silent for too long."""
+    moment = datetime.datetime.fromtimestamp(time.time() - silent, datetime.UTC)
+    return Said(f"host {name} was lost: no sign of life since {moment:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _given_up(name: str, pause: float) -> Said:
+    return Said(f"host {name} was lost: it stood still for {pause:.0f} s, and the others have given it up")

@@ -1,0 +1,97 @@
+"""A network of the hosts of a job: a namespace for each, joined by a bridge, with links that can be cut and slowed.
+
+It needs root and the kernel's namespaces; where there are none, `is_possible` is false. Nothing outside the
+namespaces that are made here is touched.
+"""
+
+import contextlib
+import functools
+import os
+import subprocess
+
+from tests.cluster.hosts import Hosts
+
+#: Where the hosts are, within their network.
+_ADDRESS = "10.213.7.{}"
+
+
+def _ip(*words, within=None):
+    command = ["ip", *(["netns", "exec", within, "ip"] if within else []), *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+@functools.cache
+def is_possible():
+    """Whether such a network can be made here."""
+    try:
+        with Network(1):
+            return True
+    except OSError:
+        return False
+
+
+class Network:
+    """So many namespaces, as a context.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the namespaces.
+    addresses : list of str
+        Of the hosts in them.
+    """
+
+    def __init__(self, size):
+        self._hub = f"fm{os.getpid()}hub"
+        self.names = [f"fm{os.getpid()}h{rank}" for rank in range(size)]
+        self.addresses = [_ADDRESS.format(rank + 1) for rank in range(size)]
+
+    def __enter__(self):
+        try:
+            self._make()
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(self, *error):
+        self._remove()
+
+    def _make(self):
+        _ip("netns", "add", self._hub)
+        _ip("link", "add", "hub", "type", "bridge", within=self._hub)
+        _ip("link", "set", "hub", "up", within=self._hub)
+        for rank, name in enumerate(self.names):
+            _ip("netns", "add", name)
+            _ip("link", "set", "lo", "up", within=name)
+            _ip("link", "add", "eth0", "type", "veth", "peer", "name", f"to{rank}", "netns", self._hub, within=name)
+            _ip("address", "add", f"{self.addresses[rank]}/24", "dev", "eth0", within=name)
+            _ip("link", "set", "eth0", "up", within=name)
+            _ip("link", "set", f"to{rank}", "up", within=self._hub)
+            self.mend(rank)
+
+    def _remove(self):
+        for name in (*self.names, self._hub):
+            with contextlib.suppress(OSError):
+                _ip("netns", "delete", name)
+
+    def cut(self, rank):
+        """Let nothing pass to the host or from it."""
+        _ip("link", "set", f"to{rank}", "nomaster", within=self._hub)
+
+    def mend(self, rank):
+        """Let all pass."""
+        _ip("link", "set", f"to{rank}", "master", "hub", within=self._hub)
+
+    def within(self, rank):
+        """What stands in front of a command that runs on a host."""
+        return ["ip", "netns", "exec", self.names[rank]]
+
+    def job(self, root, **hyperparameters):
+        """Make a job whose hosts are in this network."""
+        job = Hosts(root, len(self.names), names=self.addresses, interface="eth0", **hyperparameters)
+        for rank, one in enumerate(job.jobs):
+            one.under = self.within(rank)
+        return job
