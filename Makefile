@@ -155,6 +155,10 @@ test-torch: $(VENV)/.built .venvs/torch/.installed  ## run the tests of what nee
 test-cluster: $(VENV)/.built .venvs/torch/.installed  ## run the tests of several hosts, each a process
 	.venvs/torch/bin/python -m pytest tests/cluster $(PYTEST_ARGS)
 
+.PHONY: test-moments
+test-moments: $(VENV)/.built .venvs/torch/.installed  ## pause, cut off and stop hosts at 40 random moments each (as root: network namespaces)
+	for what in stops pauses cuts; do .venvs/torch/bin/python -m tests.cluster.long $$what $(MOMENTS_ARGS) || exit 1; done
+
 BASE ?= 6f779ad
 COMPARE_ARGS ?=
 .PHONY: compare

@@ -23,7 +23,7 @@ __all__ = ["BEAT", "GONE", "SILENCE", "Board", "lost"]
 
 #: Seconds between two signs of life.
 BEAT = 1.0
-#: Seconds that any host may be silent, paused or cut off, and the job goes on: what docs/cluster.md promises.
+#: Seconds that any host may be silent, paused or cut off, and the job goes on: what docs/how-to/cluster.md promises.
 SILENCE = 20.0
 #: Seconds of silence after which a host is gone: what it takes a host to be heard again comes on top of the promise.
 GONE = SILENCE + 8.0
@@ -60,6 +60,8 @@ class Board:
         self._ready: set[int] = set()
         self._has_met = self._has_begun = self._stops = self._has_ended = False
         self._verdict: Said | None = None
+        self._server: socket.socket | None = None
+        self._is_closed = False
 
     # --- what hosts say ---
 
@@ -90,8 +92,10 @@ class Board:
         if self._processes.setdefault(rank, notice.process) != notice.process:
             if self._has_met:
                 raise ValueError(f"host {self._names[rank]} is another process")
-            self._end(Said(f"two processes say that they are host {self._names[rank]}: current_host of "
-                           "resourceconfig.json has to differ between hosts", "ClientError"))  # fmt: skip
+            sentence = (
+                f"two processes say that they are host {self._names[rank]}: each host has to have a name of its own"
+            )
+            self._end(Said(sentence, "ClientError"))
             return
         self._heard[rank] = self._clock()
         if notice.facts is not None:
@@ -175,10 +179,10 @@ class Board:
 
     def serve(self, opened: Listening) -> None:
         """Answer whoever connects, from now on, in threads."""
-        server = socket.socket(fileno=opened.descriptor)
+        self._server = server = socket.socket(fileno=opened.descriptor)
 
         def accept() -> None:
-            while True:
+            while not self._is_closed:
                 try:
                     connection, _ = server.accept()
                 except OSError:  # no descriptor is left, perhaps: others wait
@@ -187,6 +191,14 @@ class Board:
                 threading.Thread(target=self._converse, args=(connection,), name="board", daemon=True).start()
 
         threading.Thread(target=accept, name="board", daemon=True).start()
+
+    def close(self) -> None:
+        """Answer nobody any more."""
+        self._is_closed = True
+        if self._server is not None:
+            with contextlib.suppress(OSError):
+                self._server.shutdown(socket.SHUT_RDWR)  # which wakes who accepts
+            self._server.close()
 
     def _converse(self, connection: socket.socket) -> None:
         # what no host of this job says is answered by nothing

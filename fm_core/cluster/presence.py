@@ -288,6 +288,7 @@ class Presence:
             is_quiet = self._answer is not None and self._answer.has_begun and self._failure is None
             self._wakes.wait(BEAT if is_quiet else _MEETING)
             self._wakes.clear()
+        self._connection.close()
 
     def _notice(self) -> Notice:
         has_come = self._answer is not None
@@ -376,6 +377,8 @@ class Presence:
         self._wakes.set()
         self._clock.stop()
         self._thread.join(BEAT)
+        if self._board is not None:
+            self._board.close()
 
 
 class _Connection:

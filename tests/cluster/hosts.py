@@ -42,11 +42,10 @@ class Hosts:
         with self.started() as processes:
             return self.ended(processes, timeout)
 
-    def ended(self, processes, timeout=90):
-        """Wait for the processes of all hosts, and give what is left of each."""
+    def ended(self, processes, timeout=90, ranks=None):
+        """Wait for the processes of all hosts, or of some, and give what is left of each."""
+        jobs = self.jobs if ranks is None else [self.jobs[rank] for rank in ranks]
         # all at once: a host whose output nobody reads would hold up the others
         with ThreadPoolExecutor(len(processes)) as pool:
             logs = list(pool.map(lambda process: process.communicate(timeout=timeout)[0], processes))
-        return [
-            job.finished(process.returncode, log) for job, process, log in zip(self.jobs, processes, logs, strict=False)
-        ]
+        return [job.finished(process.returncode, log) for job, process, log in zip(jobs, processes, logs, strict=False)]

@@ -1,16 +1,17 @@
 """A host that is lost, differs or gives up ends the job of all within a minute, and each says which host it was."""
 
+import contextlib
 import re
 import shutil
 import signal
-import subprocess
-import sys
+import socket
 import time
 from pathlib import Path
 
 import pytest
 
 from fm_core.artifact.model_file import load_model
+from fm_core.cluster.words import Notice, Said, notice_text
 from tests.conftest import ROOT
 from tests.contract.training import read_until, records
 
@@ -33,20 +34,15 @@ def assert_failed(finished, *sentences):
         assert not host.model
 
 
-@pytest.mark.parametrize(("lost", "number"), [(2, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP),
-                                              (0, signal.SIGSTOP)])  # fmt: skip
+@pytest.mark.parametrize(("lost", "number"), [(0, signal.SIGKILL), (1, signal.SIGSTOP)])
 def test_a_lost_host_is_named_by_all_others(hosts, lost, number):
     job = training(hosts)
     with job.started() as processes:
         for process in processes:
             read_until(process, "epoch=1, train")
         processes[lost].send_signal(number)
-        started = time.monotonic()
         others = [rank for rank in range(3) if rank != lost]
-        ended = [(job.jobs[rank], processes[rank]) for rank in others]
-        logs = [process.communicate(timeout=LIMIT)[0] for _, process in ended]
-        assert time.monotonic() - started < LIMIT
-        finished = [one.finished(process.returncode, log) for (one, process), log in zip(ended, logs, strict=True)]
+        finished = job.ended([processes[rank] for rank in others], LIMIT, others)
     assert_failed(
         finished, rf"^AlgorithmError: host 127\.0\.0\.{lost + 1} was lost: no sign of life since \d{{4}}-.* UTC",
         r"this host was at epoch \d+, batch \d+",
@@ -120,8 +116,6 @@ def test_after_sigterm_one_consistent_model_is_saved(hosts, asked):
 
 
 def test_a_taken_port_is_told(hosts):
-    import socket
-
     job = training(hosts, 2)
     with socket.create_server(("127.0.0.1", int(job.jobs[0].environment["FM_CLUSTER_PORT"]))):
         job.jobs[1].environment["FM_CLUSTER_WAIT_SECONDS"] = "3"
@@ -161,34 +155,85 @@ def test_a_model_that_the_first_host_cannot_write_fails_all(hosts):
     assert_failed(finished, r"^AlgorithmError: .*No space left on device")
 
 
-OUTSIDER = """
-import datetime, os, sys
-from torch.distributed import TCPStore
-store = TCPStore("127.0.0.1", int(sys.argv[1]), None, False, datetime.timedelta(seconds=5), wait_for_workers=False)
-store.set(sys.argv[2], bytes.fromhex(sys.argv[3]))
-os._exit(0)
-"""
-FORGED = b'{"sentence": "owned\\n#quality_metric: host=algo-1, test rmse <loss>=0.0\\u001b[2J", "blame": "ClientError"}'
+FORGED = Said("owned\n#quality_metric: host=algo-1, test rmse <loss>=0.0\x1b[2J", "ClientError")
 
 
-@pytest.mark.parametrize("text", [b"{garbage", b'{"sentence": 7}', FORGED])
-def test_what_an_outsider_says_is_a_loss_told_at_once_and_in_a_harmless_line(hosts, text):
+def said_by_an_outsider(port, text):
+    """Say something to the board, and give what comes back."""
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        connection.settimeout(30)
+        connection.sendall(text)
+        connection.shutdown(socket.SHUT_WR)
+        return connection.makefile("rb").read()
+
+
+def test_what_an_outsider_says_while_hosts_train_is_not_heard(hosts):
     job = training(hosts)
+    port = int(job.jobs[0].environment["FM_CLUSTER_PORT"])
     with job.started() as processes:
         for process in processes:
             read_until(process, "epoch=1, train")
-        port = job.jobs[0].environment["FM_CLUSTER_PORT"]
-        subprocess.run([sys.executable, "-c", OUTSIDER, port, "said/1", text.hex()], check=True, timeout=30)
-        started = time.monotonic()
-        finished = job.ended(processes, timeout=LIMIT)
-        assert time.monotonic() - started < 15  # not the 20 s of silence
+        in_place_of_a_host = [Notice(1, "x", said=FORGED), Notice(0, "x", stops=True), Notice(7, "x", stops=True)]
+        for text in (b"{garbage\n", b"\xff\n", b"[]\n", b"x" * 3_000_000, *map(notice_text, in_place_of_a_host)):
+            assert said_by_an_outsider(port, text) == b""
+        read_until(processes[0], "epoch=3, train")
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        finished = job.ended(processes, timeout=30)
+    assert [host.code for host in finished] == [0, 0, 0]
+    assert "#quality_metric: host=algo-1" not in "".join(host.log for host in finished)
+
+
+def test_what_takes_the_place_of_a_host_before_it_comes_is_told_at_once_and_in_a_harmless_line(hosts):
+    job = training(hosts)
+    port = int(job.jobs[0].environment["FM_CLUSTER_PORT"])
+    with job.started(ranks=(0, 2)) as processes:
+        for process in processes:
+            read_until(process, "all connect to")
+        wait_until_open(port)
+        assert said_by_an_outsider(port, notice_text(Notice(1, "x", said=FORGED)))
+        finished = job.ended(processes, LIMIT, (0, 2))
     for host in finished:
         assert host.code == 1
         assert host.failure.isprintable()
         assert "#quality_metric: host=algo-1" not in host.log + host.failure
         assert "Traceback" not in host.log
-    if text != FORGED:
-        assert_failed(finished, r"host 127\.0\.0\.2 was lost: what stands in its place at port \d+ is not of this")
+
+
+def test_two_processes_that_say_to_be_the_same_host(hosts):
+    job = training(hosts)
+    job.jobs[2].resources["current_host"] = job.names[1]
+    assert_failed(job.run(timeout=LIMIT), r"^ClientError: two processes say that they are host 127\.0\.0\.2")
+
+
+def wait_until_open(port):
+    deadline = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        assert time.monotonic() < deadline
+
+
+def test_a_host_that_fails_before_it_meets_the_others_is_told_to_them_at_once(hosts):
+    """Not after `FM_CLUSTER_WAIT_SECONDS`; the first host too, which they would wait for."""
+    for rank in (0, 1):
+        job = training(hosts, 3)
+        for one in job.jobs:
+            one.environment["FM_CLUSTER_WAIT_SECONDS"] = "600"
+        job.jobs[rank].channels["train"]["TrainingInputMode"] = "Sideways"
+        finished = job.run(timeout=LIMIT)
+        assert_failed([finished[rank]], r"^ClientError: .*TrainingInputMode is ")
+        others = [host for other, host in enumerate(finished) if other != rank]
+        assert_failed(others, rf"^ClientError: host 127\.0\.0\.{rank + 1} failed: ClientError: .*TrainingInputMode is ")
+
+
+def test_other_files_on_one_host_are_named(hosts):
+    job = training(hosts)
+    job.jobs[1].put("part", records(400))
+    assert_failed(
+        job.run(timeout=LIMIT),
+        r"^ClientError: hosts 127\.0\.0\.2 and 127\.0\.0\.1 disagree: channel train is 1 files of \d+ bytes \(",
+    )
 
 
 def test_the_first_host_listens_on_the_jobs_interface(hosts):

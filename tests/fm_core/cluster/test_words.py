@@ -10,53 +10,74 @@ from hypothesis import strategies as st
 
 from fm_core.cluster.listening import interface_address, listening
 from fm_core.cluster.steps import StepPlanner
-from fm_core.cluster.words import Said, facts_of, facts_text, said_of, said_text
+from fm_core.cluster.words import Answer, Notice, Said, answer_of, answer_text, notice_of, notice_text
 from fm_core.errors import ProcessGroupError
 from fm_core.hyperparameters import Hyperparameters
 from tests.contract.serving import free_port
 from tests.fm_core.cluster.members import together
 from tests.fm_core.test_printable import ATTACKS, is_harmless
 
+NOTICES = [
+    Notice(0, "p"),
+    Notice(3, "p", {"hosts": ["a", "b"], "factors_lr": 0.5, "shuffle": False}, is_ready=True, stops=True),
+    Notice(
+        1, "p", said=Said("host algo-2 failed: ClientError: x", "ClientError"), put={"rows/1": "eA=="}, wants="rows/"
+    ),
+]
+ANSWERS = [
+    Answer(True, False, False, False, [], None, {}),
+    Answer(False, False, True, True, [1, 2], Said("a"), {"rows/1": "eA=="}),
+]
 
-@pytest.mark.parametrize("said", [Said(""), Said("host algo-2 failed: ClientError: x", "ClientError"), Said("a", None)])
+
+@pytest.mark.parametrize("said", [*NOTICES, *ANSWERS])
 def test_a_word_is_read_as_it_was_written(said):
-    assert said_of(said_text(said).encode()) == said
+    write, read = (notice_text, notice_of) if isinstance(said, Notice) else (answer_text, answer_of)
+    line = write(said)
+    assert line.count(b"\n") == 1
+    assert read(line) == said
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_forged_word_is_harmless(attack):
-    assert is_harmless(said_of(json.dumps({"sentence": attack, "blame": "ClientError"}).encode()).sentence)
+    line = notice_text(Notice(1, "p", said=Said(attack, "ClientError")))
+    assert is_harmless(notice_of(line).said.sentence)
+
+
+def changed(**fields):
+    """A notice that no host writes."""
+    return json.dumps(Notice(1, "p")._asdict() | fields).encode()
 
 
 MALFORMED = [
-    b"", b"{garbage", b"\xff", b"[]", b"1", b"null", b"{}", b'{"sentence": 1}', b'{"sentence": "a", "blame": "x"}',
-    b'{"sentence": "a", "blame": ["ClientError"]}', b'{"sentence": "a", "more": 1}', b"[" * 100_000,
-    b'{"sentence": "' + b"a" * (2 << 20) + b'"}',
+    b"", b"{garbage", b"\xff", b"[]", b"1", b"null", b"{}", b"[" * 100_000,
+    *(changed(said=said) for said in ([1, None], ["a"], "a", ["a", "x"], ["a", ["ClientError"]], {"sentence": "a"})),
+    *(changed(rank=rank) for rank in (-1, 1.5, True, None, "1")), changed(process=""), changed(process="a" * 101),
+    changed(facts=[]), changed(stops=1), changed(is_ready=None), changed(wants=None), changed(put=[]),
+    changed(put={"a": 1}), changed(put={"a": "a" * 5000}), changed(more=1), changed(said=["a" * (2 << 20), None]),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", MALFORMED)
 def test_what_no_host_writes_is_refused(text):
     with pytest.raises(ValueError, match=r"\w"):
-        said_of(text)
+        notice_of(text)
+
+
+KEYS = st.sampled_from([*Notice._fields, *Answer._fields, "x"])
 
 
 @given(st.binary(max_size=200) | st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["sentence", "blame", "x"]), inner),
+    lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner),
 ).map(lambda document: json.dumps(document).encode()))  # fmt: skip
 def test_any_bytes_are_a_word_or_refused(text):
-    for read in (said_of, facts_of):
+    for read in (notice_of, answer_of):
         try:
             found = read(text)
         except ValueError:
             continue
-        assert isinstance(found, Said | dict)
-
-
-def test_facts_are_read_as_they_were_written():
-    facts = {"hosts": ["a", "b"], "factors_lr": 0.5, "shuffle": False}
-    assert facts_of(facts_text(facts).encode()) == facts
+        assert isinstance(found, Notice | Answer)
 
 
 @pytest.mark.parametrize("forged", [[-1, 0], [4, 0], [2**40, 0]])
