@@ -58,7 +58,8 @@ class Board:
         self._told: set[int] = set()
         self._texts: dict[str, str] = {}
         self._ready: set[int] = set()
-        self._has_met = self._has_begun = self._stops = self._has_ended = False
+        self._has_met = self._has_begun = self._stops = False
+        self._has_ended = self._has_lost = False
         self._verdict: Said | None = None
         self._server: socket.socket | None = None
         self._is_closed = False
@@ -108,6 +109,7 @@ class Board:
         self._texts |= notice.put
         if notice.said is not None:
             self._left.add(rank)
+            self._stops |= not self._has_begun  # whoever goes now leaves nobody to train with
             if notice.said.sentence:
                 self._end(notice.said)
             self._has_ended |= rank == 0
@@ -125,6 +127,7 @@ class Board:
             self._end(_given_up(first, self._clock.longest_pause))
         for rank, heard in self._heard.items():
             if rank and rank not in self._left and now - heard > self._gone:
+                self._has_lost = True
                 self._end(lost(self._names[rank], now - heard))
         if self._has_begun or self._stops or self._verdict is not None:
             return
@@ -170,7 +173,10 @@ class Board:
         with self._lock:
             now = self._clock()
             return all(
-                rank in self._left or rank in self._told or now - self._heard.get(rank, now) > 3 * BEAT
+                rank in self._left
+                or rank in self._told
+                # where one is lost, those who are as silent may be too
+                or (self._has_lost and now - self._heard.get(rank, now) > 3 * BEAT)
                 for rank in range(1, len(self._names))
                 if those_to_come or rank in self._heard
             )

@@ -114,7 +114,7 @@ class Presence:
         self._is_over = threading.Event()
         self._wakes = threading.Event()
         self._answer: Answer | None = None
-        self._heard_at = self._clock()
+        self._heard_at, self._heard_since = self._clock(), time.monotonic()
         self._trouble = "it was not asked yet"
         self._board: Board | None = None
         self._connection = _Connection(self._address, port)
@@ -194,6 +194,7 @@ class Presence:
         ProcessGroupError
             A host was lost, or fails.
         """
+        asked_at: float | None = None
         made: queue.SimpleQueue[tuple[_Loaded | None, Exception | None]] = queue.SimpleQueue()
 
         def work() -> None:
@@ -211,6 +212,10 @@ class Presence:
                 return loaded
             if answer is not None and answer.stops:
                 return None
+            if self._should_stop():  # the first host may have left, and not have been heard in time
+                asked_at = asked_at or time.monotonic()
+                if time.monotonic() - max(asked_at, self._heard_since) > _PARTING:
+                    return None
             with contextlib.suppress(queue.Empty):
                 loaded, error = made.get(timeout=0.02)
                 if error is not None:
@@ -303,7 +308,7 @@ class Presence:
         return answer_of(connection.ask(notice_text(notice)))
 
     def _hear(self, answer: Answer) -> None:
-        self._answer, self._heard_at = answer, self._clock()
+        self._answer, self._heard_at, self._heard_since = answer, self._clock(), time.monotonic()
         if self._farewell is not None:
             self._is_told.set()
         if answer.verdict is not None:
@@ -366,13 +371,14 @@ class Presence:
             self._farewell = Said(sentence, blame)
         self._is_told.clear()
         self._wakes.set()
-        deadline = time.monotonic() + (_FAREWELL if has_met else _PARTING)
-        self._is_told.wait(deadline - time.monotonic())
-        if self._board is not None:
+        started = time.monotonic()
+        self._is_told.wait(_FAREWELL if has_met else _PARTING)
+        while self._board is not None and (waited := time.monotonic() - started) < _FAREWELL:
             # who has not come yet is about to, unless it is why this host goes
-            those_to_come = not has_met and self._failure is None
-            while time.monotonic() < deadline and not self._board.is_heard_by_all(those_to_come=those_to_come):
-                time.sleep(0.02)
+            those_to_come = not has_met and self._failure is None and waited < _PARTING
+            if self._board.is_heard_by_all(those_to_come=those_to_come):
+                break
+            time.sleep(0.02)
         self._is_over.set()
         self._wakes.set()
         self._clock.stop()
