@@ -18,6 +18,7 @@ from pathlib import Path
 
 from container.resources import usable_cores, usable_memory
 from container.serving.app import create_app, takes_long
+from container.serving.drift import Drift
 from container.serving.metrics import Metrics
 from container.serving.model_registry import ModelRegistry
 from container.serving.served_model import ServedModel, open_with_schema
@@ -57,7 +58,11 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
         in_use()  # FM_CORE_KERNELS may name a build that is not there
         with _temporary_folder() as scratch:
             metrics = Metrics(scratch)
-            app = create_app(_models(settings, scratch), settings, metrics.observe_scores)
+            models = _models(settings, scratch)
+            if isinstance(models, ServedModel):
+                # Of each worker there are two processes.
+                metrics.watch(Drift(models, 2 * settings.workers, settings.drift_window))
+            app = create_app(models, settings, metrics.observe_scores)
             if settings.log_level <= logging.INFO:
                 print(f"serve: {program_name()}", file=sys.stderr, flush=True)
             Server(metrics.beside(app, settings.metrics_port), settings, metrics, takes_long).run()

@@ -52,8 +52,9 @@ def answered(body: bytes | Spool, media_type: str) -> Answer:
     return Answer(body, 200, [("Content-Type", media_type), ("Content-Length", str(size))])
 
 
-#: Called with the scores that are given, and whether they are probabilities.
-OnScores = Callable[["NDArray[np.float32]", bool], None]
+#: Called with the scores that are given, whether they are probabilities, and whether they are of rows (or of what was
+#: ranked).
+OnScores = Callable[["NDArray[np.float32]", bool, bool], None]
 
 
 def invoke(
@@ -145,7 +146,7 @@ class _Scorer:
         answers = []
         for each in recommender.recommend(wishes.instances, num_threads, what="instance"):
             if self._on_scores is not None:
-                self._on_scores(each.scores, self._model.is_classifier)
+                self._on_scores(each.scores, self._model.is_classifier, False)
             why = dict(enumerate(each.explanations or []))
             predictions = Predictions(each.scores, self._model.is_classifier, explanations=why, classes=self._classes)
             answers.append(Recommended(each.columns, predictions))
@@ -183,7 +184,7 @@ class _Scorer:
             raise DataError(f"the score of row {row} overflows float32: its values are too large")
         is_classifier = self._model.is_classifier
         if self._on_scores is not None:
-            self._on_scores(scores, is_classifier)
+            self._on_scores(scores, is_classifier, rows is not None)
         if rows is None:
             return Predictions(scores, is_classifier, classes=self._classes)
         return Predictions(scores, is_classifier, rows.uids, rows.metadatas, classes=self._classes)

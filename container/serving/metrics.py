@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from container.serving.drift import Drift
 from container.version import revision
 from fm_core import __version__
 
@@ -59,6 +60,7 @@ class Metrics:
         self._multiprocess = multiprocess
         self._client = prometheus_client
         self._core = core
+        self._drift: Drift | None = None
         self._now: list[tuple[str, str, Callable[[], float]]] = []
         counter = functools.partial(prometheus_client.Counter, registry=prometheus_client.CollectorRegistry())
         self._requests = counter("fm_requests", "Requests answered.", ["path", "status"])
@@ -88,8 +90,19 @@ class Metrics:
         if rows and status < 400:
             self._rows.inc(rows)
 
-    def observe_scores(self, scores: "NDArray[np.float32]", is_classifier: bool) -> None:
-        """Count scores."""
+    def watch(self, drift: Drift) -> None:
+        """Have what is asked and answered compared with the training."""
+        self._drift = drift
+
+    def place(self, slot: int) -> None:
+        """Say which slot is that of the process that is forked next."""
+        if self._drift is not None:
+            self._drift.place(slot)
+
+    def observe_scores(self, scores: "NDArray[np.float32]", is_classifier: bool, are_of_rows: bool) -> None:
+        """Count scores: those of rows, or of what was ranked."""
+        if self._drift is not None and are_of_rows:
+            self._drift.observe_scores(scores)
         bounds, names = _PROBABILITIES if is_classifier else _VALUES
         counts = np.bincount(np.searchsorted(bounds, scores), minlength=len(bounds) + 1)
         for i in np.flatnonzero(counts):
@@ -118,6 +131,8 @@ class Metrics:
         yield info
         for name, description, value in self._now:
             yield gauge(name, description, value=value())
+        if self._drift is not None:
+            yield from self._drift.families(self._core)
         memory = gauge("fm_process_memory_bytes", "Resident memory of each process.", labels=["pid"])
         for process_id, size in _memory_of_siblings():
             memory.add_metric([process_id], size)

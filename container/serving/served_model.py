@@ -1,14 +1,18 @@
-"""What lies beside a model: schema.json and catalogue.csv, found in the model's folder, and nowhere else.
+"""What lies beside a model: schema.json, catalogue.csv and baseline.json, found in its folder, and nowhere else.
 
-With a schema, clients send columns in place of feature ids; with a catalogue, they are given the best of its items.
-Both are held to a bound before they are read, and links that lead out of the folder are refused.
+With a schema, clients send columns in place of feature ids; with a catalogue, they are given the best of its items;
+a baseline is what requests are compared with. Each is held to a bound before it is read, and links that lead out of
+the folder are refused. A baseline that is none is said, and is no reason not to serve.
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fm_core.analysis.baseline import BASELINE_FILE, Baseline
+from fm_core.analysis.baseline import MAX_BYTES as MAX_BASELINE_BYTES
 from fm_core.analysis.catalogue import CATALOGUE_FILE, Catalogue
 from fm_core.analysis.recommendation import Recommender
 from fm_core.artifact.limits import Limits
@@ -17,12 +21,15 @@ from fm_core.errors import ArtifactError, ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import TableSchema
+from fm_core.printable import printable
 
 if TYPE_CHECKING:
     from fm_core.model import Model
 
 __all__ = ["MAX_CATALOGUE_BYTES", "MAX_SCHEMA_BYTES", "ServedModel", "open_with_schema"]
 
+
+_LOGGER = logging.getLogger(__name__)
 
 #: A schema of some millions of categories.
 MAX_SCHEMA_BYTES = 256 * 2**20
@@ -42,6 +49,7 @@ class ServedModel:
         None: there is no schema, and rows have feature ids.
     recommender : Recommender or None
         None: there is no catalogue.
+    baseline : Baseline or None
     memory : int
         Bytes that the model takes beside its file, which is mapped: what was unpacked.
     """
@@ -49,6 +57,7 @@ class ServedModel:
     model: "Model"
     encoder: Encoder | None = None
     recommender: Recommender | None = None
+    baseline: Baseline | None = None
     memory: int = 0
 
 
@@ -84,15 +93,25 @@ def open_with_schema(
                 encoder = Encoder(schema, unseen=unseen, labels="none", way_out=way_out)
             catalogue_file = _below(path, CATALOGUE_FILE, MAX_CATALOGUE_BYTES, "catalogue")
             if catalogue_file is None:
-                return ServedModel(model, encoder, memory=allowed.taken)
+                return ServedModel(model, encoder, None, _baseline(path, model), allowed.taken)
             catalogue = Catalogue.load(catalogue_file, encoder, model.feature_dim)
-            return ServedModel(model, encoder, Recommender(model, catalogue, encoder), allowed.taken)
+            recommender = Recommender(model, catalogue, encoder)
+            return ServedModel(model, encoder, recommender, _baseline(path, model), allowed.taken)
         except (ConfigError, DataError) as error:
             raise ArtifactError(str(error)) from error
         except OSError as error:
             raise ArtifactError(f"{error.filename or path}: {error.strerror or error}") from error
 
     return open_model
+
+
+def _baseline(path: Path, model: "Model") -> Baseline | None:
+    try:
+        file = _below(path, BASELINE_FILE, MAX_BASELINE_BYTES, "baseline")
+        return None if file is None else Baseline.load(file, model.feature_dim)
+    except (ArtifactError, ConfigError, OSError) as error:
+        _LOGGER.warning("scores are not compared with those of training: %s", printable(str(error), 1000))
+        return None
 
 
 def _below(folder: Path, name: str, most_bytes: int, what: str, *, must_exist: bool = False) -> Path | None:

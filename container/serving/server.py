@@ -107,6 +107,8 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def _place(self, server: Any, worker: Worker) -> None:
         self._work.place(worker, server.WORKERS.values())
+        if self._metrics is not None:
+            self._metrics.place(2 * worker.slot + worker.is_front)
         _quieten_collector()
 
     def _forget(self, server: Any, worker: Worker) -> None:

@@ -65,6 +65,8 @@ class ServingSettings:
         /execution-parameters answers; by default from the workers and the memory.
     batch_strategy : {"MULTI_RECORD", "SINGLE_RECORD"}
         ``SAGEMAKER_BATCH_STRATEGY``.
+    drift_window : float
+        ``FM_DRIFT_WINDOW_SECONDS``: how far back the stability index of the scores looks.
     multi_model : bool
         ``SAGEMAKER_MULTI_MODEL``: models come and go by the /models API.
     model_memory : int
@@ -94,6 +96,7 @@ class ServingSettings:
     max_concurrent_transforms: int = 1
     max_payload_mb: int = 6
     batch_strategy: str = "MULTI_RECORD"
+    drift_window: float = 86400.0
     multi_model: bool = False
     model_memory: int = 2**30
     model_load_seconds: float = 600.0
@@ -158,6 +161,7 @@ class ServingSettings:
             or max(1, at_once),
             max_payload_mb=payload_mb,
             batch_strategy=strategy,
+            drift_window=seconds(environ, "FM_DRIFT_WINDOW_SECONDS", cls.drift_window),
             multi_model=boolean(environ, "SAGEMAKER_MULTI_MODEL"),
             model_memory=integer(environ, "FM_MODEL_MEMORY_MB", max(1, memory * 7 // 10 // 2**20), 1, 2**30) * 2**20,
             model_load_seconds=seconds(environ, "FM_MODEL_LOAD_SECONDS", cls.model_load_seconds),

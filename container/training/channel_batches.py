@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from container.stopping import Interrupted
@@ -40,7 +40,7 @@ class ChannelBatches:
         Asked once, of the first batch, or of all where they are kept.
     is_learned : bool
         Whether it is the training data.
-    observer : callable, optional
+    observers : sequence of callable
         Called with each batch of a pass, and with None at its end.
     """
 
@@ -51,9 +51,9 @@ class ChannelBatches:
         progress: Progress | None = None,
         memory: Memory | None = None,
         is_learned: bool = True,
-        observer: Callable[[Batch | None], None] | None = None,
+        observers: Sequence[Callable[[Batch | None], None]] = (),
     ) -> None:
-        self._observer = observer
+        self._observers = observers
         self._reader = reader
         self._hyperparameters = hyperparameters
         self._progress = progress
@@ -157,13 +157,13 @@ class ChannelBatches:
                 self._is_dense = batch.is_dense
                 self._check_memory(batch)
                 self._n_batches += 1
-                if self._observer is not None:
-                    self._observer(batch)
+                for observe in self._observers:
+                    observe(batch)
                 yield batch
         except Interrupted:
             return  # the solver asks should_stop next
-        if self._observer is not None:
-            self._observer(None)
+        for observe in self._observers:
+            observe(None)
         if n_skipped:
             _log.warning("Channel %s, pass %d: skipped %d damaged records of at most %d.",
                          self._reader.name, self._n_passes, n_skipped, limit)  # fmt: skip

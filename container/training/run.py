@@ -18,6 +18,7 @@ from container.resources import usable_cores
 from container.stopping import StopRequest
 from container.training import hyperparameters as translation
 from container.training import log_lines as lines
+from container.training.baseline import TrainingBaseline
 from container.training.channel_batches import ChannelBatches
 from container.training.channels import ChannelReader
 from container.training.checkpoints import open_checkpoints, solver_of_newest
@@ -147,7 +148,8 @@ def _train(
     memory = memory_for(_at_first(hyperparameters))
     _check_writable(job)
     items = Items(job, hyperparameters) if hosts.is_leading else None
-    channels = _open_channels(job, hyperparameters, settings, stop, progress, items)
+    baseline = TrainingBaseline() if settings.baseline and hosts.is_leading else None
+    channels = _open_channels(job, hyperparameters, settings, stop, progress, items, baseline)
     if not stop():
         for channel in channels.values():
             channel.look_at_first_record()
@@ -158,7 +160,7 @@ def _train(
         for name in (TRAIN, VALIDATION) if memory.keeps_rows else (TRAIN,):
             if name in channels:
                 channels[name].guarded_by(memory)
-        _train_with(job, decided, final, stop, progress, gpus, hosts, channels, n_threads, settings, items)
+        _train_with(job, decided, final, stop, progress, gpus, hosts, channels, n_threads, settings, items, baseline)
 
     reason = ""
     try:
@@ -187,6 +189,7 @@ def _train_with(
     n_threads: int,
     settings: TrainingSettings,
     items: Items | None,
+    baseline: TrainingBaseline | None,
 ) -> None:
     """Do what has to be done once it is known what, and by whom."""
     paths = job.paths
@@ -242,6 +245,10 @@ def _train_with(
         if items is not None:
             with survived(f"{CATALOGUE_FILE} was not written"):
                 items.write(paths.model)
+        if baseline is not None:
+            with survived("baseline.json was not written"):
+                model_file = paths.model_file(job.current_host)
+                baseline.write(result.model, model_file, schema_file(job), hyperparameters.feature_dim)
         if TEST in channels:
             with survived("The test channel was not scored", report.not_tested if report else _untold), hosts.told():
                 evaluation = None if algorithm is None else algorithm.evaluation(hyperparameters, result.model)
@@ -322,6 +329,7 @@ def _open_channels(
     stop: StopRequest,
     progress: Progress,
     items: Items | None = None,
+    baseline: TrainingBaseline | None = None,
 ) -> dict[str, ChannelBatches]:
     opened = {}
     for name in CHANNELS:
@@ -330,8 +338,12 @@ def _open_channels(
                 job.channels[name], stop=stop, wait_seconds=settings.pipe_wait_seconds, n_hosts=len(job.hosts)
             )
             watched = progress if name == TRAIN else None
-            observer = items.observer if name == TRAIN and items else None
-            opened[name] = ChannelBatches(reader, hyperparameters, watched, is_learned=name == TRAIN, observer=observer)
+            observers = [items.observer] if name == TRAIN and items and items.observer else []
+            if baseline is not None and name in (TRAIN, VALIDATION):
+                observers.append(baseline.observer(name))
+            opened[name] = ChannelBatches(
+                reader, hyperparameters, watched, is_learned=name == TRAIN, observers=observers
+            )
     return opened
 
 

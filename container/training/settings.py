@@ -24,6 +24,8 @@ class TrainingSettings:
     report : bool or None
         ``FM_REPORT``: whether output/data gets a report.html and a metrics.json; None: where
         what draws it is installed.
+    baseline : bool
+        ``FM_BASELINE``: whether baseline.json is left beside the model; by default it is.
     port : int
         ``FM_CLUSTER_PORT``: where the hosts of a job meet, on the first of them.
     hosts_wait_seconds : float
@@ -35,6 +37,7 @@ class TrainingSettings:
     pipe_wait_seconds: float = 1800.0
     omp_num_threads: int | None = None
     report: bool | None = None
+    baseline: bool = True
     port: int = 29400
     hosts_wait_seconds: float = 600.0
     torch_devices: tuple[str, ...] = ()
@@ -52,6 +55,7 @@ class TrainingSettings:
             pipe_wait_seconds=seconds(environ, "FM_PIPE_WAIT_SECONDS", cls.pipe_wait_seconds),
             omp_num_threads=_omp_num_threads(environ),
             report=boolean(environ, "FM_REPORT") if environ.get("FM_REPORT") else None,
+            baseline=boolean(environ, "FM_BASELINE") if environ.get("FM_BASELINE") else cls.baseline,
             port=integer(environ, "FM_CLUSTER_PORT", cls.port, 1, 65535),
             hosts_wait_seconds=seconds(environ, "FM_CLUSTER_WAIT_SECONDS", cls.hosts_wait_seconds),
             torch_devices=_torch_devices(environ),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fm_core.analysis.baseline import RowSample, make_baseline
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.draws import draws
@@ -301,8 +302,18 @@ def save_trained(path: Path, trained: Trained, *, overwrite: bool = False, repor
 
         write_report(to, trained.record, trained.model, trained.hyperparameters)
 
+    learned, held_out = RowSample(), RowSample()
+    for sample, rows in ((learned, read.learned), (held_out, read.held_out)):
+        for batch in rows:
+            sample.add(batch)
     return write_model(
-        path, trained.model, to_texts(trained.hyperparameters), schema, document, write_report if report else None
+        path,
+        trained.model,
+        to_texts(trained.hyperparameters),
+        schema,
+        document,
+        write_report if report else None,
+        make_baseline(trained.model, learned.batches(), held_out.batches(), schema),
     )
 
 

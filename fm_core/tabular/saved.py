@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from fm_core.analysis.baseline import BASELINE_FILE, Baseline
 from fm_core.artifact.model_file import MODEL_FILE, save_model
 from fm_core.atomic_file import atomic_write, temporary_path
 from fm_core.errors import ConfigError
@@ -48,6 +49,7 @@ def write_model(
     schema: TableSchema | None,
     metrics: Mapping[str, Any],
     write_report: Callable[[Path], None] | None = None,
+    baseline: Baseline | None = None,
 ) -> list[str]:
     """Write a model's folder, or the ``.tar.gz`` of it, as SageMaker has both.
 
@@ -62,6 +64,7 @@ def write_model(
         What metrics.json holds.
     write_report : callable, optional
         Writes the report to a path.
+    baseline : Baseline, optional
 
     Returns
     -------
@@ -78,6 +81,8 @@ def write_model(
             schema.save(folder / SCHEMA_FILE)
         with atomic_write(folder / METRICS_FILE) as file:
             file.write(json.dumps(metrics, indent=1, allow_nan=False).encode() + b"\n")
+        if baseline is not None:
+            baseline.save(folder / BASELINE_FILE)
         if write_report is not None:
             write_report(folder / REPORT_FILE)
         names = sorted(entry.name for entry in folder.iterdir())

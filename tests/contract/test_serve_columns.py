@@ -44,6 +44,7 @@ def job(tmp_path_factory):
     assert finished.code == 0, finished.log
     assert "schema.json was copied next to the model" in finished.log
     assert sorted(finished.model) == ["model_algo-1", "schema.json"]
+    assert json.loads((job.root / "model/baseline.json").read_text())["columns"].keys() == set(NEW[0])
     return job
 
 

@@ -16,6 +16,7 @@ import scipy.sparse
 
 from container import train
 from container.training import hyperparameters as translation
+from fm_core.analysis.baseline import BASELINE_FILE
 from fm_core.artifact.model_file import load_model
 from fm_core.formats import write_records
 from fm_core.model import Model
@@ -109,12 +110,15 @@ class Job:
             code,
             log,
             failure.read_text() if failure.exists() else None,
-            {file.name: file.read_bytes() for file in (self.root / "model").iterdir()},
+            {file.name: file.read_bytes() for file in (self.root / "model").iterdir() if file.name != BASELINE_FILE},
         )
 
 
 class Finished:
-    """What is left of a job: exit code, log, failure (None: there is none), files of the model folder."""
+    """What is left of a job: exit code, log, failure (None: there is none), files of the model folder.
+
+    baseline.json, which every job leaves, is not among the files: test_drift.py looks at it.
+    """
 
     def __init__(self, code, log, failure, model):
         self.code = code

@@ -66,7 +66,7 @@ def stopped(job, wait):
         process.send_signal(signal.SIGTERM)
         log, _ = process.communicate(timeout=600)
         seconds = time.monotonic() - started
-    names = [path.name for path in (job.root / "model").iterdir()]
+    names = sorted(path.name for path in (job.root / "model").iterdir() if path.name != "baseline.json")
     if process.returncode or names != ["model_algo-1"]:
         print(log[-2000:])
         return seconds, False

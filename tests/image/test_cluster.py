@@ -58,7 +58,7 @@ def test_three_hosts_train_one_model(image, tmp_path):
         codes = [code_of(job, host) for host in HOSTS]
         assert codes == [0, 0, 0], [log_of(job, host)[-2000:] for host in HOSTS]
         models = [[file.name for file in (tmp_path / host / "model").iterdir()] for host in HOSTS]
-        assert models == [["model_algo-1"], [], []]
+        assert [sorted(names) for names in models] == [["baseline.json", "model_algo-1"], [], []]
         load_model(tmp_path / "algo-1/model")
         for host in HOSTS:
             assert f"#quality_metric: host={host}, test binary_classification_accuracy <score>=" in log_of(job, host)

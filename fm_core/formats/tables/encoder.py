@@ -8,6 +8,7 @@ chooses. A cell of several ids, split at a separator, has a feature for each of 
 If every column is numeric, rows are dense; else they are sparse and zeros are left out.
 """
 
+import dataclasses
 import functools
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.canonical import sparse_batch
 from fm_core.formats.tables._columns import Vocabulary, put_entries
-from fm_core.formats.tables.entries import Entries, Rules, numbers_of_columns
+from fm_core.formats.tables.entries import Entries, Rules, Watch, numbers_of_columns
 from fm_core.formats.tables.label import class_labels
 from fm_core.formats.tables.schema import Column, TableSchema
 from fm_core.formats.tables.table import Table, no_column, where
@@ -63,6 +64,10 @@ class Encoder:
         self._feature_dim, self._offsets = schema.feature_dim, schema.offsets
         self._labels = labels if schema.label is not None else "none"
 
+    def watched_by(self, watch: Watch) -> None:
+        """Have what cells hold counted from now on."""
+        self.rules = dataclasses.replace(self.rules, watch=watch)
+
     @functools.cached_property
     def vocabularies(self) -> list[Vocabulary]:
         """The categories of each column."""
@@ -93,7 +98,10 @@ class Encoder:
         labels = self.read_labels(table)
         if self.schema.is_dense and not (sparse or partial):
             places = [self.place_of(table, column.name) for column in self.schema.columns]
-            return Batch.trusted(self._feature_dim, numbers_of_columns(table, places, self.rules), labels=labels)
+            numbers = numbers_of_columns(table, places, self.rules)
+            if self.rules.watch is not None:
+                self.rules.watch.numbers([column.name for column in self.schema.columns], numbers)
+            return Batch.trusted(self._feature_dim, numbers, labels=labels)
         return self.join(table.n_rows, self.entries(table, partial=partial), labels)
 
     def entries(

@@ -1,7 +1,8 @@
 """What the cells of a column give to rows, and what becomes of cells that do not fit."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -11,7 +12,17 @@ from fm_core.formats.tables.table import Table, where
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Entries", "Rules", "numbers_and_gaps", "numbers_of_columns"]
+__all__ = ["Entries", "Rules", "Watch", "numbers_and_gaps", "numbers_of_columns"]
+
+
+class Watch(Protocol):
+    """Whoever wants to know what cells hold that the data behind the schema did not."""
+
+    def count(self, name: str, *, values: int, missing: int = 0, unseen: int = 0, outside: int = 0) -> None:
+        """Count values of a column, by name: how many there are, and of these the ones that stand out."""
+
+    def numbers(self, names: Sequence[str], numbers: "NDArray[Any]") -> None:
+        """Count numbers of columns whose range the schema does not know; `numbers` has a column for each name."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,12 +66,14 @@ class Rules:
         What lets categories be unseen, for the message.
     learns : bool
         Whether categories that are not known are learned.
+    watch : Watch or None
     """
 
     missing: str = "error"
     unseen: str = "error"
     way_out: str = "--unseen ignore"
     learns: bool = False
+    watch: Watch | None = None
 
 
 def numbers_of_columns(table: Table, columns: list[int], rules: Rules) -> "NDArray[np.float32]":

@@ -274,7 +274,8 @@ class _Numbers:
             return Column(self._name, "scaled", center=0.0, scale=1.0, low=0.0, high=1.0, gaps=gaps)
         is_binned = self._kind == "binned" or (self._kind == "numbers" and n_rows >= _FEW_ROWS)
         if is_binned or low == high:
-            return Column(self._name, "binned", edges=bin_edges(there, self._bins or _BINS), gaps=gaps)
+            edges = bin_edges(there, self._bins or _BINS)
+            return Column(self._name, "binned", edges=edges, gaps=gaps, low=low, high=high)
         log = self._kind == "log" or (self._kind == "numbers" and _is_skewed(there, low))
         if log and low <= -1:
             raise DataError(
@@ -355,8 +356,15 @@ class _Moments:
             return "the same moment in every row"
         edges = bin_edges(seconds / DAY, min(_AGES, max(2, n_rows // 20)))
         return Column(
-            self._name, "date", form=self._form, parts=parts_worth(seconds), edges=edges, gaps=gaps
-        )  # fmt: skip
+            self._name,
+            "date",
+            form=self._form,
+            parts=parts_worth(seconds),
+            edges=edges,
+            gaps=gaps,
+            low=float(self._sample.low) / DAY,
+            high=float(self._sample.high) / DAY,
+        )
 
 
 class _Texts:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fm_core.errors import DataError
 from fm_core.formats.tables._columns import Vocabulary
-from fm_core.formats.tables.entries import Entries, Rules, numbers_of_columns
+from fm_core.formats.tables.entries import Entries, Rules, Watch, numbers_of_columns
 from fm_core.formats.tables.number_kinds import Binned, Date, Scaled, gap_fault
 from fm_core.formats.tables.table import Table, where
 from fm_core.formats.tables.values import canonical, number_of
@@ -85,7 +85,10 @@ class Numeric:
 
     def entries(self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules) -> Entries:
         """Give the numbers that are not zero."""
-        numbers = np.ascontiguousarray(numbers_of_columns(table, [place], rules)[:, 0])
+        found = numbers_of_columns(table, [place], rules)
+        if rules.watch is not None:
+            rules.watch.numbers([column.name], found)
+        numbers = np.ascontiguousarray(found[:, 0])
         return Entries(-(numbers == 0).astype(np.int32), values=numbers)
 
 
@@ -147,6 +150,8 @@ class _Texts:
         features = np.where(ids >= 0, ids, other)
         lists_of = np.zeros(len(cells) + 1, np.int64)
         np.cumsum([len(items) for items in lists], out=lists_of[1:])
+        if rules.watch is not None:
+            _watch_lists(rules.watch, column, codes, ids, lists_of)
         if (features < 0).any():
             if rules.unseen == "error" and column.unseen is None:
                 _refuse_unseen(table, place, column, known, rules)
@@ -222,6 +227,9 @@ class Categorical(_Texts):
         self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules
     ) -> "NDArray[np.int64]":
         ids = table.find(place, known, learn=rules.learns)
+        if rules.watch is not None:
+            gaps, unseen = np.count_nonzero(ids == -1), np.count_nonzero(ids < -1)
+            rules.watch.count(column.name, values=len(ids), missing=int(gaps), unseen=int(unseen))
         if rules.unseen == "error" and column.unseen is None and (ids < -1).any():
             _refuse_unseen(table, place, column, known, rules)
         return ids
@@ -254,6 +262,8 @@ class Hashed(_Texts):
         self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules
     ) -> "NDArray[np.int64]":
         hashes = table.hashes(place)
+        if rules.watch is not None:
+            rules.watch.count(column.name, values=len(hashes), missing=int(np.count_nonzero(hashes < 0)))
         return np.where(hashes >= 0, hashes % column.buckets, -1)
 
     def _of_texts(self, texts: Iterator[str], column: "Column", known: Vocabulary, rules: Rules) -> "NDArray[np.int64]":
@@ -264,6 +274,19 @@ KINDS: Mapping[str, Kind] = {
     "numeric": Numeric(), "scaled": Scaled(), "binned": Binned(), "date": Date(), "categorical": Categorical(),
     "hashed": Hashed(),
 }  # fmt: skip
+
+
+def _watch_lists(
+    watch: Watch, column: "Column", codes: "NDArray[np.int64]", ids: "NDArray[np.int64]", lists_of: "NDArray[np.int64]"
+) -> None:
+    """Count the ids of cells, and an empty cell as one that is missing."""
+    n_unseen = np.zeros(len(ids) + 1, np.int64)
+    np.cumsum(ids < 0, out=n_unseen[1:])
+    # One more for empty cells, whose code is -1.
+    lengths = np.append(np.diff(lists_of), 0)[codes]
+    unseen = np.append(np.diff(n_unseen[lists_of]), 0)[codes]
+    missing = int(np.count_nonzero(lengths == 0))
+    watch.count(column.name, values=int(lengths.sum()) + missing, missing=missing, unseen=int(unseen.sum()))
 
 
 def _items(cell: str, column: "Column") -> list[str]:

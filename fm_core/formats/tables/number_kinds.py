@@ -51,6 +51,24 @@ def _with_gaps(features: "NDArray[Any]", gaps: "NDArray[np.bool_]", gap: int) ->
     return np.where(gaps, gap, features).astype(np.int32)
 
 
+def _range_fault(described: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with the least and greatest number that there was."""
+    for name in ("low", "high"):
+        if not _is_number(described.get(name, 0.0)):
+            return f"{name} is {quoted(described[name])}, expected a number"
+    return None if described.get("low", 0.0) <= described.get("high", 0.0) else "low is above high"
+
+
+def _watch(rules: Rules, column: "Column", numbers: "NDArray[np.float64]", gaps: "NDArray[np.bool_]") -> None:
+    """Count numbers beyond those that there were when the schema was made."""
+    if rules.watch is None:
+        return
+    outside = 0
+    if column.low < column.high:
+        outside = int(np.count_nonzero(((numbers < column.low) | (numbers > column.high)) & ~gaps))
+    rules.watch.count(column.name, values=len(numbers), missing=int(np.count_nonzero(gaps)), outside=outside)
+
+
 def _shown(number: float) -> str:
     return f"{number:.6g}"
 
@@ -85,7 +103,7 @@ class Scaled:
                 return f"{name} is {quoted(described[name])}, expected a number"
         if not described["scale"] > 0:
             return f"scale is {described['scale']:g}, expected more than 0"
-        if not described["low"] <= described["high"]:
+        if described["low"] > described["high"]:
             return "low is above high"
         if type(described.get("log", False)) is not bool:
             return f"log is {quoted(described['log'])}, expected true or false"
@@ -96,6 +114,7 @@ class Scaled:
     def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
         """Give the scaled numbers that are not zero."""
         numbers, gaps = numbers_and_gaps(table, place)
+        _watch(rules, column, numbers, gaps)
         numbers = np.clip(numbers, column.low, column.high)
         values = (((np.log1p(numbers) if column.log else numbers) - column.center) / column.scale).astype(np.float32)
         features = _with_gaps(np.where(values == 0, -1, 0), gaps, 1 if column.gaps else -1)
@@ -106,7 +125,7 @@ class Binned:
     """Each range between edges is a feature, with value 1: an edge is of the range above it."""
 
     needs: ClassVar[tuple[str, ...]] = ("edges",)
-    allows: ClassVar[tuple[str, ...]] = ("gaps",)
+    allows: ClassVar[tuple[str, ...]] = ("gaps", "low", "high")
     has_texts: ClassVar[bool] = False
     may_be_dense: ClassVar[bool] = False
 
@@ -124,11 +143,12 @@ class Binned:
 
     def fault(self, described: Mapping[str, Any]) -> str | None:
         """Refuse edges that are no rising numbers."""
-        return _edges_fault(described["edges"]) or gap_fault(described)
+        return _edges_fault(described["edges"]) or _range_fault(described) or gap_fault(described)
 
     def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
         """Give the range of each number."""
         numbers, gaps = numbers_and_gaps(table, place)
+        _watch(rules, column, numbers, gaps)
         found = np.searchsorted(np.array(column.edges, np.float64), numbers, side="right")
         return Entries(_with_gaps(found, gaps, len(column.edges) + 1 if column.gaps else -1))
 
@@ -149,7 +169,7 @@ class Date:
     """A range of its age is a feature of a moment, and so is each part of the calendar: month, weekday, hour."""
 
     needs: ClassVar[tuple[str, ...]] = ("form", "parts", "edges")
-    allows: ClassVar[tuple[str, ...]] = ("gaps",)
+    allows: ClassVar[tuple[str, ...]] = ("gaps", "low", "high")
     has_texts: ClassVar[bool] = True
     may_be_dense: ClassVar[bool] = False
 
@@ -181,7 +201,7 @@ class Date:
             return f"parts is {quoted(parts)}, expected a list of {', '.join(PARTS)}"
         if len(set(parts)) < len(parts):
             return "a part is there twice"
-        return _edges_fault(described["edges"]) or gap_fault(described)
+        return _edges_fault(described["edges"]) or _range_fault(described) or gap_fault(described)
 
     def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
         """Give the features of each moment."""
@@ -200,6 +220,8 @@ class Date:
             offset += PARTS[part]
         of_text = np.stack(found, axis=1).astype(np.int32) if texts else np.zeros((1, len(found)), np.int32)
         gaps = codes < 0
+        if rules.watch is not None:
+            _watch(rules, column, np.append(seconds / DAY, 0.0)[codes], gaps)
         count = np.where(gaps, int(column.gaps), of_text.shape[1]).astype(np.int32)
         features = of_text[codes]
         features[gaps, 0] = offset

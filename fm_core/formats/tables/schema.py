@@ -43,8 +43,11 @@ class Column:
         Whether a missing cell is a feature, the last one of the column.
     edges : tuple of float
         Of the bins of a binned column, or of the ages of a date, in days since 1970.
-    center, scale, low, high : float
-        Of a scaled column: what is taken away, what is divided by, and the least and greatest number that there was.
+    center, scale : float
+        Of a scaled column: what is taken away, and what is divided by.
+    low, high : float
+        Of a scaled or binned column or a date (in days since 1970): the least and greatest that there was; equal:
+        not known.
     log : bool
         Whether a scaled column's number is log(1 + x) first.
     form : str
