@@ -1,7 +1,8 @@
-"""Make ratings.csv: 300 people rate some of 60 films, by tastes that are not told.
+"""Make ratings.csv and films.csv: 300 people rate some of 60 films, by tastes that are not told.
 
 Every person and every film has a place among four genres; a rating is high where both are
-near, so no average of people or of films says it: a model has to learn pairs.
+near, so no average of people or of films says it: a model has to learn pairs. films.csv says
+of each film its genre and its year, for catalogues and filters.
 """
 
 import csv
@@ -14,19 +15,23 @@ N_PEOPLE, N_FILMS, N_RATINGS = 300, 60, 9000
 
 
 def main() -> None:
-    """Write the file into the current folder."""
+    """Write the files into the current folder."""
     random = np.random.default_rng(7)
     genre_of_film = np.arange(N_FILMS) % len(GENRES)
     taste = random.normal(size=(N_PEOPLE, len(GENRES)))
     quality = 0.3 * random.normal(size=N_FILMS)
     pairs = random.permutation(N_PEOPLE * N_FILMS)[:N_RATINGS]
+    names = [f"{GENRES[genre_of_film[film]]} {film // len(GENRES) + 1}" for film in range(N_FILMS)]
+    with Path("films.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["film", "genre", "year"])
+        rows.writerows([name, name.split()[0], 1960 + film] for film, name in enumerate(names))
     with Path("ratings.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["person", "film", "rating"])
         for person, film in zip(*divmod(pairs, N_FILMS), strict=True):
             liking = 3.2 + 0.9 * taste[person, genre_of_film[film]] + quality[film] + 0.4 * random.normal()
-            name = f"{GENRES[genre_of_film[film]]} {film // len(GENRES) + 1}"
-            rows.writerow([f"person {person}", name, int(np.clip(round(liking), 1, 5))])
+            rows.writerow([f"person {person}", names[film], int(np.clip(round(liking), 1, 5))])
 
 
 if __name__ == "__main__":
