@@ -33,9 +33,9 @@ from common import CTR_FIELDS, ROOT, SHARED, batches, ctr, describe, in_turn, ra
 
 from fm_core.batch import Batch
 from fm_core.model import Model
-from fm_core.solvers.bayes.groups import spread_to_unseen
 from fm_core.solvers.bayes.rows import Rows
 from fm_core.solvers.bayes.solver import BayesSolver, collect, sample_model
+from fm_core.spread import spread_to_unseen
 
 Data = tuple[Any, np.ndarray]
 
@@ -47,7 +47,9 @@ FASTER_THAN_MYFM = {"regressor": 8, "binary_classifier": 6}
 FIT_FASTER, FIT_SWEEPS = 6, 100
 SLOWER_THAN_TOUCH, TWO_THREADS = 2.2, 1.6
 COMPRESSION = 0.001
-PARTS = ("myfm", "touch", "fit", "memory", "compression")
+PARTS = ("myfm", "touch", "fit", "memory", "compression", "spread")
+#: Share of test labels within a central 90 % interval.
+COVERED = (0.88, 0.92)
 
 
 def ratings(part: str) -> Data | None:
@@ -263,6 +265,26 @@ def compression() -> list[bool]:
     return met
 
 
+def coverage() -> list[bool]:
+    """Whether test labels are as far from their scores as standard deviations say, in each way to sample."""
+    train, test = ratings("train"), ratings("test")
+    if train is None or test is None:
+        return []
+    cells, met = [], []
+    for method, seed in (("gibbs", 0), ("gibbs", 1), ("variational", 0)):
+        solver = sample_model(rows_of(*train), "regressor", 16, None, seed, 2, method)
+        model = solver.model
+        model.spread = solver.spread
+        scores, std = model.predict(Batch.from_csr(test[0]), 2, return_std=True)
+        z = (test[1].astype(np.float64) - scores) / std
+        shares = [float(np.mean(np.abs(z) < limit)) for limit in (0.6745, 1.6449)]
+        met.append(COVERED[0] <= shares[1] <= COVERED[1])
+        cells.append([f"u1, {method}, seed {seed}", solver.n_steps, f"{std.mean():.3f}", f"{shares[0]:.1%}",
+                      f"{shares[1]:.1%}", "88 % to 92 %"])  # fmt: skip
+    table(["test labels covered", "sweeps", "mean std", "by the central 50 %", "90 %", "goal of 90 %"], cells)
+    return met
+
+
 def sample_of(solver: BayesSolver, kind: str) -> Model:
     """The present sample as a model of all features, those that never occurred by their group's mean."""
     rows, sampler, units = solver.rows, solver.sampler, solver.sampler.units
@@ -317,6 +339,8 @@ def main() -> None:
         met.append(memory(500_000))
     if "compression" in options.only:
         met += compression()
+    if "spread" in options.only:
+        met += coverage()
     print("Every goal is met." if all(met) else f"{met.count(False)} of {len(met)} goals are missed.")
     sys.exit(0 if all(met) else 1)
 

@@ -5,11 +5,15 @@ While a model is trained here, w and V are views of one array whose row i is
 was loaded has them apart, often mapped from the file. The kernels take both.
 """
 
+from collections.abc import Callable
+from typing import Any, Literal, overload
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from fm_core.batch import Batch
+from fm_core.errors import DataError
 from fm_core.given import check_kind, check_threads
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import draw, in_use
@@ -17,6 +21,7 @@ from fm_core.kernels.bounds import check_fits, check_width
 from fm_core.links import Link, link_for
 from fm_core.partition import WHOLE, Partition
 from fm_core.printable import quoted
+from fm_core.spread import Spread
 
 __all__ = ["Model"]
 
@@ -62,6 +67,7 @@ class Model:
         self.predictor_type = predictor_type
         self.w = w
         self.V = V
+        self._spread: Spread | Callable[[], Spread | None] | None = None
 
     @classmethod
     def of_params(cls, predictor_type: str, w0: float, params: Floats) -> "Model":
@@ -136,7 +142,59 @@ class Model:
         """Loss and link function."""
         return link_for(self.predictor_type)
 
-    def predict(self, batch: Batch, num_threads: int = 1) -> Floats:
+    @property
+    def spread(self) -> Spread | None:
+        """What the standard deviation of scores needs; None: it is not known.
+
+        It may be set to a function too, which is called when the spread is first asked for: reading one is not free.
+        """
+        if callable(self._spread):
+            self._spread = self._spread()
+        return self._spread
+
+    @spread.setter
+    def spread(self, spread: Spread | Callable[[], Spread | None] | None) -> None:
+        self._spread = spread
+
+    def __getstate__(self) -> dict[str, Any]:
+        # where a copy is used, the file may not be
+        return self.__dict__ | {"_spread": self.spread}
+
+    def std(self, batch: Batch, num_threads: int = 1) -> Floats:
+        """Standard deviation of each row's score: how far off it may be.
+
+        Parameters
+        ----------
+        batch : Batch
+        num_threads : int
+
+        Returns
+        -------
+        std : ndarray of float32, shape (n_rows,)
+            Of a regressor's label, whose noise is included; of a classifier's probability.
+
+        Raises
+        ------
+        DataError
+            The model has no spread, or the batch is as it should not be for `predict` either.
+        """
+        check_threads(num_threads)
+        spread = self.spread
+        if spread is None:
+            raise DataError(
+                "the model has no spread: train it with solver bayes, and keep the spread.npz that is written beside it"
+            )
+        return spread.std(batch, num_threads)
+
+    @overload
+    def predict(self, batch: Batch, num_threads: int = 1, *, return_std: Literal[False] = False) -> Floats: ...
+
+    @overload
+    def predict(self, batch: Batch, num_threads: int = 1, *, return_std: Literal[True]) -> tuple[Floats, Floats]: ...
+
+    def predict(
+        self, batch: Batch, num_threads: int = 1, *, return_std: bool = False
+    ) -> Floats | tuple[Floats, Floats]:
         """Score each row of a batch.
 
         Parameters
@@ -145,6 +203,8 @@ class Model:
             Its labels are ignored.
         num_threads : int
             Threads to use; the result does not depend on it.
+        return_std : bool
+            Whether `std` is given too, behind the scores.
 
         Returns
         -------
@@ -155,10 +215,12 @@ class Model:
         Raises
         ------
         DataError
-            The batch has another feature_dim than the model.
+            The batch has another feature_dim than the model; or there is no spread, which was asked for.
         """
         check_width(batch, len(self.w))
         check_threads(num_threads)
+        if return_std:
+            return self.predict(batch, num_threads), self.std(batch, num_threads)
         n_rows = batch.n_rows
         if n_rows < 1:
             check_fits(batch, len(self.w))

@@ -43,8 +43,8 @@ _METHODS = {"GET", "POST", "DELETE"}
 #: Bytes of what names a model and its place.
 _LARGEST_DESCRIPTION = 2**20
 
-#: What a body has that asks for more than scores: reasons, or the best items of a catalogue.
-_LONG_WORDS = tuple(f'"{word}"'.encode() for word in ("explain", *WISHES))
+#: What a body has that asks for more than scores: reasons, standard deviations, or the best items of a catalogue.
+_LONG_WORDS = tuple(f'"{word}"'.encode() for word in ("explain", "spread", *WISHES))
 
 _CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 

@@ -17,7 +17,8 @@ from container.serving.served_model import ServedModel
 from container.serving.settings import ServingSettings
 from container.serving.spool import Spool
 from fm_core.analysis.explanation import MOST_PAIRS, explain
-from fm_core.analysis.ranking import rank
+from fm_core.analysis.ranking import rank, ranked_rows
+from fm_core.batch import Batch
 from fm_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ class _Scorer:
         model = self._model
         scores = model.predict(rows.batch, num_threads=self._threads_for(rows.batch.values.size))
         predictions = self._predictions(scores, rows)
+        if rows.spread:
+            predictions = dataclasses.replace(predictions, spread=rows.spread, std=self._std(rows))
         if rows.explained:
             predictions = dataclasses.replace(predictions, explanations=self._explanations(rows))
         self.n_rows += rows.batch.n_rows
@@ -129,7 +132,11 @@ class _Scorer:
         answers = []
         for ranking in rankings:
             ranked = rank(self._model, ranking.context, ranking.candidates, ranking.top_k)
-            answers.append(RankedPredictions(ranked.indices, self._predictions(ranked.scores)))
+            predictions = self._predictions(ranked.scores)
+            if ranking.with_spread:
+                std = self._std_of(ranked_rows(ranking.context, ranking.candidates, ranked.indices))
+                predictions = dataclasses.replace(predictions, spread=range(len(std)), std=std)
+            answers.append(RankedPredictions(ranked.indices, predictions))
             self.n_rows += ranking.candidates.n_rows
         return write(answers)
 
@@ -148,13 +155,28 @@ class _Scorer:
             if self._on_scores is not None:
                 self._on_scores(each.scores, self._model.is_classifier, False)
             why = dict(enumerate(each.explanations or []))
-            predictions = Predictions(each.scores, self._model.is_classifier, explanations=why, classes=self._classes)
+            predictions = Predictions(
+                each.scores, self._model.is_classifier, explanations=why, classes=self._classes,
+                spread=() if each.std is None else range(len(each.std)), std=each.std,
+            )  # fmt: skip
             answers.append(Recommended(each.columns, predictions))
         self.n_rows += len(wishes.instances)
         return write(answers)
 
     def _threads_for(self, n_vectors: int) -> int:
         return self._num_threads if n_vectors * self._model.num_factors > _WORTH_THREADS else 1
+
+    def _std(self, rows: Rows) -> "NDArray[np.float32]":
+        if self._encoder.rankings is None:
+            raise self._no_room("standard deviations")
+        is_all = len(rows.spread) == rows.batch.n_rows
+        return self._std_of(rows.batch if is_all else rows.batch.take(np.array(rows.spread, np.int64)))
+
+    def _std_of(self, batch: Batch) -> "NDArray[np.float32]":
+        try:
+            return self._model.std(batch, self._threads_for(batch.values.size))
+        except DataError as error:
+            raise DataError(f"spread was asked for: {error}") from None
 
     def _explanations(self, rows: Rows) -> dict[int, Any]:
         if self._encoder.rankings is None:

@@ -110,7 +110,18 @@ _SCHEMAS: dict[str, Any] = {
     "Instance": {
         "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Row", "Ranking", "Wish")],
         "properties": {
-            "configuration": {"type": "object", "description": 'What else is wanted, such as {"explain": true}.'}
+            "configuration": {"$ref": "#/components/schemas/Configuration"},
+        },
+    },
+    "Configuration": {
+        "description": "What else is wanted than scores: of one instance, or of all of a request.",
+        "type": "object",
+        "properties": {
+            "explain": {
+                "description": "Which features made the score: true, or how many of them.",
+                "anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1}],
+            },
+            "spread": {"description": "How far off the score may be, where the model knows it.", "type": "boolean"},
         },
     },
     "Prediction": {
@@ -118,6 +129,7 @@ _SCHEMAS: dict[str, Any] = {
         "properties": {
             "score": {"type": "number"},
             "predicted_label": {"type": "number", "description": "Of a classifier: 1 if its score is at least 0.5."},
+            "std": {"type": "number", "description": "With spread: of the label, or of the probability."},
         },
     },
 }
@@ -126,7 +138,10 @@ _BODIES: dict[str, Any] = {
     "application/json": {
         "type": "object",
         "required": ["instances"],
-        "properties": {"instances": {"type": "array", "items": {"$ref": "#/components/schemas/Instance"}}},
+        "properties": {
+            "instances": {"type": "array", "items": {"$ref": "#/components/schemas/Instance"}},
+            "configuration": {"$ref": "#/components/schemas/Configuration"},
+        },
     }
 }
 _ANSWERS: dict[str, Any] = {

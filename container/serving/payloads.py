@@ -24,12 +24,15 @@ class Rows:
         Echoed as they came.
     explained : mapping of int to int
         The rows whose scores are to be explained, each with how many shares of a kind are wanted.
+    spread : sequence of int
+        The rows whose scores' standard deviations are wanted, rising.
     """
 
     batch: Batch
     uids: Sequence[Any] | None = None
     metadatas: Sequence[Any] | None = None
     explained: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    spread: Sequence[int] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +50,9 @@ class Predictions:
         Of some rows.
     classes : tuple of str
         What the labels 0 and 1 are called, where the schema says it.
+    spread : sequence of int
+        Some rows, whose standard deviations are given too.
+    std : ndarray of float32, shape (len(spread),), or None
     """
 
     scores: "NDArray[np.float32]"
@@ -55,6 +61,8 @@ class Predictions:
     metadatas: Sequence[Any] | None = None
     explanations: Mapping[int, Any] = dataclasses.field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    spread: Sequence[int] = ()
+    std: "NDArray[np.float32] | None" = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,11 +76,14 @@ class Ranking:
     candidates : Batch
     top_k : int or None
         None: all of them.
+    with_spread : bool
+        Whether standard deviations are wanted.
     """
 
     context: Batch
     candidates: Batch
     top_k: int | None
+    with_spread: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,10 +2,13 @@
 
 A decoder makes parts of `Rows` (or of `Ranking`, or `Wishes`) of a body, by the model's schema where it names columns.
 A part is of a megabyte or less, so that what a request takes in memory does not grow with it.
+
+What else than scores is wanted stands in ``"configuration"``: that of the request is of all its instances, that of an
+instance goes before.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from container.serving.payloads import Ranking, Rows, Wishes
@@ -17,10 +20,13 @@ from fm_core.formats.requests.json_parts import instance_parts, line_parts, pars
 from fm_core.formats.requests.named_columns import decode_named
 from fm_core.formats.tables.encoder import Encoder as ColumnEncoder
 
-__all__ = ["DECODERS", "WISHES", "Decoder", "Parts", "Payload", "csv_decoder", "explanations_of"]
+__all__ = ["DECODERS", "WISHES", "Decoder", "Parts", "Payload", "configurations_of", "csv_decoder"]
 
 #: How many features, and pairs, an explanation lists if the request does not say.
 _SHARES = 10
+
+#: What a configuration may ask for.
+_WANTED = frozenset(("explain", "spread"))
 
 #: What a part of a body becomes; all parts are of one kind.
 Payload = Rows | list[Ranking] | Wishes
@@ -38,11 +44,11 @@ def _decode_json(body: Any, feature_dim: int, columns: ColumnEncoder | None = No
 
 
 def _decode_jsonlines(body: Any, feature_dim: int, columns: ColumnEncoder | None = None) -> Parts:
-    def parts() -> Iterator[tuple[list[Any], Any]]:
+    def parts() -> Iterator[tuple[list[Any], Any, dict[str, Any]]]:
         row = 0
         for text in line_parts(body):
             lines = [line for line in text.split(b"\n") if line and not line.isspace()]
-            yield [parse_json(line, f"instance {number}") for number, line in enumerate(lines, row)], text
+            yield [parse_json(line, f"instance {number}") for number, line in enumerate(lines, row)], text, {}
             row += len(lines)
 
     return _Instances(feature_dim, columns).decode(parts())
@@ -58,27 +64,36 @@ class _Instances:
         self._are_wishes = False
         self._are_named: bool | None = None
 
-    def decode(self, parts: Iterable[tuple[list[Any], Any]]) -> Parts:
+    def decode(self, parts: Iterable[tuple[list[Any], Any, Mapping[str, Any]]]) -> Parts:
         """Make rows of instances; or rankings, if the first one has candidates; or wishes.
 
         Parameters
         ----------
-        parts : iterable of (list, bytes-like)
-            Instances, and the text that they were parsed from.
+        parts : iterable of (list, bytes-like, mapping)
+            Instances, the text that they were parsed from, and the request's other members.
         """
         first = 0
         wishes: list[Any] = []
-        for instances, text in parts:
+        for instances, text, others in parts:
+            of_all = others.get("configuration")
+            of_all = of_all if isinstance(of_all, dict) and of_all.keys() & _WANTED else {}
             if self._are_rankings is None and instances:
                 self._are_rankings = isinstance(instances[0], dict) and "candidates" in instances[0]
                 self._are_wishes = isinstance(instances[0], dict) and any(name in instances[0] for name in WISHES)
             if self._are_wishes and not self._are_rankings:
-                wishes += instances
+                wishes += [_with_configuration(instance, of_all) for instance in instances] if of_all else instances
             elif self._are_rankings:
-                yield [self._ranking(instance, f"instance {row}") for row, instance in enumerate(instances, first)]
+                yield [
+                    self._ranking(_with_configuration(instance, of_all), f"instance {row}")
+                    for row, instance in enumerate(instances, first)
+                ]
             elif instances:
                 batch = self._rows(instances, "instance", first)
-                yield Rows(batch, explained=explanations_of(instances, first)) if _may_ask_why(text) else Rows(batch)
+                if of_all or _may_be_configured(text):
+                    explained, spread = configurations_of(instances, first, of_all)
+                    yield Rows(batch, explained=explained, spread=spread)
+                else:
+                    yield Rows(batch)
             first += len(instances)
         if wishes:
             yield Wishes(wishes)
@@ -109,29 +124,65 @@ class _Instances:
             self._rows([instance["context"]], f"{where}, context", partial=True),
             self._rows(candidates, f"{where}, candidate", partial=True),
             top_k,
+            _wants_spread(instance.get("configuration"), where),
         )
 
 
-def _may_ask_why(text: Any) -> bool:
-    # A request is seldom written with an x, and one letter is looked for a hundred times faster than a word.
-    return bool(text.find(b"x") >= 0 and text.find(b'"explain"') >= 0)
+def _may_be_configured(text: Any) -> bool:
+    # A request is seldom written with a g, and one letter is looked for a hundred times faster than a word.
+    return bool(text.find(b"g") >= 0 and text.find(b'"configuration"') >= 0)
 
 
-def explanations_of(instances: list[Any], first: int) -> dict[int, int]:
-    """Find the instances with ``"configuration": {"explain": true}``, or a number in place of true."""
-    found = {}
+def _with_configuration(instance: Any, of_all: Mapping[str, Any]) -> Any:
+    if not of_all or not isinstance(instance, dict):
+        return instance
+    own = instance.get("configuration")
+    return instance | {"configuration": {**of_all, **own} if isinstance(own, dict) else dict(of_all)}
+
+
+def configurations_of(instances: list[Any], first: int, of_all: Mapping[str, Any]) -> tuple[dict[int, int], list[int]]:
+    """Find the instances that want more than a score.
+
+    Parameters
+    ----------
+    instances : list of dict
+    first : int
+        The number of the first one, for messages.
+    of_all : mapping
+        What the request says of all of them.
+
+    Returns
+    -------
+    explained : dict of int to int
+        Of those with ``"explain": true``, or a number in place of true, how many shares are wanted.
+    spread : list of int
+        Those with ``"spread": true``.
+    """
+    explained, spread = {}, []
     for row, instance in enumerate(instances):
-        configuration = instance.get("configuration")
-        wanted = configuration.get("explain") if isinstance(configuration, dict) else None
+        own = instance.get("configuration")
+        configuration = {**of_all, **own} if isinstance(own, dict) else of_all
+        if not configuration:
+            continue
+        where = f"instance {first + row}"
+        if _wants_spread(configuration, where):
+            spread.append(row)
+        wanted = configuration.get("explain")
         if wanted is None or wanted is False:
             continue
         if wanted is not True and (type(wanted) is not int or wanted < 1):
             raise DataError(
-                f'instance {first + row}: "explain" is {str(wanted)[:40]}, '
-                "expected true, false or an integer of at least 1"
+                f'{where}: "explain" is {str(wanted)[:40]}, expected true, false or an integer of at least 1'
             )
-        found[row] = _SHARES if wanted is True else wanted
-    return found
+        explained[row] = _SHARES if wanted is True else wanted
+    return explained, spread
+
+
+def _wants_spread(configuration: Any, where: str) -> bool:
+    wanted = configuration.get("spread") if isinstance(configuration, dict) else None
+    if wanted is None or isinstance(wanted, bool):
+        return bool(wanted)
+    raise DataError(f'{where}: "spread" is {str(wanted)[:40]}, expected true or false')
 
 
 def _decoder_of(described: Format, **options: bool) -> Decoder:

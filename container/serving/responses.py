@@ -24,7 +24,7 @@ class Encoder:
         Some predictions to bytes.
     rankings, recommendations : callable or None
         A list of rankings, or of what was recommended, to bytes; None: this format has no way to write them, nor
-        explanations.
+        explanations and standard deviations.
     opening, between, closing : bytes
     """
 
@@ -64,6 +64,9 @@ def _objects(predictions: Predictions) -> list[bytes]:
             objects = [item[:-1] + names[second] for item, second in zip(objects, is_second, strict=True)]
     else:
         objects = [b'{"score":%b}' % score for score in scores]
+    if predictions.std is not None:
+        for row, std in zip(predictions.spread, decimals(predictions.std), strict=True):
+            objects[row] = b'%b,"std":%b}' % (objects[row][:-1], std)
     for row, explanation in predictions.explanations.items():
         objects[row] = b'%b,"explanation":%b}' % (objects[row][:-1], orjson.dumps(explanation))
     return objects

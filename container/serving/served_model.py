@@ -1,8 +1,9 @@
-"""What lies beside a model: schema.json, catalogue.csv and baseline.json, found in its folder, and nowhere else.
+"""What lies beside a model: schema.json, catalogue.csv, spread.npz and baseline.json, in its folder, and nowhere else.
 
 With a schema, clients send columns in place of feature ids; with a catalogue, they are given the best of its items;
-a baseline is what requests are compared with. Each is held to a bound before it is read, and links that lead out of
-the folder are refused. A baseline that is none is said, and is no reason not to serve.
+with a spread, they may ask how far off a score is; a baseline is what requests are compared with. Each is held to a
+bound before it is read, and links that lead out of the folder are refused. A baseline that is none is said, and is no
+reason not to serve.
 """
 
 import dataclasses
@@ -17,6 +18,8 @@ from fm_core.analysis.catalogue import CATALOGUE_FILE, Catalogue
 from fm_core.analysis.recommendation import Recommender
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.model_file import load_model
+from fm_core.artifact.spread_file import MOST_BYTES as MAX_SPREAD_BYTES
+from fm_core.artifact.spread_file import SPREAD_FILE, load_spread
 from fm_core.errors import ArtifactError, ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables.encoder import Encoder
@@ -91,6 +94,8 @@ def open_with_schema(
                 schema = TableSchema.load(schema_file, model.feature_dim)
                 way_out = "the setting FM_UNSEEN=ignore"
                 encoder = Encoder(schema, unseen=unseen, labels="none", way_out=way_out)
+            if _below(path, SPREAD_FILE, MAX_SPREAD_BYTES, "spread") is not None:
+                model.spread = load_spread(path, model.predictor_type, model.w0, model.w, allowed)
             catalogue_file = _below(path, CATALOGUE_FILE, MAX_CATALOGUE_BYTES, "catalogue")
             if catalogue_file is None:
                 return ServedModel(model, encoder, None, _baseline(path, model), allowed.taken)

@@ -1,8 +1,8 @@
 """A job, step by step: contract -> channels -> fit -> save -> test -> report.
 
 Asked to stop, the job saves its model first, be it the initial one, and then a checkpoint if there is time. Until the
-model is saved, whatever fails ends the job, and there is no model. What comes afterwards (schema, test channel, last
-checkpoint, report) may fail: that is said, and the job succeeds with its model. So data is looked at before it is
+model is saved, whatever fails ends the job, and there is no model. What comes afterwards (spread, schema, test channel,
+last checkpoint, report) may fail: that is said, and the job succeeds with its model. So data is looked at before it is
 learned from: the first record of every channel, where it can be read twice.
 """
 
@@ -37,6 +37,7 @@ from container.version import program_name
 from fm_core.analysis.evaluation import Evaluation
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.model_file import load_model
+from fm_core.artifact.spread_file import SPREAD_FILE, save_spread
 from fm_core.atomic_file import check_writable
 from fm_core.checkpoints.state import Checkpoint
 from fm_core.errors import ArtifactError, ConfigError, ResourceError, RowsDoNotFitError
@@ -240,6 +241,9 @@ def _train_with(
         _save(paths.model_file(job.current_host), result.model, translation.of_model(final), reporter, hosts)
         # The model is saved: from here on nothing that fails is worth losing it.
         if hosts.is_leading:
+            if stop.seconds() < LAST_CHECKPOINT_SECONDS:
+                with survived(f"{SPREAD_FILE} was not written"):
+                    _save_spread(paths.model, result.model)
             with survived("schema.json was not copied"):
                 carry_schema(schema_file(job), paths.model, hyperparameters.feature_dim)
         if items is not None:
@@ -280,6 +284,14 @@ def _save(model_file: Path, model: Model, settings: dict[str, str], reporter: Re
         raise
     if hosts.is_leading:
         reporter.saved(model_file, started)
+
+
+def _save_spread(folder: Path, model: Model) -> None:
+    """Write what the standard deviation of scores needs, where the solver knows it."""
+    if save_spread(folder, model) is not None:
+        _log.info("%s was written next to the model: requests may ask how far off a score is.", folder / SPREAD_FILE)
+    elif model.spread is not None:
+        _log.warning("%s was not written: with so many features it would be too large", folder / SPREAD_FILE)
 
 
 def _untold(sentence: str) -> None:

@@ -24,7 +24,7 @@ from fm_core.model import Model
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Context", "Contexts", "Ranked", "contexts_of", "own_scores", "rank", "rank_in_context"]
+__all__ = ["Context", "Contexts", "Ranked", "contexts_of", "own_scores", "rank", "rank_in_context", "ranked_rows"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -145,6 +145,21 @@ def rank(model: "Model", context: Batch, candidates: Batch, top_k: int | None = 
         if top_k < 1:
             raise DataError(f"top_k is {top_k}, expected at least 1")
     return rank_in_context(model, next(iter(contexts_of(model, context))), candidates, top_k)
+
+
+def ranked_rows(context: Batch, candidates: Batch, indices: "NDArray[np.int64]") -> Batch:
+    """Give the whole rows of some candidates: the context's features and their own, added up.
+
+    Parameters
+    ----------
+    context : Batch
+        Sparse, of one row.
+    candidates : Batch
+    indices : ndarray of int64, shape (n,)
+        Positions among the candidates.
+    """
+    contexts = context.take(np.zeros(len(indices), np.int64))
+    return Batch.from_csr(contexts.to_matrix() + candidates.take(indices).to_matrix())
 
 
 def rank_in_context(model: "Model", context: Context, candidates: Batch, top_k: int | None = None) -> Ranked:

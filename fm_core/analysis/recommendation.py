@@ -24,7 +24,7 @@ from fm_core.analysis.explanation import MOST_PAIRS, explain
 from fm_core.analysis.fold_in import Folded
 from fm_core.analysis.history import History, is_id, side_by_side
 from fm_core.analysis.packed_items import Choice, PackedItems
-from fm_core.analysis.ranking import Context, contexts_of
+from fm_core.analysis.ranking import Context, contexts_of, ranked_rows
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.requests.instances import decode_instances
@@ -46,7 +46,18 @@ _FILTERS = 64
 #: How many shares an explanation lists if the request does not say.
 _SHARES = 10
 
-_MEMBERS = ("columns", "context", "top_k", "exclude", "filter", "history", "history_of", "explain", "configuration")
+_MEMBERS = (
+    "columns",
+    "context",
+    "top_k",
+    "exclude",
+    "filter",
+    "history",
+    "history_of",
+    "explain",
+    "spread",
+    "configuration",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,6 +83,8 @@ class Query:
         The column that the user of the history is of; None: found out.
     explain : int
         How many shares of each score are wanted; 0: no explanation.
+    spread : bool
+        Whether standard deviations are wanted.
     """
 
     where: str
@@ -83,6 +96,7 @@ class Query:
     history: list[Mapping[str, Any]] | None
     history_of: str | None
     explain: int
+    spread: bool
 
     @classmethod
     def of(cls, document: Any, where: str = "the request") -> "Query":
@@ -117,13 +131,22 @@ class Query:
                 'and its "label"'
             )
         configuration = document.get("configuration")
-        why = document.get("explain", configuration.get("explain") if isinstance(configuration, dict) else None)
+        wanted_too = configuration if isinstance(configuration, dict) else {}
+        why = document.get("explain", wanted_too.get("explain"))
+        spread = document.get("spread", wanted_too.get("spread")) or False
+        if not isinstance(spread, bool):
+            raise DataError(f'{where}: "spread" is {str(spread)[:40]}, expected true or false')
+        if spread and history is not None:
+            raise DataError(
+                f'{where}: "spread" and "history" were both given, expected one of them: how uncertain the parameters '
+                "of a user are who was not in training is not known"
+            )
         history_of = document.get("history_of")
         if history_of is not None and (history is None or not isinstance(history_of, str)):
             raise DataError(f'{where}: "history_of" is {str(history_of)[:40]}, expected the name of a column beside '
                             '"history"')  # fmt: skip
         return cls(where, columns, context, top_k, [text_of(item) for item in exclude], wanted, history, history_of,
-                   _shares(why, where))  # fmt: skip
+                   _shares(why, where), spread)  # fmt: skip
 
 
 def _shares(wanted: Any, where: str) -> int:
@@ -150,12 +173,15 @@ class Recommendation:
         Each item's columns.
     explanations : list of dict, or None
         Each score's, if they were asked for.
+    std : ndarray of float32, shape (n,), or None
+        Each score's standard deviation, if they were asked for.
     """
 
     items: "NDArray[np.int64]"
     scores: "NDArray[np.float32]"
     columns: list[dict[str, Any]]
     explanations: list[dict[str, Any]] | None = None
+    std: "NDArray[np.float32] | None" = None
 
 
 class Recommender:
@@ -263,7 +289,8 @@ class Recommender:
                     raise DataError(f"{queries[i].where}: a score overflows float32: its values are too large")
                 columns = [self.catalogue.document(item) for item in items.tolist()]
                 why = self._explanations(queries[i], contexts[i], folds[i], items) if queries[i].explain else None
-                found[i] = Recommendation(items, scores, columns, why)
+                std = self._std(queries[i], contexts[i], items, num_threads) if queries[i].spread else None
+                found[i] = Recommendation(items, scores, columns, why, std)
         return [each for each in found if each is not None]
 
     # --- contexts ---
@@ -374,6 +401,16 @@ class Recommender:
     def _excluded(self, query: Query, fold: "_Fold | None") -> "NDArray[np.int64]":
         excluded = self.catalogue.positions(query.exclude)
         return excluded if fold is None else np.concatenate([excluded, fold.items])
+
+    def _std(
+        self, query: Query, context: Context, items: "NDArray[np.int64]", num_threads: int
+    ) -> "NDArray[np.float32]":
+        entries = np.array([0, len(context.keys)], np.int64)
+        alone = Batch.trusted(self.model.feature_dim, context.values, entries, context.keys)
+        try:
+            return self.model.std(ranked_rows(alone, self.catalogue.rows, items), num_threads)
+        except DataError as error:
+            raise DataError(f'{query.where}: "spread" was asked for: {error}') from None
 
     # --- reasons ---
 

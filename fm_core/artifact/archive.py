@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 from fm_core import arrays
 from fm_core.artifact.limits import Limits
-from fm_core.artifact.tar_reader import Plain, Stream, Unpacked, find_model
+from fm_core.artifact.tar_reader import Found, Plain, Stream, Unpacked, find_file, find_model
 from fm_core.artifact.zip_reader import DEFLATED, STORED, Entry, directory, unpacked
 from fm_core.errors import ArtifactError, ResourceError
 from fm_core.printable import printable, quoted
 
-__all__ = ["MODEL_FILE", "Archive", "Member", "opened"]
+__all__ = ["MODEL_FILE", "Archive", "Member", "opened", "opened_beside"]
 
 #: The name that the built-in gives the file, and public recipes look for.
 MODEL_FILE = "model_algo-1"
@@ -74,13 +74,60 @@ def opened(path: str | os.PathLike[str], limits: Limits | None = None) -> Iterat
     ResourceError
         It takes more memory than it may.
     """
-    path = Path(path)
     limits = limits or Limits()
+    with _told(Path(path)):
+        file = _model_file(Path(path))
+    with _told(file):
+        yield Archive(_content(file, limits), limits)
+
+
+@contextlib.contextmanager
+def opened_beside(
+    path: str | os.PathLike[str], name: str, most_bytes: int, limits: Limits | None = None
+) -> Iterator["Archive | None"]:
+    """Open another zip that lies beside a model: in the model file's folder, or in the tar that has both.
+
+    Parameters
+    ----------
+    path : path
+        As of `opened`.
+    name : str
+        Of the file.
+    most_bytes : int
+        Of the file.
+    limits : Limits, optional
+
+    Yields
+    ------
+    archive : Archive or None
+        None: there is no such file.
+
+    Raises
+    ------
+    ArtifactError, ResourceError
+        As `opened`.
+    """
+    limits = limits or Limits()
+    with _told(Path(path)):
+        model = _model_file(Path(path))
+    with _told(model):
+        head = _head(model)
+    if head.startswith(b"PK"):
+        file = model.with_name(name)
+        with _told(file):
+            yield Archive(_mapped(file, most_bytes), limits) if file.is_symlink() or file.exists() else None
+        return
+    with _told(model.with_name(f"{model.name}: {name}")):
+        content = _of_tar(model, head, limits, name, most_bytes)
+        yield None if content is None else Archive(content, limits)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Begin the sentence of whatever fails with a path."""
     shown = printable(str(path))
     try:
-        path = _model_file(path)
-        shown = printable(str(path))
-        yield Archive(_content(path, limits), limits)
+        yield
     except (ArtifactError, ResourceError) as error:
         raise type(error)(f"{shown}: {error}") from error.__cause__
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
@@ -145,42 +192,68 @@ def _model_file(path: Path) -> Path:
     return path / models[0]
 
 
-def _content(path: Path, limits: Limits) -> mmap.mmap:
-    """Give the bytes of the zip: the file, mapped, or the member of a tar, unpacked in memory."""
+def _head(path: Path) -> bytes:
     # Before it is opened: opening what is no file could wait for its other end.
     if not stat.S_ISREG(path.stat().st_mode):
         raise ArtifactError("empty, or not a file, expected a model file")
     with path.open("rb") as file:
         head = file.read(512)
-        if not head:
-            raise ArtifactError("empty, or not a file, expected a model file")
-        file.seek(0)
-        if head.startswith(b"\x1f\x8b"):
-            return _from_tar(Unpacked(file, limits), limits)
-        if head[257:262] == b"ustar":
-            return _from_tar(Plain(file), limits)
-        if not head.startswith(b"PK"):
-            raise ArtifactError(
-                f"not a model file: it starts with {quoted(head[:8])}, expected a zip or a tar.gz of one"
-            )
+    if not head:
+        raise ArtifactError("empty, or not a file, expected a model file")
+    return head
+
+
+def _content(path: Path, limits: Limits) -> mmap.mmap:
+    """Give the bytes of the zip: the file, mapped, or the member of a tar, unpacked in memory."""
+    head = _head(path)
+    content = _of_tar(path, head, limits) if _is_tar(head) else None
+    if content is not None:
+        return content
+    if not head.startswith(b"PK"):
+        raise ArtifactError(f"not a model file: it starts with {quoted(head[:8])}, expected a zip or a tar.gz of one")
+    return _mapped(path)
+
+
+def _is_tar(head: bytes) -> bool:
+    return head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar"
+
+
+def _mapped(path: Path, most_bytes: int | None = None) -> mmap.mmap:
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode) or not facts.st_size:
+        raise ArtifactError("empty, or not a file, expected a zip")
+    if most_bytes is not None and facts.st_size > most_bytes:
+        raise ArtifactError(f"it has {facts.st_size} bytes, expected at most {most_bytes}")
+    with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _from_tar(stream: Stream, limits: Limits) -> mmap.mmap:
-    try:
-        found = find_model(stream, limits)
-        limits.allow(found.size, quoted(found.name))
-        content = mmap.mmap(-1, found.size, access=mmap.ACCESS_COPY)
-        at = 0
-        while at < found.size:
-            limits.check()
-            piece = stream.read(min(arrays.BLOCK_BYTES, found.size - at))
-            if not piece:
-                raise ArtifactError(
-                    f"{quoted(found.name)} ends after {at} bytes of {found.size}: the file is cut short"
-                )
-            content[at : at + len(piece)] = piece
-            at += len(piece)
-    except zlib.error as error:
-        raise ArtifactError(f"not a model file, or a damaged one: {error}") from error
+def _of_tar(
+    path: Path, head: bytes, limits: Limits, name: str | None = None, most_bytes: int | None = None
+) -> mmap.mmap | None:
+    """Unpack the model of a tar, or a file of another name; None: there is none of that name."""
+    with path.open("rb") as file:
+        stream: Stream = Unpacked(file, limits) if head.startswith(b"\x1f\x8b") else Plain(file)
+        try:
+            found = find_model(stream, limits) if name is None else find_file(stream, limits, lambda it: it == name)
+            if found is None:
+                return None
+            if most_bytes is not None and found.size > most_bytes:
+                raise ArtifactError(f"it has {found.size} bytes, expected at most {most_bytes}")
+            return _unpacked(stream, found, limits)
+        except zlib.error as error:
+            raise ArtifactError(f"not a model file, or a damaged one: {error}") from error
+
+
+def _unpacked(stream: Stream, found: Found, limits: Limits) -> mmap.mmap:
+    limits.allow(found.size, quoted(found.name))
+    content = mmap.mmap(-1, found.size, access=mmap.ACCESS_COPY)
+    at = 0
+    while at < found.size:
+        limits.check()
+        piece = stream.read(min(arrays.BLOCK_BYTES, found.size - at))
+        if not piece:
+            raise ArtifactError(f"{quoted(found.name)} ends after {at} bytes of {found.size}: the file is cut short")
+        content[at : at + len(piece)] = piece
+        at += len(piece)
     return content

@@ -14,6 +14,7 @@ shapes against `meta.json`, and every parameter for being finite.
 """
 
 import errno
+import functools
 import json
 import math
 import os
@@ -32,6 +33,7 @@ from fm_core.artifact.archive import MODEL_FILE, Archive, opened
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.mxnet_params import Array, StoredArray, Values
 from fm_core.artifact.mxnet_symbol import symbol_json
+from fm_core.artifact.spread_file import load_spread
 from fm_core.atomic_file import atomic_write
 from fm_core.errors import ArtifactError, ResourceError
 from fm_core.given import check_kind
@@ -175,7 +177,8 @@ def load_model(path: str | os.PathLike[str], limits: Limits | None = None) -> Mo
     -------
     model : Model
         Its arrays are read-only views of the memory-mapped file where they are float32,
-        whole and aligned, as in files written here; copies otherwise.
+        whole and aligned, as in files written here; copies otherwise. Its spread is that of the `spread.npz` that lies
+        beside the file, which is read when it is first asked for.
 
     Raises
     ------
@@ -189,7 +192,10 @@ def load_model(path: str | os.PathLike[str], limits: Limits | None = None) -> Mo
         facts = _facts(_meta(archive))
         params = archive.member("params")
         params.check_sum(archive.limits)
-        return _model(facts, mxnet_params.decode(params.data), archive.limits)
+        model = _model(facts, mxnet_params.decode(params.data), archive.limits)
+    # not the model itself, which would hold on to itself
+    model.spread = functools.partial(load_spread, Path(path).absolute(), model.predictor_type, model.w0, model.w)
+    return model
 
 
 def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -8,13 +8,14 @@ header says.
 
 import os
 import zlib
+from collections.abc import Callable
 from typing import BinaryIO, NamedTuple, Protocol
 
 from fm_core.artifact.limits import Limits
 from fm_core.errors import ArtifactError
 from fm_core.printable import quoted
 
-__all__ = ["Found", "Plain", "Stream", "Unpacked", "find_model"]
+__all__ = ["Found", "Plain", "Stream", "Unpacked", "find_file", "find_model"]
 
 _BLOCK = 512
 _PIECE = 1 << 20
@@ -136,13 +137,27 @@ def find_model(stream: Stream, limits: Limits) -> Found:
     ArtifactError
         There is none, or the archive is damaged, or no archive, or of more members than an artifact has.
     """
+    found = find_file(stream, limits, lambda name: name.startswith(_MODEL_PREFIX))
+    if found is None:
+        raise ArtifactError("it holds no model file, expected one such as model_algo-1")
+    return found
+
+
+def find_file(stream: Stream, limits: Limits, is_wanted: Callable[[str], bool]) -> Found | None:
+    """Step to the first file whose name, without its folders, is wanted; None: there is none.
+
+    Raises
+    ------
+    ArtifactError
+        The archive is damaged, or no archive, or of more members than an artifact has.
+    """
     long_name: str | None = None
     long_size: int | None = None
     for _ in range(_MOST_MEMBERS):
         limits.check()
         header = stream.read(_BLOCK)
         if not header or header == bytes(_BLOCK):
-            raise ArtifactError("it holds no model file, expected one such as model_algo-1")
+            return None
         name, size, kind = _header(header)
         if kind in (_LONG_NAME, _LONG_LINK, _PAX, _GLOBAL_PAX):
             if size > _MOST_NAME:
@@ -158,13 +173,13 @@ def find_model(stream: Stream, limits: Limits) -> Found:
         name = name if long_name is None else long_name
         size = size if long_size is None else long_size
         long_name = long_size = None
-        if kind in _FILES and name.rpartition("/")[2].startswith(_MODEL_PREFIX) and not name.endswith("/"):
+        if kind in _FILES and is_wanted(name.rpartition("/")[2]) and not name.endswith("/"):
             if not 0 < size <= stream.size:
                 raise ArtifactError(f"its member {quoted(name)} declares {size} bytes, more than there can be")
             return Found(name, size)
         if kind in _FILES or kind not in b"123456":  # links, devices, folders and pipes have no bytes
             stream.skip(_padded(size))
-    raise ArtifactError(f"it holds more than {_MOST_MEMBERS} members before a model file")
+    raise ArtifactError(f"it holds more than {_MOST_MEMBERS} members before a file that is looked for")
 
 
 def _header(block: bytes) -> tuple[str, int, bytes]:

@@ -16,6 +16,7 @@ from typing import Any
 from fm_core.analysis.catalogue import Catalogue
 from fm_core.analysis.history import History, grown
 from fm_core.artifact.model_file import load_model, read_meta, save_model
+from fm_core.artifact.spread_file import save_spread
 from fm_core.cli.arguments import progress_bar
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.registry import Role, format_of, formats_for
@@ -77,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     settings = read_meta(arguments.model).get("training_parameters", {})
     save_model(arguments.output / _MODEL, new_model, settings)
+    save_spread(arguments.output, new_model)
     grown_schema.save(arguments.output / SCHEMA_FILE)
     if catalogue is not None and (arguments.output / CATALOGUE_FILE).resolve() != catalogue_file.resolve():
         shutil.copyfile(catalogue_file, arguments.output / CATALOGUE_FILE)

@@ -4,15 +4,18 @@ A classifier's score is the probability of label 1. With an output that ends in 
 line is what an endpoint would answer; one that ends in .npy gets an array of float32; one
 that ends in .csv has a header, and behind the score the class, where the label has names.
 --with takes columns of a table along, which is written as CSV too. The schema beside the
-model encodes tables; --schema names another.
+model encodes tables; --schema names another. --spread writes the standard deviation behind
+each score: how far off it may be, of a model of solver bayes (an .npy has two columns then).
 
   fm predict model new.csv
+  fm predict model new.csv --spread
   fm predict model new.parquet --with id,label -o scores.csv
 """
 
 import argparse
 import csv
 import io
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +27,7 @@ from numpy.typing import NDArray
 
 from fm_core.artifact.model_file import load_model
 from fm_core.atomic_file import atomic_write
+from fm_core.batch import Batch
 from fm_core.cli.arguments import column_list
 from fm_core.cli.names import schema_of
 from fm_core.cli.rows import add_row_arguments, read_rows, read_with_tables
@@ -34,7 +38,10 @@ from fm_core.model import Model
 
 __all__ = ["add_arguments", "run"]
 
-Scores = Iterator[NDArray[np.float32]]
+Floats = NDArray[np.float32]
+
+#: Parts of the scores, each with the standard deviations, if they are wanted.
+Scores = Iterator[tuple[Floats, Floats | None]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--with", dest="along", metavar="A,B", type=column_list, action="extend", default=[],
         help="columns of a table to write before each score, as CSV with a header",
     )  # fmt: skip
+    parser.add_argument("--spread", action="store_true", help="write the standard deviation of each score too")
     parser.add_argument("--metrics", action="store_true", help="read labels too, and print metrics to standard error")
     parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="threads of the solver (1)")
 
@@ -63,12 +71,11 @@ def run(arguments: argparse.Namespace) -> None:
     def scores() -> Scores:
         n_rows = 0
         for batch in read_rows(arguments, model.feature_dim, "real" if arguments.metrics else "none"):
-            found = model.predict(batch, max(1, arguments.num_threads))
-            _check_finite(found, n_rows)
+            found, std = _scored(model, batch, arguments, n_rows)
             n_rows += len(found)
             if arguments.metrics:
                 totals.update(found, batch.known_labels)
-            yield found
+            yield found, std
 
     if arguments.output is None:
         _write_text(sys.stdout.buffer, scores(), model, classes)
@@ -81,6 +88,13 @@ def run(arguments: argparse.Namespace) -> None:
         _say(totals)
 
 
+def _scored(model: Model, batch: Batch, arguments: argparse.Namespace, n_before: int) -> tuple[Floats, Floats | None]:
+    threads = max(1, arguments.num_threads)
+    found = model.predict(batch, threads)
+    _check_finite(found, n_before)
+    return found, model.std(batch, threads) if arguments.spread else None
+
+
 def _say(totals: Metrics) -> None:
     for name, value in totals.values().items():
         print(f"{name} {value:.9g}", file=sys.stderr)
@@ -91,15 +105,16 @@ def _write_table(arguments: argparse.Namespace, model: Model, classes: tuple[str
     totals = metrics_for(model.predictor_type)
 
     def lines() -> Iterator[bytes]:
-        yield _csv([[*arguments.along, "score", *(["predicted_class"] if classes else [])]])
+        yield _csv([[*arguments.along, "score", *(["std"] if arguments.spread else []),
+                     *(["predicted_class"] if classes else [])]])  # fmt: skip
         n_rows = 0
         for along, batch in read_with_tables(arguments, model.feature_dim, arguments.along, arguments.metrics):
-            found = model.predict(batch, max(1, arguments.num_threads))
-            _check_finite(found, n_rows)
+            found, std = _scored(model, batch, arguments, n_rows)
             n_rows += len(found)
             if arguments.metrics:
                 totals.update(found, batch.known_labels)
-            columns = [*along, [number.decode() for number in decimals(found)]]
+            numbers = [found] if std is None else [found, std]
+            columns = [*along, *([number.decode() for number in decimals(each)] for each in numbers)]
             if classes:
                 columns.append([classes[second] for second in (found >= 0.5).tolist()])
             yield _csv(zip(*columns, strict=True))
@@ -129,21 +144,25 @@ def _check_finite(scores: NDArray[np.float32], n_before: int) -> None:
 
 
 def _write_text(file: BinaryIO, scores: Scores, model: Model, classes: tuple[str, ...]) -> None:
-    for part in scores:
-        file.write(b"".join(b"%b\n" % number for number in decimals(part)))
+    for part, std in scores:
+        if std is None:
+            file.write(b"".join(b"%b\n" % number for number in decimals(part)))
+        else:
+            file.write(b"".join(b"%b %b\n" % both for both in zip(decimals(part), decimals(std), strict=True)))
 
 
 def _write_json_lines(file: BinaryIO, scores: Scores, model: Model, classes: tuple[str, ...]) -> None:
     names = [b',"predicted_class":%b' % json.dumps(name, ensure_ascii=False).encode() for name in classes]
-    for part in scores:
-        for number, score in zip(decimals(part), part.tolist(), strict=True):
+    for part, std in scores:
+        stds = itertools.repeat(b"") if std is None else (b',"std":%b' % number for number in decimals(std))
+        for number, score, deviation in zip(decimals(part), part.tolist(), stds, strict=False):
             label = b',"predicted_label":%.1f' % (score >= 0.5) if model.is_classifier else b""
             name = names[score >= 0.5] if names else b""
-            file.write(b'{"score":%b%b%b}\n' % (number, label, name))
+            file.write(b'{"score":%b%b%b%b}\n' % (number, label, name, deviation))
 
 
 def _write_npy(file: BinaryIO, scores: Scores, model: Model, classes: tuple[str, ...]) -> None:
-    parts = list(scores)
+    parts = [part if std is None else np.column_stack([part, std]) for part, std in scores]
     np.save(file, np.concatenate(parts) if parts else np.empty(0, np.float32))
 
 

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--users", metavar="COLUMN", help="a request for each category of this column")
     parser.add_argument("--top", type=int, default=10, metavar="K", help="of --users: items for each (10)")
     parser.add_argument("--seen", type=Path, metavar="TABLE", help="of --users: rows of users and items to leave out")
+    parser.add_argument("--spread", action="store_true", help="of --users: the standard deviation of each score too")
     parser.add_argument("--unseen", choices=("error", "ignore"), default="error", help="what unknown categories are")
     parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="threads (1)")
 
@@ -100,17 +101,22 @@ def _of_users(arguments: argparse.Namespace, recommender: Recommender, folder: P
                 if user >= 0 and of_user >= 0:
                     seen.setdefault(users[1][user], []).append(items[1][of_user])
     for text in column.categories:
-        yield {"columns": {column.name: text}, "top_k": arguments.top, "exclude": seen.get(text, [])}
+        request = {"columns": {column.name: text}, "top_k": arguments.top, "exclude": seen.get(text, [])}
+        yield request | ({"spread": True} if arguments.spread else {})
 
 
 def _line(found: Recommendation, *, is_classifier: bool) -> bytes:
     scores = decimals(found.scores)
     why: Iterable[Any] = found.explanations or itertools.repeat(None, len(scores))
+    stds: Iterable[bytes | None] = itertools.repeat(None, len(scores)) if found.std is None else decimals(found.std)
     items = []
-    for columns, score, value, explanation in zip(found.columns, scores, found.scores.tolist(), why, strict=True):
+    of_items = zip(found.columns, scores, found.scores.tolist(), stds, why, strict=True)
+    for columns, score, value, std, explanation in of_items:
         text = b'{"columns":%b,"score":%b' % (orjson.dumps(columns), score)
         if is_classifier:
             text += b',"predicted_label":%.1f' % (value >= 0.5)
+        if std is not None:
+            text += b',"std":%b' % std
         if explanation is not None:
             text += b',"explanation":%b' % orjson.dumps(explanation)
         items.append(text + b"}")

@@ -11,7 +11,7 @@ nothing in a notebook, are left out there.
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -77,18 +77,36 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
         """
         return self.learn_once(X, y, None)
 
-    def predict(self, X: Any) -> "NDArray[np.float32]":
+    @overload
+    def predict(self, X: Any, return_std: Literal[False] = False) -> "NDArray[np.float32]": ...
+
+    @overload
+    def predict(self, X: Any, return_std: Literal[True]) -> "tuple[NDArray[np.float32], NDArray[np.float32]]": ...
+
+    def predict(
+        self, X: Any, return_std: bool = False
+    ) -> "NDArray[np.float32] | tuple[NDArray[np.float32], NDArray[np.float32]]":
         """Predict a number for each row.
 
         Parameters
         ----------
         X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
+        return_std : bool
+            Whether the standard deviation is wanted too, of the label that the row would get: with solver bayes, which
+            auto chooses for sparse rows.
 
         Returns
         -------
         scores : ndarray of float32, shape (n_rows,)
+        std : ndarray of float32, shape (n_rows,)
+            Only with `return_std`.
+
+        Raises
+        ------
+        DataError
+            `return_std` is asked for, and the solver does not know it.
         """
-        return self.score_rows(X)
+        return (self.score_rows(X), self.std_of_rows(X)) if return_std else self.score_rows(X)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FMRegressor":
@@ -162,16 +180,33 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         scores = self.score_rows(X)
         return self.classes_[(scores >= 0.5).astype(np.intp)]
 
-    def predict_proba(self, X: Any) -> "NDArray[np.float64]":
+    @overload
+    def predict_proba(self, X: Any, return_std: Literal[False] = False) -> "NDArray[np.float64]": ...
+
+    @overload
+    def predict_proba(self, X: Any, return_std: Literal[True]) -> "tuple[NDArray[np.float64], NDArray[np.float32]]": ...
+
+    def predict_proba(
+        self, X: Any, return_std: bool = False
+    ) -> "NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float32]]":
         """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
+        return_std : bool
+            Whether the probability's standard deviation is wanted too; see `FMRegressor.predict`.
 
         Returns
         -------
         probabilities : ndarray of float64, shape (n_rows, 2)
             In the order of `classes_`.
+        std : ndarray of float32, shape (n_rows,)
+            Only with `return_std`; of either class.
         """
         second = self.score_rows(X).astype(np.float64)
-        return np.column_stack([1 - second, second])
+        both = np.column_stack([1 - second, second])
+        return (both, self.std_of_rows(X)) if return_std else both
 
     def decision_function(self, X: Any) -> "NDArray[np.float32]":
         """Give the score of each row before the logistic function: the logarithm of the odds.

@@ -15,6 +15,7 @@ import numpy as np
 from fm_core.analysis.catalogue import Catalogue
 from fm_core.analysis.recommendation import Recommendation, Recommender
 from fm_core.artifact.model_file import MODEL_FILE, load_model, read_meta, save_model
+from fm_core.artifact.spread_file import save_spread
 from fm_core.batch import Batch
 from fm_core.errors import ArtifactError
 from fm_core.formats import SCHEMA_FILE
@@ -271,6 +272,12 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         batch = self._whole_batch(X)
         return (model or self.model_).predict(batch, self._n_threads())
 
+    def std_of_rows(self, X: Any) -> "NDArray[np.float32]":
+        """Give the standard deviation of each row's score."""
+        check_is_fitted(self, "model_")
+        found: NDArray[np.float32] = self.model_.std(self._whole_batch(X), self._n_threads())
+        return found
+
     # --- recommendations ---
 
     def recommender(self, items: Any) -> Recommender:
@@ -328,13 +335,15 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         ----------
         path : path
             The file to write, or a folder that gets a ``model_algo-1``. The schema of a DataFrame's columns, where
-            there is one, comes to lie beside it as ``schema.json``.
+            there is one, comes to lie beside it as ``schema.json``, and what standard deviations need as
+            ``spread.npz``.
         """
         check_is_fitted(self, "model_")
         path = Path(path)
         hyperparameters = self._hyperparameters(self.model_.feature_dim)
         file = path / MODEL_FILE if path.is_dir() else path
         save_model(file, self.model_, to_texts(hyperparameters))
+        save_spread(file.parent, self.model_)
         if "_frame" in self.__dict__:
             self.schema_.save(file.with_name(SCHEMA_FILE))
 

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,8 +192,20 @@ class SampledModel(Model):
         super().__init__(model.predictor_type, model.w0, model.w, model.V)
         self._sample = sample
 
-    def predict(self, batch: Batch, num_threads: int = 1) -> NDArray[np.float32]:
+    @overload
+    def predict(
+        self, batch: Batch, num_threads: int = 1, *, return_std: Literal[False] = False
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def predict(
+        self, batch: Batch, num_threads: int = 1, *, return_std: Literal[True]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+
+    def predict(
+        self, batch: Batch, num_threads: int = 1, *, return_std: bool = False
+    ) -> NDArray[np.float32] | tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Score rows as `Model.predict` does."""
         scores = super().predict(batch, num_threads)
         self._sample.add(scores, batch.known_labels)
-        return scores
+        return (scores, self.std(batch, num_threads)) if return_std else scores

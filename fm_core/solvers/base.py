@@ -21,6 +21,7 @@ from fm_core.analysis.evaluation import Evaluation, RowEvaluation
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
+from fm_core.spread import Spread
 
 __all__ = ["Algorithm", "ArraySpec", "Learner", "Moment", "SafePoint", "Solver", "SolverState"]
 
@@ -137,6 +138,11 @@ class Learner(Protocol):
     @property
     def model(self) -> Model:
         """What the artifact would hold, now. It may share the solver's arrays."""
+
+    @property
+    def spread(self) -> Spread | None:
+        """What the standard deviation of the model's scores needs, now; None: this solver does not know it."""
+        return None
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """What a checkpoint keeps, by the names of `Algorithm.layout`: the arrays themselves, not copies."""

@@ -1,4 +1,4 @@
-"""A model with what lies beside it: schema, figures, report; written whole or not at all, and found again."""
+"""A model with what lies beside it: spread, schema, figures, report; written whole or not at all, and found again."""
 
 import contextlib
 import gzip
@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from fm_core.analysis.baseline import BASELINE_FILE, Baseline
 from fm_core.artifact.model_file import MODEL_FILE, save_model
+from fm_core.artifact.spread_file import save_spread
 from fm_core.atomic_file import atomic_write, temporary_path
 from fm_core.errors import ConfigError
 from fm_core.formats import SCHEMA_FILE
@@ -77,6 +78,7 @@ def write_model(
     folder.mkdir()
     try:
         save_model(folder / MODEL_FILE, model, hyperparameters)
+        save_spread(folder, model)
         if schema is not None:
             schema.save(folder / SCHEMA_FILE)
         with atomic_write(folder / METRICS_FILE) as file:

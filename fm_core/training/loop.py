@@ -329,6 +329,7 @@ class Loop(Generic[Data]):
             raise self._diverged(f"{where}: {error}{self._solver.remedy}") from None
         if self._checkpoints is not None and self._is_resumable:
             self._checkpoints.final(self._position(), self._solver, self._best.params)
+        kept.spread = self._solver.spread
         return FitResult(kept, self._metrics, self._epochs_done, stopped)
 
     @contextlib.contextmanager

@@ -1,14 +1,18 @@
 """Solver `bayes` as a job: `train` as a process, in every mode, stopped, killed, resumed, and told no."""
 
 import io
+import json
 import re
 import signal
 import zipfile
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from fm_core.artifact.model_file import load_model, read_meta
+from fm_core.batch import Batch
+from tests.contract.serving import serving
 from tests.contract.test_pipe import fed, pipe_job
 from tests.contract.training import FEATURE_DIM, Job, read_until, records, stop
 
@@ -293,3 +297,27 @@ def test_groups_are_the_columns_of_the_channels_schema(tmp_path, expected):
     assert "Features are grouped by the columns of the channel's schema.json." in done.log
     assert params(done) == params(other.run_here())
     assert params(done) != params(expected)
+
+
+def test_the_spread_lies_beside_the_model_and_an_endpoint_tells_it(tmp_path, expected):
+    root = tmp_path / "opt"
+    (root / "model").mkdir(parents=True)
+    for name, content in expected.model.items():
+        (root / "model" / name).write_bytes(content)
+    assert sorted(expected.model) == ["model_algo-1", "spread.npz"]
+    assert "spread.npz was written next to the model" in expected.log
+    model = load_model(root / "model")
+    rows = [{"keys": [i, i + 1], "values": [1, 0.5]} for i in range(6)]
+    matrix = np.zeros((6, FEATURE_DIM), np.float32)
+    for i in range(6):
+        matrix[i, [i, i + 1]] = 1, 0.5
+    scores, std = model.predict(Batch.from_csr(csr_matrix(matrix)), return_std=True)
+    with serving(root, tmp_path) as server:
+        body = json.dumps({"instances": rows, "configuration": {"spread": True}})
+        _, _, answer = server.invoke(body)
+        found = json.loads(answer)["predictions"]
+        lines = "\n".join(json.dumps(row | {"configuration": {"spread": True}}) for row in rows)
+        _, _, of_lines = server.invoke(lines, "application/jsonlines", "application/jsonlines")
+    np.testing.assert_array_equal(np.float32([item["score"] for item in found]), scores)
+    np.testing.assert_array_equal(np.float32([item["std"] for item in found]), std)
+    assert [json.loads(line) for line in of_lines.splitlines()] == found

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 
 from fm_core.batch import Batch
-from fm_core.errors import ArtifactError, ConfigError, DivergenceError
+from fm_core.errors import ArtifactError, ConfigError, DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
 
@@ -339,3 +339,24 @@ def test_mini_batches_hold_a_share_out_unless_they_are_asked_not_to():
     assert "validation" not in FMRegressor(**MINI_BATCHES, epochs=3).fit(rows, y).history_[0]
     assert "validation" not in FMRegressor(epochs=3).fit(rows, y).history_[0]  # solver bayes, of sparse rows
     assert "validation" in FMRegressor().fit(rows.toarray() + 1, y).history_[0]
+
+
+def test_standard_deviations_are_given_saved_and_read_and_refused_in_a_sentence(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = scipy.sparse.random_array((300, 30), density=0.1, format="csr", rng=rng).astype(np.float32)
+    y = rows.sum(axis=1) + rng.normal(0, 0.5, 300)
+    fitted = FMRegressor(epochs=30, num_factors=4).fit(rows, y)
+    scores, std = fitted.predict(rows, return_std=True)
+    np.testing.assert_array_equal(scores, fitted.predict(rows))
+    assert 0.8 < np.mean(np.abs(scores - y) < 1.645 * std) < 0.99
+    fitted.save(tmp_path)
+    again = FMRegressor.load(tmp_path)
+    for copy in (again, pickle.loads(pickle.dumps(again))):
+        np.testing.assert_array_equal(copy.predict(rows, return_std=True)[1], std)
+    classifier = FMClassifier(epochs=30, num_factors=4).fit(rows, y > np.median(y))
+    probabilities, std = classifier.predict_proba(rows, return_std=True)
+    np.testing.assert_array_equal(probabilities, classifier.predict_proba(rows))
+    assert ((std > 0) & (std < 0.5)).all()
+    plain = FMRegressor(solver="minibatch", epochs=1, early_stopping=False).fit(rows, y)
+    with pytest.raises(DataError, match="the model has no spread: train it with solver bayes"):
+        plain.predict(rows, return_std=True)

@@ -6,6 +6,7 @@ time are held by the fuzzer's limits and by the readers' own. (symbol.json is wr
 
 import json
 import os
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy as np
 
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.model_file import load_model
+from fm_core.artifact.spread_file import SPREAD_FILE, load_spread, save_spread
+from fm_core.batch import Batch
 from fm_core.checkpoints import file as checkpoint
 from fm_core.checkpoints.state import Checkpoint, Position
 from fm_core.errors import ArtifactError, CheckpointError, ConfigError, ResourceError
@@ -21,6 +24,7 @@ from fm_core.formats.tables.schema import TableSchema
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.solvers.minibatch import MiniBatch
+from fm_core.spread import Spread
 from tests import artifacts
 
 __all__ = ["FILE_TARGETS", "file_seeds"]
@@ -97,8 +101,40 @@ def checkpoints(data: bytes) -> None:
         assert found.arrays["params"].shape == (9, 3)
 
 
+def spread(data: bytes) -> None:
+    """A spread.npz beside a model: as it is, and as one of its members under a right checksum."""
+    parts = spread_members()
+    for content in (data, *(artifacts.zipped(parts | {name: data}) for name in ("meta.json", "params.npy"))):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "model_algo-1").write_bytes(artifacts.zipped({"meta.json": META, "params": PARAMS}))
+            Path(folder, SPREAD_FILE).write_bytes(content)
+            try:
+                found = load_spread(folder, "regressor", MODEL.w0, MODEL.w, Limits(memory=1 << 20, seconds=5))
+            except (ArtifactError, ResourceError) as error:
+                _check_sentence(error)
+                continue
+            assert found is not None
+            std = found.std(Batch.from_dense(np.eye(4, dtype=np.float32)))
+            assert np.isfinite(std).all()
+
+
+def spread_members() -> dict[str, bytes]:
+    """The members of a right one."""
+    rng = np.random.default_rng(0)
+    features = np.arange(4, dtype=np.int32)
+    model = Model("regressor", MODEL.w0, MODEL.w, MODEL.V)
+    model.spread = Spread(False, 4, 1.0, 2.0, features, features // 2, np.ones(2), np.ones(3), np.zeros(3),
+                          rng.random((3, 4, 3)).astype(np.float16), rng.random((3, 2, 3), np.float32),
+                          np.ones((3, 2, 3), np.float32))  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        save_spread(folder, model)
+        with zipfile.ZipFile(Path(folder, SPREAD_FILE)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+
+
 FILE_TARGETS = {
     "artifact": artifact, "params": params, "meta": meta, "schema": schema, "checkpoints": checkpoints,
+    "spread": spread,
 }  # fmt: skip
 
 
@@ -133,6 +169,10 @@ def file_seeds(target: str) -> list[bytes]:
         base = {"version": 1, "feature_dim": 8, "label": "y", "dense": False, "missing": "zero", "columns": several}
         return [json.dumps(base).encode(), json.dumps(base, indent=2).encode(),
                 json.dumps(base | {"dense": True, "feature_dim": 1, "columns": [numeric]}).encode()]  # fmt: skip
+    if target == "spread":
+        parts = spread_members()
+        return [artifacts.zipped(parts), artifacts.zipped(parts, zipfile.ZIP_DEFLATED), parts["meta.json"],
+                parts["params.npy"]]  # fmt: skip
     return _checkpoint_seeds()
 
 

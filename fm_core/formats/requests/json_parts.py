@@ -19,7 +19,7 @@ __all__ = ["PART_BYTES", "instance_parts", "line_parts", "parse_json"]
 #: Bytes of JSON that are parsed at a time.
 PART_BYTES = 1 << 20
 
-#: Members beside the instances of which there may be so many bytes; they are ignored.
+#: Members beside the instances, of which each may have so many bytes.
 _MOST_OTHER = 1 << 20
 
 _SPACE = b" \t\n\r"
@@ -72,7 +72,7 @@ def line_parts(body: Any) -> Iterator[bytes]:
         start = end
 
 
-def instance_parts(body: Any) -> Iterator[tuple[list[Any], Any]]:
+def instance_parts(body: Any) -> Iterator[tuple[list[Any], Any, dict[str, Any]]]:
     """Parse a body ``{"instances": [...]}``, some instances at a time.
 
     Parameters
@@ -84,20 +84,23 @@ def instance_parts(body: Any) -> Iterator[tuple[list[Any], Any]]:
     instances : list
     text : bytes or mmap
         What they were parsed from.
+    others : dict
+        The members beside the instances, the same ones with each part.
 
     Raises
     ------
     DataError
         The body is no JSON, or another document.
     """
-    bounds = _bounds(body) if len(body) > PART_BYTES else None
-    if bounds is None:
+    found = _bounds(body) if len(body) > PART_BYTES else None
+    if found is None:
         document = parse_json(body if isinstance(body, bytes) else memoryview(body), "the body")
         instances = document.get("instances") if isinstance(document, dict) else None
         if not isinstance(instances, list):
             raise DataError('the body is JSON, but not an object with a list of "instances": {"instances": [...]}')
-        yield instances, body
+        yield instances, body, {name: value for name, value in document.items() if name != "instances"}
         return
+    bounds, others = found
     for start, end in bounds:
         text = b"[%b]" % body[start:end]
         try:
@@ -105,11 +108,11 @@ def instance_parts(body: Any) -> Iterator[tuple[list[Any], Any]]:
         except orjson.JSONDecodeError as error:
             place = start + len(text.decode(errors="replace")[: error.pos].encode(errors="replace")) - 1
             raise DataError(f"the body is not valid JSON: {error.msg}: byte {place}{_hint(text, error.pos)}") from None
-        yield instances, text
+        yield instances, text, others
 
 
-def _bounds(body: Any) -> list[tuple[int, int]] | None:
-    """Find the parts of the instances' array; None where only a parser can tell what there is."""
+def _bounds(body: Any) -> tuple[list[tuple[int, int]], dict[str, Any]] | None:
+    """Find the parts of the instances' array, and what is beside it; None where only a parser can tell."""
     at = _skip(body, 0)
     if body[at : at + 1] != b"{":
         return None
@@ -139,11 +142,12 @@ def _bounds(body: Any) -> list[tuple[int, int]] | None:
         at += 1
     if body[at : at + 1] != b"}" or _skip(body, at + 1) < len(body):
         return None
+    if bounds is None:
+        return None
     try:
-        orjson.loads(b"{%b}" % b",".join(others))
+        return bounds, orjson.loads(b"{%b}" % b",".join(others))
     except orjson.JSONDecodeError:
         return None
-    return bounds
 
 
 def _items(body: Any, start: int) -> tuple[list[tuple[int, int]], int] | None:

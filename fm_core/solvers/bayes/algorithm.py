@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.hyperparameters import Hyperparameters
+from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.solvers.base import Algorithm, ArraySpec, Moment, SafePoint, Solver, SolverState
 from fm_core.solvers.bayes.groups import check_sizes, sizes_of
+from fm_core.solvers.bayes.kept_samples import spread_of
 from fm_core.solvers.bayes.rows import Collector, Rows
 from fm_core.solvers.bayes.solver import BayesSolver
 from fm_core.solvers.bayes.start import check_start, widened
+from fm_core.spread import Spread
 
 __all__ = ["Bayes", "BayesLearner"]
 
@@ -29,7 +32,8 @@ Floats = NDArray[np.float32]
 _AN_ENTRY, _A_ROW = 12, 24
 #: Numbers of a row's record beside its factors, and of a cache line.
 _OF_RECORD, _LINE = 6, 16
-#: Of each feature: samples that are kept (float16), those in the mean, and the model with what it is made of.
+#: Of each feature: samples that are kept and those of the spread (float16), those in the mean, and the model with what
+#: it is made of.
 _KEPT, _POOLED, _SPARE = 32, 2, 16
 
 
@@ -89,6 +93,16 @@ class BayesLearner(Solver):
         if self._start is not None:
             return widened(self._start, hp.feature_dim, hp.num_factors)
         return Model.of_params(hp.predictor_type, 0.0, np.zeros((hp.feature_dim, hp.num_factors + 1), np.float32))
+
+    @property
+    def spread(self) -> Spread | None:
+        """What the standard deviation of a score needs."""
+        if self._chain is not None and self._chain.n_steps:
+            return self._chain.spread
+        if self._state is None:
+            return None
+        is_classifier = link_for(self._hp.predictor_type).is_classifier
+        return spread_of(self._state.arrays, self._hp.feature_dim, is_classifier=is_classifier)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """The model, and the chain."""
@@ -235,6 +249,9 @@ def layout(hyperparameters: Hyperparameters) -> dict[str, ArraySpec]:
         "probe_batches": of_chain(None, None),
         "probe_sums": of_chain(None, None),
         "kept_counts": of_chain(None),
+        "kept_features": of_chain(None, dtype="int32"),
+        "kept_groups": of_chain(None, dtype="int32"),
+        "kept_units": of_chain(None),
         "kept_numbers": of_chain(None, None),
         "kept_params": of_chain(None, None, None, dtype="float16"),
         "kept_priors": of_chain(None, None, None, None, dtype="float32"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fm_core.errors import ConfigError
 
-__all__ = ["Positions", "by_sizes", "check_sizes", "of_values", "sizes_of", "spread_to_unseen"]
+__all__ = ["Positions", "by_sizes", "check_sizes", "of_values", "sizes_of"]
 
 Ints = NDArray[np.int32]
 
@@ -122,11 +122,3 @@ def of_values(groups: Ints, sizes: NDArray[np.float64]) -> tuple[Ints, NDArray[n
     np.minimum.at(low, found, sizes)
     np.maximum.at(high, found, sizes)
     return found.astype(np.int32), np.where(low == high, alike, mean)
-
-
-def spread_to_unseen(features: Ints, groups: Ints, asked: NDArray[np.int64]) -> Ints:
-    """The group of features that never occurred: that of the next one below that did, or the first one's.
-
-    Keys of one column stand side by side, so that this is right but at borders.
-    """
-    return groups[np.maximum(np.searchsorted(features, asked, side="right") - 1, 0)]

@@ -24,12 +24,12 @@ from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.solvers.bayes.compression import RunningMean
 from fm_core.solvers.bayes.convergence import Convergence, Outlook
-from fm_core.solvers.bayes.groups import spread_to_unseen
+from fm_core.solvers.bayes.kept_samples import Keeper, spread_of
 from fm_core.solvers.bayes.rows import Collector, Rows
 from fm_core.solvers.bayes.sampler import Sampler
-from fm_core.solvers.bayes.spread import Keeper, Spread
 from fm_core.solvers.bayes.start import starting_with
 from fm_core.solvers.bayes.variational import Variational
+from fm_core.spread import Spread, spread_to_unseen
 
 __all__ = ["BayesSolver", "collect", "sample_model"]
 
@@ -102,7 +102,7 @@ class BayesSolver:
         weights = np.concatenate([rows.occurrences[self._order], np.zeros(n_groups)]).astype(np.float32)
         self._mean = RunningMean(weights, k, num_factors, rows.fields, load("bayes"), num_threads)
         self._convergence = Convergence(len(rows.probes.indptr) - 1)
-        self._keeper = Keeper(len(rows.features), n_groups, k)
+        self._keeper = Keeper(rows, self.sampler.units, n_groups, k)
         self._made: tuple[int, Model] | None = None
 
     @staticmethod
@@ -170,11 +170,7 @@ class BayesSolver:
     @property
     def spread(self) -> Spread | None:
         """What the standard deviation of a score needs; None while there are fewer than two samples."""
-        rows, units = self.rows, self.sampler.units
-        return self._keeper.spread(
-            is_classifier=self._link.is_classifier, feature_dim=rows.feature_dim, mean=units.mean, scale=units.scale,
-            features=rows.features, groups=rows.groups, typical=rows.typical,
-        )  # fmt: skip
+        return spread_of(self._keeper.arrays(), self.rows.feature_dim, is_classifier=self._link.is_classifier)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that `restore` needs, beside the rows: the arrays themselves, where they are large."""

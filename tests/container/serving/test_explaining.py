@@ -88,7 +88,7 @@ def test_more_pairs_than_are_quick_are_refused_before_the_work():
 
 
 def test_instances_that_ask_for_nothing_are_not_looked_through(monkeypatch):
-    monkeypatch.setattr("container.serving.requests.explanations_of", lambda *_: pytest.fail("looked"))
+    monkeypatch.setattr("container.serving.requests.configurations_of", lambda *_: pytest.fail("looked"))
     body = json.dumps({"instances": [sparse({1: 2.0})]}).encode()
     (rows,) = DECODERS["application/json"](body, 5)
     assert not rows.explained

@@ -13,10 +13,12 @@ import pytest
 import scipy.sparse
 
 from fm_core.artifact.model_file import save_model
+from fm_core.artifact.spread_file import save_spread
 from fm_core.batch import Batch
 from fm_core.formats import write_records
 from fm_core.model import Model
 from tests.fm_core.strategies import model_of
+from tests.fm_core.test_spread import make_spread
 
 FM = [sys.executable, "-c", "import sys; from fm_core.cli import main; sys.exit(main())"]
 KINDS = ["regressor", "binary_classifier"]
@@ -181,6 +183,24 @@ def test_predict_gives_the_models_scores_in_each_format(model, path, rows, recor
         assert [o["predicted_label"] for o in objects] == (scores >= 0.5).tolist()
     else:
         assert set(objects[0]) == {"score"}
+
+
+@pytest.mark.parametrize("model", ["regressor"], indirect=True)
+def test_predict_writes_standard_deviations_where_the_model_has_them(model, path, rows, records, tmp_path):
+    assert "the model has no spread: train it with solver bayes" in fm("predict", path, records, "--spread", status=1)
+    model.spread = make_spread(is_classifier=model.is_classifier, feature_dim=20)
+    save_spread(tmp_path, model)
+    scores, std = model.predict(Batch.from_csr(rows), return_std=True)
+    found = np.array([line.split() for line in fm("predict", path, records, "--spread").splitlines()], np.float32)
+    np.testing.assert_array_equal(found, np.column_stack([scores, std]))
+    for suffix in ("jsonl", "npy", "csv"):
+        fm("predict", path, records, "--spread", "--output", tmp_path / f"s.{suffix}")
+    np.testing.assert_array_equal(np.load(tmp_path / "s.npy"), found)
+    objects = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    np.testing.assert_array_equal(np.float32([o["std"] for o in objects]), std)
+    header, *lines = (tmp_path / "s.csv").read_text().splitlines()
+    assert header == "score,std"
+    np.testing.assert_array_equal(np.array([line.split(",") for line in lines], np.float32), found)
 
 
 def test_predict_reads_gzip_and_says_how_good_scores_are(model, path, rows, records, tmp_path):

@@ -10,10 +10,12 @@ import pytest
 
 from fm_core.analysis.recommendation import Recommender
 from fm_core.artifact.model_file import load_model, read_meta, save_model
+from fm_core.artifact.spread_file import save_spread
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import Column, TableSchema
 from fm_core.formats.tables.table import TextTable
 from fm_core.model import Model
+from tests.fm_core.test_spread import make_spread
 
 N_USERS, N_FILMS = 12, 20
 GENRES = ("comedy", "crime", "drama")
@@ -219,3 +221,25 @@ def test_without_a_schema_or_a_catalogue_a_sentence_says_so(folder, tmp_path):
 )
 def test_bad_requests_are_said(folder, arguments, text, sentence):
     assert sentence in fm("recommend", folder, *arguments, text=text, status=1)
+
+
+@pytest.mark.parametrize("folder", ["regressor"], indirect=True)
+def test_standard_deviations_come_with_the_best_and_go_with_a_model_that_has_none(folder, tmp_path):
+    request = json.dumps({"columns": {"user": "u3"}, "top_k": 2, "configuration": {"spread": True}}) + "\n"
+    assert 'line 0: "spread" was asked for: the model has no spread' in fm(
+        "recommend", folder, "-", text=request, status=1
+    )
+    model = load_model(folder)
+    model.spread = make_spread(is_classifier=model.is_classifier, feature_dim=model.feature_dim)
+    save_spread(folder, model)
+    (expected,) = Recommender.beside(model, folder).recommend([json.loads(request)])
+    (found,) = map(json.loads, fm("recommend", folder, "-", text=request).splitlines())
+    np.testing.assert_array_equal(np.float32([item["std"] for item in found["items"]]), expected.std)
+    of_users = fm("recommend", folder, "--users", "user", "--top", "2", "--spread").splitlines()
+    assert json.loads(of_users[3]) == found
+    history = {"columns": {}, "top_k": 2, "spread": True, "history": [{"film": "f1", "label": 1}]}
+    assert '"spread" and "history" were both given' in fm("recommend", folder, "-", text=json.dumps(history), status=1)
+    table = tmp_path / "new.csv"
+    table.write_text("user,film,genres,rating\nann,f1,comedy,1\n")
+    fm("fold-in", folder, table, "--of", "user", "--output", folder)
+    assert not (folder / "spread.npz").exists()  # it knows nothing of ann

@@ -51,7 +51,7 @@ def found(body, size):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_parts, "PART_BYTES", size)
         try:
-            return [item for instances, _ in instance_parts(body) for item in instances]
+            return [item for instances, *_ in instance_parts(body) for item in instances]
         except DataError:
             return None
 
@@ -77,12 +77,12 @@ def test_parts_are_the_whole(body, size):
 
 def test_parts_are_parts_and_come_from_a_mapping_too(tmp_path):
     body = b'{"instances":[' + b",".join(b'{"features":[%d]}' % i for i in range(200_000)) + b"]}"
-    parts = [instances for instances, _ in instance_parts(body)]
+    parts = [instances for instances, *_ in instance_parts(body)]
     assert len(parts) == len(body) // json_parts.PART_BYTES + 1
     assert [item["features"][0] for part in parts for item in part] == list(range(200_000))
     (tmp_path / "body").write_bytes(body)
     with (tmp_path / "body").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        assert [instances for instances, _ in instance_parts(mapped)] == parts
+        assert [instances for instances, *_ in instance_parts(mapped)] == parts
         assert b"".join(line_parts(mapped)) == body
 
 
