@@ -23,6 +23,7 @@ import scipy.sparse as sp
 from container.stopping import end
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
+from fm_core.training.callbacks import Silent
 from fm_core.training.fit import fit
 from fm_core.training.memory import memory_needed
 
@@ -43,6 +44,8 @@ class Found:
         Bytes of memory when training began, and most of all.
     state : int
         Bytes of its rows of the model and of the optimizer's state.
+    epochs : list of float
+        When each epoch ended, by a clock that all members have.
     """
 
     bytes: list[int]
@@ -52,10 +55,17 @@ class Found:
     before: int
     peak: int
     state: int
+    epochs: list[float] = dataclasses.field(default_factory=list)
 
 
 def run(
-    rows: Path, size: int, timeout: float = 300, under: Sequence[Sequence[str]] = (), **hyperparameters: Any
+    rows: Path,
+    size: int,
+    timeout: float = 300,
+    under: Sequence[Sequence[str]] = (),
+    addresses: Sequence[str] = (),
+    interface: str = "lo",
+    **hyperparameters: Any,
 ) -> list[Found]:
     """Train with several members.
 
@@ -69,13 +79,19 @@ def run(
         Seconds.
     under : sequence of commands, optional
         In front of each member's own.
+    addresses : sequence of str, optional
+        Of the members; by default of the loopback interface.
+    interface : str
+        On which they are.
     **hyperparameters
 
     Returns
     -------
     found : list of Found
     """
-    task = {"rows": str(rows), "size": size, "port": free_port(), "hyperparameters": hyperparameters}
+    names = list(addresses) or [f"127.0.0.{rank + 1}" for rank in range(size)]
+    task = {"rows": str(rows), "size": size, "port": free_port(), "names": names, "interface": interface,
+            "hyperparameters": hyperparameters}  # fmt: skip
     processes = []
     try:
         for rank in range(max(1, size)):
@@ -112,6 +128,17 @@ def keep(folder: Path, X: Any, y: np.ndarray) -> Path:
 # ---------------------------------------------------------------- one of them
 
 
+class Ends(Silent):
+    """Notes when epochs end."""
+
+    def __init__(self) -> None:
+        self.at: list[float] = []
+
+    def epoch(self, report: Any) -> None:
+        """Note it."""
+        self.at.append(time.monotonic())
+
+
 def main() -> None:
     task = json.loads(sys.argv[1])
     hp = Hyperparameters(**task["hyperparameters"])
@@ -120,7 +147,7 @@ def main() -> None:
     starts = range(0, len(y), m)[rank :: max(1, size)]
     mine = [Batch.from_csr(X[i : i + m], y[i : i + m]) for i in starts]
     del X
-    found = _alone(mine, hp) if size == 0 else _with_others(mine, hp, rank, size, task["port"])
+    found = _alone(mine, hp) if size == 0 else _with_others(mine, hp, rank, task)
     print(json.dumps(dataclasses.asdict(found)))
     end(0)  # as `train` does: ProcessGroup.leave says why
 
@@ -132,24 +159,25 @@ def _alone(mine: list[Batch], hp: Hyperparameters) -> Found:
     return Found([0, 0], [0, 0], cpu, wall, before, _memory("VmHWM"), memory_needed(hp))
 
 
-def _with_others(mine: list[Batch], hp: Hyperparameters, rank: int, size: int, port: int) -> Found:
+def _with_others(mine: list[Batch], hp: Hyperparameters, rank: int, task: dict[str, Any]) -> Found:
     # not without others: one host has nothing of this in its memory
     from fm_core.cluster.data import DistributedData, local_hyperparameters
     from fm_core.cluster.presence import Presence
     from fm_core.cluster.process_group import ProcessGroup
     from fm_core.cluster.sharded import fit_together
 
-    names = [f"127.0.0.{i + 1}" for i in range(size)]
-    presence = Presence(names, rank, port=port, facts={}, interface="lo", wait=120)
+    interface = task["interface"]
+    presence = Presence(task["names"], rank, port=task["port"], facts={}, interface=interface, wait=120)
     presence.meet()
-    group = presence.begin(lambda: ProcessGroup(presence, interface="lo"))
+    group = presence.begin(lambda: ProcessGroup(presence, interface=interface))
     communicators = [group.keys, group.rows]
     before, wall, cpu = _memory("VmRSS"), time.perf_counter(), time.process_time()
-    fit_together(DistributedData(lambda epoch: mine, False), hp, group)
+    ends = Ends()
+    fit_together(DistributedData(lambda epoch: mine, False), hp, group, callback=ends)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     found = Found(
         [each.n_bytes for each in communicators], [each.n_messages for each in communicators],
-        cpu, wall, before, _memory("VmHWM"), memory_needed(local_hyperparameters(hp, group)),
+        cpu, wall, before, _memory("VmHWM"), memory_needed(local_hyperparameters(hp, group)), ends.at,
     )  # fmt: skip
     group.leave()
     return found

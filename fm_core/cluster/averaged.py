@@ -22,7 +22,7 @@ from fm_core.batch import Batch
 from fm_core.cluster.collectives import broadcasts, sum_metrics
 from fm_core.cluster.data import DistributedData, local_batches
 from fm_core.cluster.evaluation import evaluate_shared
-from fm_core.cluster.members import Floats, Members, partition_of, told_where
+from fm_core.cluster.members import LARGE, Floats, Members, partition_of, told_where
 from fm_core.errors import DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.metrics import Metrics
@@ -225,7 +225,9 @@ class AveragedSolver(Learner):
         width = at.params.shape[1]
         to, by = table[members.rank, _FACTS:], table[:, _FACTS + members.rank]
         keys = members.rows.all_to_all(partition.local(touched).astype(np.int32), to, by)
-        rows = members.rows.all_to_all(np.hstack([at.params[touched], at.state[touched]]), to, by)
+        mine = np.hstack([at.params[touched], at.state[touched]])
+        is_large = bool(table[:, _FACTS:].max() * mine.itemsize * mine.shape[1] >= LARGE)
+        rows = members.rows.all_to_all(mine, to, by, is_large=is_large)
         owned, place = np.unique(keys, return_inverse=True)
         sums = np.zeros((len(owned), rows.shape[1]), np.float32)
         counts = np.zeros((len(owned), 1), np.float32)

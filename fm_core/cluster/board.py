@@ -77,7 +77,8 @@ class Board:
         with self._lock:
             self._hear(notice)
             self._judge()
-            if self._verdict is not None or (self._stops and not self._has_begun):
+            is_known = self._processes[notice.rank] == notice.process
+            if is_known and (self._verdict is not None or (self._stops and not self._has_begun)):
                 self._told.add(notice.rank)
             wanted = {
                 name: text for name, text in self._texts.items() if notice.wants and name.startswith(notice.wants)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_core.cluster.members import Floats, Members
+from fm_core.cluster.members import LARGE, Floats, Members
 from fm_core.metrics import Metrics, metrics_for
 
 __all__ = ["all_reduce", "broadcasts", "gathered", "sum_metrics"]
@@ -27,11 +27,12 @@ def all_reduce(mine: Floats, members: Members) -> None:
     cuts = [len(mine) * rank // size for rank in range(size + 1)]
     sizes = np.diff(cuts).tolist()
     n = sizes[members.rank]
-    pieces = members.rows.all_to_all(mine, sizes, [n] * size).reshape(size, n)
+    is_large = mine.nbytes // size >= LARGE
+    pieces = members.rows.all_to_all(mine, sizes, [n] * size, is_large=is_large).reshape(size, n)
     total = pieces[0].copy()
     for piece in pieces[1:]:
         total += piece
-    mine[:] = members.rows.all_to_all(np.tile(total, size), [n] * size, sizes)
+    mine[:] = members.rows.all_to_all(np.tile(total, size), [n] * size, sizes, is_large=is_large)
 
 
 def broadcasts(mine: NDArray[Any], sizes: Sequence[int], members: Members) -> Iterator[tuple[int, NDArray[Any]]]:

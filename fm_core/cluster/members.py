@@ -10,9 +10,13 @@ from fm_core.errors import ProcessGroupError
 from fm_core.partition import Partition
 from fm_core.training.loop import Loop
 
-__all__ = ["Collectives", "Floats", "Members", "partition_of", "told_where"]
+__all__ = ["LARGE", "Collectives", "Floats", "Members", "partition_of", "told_where"]
 
 Floats = NDArray[np.float32]
+
+#: Bytes from one member to another from which an exchange is a large one: on 10 Gb/s they take as long, .2 ms, as what
+#: sending both ways at once costs the processor.
+LARGE = 1 << 18
 Result = TypeVar("Result")
 
 
@@ -22,7 +26,7 @@ class Collectives(Protocol):
     def all_gather(self, row: NDArray[Any]) -> NDArray[Any]:
         """Give the rows of all members."""
 
-    def all_to_all(self, sent: NDArray[Any], to: Any, by: Any) -> NDArray[Any]:
+    def all_to_all(self, sent: NDArray[Any], to: Any, by: Any, *, is_large: bool = False) -> NDArray[Any]:
         """Send each member its rows, and give those that came from each."""
 
 

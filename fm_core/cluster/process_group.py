@@ -35,6 +35,9 @@ __all__ = ["Communicator", "ProcessGroup"]
 #: Seconds between two looks whether the others have said where they are reached.
 _LOOK = 0.05
 
+#: Of messages that are no part of one of gloo's own exchanges; they arrive in the order in which they are sent.
+_TAG = 1
+
 _FAILED = object()
 
 
@@ -51,6 +54,7 @@ class Communicator:
         self.n_bytes = self.n_messages = 0
         self._members = members
         self._group = group
+        self._sends: list[tuple[Any, torch.Tensor]] = []  # under way, each with what it sends
         self._tasks: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
         threading.Thread(target=self._work, name="communicator", daemon=True).start()
@@ -72,17 +76,27 @@ class Communicator:
         return self.all_to_all(np.tile(row, (size, 1)), [1] * size, [1] * size)
 
     def all_to_all(
-        self, sent: NDArray[Any], to: Sequence[int], by: Sequence[int], out: NDArray[Any] | None = None
+        self,
+        sent: NDArray[Any],
+        to: Sequence[int],
+        by: Sequence[int],
+        out: NDArray[Any] | None = None,
+        *,
+        is_large: bool = False,
     ) -> NDArray[Any]:
         """Send each member its rows, and give those that came from each, one member after the other.
 
         Parameters
         ----------
         sent : ndarray, shape (sum(to), ...)
-            C-contiguous.
+            C-contiguous. If `is_large`, it may not change before the next exchange.
         to, by : sequence of int, length n_members
             How many of the rows go to each, and how many come from each.
         out : ndarray, shape (sum(by), ...), optional
+        is_large : bool
+            Whether rows go both ways at once, which costs the processor a tenth of a millisecond; all members say the
+            same. gloo's own exchange tells a sender that it is awaited behind what goes the other way: if one member
+            comes later than the other, the second half begins when the first has arrived.
 
         Returns
         -------
@@ -95,10 +109,24 @@ class Communicator:
         to, by = list(map(int, to)), list(map(int, by))
         out = np.empty((sum(by), *sent.shape[1:]), sent.dtype) if out is None else out
         received, outgoing = torch.from_numpy(out), torch.from_numpy(sent)
-        self._run(lambda: self._group.alltoall_base(received, outgoing, by, to, AllToAllOptions()).wait())
+        if is_large:
+            self._run(lambda: self._both_ways(outgoing, to, received, by))
+        else:
+            self._run(lambda: self._group.alltoall_base(received, outgoing, by, to, AllToAllOptions()).wait())
         others = [n for rank, n in enumerate(to) if rank != self._members.rank]
         self._count(sum(others) * sent.itemsize * int(np.prod(sent.shape[1:])), sum(n > 0 for n in others))
         return out
+
+    def _both_ways(self, outgoing: torch.Tensor, to: list[int], received: torch.Tensor, by: list[int]) -> None:
+        """Ask for what comes, then send what goes; what is sent may be under way when all has come."""
+        rank, size = self._members.rank, self._members.size
+        pieces, places = outgoing.split(to), received.split(by)
+        others = [(rank + shift) % size for shift in range(1, size)]
+        awaited = [self._group.recv([places[other]], other, _TAG) for other in others if by[other]]
+        self._sends = [(self._group.send([pieces[other]], other, _TAG), outgoing) for other in others if to[other]]
+        places[rank].copy_(pieces[rank])
+        for work in awaited:
+            work.wait()
 
     def fail(self) -> None:
         """Wake up who waits."""
@@ -119,6 +147,9 @@ class Communicator:
         while True:
             task = self._tasks.get()
             try:
+                for work, _ in self._sends:
+                    work.wait()
+                self._sends = []
                 task()
             except Exception as error:
                 self._results.put(error)

@@ -78,7 +78,7 @@ class ShardedSolver(ParametersLearner):
         total = members.rows.all_gather(np.array([residuals.sum(dtype=np.float64)]))
         gradients = np.empty_like(params)
         kernels.gradients(step.starts, step.rows, step.row_values, params, sums, residuals, gradients, threads)
-        received = members.rows.all_to_all(gradients, step.wanted, step.asked)
+        received = members.rows.all_to_all(gradients, step.wanted, step.asked, is_large=step.is_large)
         bias_gradient = functools.reduce(lambda a, b: a + b, total[:, 0].tolist())  # in the members' order
         if not math.isfinite(bias_gradient):
             raise DivergenceError(f"scores are no longer finite at update {at.n_steps}{self.remedy}")
@@ -99,7 +99,7 @@ def scored(
     batch = step.batch
     wanted = np.empty((len(step.keys), params.shape[1]), np.float32)
     kernels.gather(params, step.keys, wanted, num_threads)
-    fetched = members.rows.all_to_all(wanted, step.asked, step.wanted)
+    fetched = members.rows.all_to_all(wanted, step.asked, step.wanted, is_large=step.is_large)
     n = batch.n_rows
     sums = np.empty((n, params.shape[1] - 1), np.float32)
     residuals, scores = np.empty(n, np.float32), np.empty(n, np.float32)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import fm_core.kernels._sharded as kernels
 from fm_core.batch import Batch
-from fm_core.cluster.members import Floats, Members, partition_of
+from fm_core.cluster.members import LARGE, Floats, Members, partition_of
 from fm_core.errors import ConfigError, DataError, ProcessGroupError
 from fm_core.given import MOST_FEATURES
 from fm_core.hyperparameters import Hyperparameters
@@ -68,6 +68,8 @@ class Step:
         The rows that it is asked for, by one member after the other.
     touched, touched_starts, places
         The distinct rows among them, and where in `keys` each of them stands.
+    is_large : bool
+        Whether the rows that pass between two members are many; the same on all of them.
     is_dense : bool
     writes_checkpoint : bool
     """
@@ -83,6 +85,7 @@ class Step:
     touched: NDArray[np.int32]
     touched_starts: NDArray[np.int64]
     places: NDArray[np.int64]
+    is_large: bool
     is_dense: bool
     writes_checkpoint: bool
 
@@ -196,6 +199,7 @@ class StepPlanner:
             touched=touched,
             touched_starts=touched_starts,
             places=places,
+            is_large=bool(table[:, _FACTS:].max() * 4 * (self._hp.num_factors + 1) >= LARGE),
             is_dense=bool((table[:, _DENSE] == 1).any()),
             writes_checkpoint=bool(table[0, _CHECKPOINT]),
         )

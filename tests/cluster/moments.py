@@ -4,9 +4,9 @@ import signal
 import threading
 import time
 
+from benchmarks.network import Network
 from fm_core.artifact.model_file import load_model
 from tests.cluster.hosts import Hosts
-from tests.cluster.network import Network
 from tests.contract.training import records
 
 SIZE = 3
@@ -96,7 +96,9 @@ def cut(root, draw, n, expected, seconds=None, moment=None):
     seconds = draw.uniform(3, 19) if seconds is None else seconds
     what = f"host {rank + 1} cut off for {seconds:.1f} s at {moment!r}"
     with Network(SIZE) as network:
-        job = network.job(root, **CHANGES)
+        job = Hosts(root, SIZE, names=network.addresses, interface="eth0", **CHANGES)
+        for of, one in enumerate(job.jobs):
+            one.under = network.within(of)
         job.put("part", records(500))
 
         def happens(lives, processes):

@@ -7,9 +7,9 @@ import random
 
 import pytest
 
+from benchmarks.network import is_possible
 from fm_core.cluster.board import SILENCE
 from tests.cluster import moments
-from tests.cluster.network import is_possible
 
 
 @pytest.fixture(scope="module")

@@ -128,7 +128,7 @@ def test_sparse_data_asks_for_no_device(hosts):
 
 
 SIZE, M, D = 3, 20, 7
-LENGTHS = (1, 4, 1001)
+LENGTHS = (1, 4, 1001, 200_003)  # the last one goes both ways at once
 NAMES = [f"127.0.0.{rank + 1}" for rank in range(SIZE)]
 HP = Hyperparameters(
     feature_dim=D, num_factors=4, predictor_type="binary_classifier", mini_batch_size=M,

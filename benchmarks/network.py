@@ -1,4 +1,4 @@
-"""A network of the hosts of a job: a namespace for each, joined by a bridge, with links that can be cut and slowed.
+"""A network of hosts: a namespace for each, joined by a bridge, with links that can be cut and slowed.
 
 It needs root and the kernel's namespaces; where there are none, `is_possible` is false. Nothing outside the
 namespaces that are made here is touched.
@@ -8,22 +8,34 @@ import contextlib
 import functools
 import os
 import subprocess
+from collections.abc import Sequence
+from types import TracebackType
 
-from tests.cluster.hosts import Hosts
+__all__ = ["Network", "is_possible"]
 
 #: Where the hosts are, within their network.
 _ADDRESS = "10.213.7.{}"
 
 
-def _ip(*words, within=None):
-    command = ["ip", *(["netns", "exec", within, "ip"] if within else []), *words]
+def run(command: Sequence[str]) -> None:
+    """Run a command.
+
+    Raises
+    ------
+    OSError
+        It fails, or there is none.
+    """
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
 
 
+def _ip(*words: str, within: str = "") -> None:
+    run(["ip", *(["netns", "exec", within, "ip"] if within else []), *words])
+
+
 @functools.cache
-def is_possible():
+def is_possible() -> bool:
     """Whether such a network can be made here."""
     try:
         with Network(1):
@@ -43,12 +55,12 @@ class Network:
         Of the hosts in them.
     """
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         self._hub = f"fm{os.getpid()}hub"
         self.names = [f"fm{os.getpid()}h{rank}" for rank in range(size)]
         self.addresses = [_ADDRESS.format(rank + 1) for rank in range(size)]
 
-    def __enter__(self):
+    def __enter__(self) -> "Network":
         try:
             self._make()
         except BaseException:
@@ -56,10 +68,12 @@ class Network:
             raise
         return self
 
-    def __exit__(self, *error):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._remove()
 
-    def _make(self):
+    def _make(self) -> None:
         _ip("netns", "add", self._hub)
         _ip("link", "add", "hub", "type", "bridge", within=self._hub)
         _ip("link", "set", "hub", "up", within=self._hub)
@@ -72,26 +86,26 @@ class Network:
             _ip("link", "set", f"to{rank}", "up", within=self._hub)
             self.mend(rank)
 
-    def _remove(self):
+    def _remove(self) -> None:
         for name in (*self.names, self._hub):
             with contextlib.suppress(OSError):
                 _ip("netns", "delete", name)
 
-    def cut(self, rank):
+    def cut(self, rank: int) -> None:
         """Let nothing pass to the host or from it."""
         _ip("link", "set", f"to{rank}", "nomaster", within=self._hub)
 
-    def mend(self, rank):
+    def mend(self, rank: int) -> None:
         """Let all pass."""
         _ip("link", "set", f"to{rank}", "master", "hub", within=self._hub)
 
-    def within(self, rank):
+    def within(self, rank: int) -> list[str]:
         """What stands in front of a command that runs on a host."""
         return ["ip", "netns", "exec", self.names[rank]]
 
-    def job(self, root, **hyperparameters):
-        """Make a job whose hosts are in this network."""
-        job = Hosts(root, len(self.names), names=self.addresses, interface="eth0", **hyperparameters)
-        for rank, one in enumerate(job.jobs):
-            one.under = self.within(rank)
-        return job
+    def shape(self, rate: str) -> None:
+        """Let so much pass from each host and to it, in each direction at once: ``200mbit``."""
+        for rank, name in enumerate(self.names):
+            for within, device in ((name, "eth0"), (self._hub, f"to{rank}")):
+                words = ["tc", "qdisc", "replace", "dev", device, "root", "tbf", "rate", rate]
+                run(["ip", "netns", "exec", within, *words, "burst", "256kb", "latency", "400ms"])
