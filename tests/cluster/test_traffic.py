@@ -27,7 +27,7 @@ def rows_of(n_rows, seed=0, dim=300, fields=7):
         (2, 8 * M, {}),
         (3, 7 * M + 11, {"num_factors": 20, "batch_metrics_publish_interval": 2}),  # members run out at different steps
         (4, 2 * M, {"predictor_type": "regressor"}),  # two of them never have a row
-        (2, 8 * M, {"num_factors": 600}),  # rows go both ways at once
+        (2, 8 * M, {"num_factors": 1500}),  # rows go both ways at once
     ],
 )
 def test_the_formula_is_what_the_members_count(tmp_path, size, n_rows, changes):
