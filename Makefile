@@ -119,11 +119,12 @@ FUZZ_SOURCES := $(shell find fm_core/formats -name "*.pyx") tests/fuzz/_core.pyx
 
 $(FUZZ)/tests/fuzz/_core.so: fm_core/formats/recordio/_decode.pyx
 $(FUZZ)/tests/fuzz/_core.so $(FUZZ)/fm_core/formats/recordio/_decode.so: fm_core/formats/recordio/_message.pxi fm_core/formats/recordio/varints.h
+$(FUZZ)/fm_core/formats/text/_text.so: fm_core/formats/text/digits.h
 $(FUZZ)/%.so: %.pyx | $(VENV)/.created
 	@command -v $(CLANG) >/dev/null || { echo "make fuzz needs clang: apt-get install clang, or set CLANG"; exit 1; }
 	@mkdir -p $(@D)
 	$(BIN)/cython $(FUZZ_CYTHON) $< -o $(FUZZ)/$*.c
-	$(CLANG) $(FUZZ_CLANG) -Ifm_core/formats/recordio -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+	$(CLANG) $(FUZZ_CLANG) -Ifm_core/formats/recordio -Ifm_core/formats/text -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
 	    $(FUZZ)/$*.c -o $(FUZZ)/$*.o
 	$(CLANG) -shared $(FUZZ)/$*.o -o $@
 

@@ -1,10 +1,12 @@
 """The compiled parsers of text beside Python's own: csv, float(), split()."""
 
 import csv
+import decimal
 import enum
 import io
 import itertools
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -72,6 +74,17 @@ def test_any_bytes_are_read_or_refused_alike_however_they_are_cut(data, places):
         assert outcome([bytes([byte]) for byte in data], read) == whole
 
 
+def _near_a_tie(drawn):
+    number, digits, up = drawn
+    number = np.float32(number)
+    middle = (Fraction(float(number)) + Fraction(float(np.nextafter(number, np.float32(np.inf))))) / 2
+    with decimal.localcontext(prec=200):
+        exact = decimal.Decimal(middle.numerator) / decimal.Decimal(middle.denominator)
+        text = format(exact, "f")
+    whole, _, part = text.partition(".")
+    return f"{whole}.{part}{digits}" if up else f"{whole}.{part[:17]}"
+
+
 NUMBER_TEXTS = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
     st.floats(allow_nan=False, allow_infinity=False, width=32).map(lambda number: str(np.float32(number))),
@@ -88,6 +101,32 @@ def test_numbers_are_those_of_float_as_float32(texts):
     expected = np.array([_float32(text) for text in texts], np.float32)
     np.testing.assert_array_equal(numbers[:, 0], expected)
     assert n_wrong == np.isnan(expected).sum()
+
+
+#: Numbers in the middle between two of float32, and as near to it as double and more digits come.
+TIES = st.tuples(
+    st.floats(2**-120, 2**120, width=32), st.sampled_from(["", "0", "00000000000000000001", "9"]), st.booleans()
+).map(_near_a_tie)
+KEY_TEXTS = st.one_of(st.integers(0, 10**9).map(str), st.from_regex(r"[0-9]{1,22}", fullmatch=True), st.just("x"))
+
+
+@given(st.lists(st.tuples(KEY_TEXTS, st.one_of(NUMBER_TEXTS, TIES)), min_size=1, max_size=4), st.sampled_from([0, 1]))
+def test_pairs_are_the_same_numbers_wherever_they_stand(pairs, first_key):
+    texts = [(key, value) for key, value in pairs if " " not in value]
+    outcomes = []
+    for behind in (b"", b" # " + b"x" * 100, b"\n" * 80):  # what is near the end is read more slowly
+        data = b"1 " + " ".join(f"{key}:{value}" for key, value in texts).encode() + behind
+        try:
+            (block,) = libsvm_blocks("x", [data], feature_dim=2**30, first_key=first_key)
+            outcomes.append((block.indices.tolist(), block.values.tobytes()))
+        except DataError as error:
+            outcomes.append(str(error))
+    assert outcomes[1:] == outcomes[:1] * 2
+    numbers = [_float32(value) for _, value in texts]
+    if not isinstance(outcomes[0], str):
+        assert outcomes[0] == ([int(key) - first_key for key, _ in texts], np.array(numbers, np.float32).tobytes())
+    elif all(np.isfinite(numbers)):
+        assert any(not (key.isdecimal() and first_key <= int(key) < 2**30 + first_key) for key, _ in texts)
 
 
 def _float32(text):
