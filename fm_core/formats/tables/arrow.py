@@ -1,7 +1,8 @@
 """Parquet and Arrow files as tables, by pyarrow, which is imported when one is read."""
 
+import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.tables.table import INDEX, ArrayTable, Cells, Table
 from fm_core.formats.tables.values import ValueFault, numbers_of, text_codes
+from fm_core.printable import printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,11 +103,15 @@ def arrow_cells(column: Any, where: str = "the column") -> Cells:
     import pyarrow
 
     array = column if isinstance(column, (pyarrow.Array, pyarrow.ChunkedArray)) else pyarrow.array(column)
-    if isinstance(array, pyarrow.ChunkedArray):
-        array = array.combine_chunks()
-        if isinstance(array, pyarrow.ChunkedArray):  # an older version, or none that fits in one
-            array = pyarrow.concat_arrays(array.chunks) if array.num_chunks else pyarrow.array([], array.type)
-    return _Cells(_plain(array), where)
+    arrow_type = array.type
+    try:
+        if isinstance(array, pyarrow.ChunkedArray):
+            array = array.combine_chunks()
+            if isinstance(array, pyarrow.ChunkedArray):  # an older version, or none that fits in one
+                array = pyarrow.concat_arrays(array.chunks) if array.num_chunks else pyarrow.array([], array.type)
+        return _Cells(_plain(array), where)
+    except pyarrow.ArrowException as error:
+        raise _unread(where, arrow_type, error) from error
 
 
 def _plain(array: Any) -> Any:
@@ -116,7 +122,12 @@ def _plain(array: Any) -> Any:
     if isinstance(array.type, pyarrow.BaseExtensionType):
         return _plain(array.storage)
     if kind.is_run_end_encoded(array.type):
-        return _plain(pyarrow.compute.run_end_decode(array))
+        import pyarrow.compute
+
+        runs = pyarrow.RunEndEncodedArray.from_arrays(array.run_ends, _plain(array.values))
+        return _plain(pyarrow.compute.run_end_decode(runs.slice(array.offset, len(array))))
+    if any(getattr(kind, f"is_decimal{bits}", _never)(array.type) for bits in (32, 64)):
+        return array.cast(pyarrow.decimal128(array.type.precision, array.type.scale))
     for is_view, plain in (("is_string_view", pyarrow.large_string), ("is_binary_view", pyarrow.large_binary)):
         test = getattr(kind, is_view, None)
         if test is not None and test(array.type):
@@ -124,8 +135,37 @@ def _plain(array: Any) -> Any:
     for is_view, plain in (("is_list_view", pyarrow.list_), ("is_large_list_view", pyarrow.large_list)):
         test = getattr(kind, is_view, None)
         if test is not None and test(array.type):
-            return _plain(array.cast(plain(array.type.value_type)))
+            # A cast of list views leaves starts that fall where a cell is null.
+            return _plain(pyarrow.array(array.to_pylist(), plain(array.type.value_type)))
+    if kind.is_dictionary(array.type):
+        values = _plain(array.dictionary)
+        if values is not array.dictionary:
+            return pyarrow.DictionaryArray.from_arrays(array.indices, values)
     return array
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+def _unread(where: str, arrow_type: Any, error: Exception) -> DataError:
+    found = printable(str(arrow_type), 60)
+    return DataError(f"{where}: found {found}, expected numbers, texts, or lists of them: {_one_line(error)}")
+
+
+def _read_or_said(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Say what a column is where pyarrow has no function for its type, or finds it damaged."""
+
+    @functools.wraps(method)
+    def read(self: "_Cells", *args: Any, **kwargs: Any) -> Any:
+        import pyarrow
+
+        try:
+            return method(self, *args, **kwargs)
+        except pyarrow.ArrowException as error:
+            raise _unread(self.where, self.type_name, error) from error
+
+    return read
 
 
 class _Cells:
@@ -137,12 +177,15 @@ class _Cells:
         self._array = array
         kind = pyarrow.types
         self._is_list = any(test(array.type) for test in (kind.is_list, kind.is_large_list, kind.is_fixed_size_list))
-        self._is_nested = kind.is_nested(array.type.value_type if self._is_list else array.type)
-        self._where = where
+        inner = array.type.value_type if self._is_list or kind.is_dictionary(array.type) else array.type
+        self._is_nested = kind.is_nested(inner)
+        self.where = where
+        self.type_name = printable(str(array.type), 60)
         self.declared: str | None = "texts"
         if _holds(array.type, "integer", "floating", "decimal", "boolean", "null", "duration"):
             self.declared = None if kind.is_null(array.type) else "numbers"
 
+    @_read_or_said
     def lists(self) -> "tuple[NDArray[np.int64], NDArray[np.int64], list[str]] | None":
         """Give their items."""
         if not self._is_list:
@@ -156,8 +199,9 @@ class _Cells:
 
     def _refuse_nested(self) -> None:
         if self._is_nested:
-            raise DataError(f"{self._where}: found {self._array.type}, expected numbers, texts, or lists of them")
+            raise DataError(f"{self.where}: found {self.type_name}, expected numbers, texts, or lists of them")
 
+    @_read_or_said
     def numbers(self) -> "NDArray[np.float64]":
         """Give them as numbers; nulls become NaN."""
         import pyarrow
@@ -165,9 +209,8 @@ class _Cells:
         kind = pyarrow.types
         array = self._array
         if kind.is_dictionary(array.type):
-            of_code = _Cells(_plain(array.dictionary), self._where).numbers()
-            codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-            return _taken(of_code, codes)
+            of_code = _Cells(_plain(array.dictionary), self.where).numbers()
+            return _taken(of_code, _places(array))
         if kind.is_duration(array.type):
             spans = array.to_numpy(zero_copy_only=False)
             seconds: NDArray[np.float64] = spans / np.timedelta64(1, "s")
@@ -182,13 +225,23 @@ class _Cells:
             return _taken(numbers_of(texts), codes)
         return np.full(len(array), np.nan)
 
+    @_read_or_said
     def codes(self, *, as_they_stand: bool = False) -> "tuple[NDArray[np.int64], list[str]]":
         """Give them as texts."""
         self._refuse_nested()
         return _codes(self._array, as_they_stand=as_they_stand)
 
+    @_read_or_said
     def __getitem__(self, row: int) -> Any:
         return _values(self._array.slice(row, 1))[0]
+
+
+def _places(array: Any) -> "NDArray[np.int64]":
+    """Where in its dictionary each value is, and -1 for a null; the places may be of any integer type."""
+    import pyarrow
+
+    places: NDArray[np.int64] = array.indices.cast(pyarrow.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+    return places
 
 
 def _taken(of_code: "NDArray[np.float64]", codes: "NDArray[np.int64]") -> "NDArray[np.float64]":
@@ -209,7 +262,7 @@ def _codes(array: Any, *, as_they_stand: bool = False) -> "tuple[NDArray[np.int6
         return np.full(len(array), -1, np.int64), []
     # Each different value is made a Python object once; a dictionary may have values that no cell has.
     encoded = array if pyarrow.types.is_dictionary(array.type) else array.dictionary_encode()
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    codes = _places(encoded)
     used, first = np.unique(codes, return_index=True)
     used = used[np.argsort(first, kind="stable")]
     used = used[used >= 0]
@@ -244,6 +297,12 @@ def _values(array: Any) -> Sequence[Any]:
         return [None if value is None else str(value) for value in array.cast(pyarrow.string()).to_pylist()]
     if kind.is_duration(array.type):
         return [None if null else np.timedelta64(0, "s") for null in array.is_null().to_pylist()]  # which is no value
+    if _holds(array.type, "list", "large_list", "fixed_size_list"):
+        nulls = array.is_null().to_pylist()
+        return [None if null else list(_values(_plain(array.slice(i, 1).flatten()))) for i, null in enumerate(nulls)]
+    if kind.is_date(array.type):  # of which Python's end with the year 9999
+        days = array.cast(pyarrow.date32()).to_numpy(zero_copy_only=False)
+        return [None if np.isnat(day) else str(day) for day in days]
     try:
         found: list[Any] = array.to_pylist()
     except UnicodeDecodeError:  # which one it is, whoever makes texts of bytes says
