@@ -4,6 +4,7 @@ A wrong kind, a matrix that does not hold together, numbers that are none: each 
 what was found and what is expected. What is right passes unchanged.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "check_threads",
     "check_weights",
     "float_array",
+    "refuse_gaps",
     "refuse_moments",
 ]
 
@@ -155,3 +157,20 @@ def refuse_moments(*given: Any) -> None:
                     f"a column is {dtype}, expected numbers: make what matters of it, such as the hour or the age in "
                     "days, a column of numbers"
                 )
+
+
+def refuse_gaps(what: str, values: Any) -> None:
+    """Refuse labels that are missing: None, NaN, NaT or pandas' NA, in columns that may have such.
+
+    Raises
+    ------
+    ValueError
+        As scikit-learn does for arrays of numbers; of others it compares what cannot be compared.
+    """
+    kind = getattr(getattr(values, "dtype", None), "kind", "O")
+    if values is None or isinstance(values, str) or kind in "biufcSUmM":
+        return
+    for row, value in enumerate(values if isinstance(values, list | tuple) else np.asarray(values, object).ravel()):
+        name = type(value).__name__
+        if value is None or name in ("NAType", "NaTType") or (name in ("float", "Decimal") and math.isnan(value)):
+            raise ValueError(f"{what} has no value in row {row}, expected one for each row: leave such rows out")

@@ -23,7 +23,7 @@ from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.frames import frame_table
 from fm_core.formats.tables.mixed_frames import MixedFrame, is_mixed
 from fm_core.formats.tables.schema import TableSchema
-from fm_core.given import refuse_moments
+from fm_core.given import refuse_gaps, refuse_moments
 from fm_core.hyperparameter_text import from_texts, to_text, to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
@@ -158,9 +158,7 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
             whole = self._frame.batch(X)
         else:
             refuse_moments(X, y)
-            rows, targets = validate_data(
-                self, X, y, accept_sparse="csr", dtype=np.float32, y_numeric=self._y_is_numeric
-            )
+            rows, targets = self._validated(X, y)
             whole = _batch(rows)
         self.__dict__.pop("_kept", None)  # a new model is learned, by the parameters that are here
         labels = self._learn_labels(targets)
@@ -171,9 +169,8 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
             if "_frame" not in self.__dict__:
                 refuse_moments(*validation)
             check_consistent_length(*validation)
-            kind = "numeric" if self._y_is_numeric else None
-            targets = check_array(column_or_1d(validation[1]), ensure_2d=False, dtype=kind, input_name="validation y")
-            held_out = self._whole_batch(validation[0]).with_labels(self._labels(targets))
+            known = self._labels(self._checked_labels(validation[1], "validation y"))
+            held_out = self._whole_batch(validation[0]).with_labels(known)
         history = History()
         told = [history, *([Spoken()] if self.verbose else []), *([] if callback is None else [callback])]
         result = fit_rows(
@@ -193,9 +190,27 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
     def _targets(self, X: Any, y: "ArrayLike") -> "NDArray[Any]":
         """Look at the labels of a DataFrame's rows."""
         check_consistent_length(X, y)
+        return self._checked_labels(y, "y")
+
+    def _checked_labels(self, y: "ArrayLike", what: str) -> "NDArray[Any]":
+        refuse_gaps(what, y)
         kind = "numeric" if self._y_is_numeric else None
-        found: NDArray[Any] = check_array(column_or_1d(y), ensure_2d=False, dtype=kind, input_name="y")
+        try:
+            found: NDArray[Any] = check_array(column_or_1d(y), ensure_2d=False, dtype=kind, input_name=what)
+        except OverflowError as error:
+            raise ValueError(f"{what} has a number that is too large for a float") from error
         return found
+
+    def _validated(self, X: Any, y: Any = "no_validation", *, reset: bool = True) -> Any:
+        """Let scikit-learn look at rows, and at their labels, where there are some."""
+        refuse_gaps("y", y)
+        how = {} if isinstance(y, str) and y == "no_validation" else {"y_numeric": self._y_is_numeric}
+        try:
+            return validate_data(self, X, y, accept_sparse="csr", dtype=np.float32, reset=reset, **how)
+        except (OverflowError, TypeError) as error:
+            if isinstance(error, OverflowError) or "NAType" in str(error):
+                raise ValueError(f"X or y has a value that is missing, or too large for a float ({error})") from error
+            raise
 
     @property
     def schema_(self) -> TableSchema:
@@ -209,9 +224,7 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         """Learn from rows once; see the estimators."""
         is_first = not hasattr(self, "model_")
         refuse_moments(X, y)
-        rows, targets = validate_data(
-            self, X, y, accept_sparse="csr", dtype=np.float32, y_numeric=self._y_is_numeric, reset=is_first
-        )
+        rows, targets = self._validated(X, y, reset=is_first)
         if is_first:
             labels = self._learn_labels(targets if classes is None else np.asarray(classes), targets)
         else:
@@ -264,7 +277,7 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         if "_frame" in self.__dict__:
             return self._frame.batch(X)
         refuse_moments(X)
-        return _batch(validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False))
+        return _batch(self._validated(X, reset=False))
 
     def score_rows(self, X: Any, model: Model | None = None) -> "NDArray[np.float32]":
         """Give the score of each row, by the model or another one."""

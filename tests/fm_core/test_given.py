@@ -1,6 +1,9 @@
 """What is given to public functions is looked at before anything compiled runs: lengths, widths, kinds, labels."""
 
+import decimal
+
 import numpy as np
+import pandas
 import pytest
 import scipy.sparse as sp
 
@@ -160,3 +163,44 @@ def test_moments_are_no_numbers_in_any_carrier(kind):
 
 def pl_frame(moments):
     return pytest.importorskip("polars").DataFrame({"a": moments.astype("datetime64[ms]")})
+
+
+NOTHING = [None, float("nan"), pandas.NA, pandas.NaT, decimal.Decimal("nan"), decimal.Decimal("snan")]
+HOLDERS = {
+    "objects": lambda values: np.array(values, object),
+    "list": list,
+    "Series": lambda values: pandas.Series(values, dtype=object),
+    "categories": lambda values: pandas.Series(values).astype("category"),
+    "texts": lambda values: pandas.Series(values, dtype="string"),
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("nothing", NOTHING, ids=repr)
+@pytest.mark.parametrize("values", [["no", "yes", "no"], [1, 0, 1]], ids=["texts", "numbers"])
+def test_a_label_that_is_missing_is_said(holder, nothing, values):
+    if holder in ("texts", "categories") and isinstance(nothing, decimal.Decimal):
+        pytest.skip("pandas makes no such column")
+    rows, labels = np.eye(4), HOLDERS[holder]([*values, nothing])
+    frame = pandas.DataFrame({"city": ["a", "b", "a", "b"]})
+    good = [*values, values[0]]
+    for kind in (FMClassifier, FMRegressor):
+        model = kind(epochs=1, solver="minibatch")
+        with pytest.raises(ValueError, match=r"row 3|contains NaN|could not convert|signaling NaN"):
+            model.fit(rows, labels)
+        with pytest.raises(ValueError, match=r"row 3|contains NaN|could not convert|signaling NaN"):
+            model.fit(frame, labels)
+        with pytest.raises(ValueError, match=r"row 3|contains NaN|could not convert|signaling NaN"):
+            model.partial_fit(rows, labels)
+    with pytest.raises(ValueError, match=r"validation y.*(row 3|NaN)"):
+        FMClassifier(epochs=1, solver="minibatch").fit(rows, good, validation=(rows, labels))
+
+
+@pytest.mark.parametrize("value", [10**400, pandas.NA, decimal.Decimal("snan"), "\ud800"], ids=repr)
+def test_a_value_that_is_no_number_is_said(value):
+    for rows in (
+        np.array([[1.0], [value]], object),
+        pandas.DataFrame({"x": pandas.Series([1.0, value], dtype=object)}),
+    ):
+        with pytest.raises((ValueError, DataError)):
+            FMRegressor(epochs=1, solver="minibatch").fit(rows, [1.0, 2.0])

@@ -119,7 +119,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: all of them")
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
-    parser.add_argument("--executions", type=int, metavar="N", help="of each target, after which its time is not used up")
+    parser.add_argument(
+        "--executions", type=int, metavar="N", help="of each target, after which its time is not used up"
+    )
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(words[:cut])
     if arguments.inside:

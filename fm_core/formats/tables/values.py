@@ -30,6 +30,7 @@ import numpy as np
 from fm_core.errors import DataError
 from fm_core.formats.tables._values import cell_codes, set_words, settle
 from fm_core.formats.text._text import number_in
+from fm_core.printable import quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -149,10 +150,10 @@ def text_of(value: Any) -> str:
     UnicodeDecodeError
         It is bytes that are not UTF-8.
     TypeError
-        It is no value, but a list, say.
+        It is no value, but a list, say, or a text that is no Unicode.
     """
     if isinstance(value, str):
-        return canonical(value)
+        return canonical(_unicode(value))
     if is_missing(value):
         return ""
     if isinstance(value, (bool, np.bool_)):
@@ -167,6 +168,13 @@ def text_of(value: Any) -> str:
     if type(value).__module__.partition(".")[0] == "pandas" and type(value).__name__ in ("Interval", "Period"):
         return canonical(str(value))
     raise TypeError(f"found {_kind(value)}, expected a number, a text, true or false, a date, or nothing")
+
+
+def _unicode(text: str) -> str:
+    """Give a text back; TypeError: it has half of a surrogate pair, for which UTF-8 has no bytes."""
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        raise TypeError(f"found {quoted(text)}, which is no Unicode text: half of a surrogate pair")
+    return text
 
 
 def _time_text(value: np.datetime64) -> str:
@@ -194,7 +202,9 @@ def is_missing(value: Any) -> bool:
         return True
     if isinstance(value, str):
         return not canonical(value)
-    if isinstance(value, (float, np.floating, decimal.Decimal)):
+    if isinstance(value, decimal.Decimal):
+        return value.is_nan()  # a signaling NaN cannot be compared
+    if isinstance(value, (float, np.floating)):
         return bool(value != value)
     if isinstance(value, (np.datetime64, np.timedelta64)):
         return bool(np.isnat(value))
@@ -247,7 +257,7 @@ def text_codes(values: Sequence[Any], *, as_they_stand: bool = False) -> "tuple[
             code, key = None, None  # type: ignore[assignment]
         if code is None:
             try:
-                text = value if as_they_stand and isinstance(value, str) else text_of(value)
+                text = _unicode(value) if as_they_stand and isinstance(value, str) else text_of(value)
             except UnicodeDecodeError as error:
                 raise ValueFault(row, "found bytes that are no UTF-8 text") from error
             except TypeError as error:

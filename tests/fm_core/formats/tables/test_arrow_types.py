@@ -96,7 +96,6 @@ def rows(tables, plan):
         schema = make_schema(tables, plan)
         batches = [Encoder(schema, labels="none").encode(table) for table in tables]
     except (DataError, ConfigError) as error:
-        assert "\n" not in str(error)
         return str(error)
     return schema.feature_names(), [
         (batch.values.tolist(), None if batch.is_dense else (batch.indptr.tolist(), batch.indices.tolist()))
@@ -130,7 +129,10 @@ def test_every_type_is_read_or_refused(found, plan, carrier):
         "Parquet": lambda: parquet_tables("x", data.getvalue()),
     }[carrier]
     got = rows(read, plan)
-    says_more = pyarrow.types.is_dictionary(array.type) and not (plan.categorical or plan.hashed)  # that it is categories
+    assert not isinstance(got, str) or "\n" not in got
+    says_more = pyarrow.types.is_dictionary(array.type) and not (
+        plan.categorical or plan.hashed
+    )  # that it is categories
     if plain is not None and carrier == "Arrow" and not isinstance(got, str) and not says_more:
         simpler = table.set_column(1, "v", plain)
         assert got == rows(lambda: [frame_table(simpler)], plan)

@@ -199,3 +199,18 @@ def test_a_value_has_one_number(value, number):
 @pytest.mark.parametrize("value", ["ann", "0x10", "1_0", "", None, "inf", np.datetime64("2024-01-01"), "\u0661"])
 def test_what_is_no_number_is_none(value):
     assert np.isnan(number_of(value))
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "é\udc80"])
+@pytest.mark.parametrize("as_they_stand", [False, True])
+def test_half_a_surrogate_pair_is_no_text(text, as_they_stand):
+    with pytest.raises(ValueFault, match="which is no Unicode text: half of a surrogate pair") as caught:
+        text_codes(["fine", text], as_they_stand=as_they_stand)
+    assert caught.value.row == 1
+
+
+@pytest.mark.parametrize("value", [decimal.Decimal("nan"), decimal.Decimal("-snan"), decimal.Decimal("snan7")])
+def test_decimals_that_are_no_numbers_are_missing(value):
+    assert is_missing(value)
+    assert text_of(value) == ""
+    assert np.isnan(number_of(value))
