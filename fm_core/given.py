@@ -4,6 +4,7 @@ A wrong kind, a matrix that does not hold together, numbers that are none: each 
 what was found and what is expected. What is right passes unchanged.
 """
 
+import decimal
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +172,8 @@ def refuse_gaps(what: str, values: Any) -> None:
     if values is None or isinstance(values, str) or kind in "biufcSUmM":
         return
     for row, value in enumerate(values if isinstance(values, list | tuple) else np.asarray(values, object).ravel()):
-        name = type(value).__name__
-        if value is None or name in ("NAType", "NaTType") or (name in ("float", "Decimal") and math.isnan(value)):
+        is_nan = (
+            value.is_nan() if isinstance(value, decimal.Decimal) else isinstance(value, float) and math.isnan(value)
+        )
+        if value is None or is_nan or type(value).__name__ in ("NAType", "NaTType"):
             raise ValueError(f"{what} has no value in row {row}, expected one for each row: leave such rows out")

@@ -186,11 +186,11 @@ def test_a_label_that_is_missing_is_said(holder, nothing, values):
     good = [*values, values[0]]
     for kind in (FMClassifier, FMRegressor):
         model = kind(epochs=1, solver="minibatch")
-        with pytest.raises(ValueError, match=r"row 3|contains NaN|could not convert|signaling NaN"):
+        with pytest.raises(ValueError, match=r"row 3|contains NaN|could not convert"):
             model.fit(rows, labels)
-        with pytest.raises(ValueError, match=r"row 3|contains NaN|could not convert|signaling NaN"):
+        with pytest.raises(ValueError, match=r"row 3|contains NaN|could not convert"):
             model.fit(frame, labels)
-        with pytest.raises(ValueError, match=r"row 3|contains NaN|could not convert|signaling NaN"):
+        with pytest.raises(ValueError, match=r"row 3|contains NaN|could not convert"):
             model.partial_fit(rows, labels)
     with pytest.raises(ValueError, match=r"validation y.*(row 3|NaN)"):
         FMClassifier(epochs=1, solver="minibatch").fit(rows, good, validation=(rows, labels))
