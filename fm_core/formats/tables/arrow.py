@@ -132,16 +132,27 @@ def _plain(array: Any) -> Any:
         test = getattr(kind, is_view, None)
         if test is not None and test(array.type):
             return array.cast(plain())
-    for is_view, plain in (("is_list_view", pyarrow.list_), ("is_large_list_view", pyarrow.large_list)):
-        test = getattr(kind, is_view, None)
-        if test is not None and test(array.type):
-            # A cast of list views leaves starts that fall where a cell is null.
-            return _plain(pyarrow.array(array.to_pylist(), plain(array.type.value_type)))
+    if any(getattr(kind, name, _never)(array.type) for name in ("is_list_view", "is_large_list_view")):
+        return _lists_of_views(array)
     if kind.is_dictionary(array.type):
         values = _plain(array.dictionary)
         if values is not array.dictionary:
             return pyarrow.DictionaryArray.from_arrays(array.indices, values)
     return array
+
+
+def _lists_of_views(array: Any) -> Any:
+    """Give lists that lie one behind the other; a cast would take places from cells that are null."""
+    import pyarrow
+
+    nulls = array.is_null().to_numpy(zero_copy_only=False)
+    sizes = np.where(nulls, 0, array.sizes.to_numpy(zero_copy_only=False)).astype(np.int64)
+    starts = array.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
+    ends = np.cumsum(sizes)
+    places = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes, sizes) + np.repeat(starts, sizes)
+    items = _plain(array.values).take(pyarrow.array(places))
+    offsets = pyarrow.array(np.append(0, ends))
+    return pyarrow.LargeListArray.from_arrays(offsets, items, mask=pyarrow.array(nulls) if nulls.any() else None)
 
 
 def _never(_: Any) -> bool:
