@@ -2,7 +2,7 @@
 
 The solver is chosen as `auto.choose` says, of dense rows with a share held out, by which training ends.
 Where the solver was not named, dense columns and labels are brought to a like size first (solvers/scaling.py), so that
-prices of 200,000 are learned as ratings are.
+prices of 200,000 are learned as ratings are, and what the model says of extremes is bounded (solvers/extremes.py).
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from fm_core.links import link_for
 from fm_core.metrics import metrics_for
 from fm_core.model import Model
 from fm_core.solvers.auto import choose, with_early_stopping
+from fm_core.solvers.extremes import bounded
 from fm_core.solvers.scaling import Scaling
 from fm_core.training.callbacks import Callback, EpochReport, FitResult, Silent, ValidationReport
 from fm_core.training.fit import fit
@@ -100,7 +101,9 @@ def fit_rows(
         callback=told,
         model=model,
     )
-    return result if scaling is None else dataclasses.replace(result, model=scaling.model(result.model))
+    if scaling is None:
+        return result
+    return dataclasses.replace(result, model=scaling.model(bounded(result.model, rows)))
 
 
 def _units(predictor_type: str, scale: float) -> dict[str, float]:
