@@ -188,6 +188,12 @@ local-serve: $(VENV)/.built  ## serve the model of local-train on port 8080, wit
 docs: $(VENV)/.installed  ## renew the tables of docs/ that are made from declarations
 	$(BIN)/python docs/make_tables.py
 
+.PHONY: docs-site
+docs-site: .venvs/docs/.installed  ## build the documentation as a site with search in build/site; a broken link fails it
+	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
+
+.venvs/docs/.installed: docs/requirements.txt
 .venvs/notebooks/.installed: examples/requirements.txt
 .PHONY: notebooks
 notebooks: $(VENV)/.built .venvs/notebooks/.installed  ## run the notebooks of examples/, and keep what they show (NOTEBOOK_ARGS=--check: only run them)
@@ -207,7 +213,7 @@ bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what ea
 .venvs/torch/.installed: benchmarks/requirements-torch.txt
 .venvs/implicit/.installed: benchmarks/requirements-implicit.txt
 .venvs/myfm/.installed: benchmarks/requirements-myfm.txt
-.venvs/clients/.installed .venvs/implicit/.installed .venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/myfm/.installed .venvs/notebooks/.installed:
+.venvs/clients/.installed .venvs/docs/.installed .venvs/implicit/.installed .venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/myfm/.installed .venvs/notebooks/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@

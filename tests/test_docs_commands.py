@@ -32,17 +32,22 @@ ELSEWHERE = {
     ("README.md", "python -m pip install . ./container"): "tests/test_package.py",
     (
         "README.md",
-        "make demo    # train a model of real data, pack it, serve it, ask it, and check what it says",
+        "make demo    # train a model on real data, serve it, ask it, and compare the answers with the truth",
     ): "tests/local_test",
     (
-        "README.md",
+        "docs/how-to/image.md",
         "make image                                   # or: docker build -t factorization-machines .",
     ): "tests/image",
-    ("README.md", 'docker run --rm -v "$PWD/local_test/test_dir:/opt/ml" factorization-machines train'): "tests/image",
-    ("README.md", "docker run --rm -d --name fm -p 127.0.0.1:8080:8080 \\"): "tests/image",
-    ("README.md", "curl --silent --show-error --fail-with-body http://127.0.0.1:8080/invocations \\"): "tests/image",
-    ("README.md", "docker stop fm"): "tests/image",
-    ("README.md", "pip install 'sagemaker[local]<3'"): "tests/local_mode",
+    (
+        "docs/how-to/image.md",
+        'docker run --rm -v "$PWD/local_test/test_dir:/opt/ml" factorization-machines train',
+    ): "tests/image",
+    ("docs/how-to/image.md", "docker run --rm -d --name fm -p 127.0.0.1:8080:8080 \\"): "tests/image",
+    (
+        "docs/how-to/image.md",
+        "curl --silent --show-error --fail-with-body http://127.0.0.1:8080/invocations \\",
+    ): "tests/image",
+    ("docs/how-to/image.md", "docker stop fm"): "tests/image",
     ("README.md", "estimator = Estimator("): "tests/local_mode",  # from local_test/local_mode.py, which is run there
     ("docs/reference/artifact.md", "import mxnet as mx"): "tests/fm_core/artifact/test_model_file.py",
     ("docs/reference/artifact.md", "import struct"): "tests/fm_core/artifact/test_model_file.py",
@@ -108,11 +113,6 @@ write_records(open("test.recordio", "wb"), rows, labels)
 """
 )
 
-TABLE = """
-rows = "".join(f"u{i % 9},m{i % 7},{i % 5}\\n" for i in range(100))
-open("ratings.csv", "w").write("user,movie,rating\\n" + rows)
-"""
-
 PURCHASES = """
 import random
 
@@ -130,10 +130,8 @@ for name in ("purchases", "march", "new"):
 RUN = {
     (
         "README.md",
-        "fm train purchases.csv --label bought --out model       # says how good the model is, on rows held out",
+        "fm train purchases.csv --label bought --out model       # prints how good it is, on rows held out",
     ): (PURCHASES, "head -1 scores.csv | grep -q '^customer,' && test $(wc -l < scores.csv) = 401"),
-    ("README.md", "fm convert ratings.csv ratings.recordio --label rating --categorical user,movie --split 0.8"): (
-        TABLE, "test -s ratings.train.recordio -a -s ratings.test.recordio -a -s schema.json"),
     ("README.md", "from fm_core import FMRegressor"): (DATA, "fm inspect model_algo-1"),
     ("docs/reference/artifact.md", "tar xzf model.tar.gz"): (
         MODEL, "test -s model-symbol.json -a -s model-0000.params"),

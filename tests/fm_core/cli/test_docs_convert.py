@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 
@@ -42,19 +41,3 @@ def test_every_format_and_every_suffix_is_on_the_page():
         assert f"`{name}`" in PAGE
         for suffix in described.suffixes:
             assert suffix in PAGE
-
-
-def test_the_command_of_the_readme_works(tmp_path):
-    (section,) = re.findall(r"^## Your data\n(.*?)^## ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    (command,) = re.findall(r"^```sh\nfm (.*?)\n```$", section, re.MULTILINE)
-    (tmp_path / "ratings.csv").write_text(
-        "user,movie,rating\n" + "".join(f"{i % 5},{i % 7},{i % 4}\n" for i in range(99))
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "fm_core.cli", *shlex.split(command)],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "feature_dim is 12" in done.stdout
-    assert {"ratings.train.recordio", "ratings.test.recordio", "schema.json"} < {f.name for f in tmp_path.iterdir()}

@@ -1,4 +1,4 @@
-"""The README's commands for the image, taken from it and run in their order."""
+"""The commands of docs/how-to/image.md, taken from it and run in their order."""
 
 import json
 import re
@@ -7,17 +7,19 @@ import subprocess
 from tests.conftest import ROOT
 from tests.image.conftest import docker
 
+PAGE = ROOT / "docs/how-to/image.md"
+
 
 def commands():
     """Take the shell commands of the section on the image, but for those that build it and make its data."""
-    (section,) = re.findall(r"^## In the image\n(.*?)^## ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (section,) = re.findall(r"^## Try it\n(.*?)^## ", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     for block in re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL):
         for command in block.replace("\\\n", " ").splitlines():
             if command.strip() and not command.startswith("make "):
                 yield command
 
 
-def test_the_readmes_commands_work(image, local_test):
+def test_the_commands_of_the_page_work(image, local_test):
     answers = []
     try:
         for command in commands():
