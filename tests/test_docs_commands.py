@@ -138,6 +138,8 @@ RUN = {
     ("docs/reference/artifact.md", "from fm_core.artifact import load_model, read_meta"): (MODEL, "true"),
     ("docs/explanation/bayes.md", "from fm_core.solvers.bayes.solver import collect, sample_model"): (
         DATA + "batches, feature_dim = [batch], 12\n", "true"),
+    ("docs/explanation/bayes.md", "scores, std = FMRegressor().fit(X, y).predict(X_new, return_std=True)"): (
+        DATA + "from fm_core import FMRegressor\nX = X_new = rows\ny = labels\n", "true"),
     ("docs/reference/formats.md", "from fm_core.formats import write_records"): (DATA, "fm convert train.rec x.libsvm"),
     ("docs/how-to/migration.md", "fm inspect model.tar.gz"): (MODEL, "test $(wc -l < scores.txt) = 200"),
     ("docs/how-to/report.md", "from fm_core.report import write_report"): (DATA, "grep -q '</html>' report.html"),
