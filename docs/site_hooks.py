@@ -93,13 +93,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def api() -> str:
-    """Write the page of the public names, the modules in the order of fm_core/__init__.py."""
+    """Write the page of the public names, as fm_core/__init__.py imports them for those who check types."""
     tree = ast.parse((ROOT / "fm_core/__init__.py").read_text())
-    (modules,) = (
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "_MODULES"
-    )
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module != "typing"]
+    modules = {node.module: [alias.name for alias in node.names] for node in imports if node.module != "fm_core"}
     parts = ["# API of fm_core\n\nWhat `import fm_core` gives. Every name is imported when it is first used.\n"]
     for module, names in modules.items():
         parts += [f"## {module}\n", *(f"::: {module}.{name}\n" for name in names)]
