@@ -19,7 +19,7 @@ from fm_core.errors import DataError
 from fm_core.kernels import in_use
 from fm_core.kernels.bounds import check_fits
 
-__all__ = ["ENTRIES_AT_ONCE", "ROWS_AT_ONCE", "Spread", "spread_to_unseen"]
+__all__ = ["ENTRIES_AT_ONCE", "ROWS_AT_ONCE", "Chain", "Spread", "spread_to_unseen"]
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -39,6 +39,28 @@ def spread_to_unseen(features: Ints, groups: Ints, asked: NDArray[np.integer]) -
     Keys of one column stand side by side, so that this is right but at borders.
     """
     return groups[np.maximum(np.searchsorted(features, asked, side="right") - 1, 0)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """What is known of all samples, of which a spread has some.
+
+    Attributes
+    ----------
+    n_samples : int
+        In the mean that the model is.
+    effective : float or None
+        How many independent samples would be as good; None: there are too few to say.
+    cost : float or None
+        What further samples would gain, in nats a row, as cross entropy is measured.
+    is_enough : bool or None
+        Whether they would hardly help.
+    """
+
+    n_samples: int
+    effective: float | None
+    cost: float | None
+    is_enough: bool | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +84,8 @@ class Spread:
         Rows ``[v | w]``.
     prior_mean, prior_precision : ndarray of float32, shape (n_samples, n_groups, k + 1)
         What is known of features that did not occur.
+    chain : Chain or None
+        None: the samples are no chain's.
     """
 
     is_classifier: bool
@@ -76,6 +100,7 @@ class Spread:
     params: NDArray[np.float16]
     prior_mean: Floats
     prior_precision: Floats
+    chain: Chain | None = None
 
     def std(self, batch: Batch, num_threads: int = 1) -> Floats:
         """Standard deviation of each row's score: of a regressor's label, its noise included; of a probability.

@@ -64,9 +64,11 @@ class TrainingReport:
 
     def write(self, model: Model, hyperparameters: Hyperparameters) -> None:
         """Write both files."""
+        from fm_core.analysis.learned import learned
         from fm_core.report.findings import findings
         from fm_core.report.page import write_report
 
+        self._record.learned = None if model.spread is None else learned(model.spread)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._record.save(self._folder / "metrics.json", findings(self._record, hyperparameters))

@@ -3,14 +3,17 @@
 It is a zip, not compressed, of arrays as NumPy writes them (`numpy.load` reads it), the attributes of `spread.Spread`
 by their names, and of `meta.json`::
 
-    {"version": 1, "predictor_type": "regressor", "feature_dim": 2625, "mean": 3.5, "scale": 1.1, "model": "8f31a6c0"}
+    {"version": 1, "predictor_type": "regressor", "feature_dim": 2625, "mean": 3.5, "scale": 1.1, "model": "8f31a6c0",
+     "chain": {"n_samples": 572, "effective": 121.4, "cost": 0.00031, "is_enough": false}}
 
 `model` is the CRC-32 of the model's bias and linear weights: a spread that lies beside another model is refused.
+`chain` may be null.
 
 The file may be a stranger's. Its arrays are views of the mapped file; every declared number is held against the bytes
 that are there, and shapes, types, order and finiteness are looked at before anything is computed with it.
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -30,7 +33,7 @@ from fm_core.atomic_file import atomic_write
 from fm_core.errors import ArtifactError
 from fm_core.model import Model
 from fm_core.printable import quoted
-from fm_core.spread import Spread
+from fm_core.spread import Chain, Spread
 
 __all__ = ["MOST_BYTES", "SPREAD_FILE", "load_spread", "save_spread"]
 
@@ -97,6 +100,7 @@ def save_spread(folder: str | os.PathLike[str], model: Model) -> str | None:
         "mean": spread.mean,
         "scale": spread.scale,
         "model": _checksum(model.w0, model.w),
+        "chain": None if spread.chain is None else dataclasses.asdict(spread.chain),
     }
     with (
         atomic_write(Path(folder) / SPREAD_FILE) as file,
@@ -192,7 +196,8 @@ def load_spread(
         arrays: dict[str, Any] = {name: _array(archive, name, dtype) for name, (dtype, _) in _ARRAYS.items()}
         _check_shapes(arrays)
         _check_values(arrays, len(w), archive.limits)
-        return Spread(predictor_type == "binary_classifier", len(w), mean, scale, **arrays)
+        chain = _chain(meta.get("chain"))
+        return Spread(predictor_type == "binary_classifier", len(w), mean, scale, chain=chain, **arrays)
 
 
 def _is_finite(value: Any) -> TypeGuard[float]:
@@ -209,6 +214,22 @@ def _meta(archive: Archive) -> dict[str, Any]:
     if not isinstance(meta, dict):
         raise ArtifactError("meta.json is not a JSON object")
     return meta
+
+
+def _chain(found: Any) -> Chain | None:
+    if found is None:
+        return None
+    names = {"n_samples": int, "effective": float, "cost": float, "is_enough": bool}
+    if (
+        not isinstance(found, dict)
+        or found.keys() != names.keys()
+        or not all(
+            (found[name] is None and name != "n_samples") or type(found[name]) is kind for name, kind in names.items()
+        )
+        or not all(0 <= found[name] < 1e18 for name in ("n_samples", "effective", "cost") if found[name] is not None)
+    ):
+        raise ArtifactError(f"chain is {quoted(found)}, expected {', '.join(names)}, and numbers that are not negative")
+    return Chain(**found)
 
 
 def _array(archive: Archive, name: str, dtype: str) -> NDArray[Any]:

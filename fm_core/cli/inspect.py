@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fm_core.analysis.inspection import factor_norms, largest, summarise
+from fm_core.analysis.learned import learned
 from fm_core.artifact.model_file import load_model, read_meta
 from fm_core.cli import names
 from fm_core.hyperparameter_text import to_text
@@ -14,6 +15,9 @@ from fm_core.hyperparameters import parameters
 from fm_core.printable import printable, printable_json
 
 __all__ = ["add_arguments", "run"]
+
+#: Groups that are listed where people read; --json has all.
+_MOST_GROUPS = 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +55,7 @@ def _facts(arguments: argparse.Namespace) -> dict[str, Any]:
         "hyperparameters": read_meta(arguments.model)["training_parameters"],
         "largest_weights": listed(model.w),
         "largest_factors": listed(norms),
+        "learned": None if model.spread is None else learned(model.spread),
     }
 
 
@@ -69,6 +74,7 @@ def _text(facts: dict[str, Any]) -> str:
     ]
     if facts["n_idle"]:
         lines.append(f"  features all of whose parameters are 0: {facts['n_idle']:,}")
+    lines += _learned(facts["learned"])
     lines += ["", "hyperparameters other than their defaults"]
     lines += [f"  {name:<24} {value}" for name, value in _changed(facts["hyperparameters"])] or ["  none"]
     for title, key in (("largest linear weights w", "largest_weights"), ("longest factors v", "largest_factors")):
@@ -76,6 +82,33 @@ def _text(facts: dict[str, Any]) -> str:
             lines += ["", f"{title}", f"  {'feature':>10} {'w':>11} {'|v|':>11}  name"]
             lines += [f"  {f['feature']:>10} {f['w']:>11.4g} {f['v_norm']:>11.4g}  {f['name']}" for f in facts[key]]
     return "\n".join(printable(line, 1000) for line in lines)
+
+
+def _learned(found: dict[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    lines = ["", "learned beside the parameters (spread.npz)"]
+    if found["noise"] is not None:
+        lines.append(f"  noise    {found['noise']:.4g}, the standard deviation of labels about their scores")
+    sweeps = found["sweeps"]
+    if sweeps is not None:
+        if sweeps["effective"] is None:
+            said = "too few to say whether more would help"
+        else:
+            more = (
+                f"more would gain {sweeps['gain']:.1g} nats a row"
+                if sweeps["more_would_help"]
+                else "more would hardly help"
+            )
+            said = f"worth {sweeps['effective']:.0f} independent ones: {more}"
+        lines.append(f"  samples  {sweeps['samples']}, {said}")
+    lines.append(f"  {'features of a group':>23} {'occurred':>10} {'prec. of w':>11} {'of v':>11}")
+    lines += [
+        f"  {group['first']!s:>10} to {group['last']!s:>9} {group['n_features']:>10,} {group['w_precision']:>11.4g} "
+        f"{group['v_precision']:>11.4g}"
+        for group in found["groups"][:_MOST_GROUPS]
+    ]
+    return lines
 
 
 def _changed(stored: dict[str, Any]) -> list[tuple[str, Any]]:

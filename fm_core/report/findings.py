@@ -153,11 +153,23 @@ def _still_falls(facts: Facts) -> str | None:
         return None
     if facts.is_overfitted or _validation_rises(facts) or _worse_than_baseline(facts):
         return None  # more of the same would not help
+    if facts.hyperparameters.solver == "bayes" and _more_sweeps(facts):
+        return None  # which says it better
     if facts.hyperparameters.solver == "bayes":
         return f"The training {facts.loss} still changed in the last sweep: more epochs would go further."
     return (
         f"The training {facts.loss} still fell by {100 * (1 - curve[-1] / curve[-2]):.1f} % in the last epoch: "
         "more epochs, or higher learning rates, would go further."
+    )
+
+
+def _more_sweeps(facts: Facts) -> str | None:
+    sweeps = (facts.record.learned or {}).get("sweeps")
+    if sweeps is None or not sweeps["more_would_help"]:
+        return None
+    return (
+        f"The model is the mean of {sweeps['samples']} samples, worth {sweeps['effective']:.0f} independent ones: "
+        f"more epochs would gain about {sweeps['gain']:.1g} nats a row."
     )
 
 
@@ -323,6 +335,7 @@ def _not_tested(facts: Facts) -> str | None:
 
 #: In the order in which they are said.
 RULES: Sequence[Callable[[Facts], str | None]] = (
-    _not_finite, _rises, _still_falls, _one_epoch, _never_finite, _validation_rises, _overfits, _worse_than_baseline,
+    _not_finite, _rises, _still_falls, _more_sweeps, _one_epoch, _never_finite, _validation_rises, _overfits,
+    _worse_than_baseline,
     _off_on_average, _overconfident, _too_good, _label_scale, _out_of_balance, _not_tested,
 )  # fmt: skip

@@ -38,6 +38,8 @@ class TrainingRecord:
         Metrics of the test data, if `tested` was told.
     sample : Sample
         Scores of the test data.
+    learned : dict or None
+        What the model tells beside its scores (analysis/learned.py), where it does; set by the caller.
     untested : str
         Why there is nothing of both, in words; empty where there was no test data.
     """
@@ -49,6 +51,7 @@ class TrainingRecord:
         self.test: dict[str, float] = {}
         self.n_tested = 0
         self.sample = Sample()
+        self.learned: dict[str, Any] | None = None
         self.untested = ""
         self._started = time.time()
         self.seconds_to_first_batch = 0.0
@@ -109,7 +112,8 @@ class TrainingRecord:
         findings : sequence of str
             What stands out: of findings.py, or what else is to be said.
         """
-        return {
+        of_learned = {} if self.learned is None else {"learned": self.learned}
+        return of_learned | {
             "epochs": [_without_nan(epoch) for epoch in self.epochs],
             "best_epoch": self.best_epoch,
             "test": _without_nan(self.test) or None,

@@ -36,6 +36,9 @@ _MOST_COMPARED = 2_000_000
 #: Points beyond are left out of plots, whose scales would overflow.
 _LARGEST_DRAWN = 1e100
 
+#: Groups that are listed.
+_MOST_GROUPS = 100
+
 #: Features whose norms are computed.
 _MOST_NORMS = 20_000
 
@@ -78,8 +81,34 @@ def page(record: TrainingRecord, model: Model, hyperparameters: Hyperparameters)
         summary=f"{model.feature_dim:,} features, {model.num_factors} factors, {len(record.epochs)} epochs",
         tiles="".join(_tile(name, value) for name, value in _headline(record, hyperparameters)),
         findings=f"<ul>{warnings}</ul>" if warnings else "<p>Nothing stands out.</p>",
+        learned=_learned(record),
         plots=sections,
         settings=_settings(hyperparameters),
+    )
+
+
+def _learned(record: TrainingRecord) -> str:
+    """Sweeps, noise, and the precisions of groups, where the solver knows them."""
+    found = record.learned
+    if found is None:
+        return ""
+    said = [] if found["noise"] is None else [f"Labels are {found['noise']:.4g} off their scores on the whole."]
+    sweeps = found["sweeps"]
+    if sweeps is not None and sweeps["effective"] is not None:
+        more = "More would still help." if sweeps["more_would_help"] else "More would hardly help."
+        said.append(
+            f"The mean of {sweeps['samples']} samples, worth {sweeps['effective']:.0f} independent ones. {more}"
+        )
+    rows = "".join(
+        f"<tr><td>{group['first']} to {group['last']}</td><td>{group['n_features']:,}</td>"
+        f"<td>{group['w_precision']:.4g}</td><td>{group['v_precision']:.4g}</td></tr>"
+        for group in found["groups"][:_MOST_GROUPS]
+    )
+    return (
+        f"<section><h2>What was learned of groups of features</h2><p>{html.escape(' '.join(said))}</p>"
+        "<table><thead><tr><th>features</th><th>that occurred</th><th>precision of w</th><th>of v</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table><p>The larger a precision, the less the group's features matter beyond what "
+        "they have in common.</p></section>"
     )
 
 
@@ -351,6 +380,7 @@ _PAGE = """<!doctype html>
 <p>{summary}</p>
 <dl class="tiles">{tiles}</dl>
 <section><h2>What stands out</h2>{findings}</section>
+{learned}
 <main>{plots}</main>
 <section><h2>Hyperparameters</h2><p>In bold: those that are not the default.</p>{settings}</section>
 </body>

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fm_core.analysis.baseline import RowSample, make_baseline
+from fm_core.analysis.learned import learned
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.draws import draws
@@ -236,11 +237,12 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
         num_threads=job.num_threads,
         callback=record if callback is None else Together(record, callback),
     )
-    learned = _scored(result.model, read.learned, job.num_threads, at_most=100_000)
+    record.learned = None if result.model.spread is None else learned(result.model.spread)
+    on_learned = _scored(result.model, read.learned, job.num_threads, at_most=100_000)
     held_out = _scored(result.model, read.held_out, job.num_threads)
     of_both = [
         figures(scored, is_classifier=result.model.is_classifier, mean=read.learned.mean_label) if scored.n_rows else {}
-        for scored in (held_out, learned)
+        for scored in (held_out, on_learned)
     ]
     if held_out.n_rows:
         _tell(record, held_out, read.predictor_type)

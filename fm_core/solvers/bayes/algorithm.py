@@ -102,7 +102,8 @@ class BayesLearner(Solver):
         if self._state is None:
             return None
         is_classifier = link_for(self._hp.predictor_type).is_classifier
-        return spread_of(self._state.arrays, self._hp.feature_dim, is_classifier=is_classifier)
+        is_chain = self._hp._bayes_method == "gibbs"
+        return spread_of(self._state.arrays, self._hp.feature_dim, is_classifier=is_classifier, is_chain=is_chain)
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """The model, and the chain."""

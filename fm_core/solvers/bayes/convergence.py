@@ -109,6 +109,13 @@ class Convergence:
         effective = float(np.sum(curvature * of_sample)) / total if total > 0 else float(self.n_samples)
         return Outlook(self.n_samples, min(effective, float(self.n_samples)), cost)
 
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> "Convergence":
+        """Make one of what `arrays` gave."""
+        found = cls(arrays["probe_batches"].shape[1])
+        found.restore(arrays)
+        return found
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that `restore` needs."""
         counts = np.array([self.n_samples, self._length], np.float64)

@@ -5,15 +5,17 @@ full, every second one goes, and only every second one comes from then on. Its a
 and `spread_of` makes the `Spread` of them, of a chain that runs or of a checkpoint at its end.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core.solvers.bayes.convergence import Convergence
 from fm_core.solvers.bayes.rows import Rows
 from fm_core.solvers.bayes.sampler import Units
-from fm_core.spread import Spread
+from fm_core.spread import Chain, Spread
 
 __all__ = ["Keeper", "spread_of"]
 
@@ -90,8 +92,13 @@ class Keeper:
             array[: self._n] = arrays[f"kept_{name}"]
 
 
-def spread_of(arrays: Mapping[str, NDArray[Any]], feature_dim: int, *, is_classifier: bool) -> Spread | None:
-    """Make a spread of what `Keeper.arrays` gave, with copies of the samples; None: they are fewer than two."""
+def spread_of(
+    arrays: Mapping[str, NDArray[Any]], feature_dim: int, *, is_classifier: bool, is_chain: bool
+) -> Spread | None:
+    """Make a spread of what `Keeper.arrays` gave, with copies of the samples; None: they are fewer than two.
+
+    Of a chain, `arrays` has what `Convergence.arrays` gave too.
+    """
     n = len(arrays["kept_numbers"])
     if n < 2:
         return None
@@ -102,4 +109,12 @@ def spread_of(arrays: Mapping[str, NDArray[Any]], feature_dim: int, *, is_classi
         features=arrays["kept_features"], groups=arrays["kept_groups"], typical=units[2:],
         alpha=numbers[:, 1], w0=numbers[:, 0], params=arrays["kept_params"][taken],
         prior_mean=priors[:, 0], prior_precision=priors[:, 1],
+        chain=_chain(arrays, None if is_classifier else float(numbers[-1, 1])) if is_chain else None,
     )  # fmt: skip
+
+
+def _chain(arrays: Mapping[str, NDArray[Any]], alpha: float | None) -> Chain:
+    outlook = Convergence.of(arrays).outlook(alpha)
+    if math.isnan(outlook.cost):
+        return Chain(outlook.n_samples, None, None, None)
+    return Chain(outlook.n_samples, outlook.effective, outlook.cost, outlook.is_enough)

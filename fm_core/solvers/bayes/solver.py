@@ -170,7 +170,10 @@ class BayesSolver:
     @property
     def spread(self) -> Spread | None:
         """What the standard deviation of a score needs; None while there are fewer than two samples."""
-        return spread_of(self._keeper.arrays(), self.rows.feature_dim, is_classifier=self._link.is_classifier)
+        return spread_of(
+            self._keeper.arrays() | self._convergence.arrays(), self.rows.feature_dim,
+            is_classifier=self._link.is_classifier, is_chain=self.sampler.averages,
+        )  # fmt: skip
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that `restore` needs, beside the rows: the arrays themselves, where they are large."""

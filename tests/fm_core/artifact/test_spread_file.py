@@ -141,6 +141,13 @@ SPOILT = {
     "another": (lambda f: {"meta.json": meta_with(f, model="00000000")}, "it is the spread of another model"),
     "scale": (lambda f: {"meta.json": meta_with(f, scale=-1.0)}, "expected finite numbers, the scale above 0"),
     "mean": (lambda f: {"meta.json": meta_with(f, mean=float("nan"))}, "expected finite numbers"),
+    "chain": (lambda f: {"meta.json": meta_with(f, chain={"n_samples": 3})}, "chain is"),
+    "chain of nothing": (
+        lambda f: {
+            "meta.json": meta_with(f, chain={"n_samples": None, "effective": 1.0, "cost": 1.0, "is_enough": True})
+        },
+        "chain is",
+    ),
     "no json": (lambda f: {"meta.json": b"{"}, "meta.json is not JSON"),
     "deep": (lambda f: {"meta.json": b"[" * 60000}, "meta.json is not"),
     "list": (lambda f: {"meta.json": b"[]"}, "meta.json is not a JSON object"),
