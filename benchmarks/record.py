@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import ROOT
 
-PAGES = sorted(ROOT.glob("docs/*/*.md"))
+PAGES = sorted([*ROOT.glob("benchmarks/results/*.md"), *ROOT.glob("docs/*/*.md")])
 
 
 def main() -> None:

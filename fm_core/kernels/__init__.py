@@ -16,7 +16,7 @@ from typing import Any
 # 20,000 times, some 300 us, before it sleeps: that bridges the gap between two batches, and waking a thread of a
 # virtual machine takes as long as some hundred rows. Endless spinning, libgomp's default, takes the cores from whoever
 # else needs them: beside one busy process a step of two threads took 4.5 times as long, and 1.2 times so.
-# docs/explanation/performance.md has the figures.
+# docs/explanation/kernels.md has the figures.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "passive"
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
