@@ -92,7 +92,8 @@ test-asan: $(VENV)/.installed  ## build the extensions with address and undefine
 	cd $(ASAN) && LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 	    UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc $(CURDIR)/$(BIN)/python -m pytest \
 	    -p no:cacheprovider -p no:faulthandler -k 'not references_gradient and not a_bomb_is_refused' \
-	    --ignore tests/fm_core/formats/tables/test_encoder.py --ignore tests/fm_core/formats/tables/test_lists.py tests/fm_core/kernels tests/fm_core/formats \
+	    --ignore tests/fm_core/formats/tables/test_encoder.py --ignore tests/fm_core/formats/tables/test_lists.py \
+	    --ignore tests/fm_core/formats/tables/test_arrow_types.py tests/fm_core/test_public_calls.py tests/fm_core/kernels tests/fm_core/formats \
 	    tests/container/serving $(PYTEST_ARGS)
 
 .PHONY: crash-test

@@ -91,7 +91,7 @@ def open_with_schema(
         schema_file = _below(path, name or SCHEMA_FILE, MAX_SCHEMA_BYTES, "schema", must_exist=name is not None)
         try:
             if schema_file is not None:
-                schema = TableSchema.load(schema_file, model.feature_dim)
+                schema = TableSchema.load(schema_file, model.feature_dim, watch=_watching(allowed, schema_file))
                 way_out = "the setting FM_UNSEEN=ignore"
                 encoder = Encoder(schema, unseen=unseen, labels="none", way_out=way_out)
             if _below(path, SPREAD_FILE, MAX_SPREAD_BYTES, "spread") is not None:
@@ -99,7 +99,9 @@ def open_with_schema(
             catalogue_file = _below(path, CATALOGUE_FILE, MAX_CATALOGUE_BYTES, "catalogue")
             if catalogue_file is None:
                 return ServedModel(model, encoder, None, _baseline(path, model), allowed.taken)
-            catalogue = Catalogue.load(catalogue_file, encoder, model.feature_dim)
+            catalogue = Catalogue.load(
+                catalogue_file, encoder, model.feature_dim, watch=_watching(allowed, catalogue_file)
+            )
             recommender = Recommender(model, catalogue, encoder)
             return ServedModel(model, encoder, recommender, _baseline(path, model), allowed.taken)
         except (ConfigError, DataError) as error:
@@ -108,6 +110,16 @@ def open_with_schema(
             raise ArtifactError(f"{error.filename or path}: {error.strerror or error}") from error
 
     return open_model
+
+
+def _watching(limits: Limits, file: Path) -> Callable[[int], None]:
+    """Hold what reading a file beside the model takes to the limits of the model."""
+
+    def watch(n_bytes: int) -> None:
+        limits.check()
+        limits.allow(n_bytes, file.name)
+
+    return watch
 
 
 def _baseline(path: Path, model: "Model") -> Baseline | None:

@@ -11,7 +11,7 @@ A model without a schema takes a column `features`, whose cells are feature ids 
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from fm_core.formats.registry import FORMATS, format_of
 from fm_core.formats.registry.inputs import Options, read_tables
 from fm_core.formats.tables import CATALOGUE_FILE
 from fm_core.formats.tables._columns import Vocabulary
+from fm_core.formats.tables.schema_check import unwatched
 from fm_core.formats.tables.table import Table, no_column, where
 from fm_core.formats.tables.values import text_of
 from fm_core.given import MOST_FEATURES, check_kind
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from fm_core.formats.tables.encoder import Encoder
 
 __all__ = ["CATALOGUE_FILE", "FEATURES", "Catalogue", "ItemColumn"]
+
+#: Bytes of memory that a text takes in its table and as one of Python's.
+_BYTES_OF_TEXT = 150
 
 #: The column of feature ids, where there is no schema.
 FEATURES = "features"
@@ -61,6 +65,11 @@ class ItemColumn:
         self._is_text = is_text
         self._known = Vocabulary()
         self._parts: list[NDArray[np.int64]] = []
+
+    @property
+    def n_texts(self) -> int:
+        """How many different texts were read so far."""
+        return len(self._known)
 
     def read(self, table: Table, place: int) -> "NDArray[np.int64]":
         """Take the cells of a table in, and give the number of each cell's text; -1: it is empty."""
@@ -202,6 +211,7 @@ class Catalogue:
         columns: Iterable[str] | None = None,
         distinct: bool = False,
         what: str = "the catalogue",
+        watch: Callable[[int], None] = unwatched,
     ) -> "Catalogue":
         """Make a catalogue of tables.
 
@@ -220,6 +230,8 @@ class Catalogue:
             Whether an id may come again, as in training data: the first row counts then.
         what : str
             What it is called in a message.
+        watch : callable
+            Gets the bytes of memory that each piece of the tables took, and raises to end it.
 
         Raises
         ------
@@ -238,17 +250,21 @@ class Catalogue:
         for table in tables:
             if reader is None:
                 reader = _Reader(table, encoder, feature_dim, item, columns, distinct=distinct)
-            reader.read(table)
+            watch(reader.read(table))
         if reader is None or not reader.n_items:
             raise DataError(f"{what} holds no items, expected at least one")
         return reader.catalogue()
 
     @classmethod
-    def load(cls, path: Path, encoder: "Encoder | None", feature_dim: int) -> "Catalogue":
+    def load(
+        cls, path: Path, encoder: "Encoder | None", feature_dim: int, *, watch: Callable[[int], None] = unwatched
+    ) -> "Catalogue":
         """Read catalogue.csv, or any other table whose first column is the ids; see `read`."""
         path = Path(path)
         of = FORMATS["csv"] if path.name == CATALOGUE_FILE else format_of(path)
-        return cls.read(read_tables([path], of, Options(header=True)), encoder, feature_dim, what=str(path))
+        return cls.read(
+            read_tables([path], of, Options(header=True)), encoder, feature_dim, what=str(path), watch=watch
+        )
 
     def has(self, features: "NDArray[np.int32]") -> "NDArray[np.bool_]":
         """Say which features some item has."""
@@ -351,13 +367,15 @@ class _Reader:
             for name in taken
         }
 
-    def read(self, table: Table) -> None:
+    def read(self, table: Table) -> int:
+        """Read a piece, and give the bytes of memory that it took, about."""
         names = list(self._columns)
         for name in names:
             if name not in table.names:
                 raise no_column(table, name)
         places = [table.names.index(name) for name in names]
         before = self.n_items
+        n_texts = sum(column.n_texts for column in self._columns.values())
         codes = [self._columns[name].read(table, place) for name, place in zip(names, places, strict=True)]
         ids = codes[0]
         if (ids < 0).any():
@@ -378,6 +396,8 @@ class _Reader:
                 self._columns[name].keep(new)
         self.n_items += rows.n_rows
         self._batches.append(rows)
+        n_new = sum(column.n_texts for column in self._columns.values()) - n_texts
+        return rows.nbytes + sum(part.nbytes for part in codes) + _BYTES_OF_TEXT * n_new
 
     def _rows(self, table: Table) -> Batch:
         if self._encoder is None:

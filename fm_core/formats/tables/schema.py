@@ -4,7 +4,7 @@ import bisect
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import orjson
 from fm_core.atomic_file import atomic_write
 from fm_core.errors import ConfigError
 from fm_core.formats.tables.kinds import KINDS, Kind
-from fm_core.formats.tables.schema_check import MAX_BYTES, VERSION, checked_document
+from fm_core.formats.tables.schema_check import MAX_BYTES, VERSION, checked_document, unwatched
 from fm_core.given import check_kind
 
 __all__ = ["Column", "TableSchema"]
@@ -221,8 +221,10 @@ class TableSchema:
         return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
     @classmethod
-    def from_json(cls, text: str | bytes, source: str = "the schema") -> "TableSchema":
-        """Read what `to_json` wrote.
+    def from_json(
+        cls, text: str | bytes, source: str = "the schema", watch: Callable[[int], None] = unwatched
+    ) -> "TableSchema":
+        """Read what `to_json` wrote; `watch` is as for `load`.
 
         Raises
         ------
@@ -230,7 +232,8 @@ class TableSchema:
             It is something else: schema_check.py says what is looked at.
         """
         check_kind("the text of a schema", text, (str, bytes), "a text or bytes")
-        document = checked_document(text.encode(errors="surrogatepass") if isinstance(text, str) else text, source)
+        data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+        document = checked_document(data, source, watch)
         columns = tuple(
             Column(
                 name=described["name"],
@@ -261,7 +264,9 @@ class TableSchema:
             file.write(self.to_json().encode())
 
     @classmethod
-    def load(cls, path: Path, feature_dim: int | None = None) -> "TableSchema":
+    def load(
+        cls, path: Path, feature_dim: int | None = None, *, watch: Callable[[int], None] = unwatched
+    ) -> "TableSchema":
         """Read schema.json, of which no more is read than a schema may have.
 
         Parameters
@@ -269,6 +274,8 @@ class TableSchema:
         path : Path
         feature_dim : int, optional
             That of the model it is wanted for.
+        watch : callable
+            Gets the bytes of memory that are about to be taken, again and again 0, and raises to end it.
 
         Raises
         ------
@@ -276,7 +283,7 @@ class TableSchema:
             It is no schema, or one of other data than the model's.
         """
         with Path(path).open("rb") as file:
-            schema = cls.from_json(file.read(MAX_BYTES + 1), str(path))
+            schema = cls.from_json(file.read(MAX_BYTES + 1), str(path), watch)
         if feature_dim is not None and schema.feature_dim != feature_dim:
             raise ConfigError(
                 f"{path}: its columns make {schema.feature_dim} features, expected {feature_dim} as the model has: it "

@@ -5,6 +5,7 @@ of texts would take thirty times its size as Python's objects. Then it is looked
 published JSON Schema, and what no JSON Schema can say: names that are there twice, features that do not add up.
 """
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from fm_core.formats.tables.kinds import KINDS
 from fm_core.given import MOST_FEATURES
 from fm_core.printable import printable, quoted
 
-__all__ = ["MAX_BYTES", "MAX_COLUMNS", "MAX_TEXTS", "VERSION", "checked_document"]
+__all__ = ["MAX_BYTES", "MAX_COLUMNS", "MAX_TEXTS", "VERSION", "checked_document", "unwatched"]
 
 #: What is written; documents of the first version, which knew fewer kinds of columns, are read too.
 VERSION = 2
@@ -35,6 +36,8 @@ _PLAIN_VALUES = 16
 #: Numbers in lists: the edges of all columns.
 _MAX_NUMBERS = 4_000_000
 _PIECE = 1 << 20
+#: Bytes of memory that a text takes as one of Python's, beside its own.
+_BYTES_OF_TEXT = 100
 
 _DOCUMENT = {"version", "feature_dim", "label", "dense", "missing", "columns"}
 _REMARKS = {"label_remarks", "left_out"}
@@ -47,7 +50,11 @@ class _FaultError(Exception):
     """A sentence about what is wrong, without the source."""
 
 
-def checked_document(data: bytes, source: str) -> dict[str, Any]:
+def unwatched(n_bytes: int) -> None:
+    """Let reading take what it takes."""
+
+
+def checked_document(data: bytes, source: str, watch: Callable[[int], None] = unwatched) -> dict[str, Any]:
     """Parse a schema.json and look at all of it.
 
     Parameters
@@ -55,6 +62,9 @@ def checked_document(data: bytes, source: str) -> dict[str, Any]:
     data : bytes
     source : str
         Of it, for the message.
+    watch : callable
+        Gets the bytes of memory that parsing will take, before it takes them, and 0 for every megabyte and column that
+        is looked at. It raises if they are too many, or reading takes too long.
 
     Returns
     -------
@@ -67,7 +77,7 @@ def checked_document(data: bytes, source: str) -> dict[str, Any]:
         It is something else; the message names what, and where.
     """
     try:
-        n_keys = _measured(data)
+        n_keys = _measured(data, watch)
         try:
             document = orjson.loads(data)
         except ValueError as error:
@@ -75,19 +85,20 @@ def checked_document(data: bytes, source: str) -> dict[str, Any]:
             raise _FaultError(
                 f"it is not JSON: {printable(str(error), 200)}" if is_text else "it is not UTF-8 text"
             ) from error
-        _check(document, n_keys)
+        _check(document, n_keys, watch)
     except _FaultError as fault:
         raise ConfigError(f"{source} is no schema as `fm convert` writes it: {fault}") from fault.__cause__
     return document  # type: ignore[no-any-return]
 
 
-def _measured(data: bytes) -> int:
+def _measured(data: bytes, watch: Callable[[int], None]) -> int:
     """Hold what parsing would make of the bytes against the bounds, and count the keys of objects."""
     _expect(len(data) <= MAX_BYTES, f"it has {len(data)} bytes, expected at most {MAX_BYTES}: hash the largest columns")
-    inside, depth, deepest = False, 0, 0
+    inside, depth, deepest, n_plain = False, 0, 0, 0
     n = dict.fromkeys('{[":,', 0)
     start = 0
     while start < len(data):
+        watch(0)
         stop = min(start + _PIECE, len(data))
         piece = data[start:stop]
         if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # an escape is not cut in two
@@ -112,10 +123,11 @@ def _measured(data: bytes) -> int:
         _expect(n["{"] <= 1 + MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")
         _expect(n["["] <= 4 + 3 * MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")  # edges, parts and remarks
         _expect(n['"'] <= 2 * MAX_TEXTS, f"it has more than {MAX_TEXTS} texts: hash the largest columns")
-        n_plain = n[","] + n[":"] - n['"'] // 2
+        n_plain = max(n[","] + n[":"] - n['"'] // 2, 0)
         _expect(
             n_plain <= _PLAIN_VALUES * (1 + MAX_COLUMNS) + _MAX_NUMBERS, "it has a list of values that are no texts"
         )
+    watch(2 * len(data) + _BYTES_OF_TEXT * (n['"'] // 2 + n_plain))
     return n[":"]
 
 
@@ -124,7 +136,7 @@ def _expect(holds: bool, fault: str) -> None:
         raise _FaultError(fault)
 
 
-def _check(document: Any, n_keys: int) -> None:
+def _check(document: Any, n_keys: int, watch: Callable[[int], None]) -> None:
     _expect(isinstance(document, dict), "it is no JSON object")
     version = document.get("version")
     _expect(type(version) is int and 1 <= version <= VERSION, f"version is {quoted(version)}, expected 1 to {VERSION}")
@@ -142,6 +154,7 @@ def _check(document: Any, n_keys: int) -> None:
     names: set[str] = set()
     first = found_keys = 0
     for number, column in enumerate(columns):
+        watch(0)
         first += _check_column(column, number, first)
         _expect(column["name"] not in names, f"two columns are named {quoted(column['name'])}")
         names.add(column["name"])

@@ -1,0 +1,87 @@
+"""What lies beside a model is held to the memory and the time that reading the model may take."""
+
+import numpy as np
+import pytest
+
+from container.serving.served_model import open_with_schema
+from fm_core.artifact.limits import Limits
+from fm_core.artifact.model_file import save_model
+from fm_core.errors import ArtifactError, ResourceError
+from fm_core.formats.tables.schema import Column, TableSchema
+from fm_core.model import Model
+
+N = 60_000
+
+
+def large_schema(folder):
+    TableSchema((Column("user", "categorical", categories=tuple(f"u{i}" for i in range(N))),)).save(
+        folder / "schema.json"
+    )
+    return N
+
+
+def large_catalogue(folder):
+    lines = ["item,features", *(f"i{i},{i % 7}" for i in range(N))]
+    (folder / "catalogue.csv").write_text("\n".join(lines) + "\n")
+    return 7
+
+
+def folder_with(write, folder):
+    d = write(folder)
+    save_model(
+        folder / "model_algo-1", Model("regressor", 0.0, np.zeros(d, np.float32), np.zeros((d, 1), np.float32)), {}
+    )
+    return folder
+
+
+@pytest.fixture(params=[large_schema, large_catalogue])
+def folder(request, tmp_path):
+    return folder_with(request.param, tmp_path)
+
+
+def opened(folder, **limits):
+    return open_with_schema(None, "error", lambda: Limits(**limits))(folder)
+
+
+def test_memory_counts_with_that_of_the_model(folder):
+    taken = opened(folder).memory
+    assert taken > 50 * N  # the texts
+    assert opened(folder, memory=taken).memory == taken
+    with pytest.raises(ResourceError, match=r"^(schema\.json|catalogue\.csv) takes \d+ bytes of memory"):
+        opened(folder, memory=taken // 2)
+
+
+@pytest.mark.parametrize("kind", ["deadline", "stop"])
+def test_reading_is_given_up(folder, kind):
+    n_asked = 0
+
+    def should_stop():
+        nonlocal n_asked
+        n_asked += 1
+        return n_asked > n_of_model
+
+    n_of_model = 10**9
+    (folder / "beside").mkdir()
+    for name in ("schema.json", "catalogue.csv"):
+        if (folder / name).exists():
+            (folder / name).rename(folder / "beside" / name)
+    opened(folder, should_stop=should_stop)
+    n_of_model, n_asked = n_asked, 0
+    for path in (folder / "beside").iterdir():
+        path.rename(folder / path.name)
+    if kind == "stop":
+        with pytest.raises(ArtifactError, match="the process is to stop"):
+            opened(folder, should_stop=should_stop)
+    else:
+        limits = Limits()
+        asked = limits.should_stop
+
+        def late():
+            nonlocal n_asked
+            n_asked += 1
+            limits.seconds = 0.0 if n_asked >= n_of_model else limits.seconds
+            return asked()
+
+        limits.should_stop, n_asked = late, 0
+        with pytest.raises(ArtifactError, match="given up after 0 s"):
+            open_with_schema(None, "error", lambda: limits)(folder)
