@@ -8,6 +8,7 @@ how long to wait for them, and which files are no data.
 
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import time
@@ -66,7 +67,8 @@ class ChannelReader:
     """
 
     def __init__(self, channel: Channel, *, stop: StopRequest, wait_seconds: float, n_hosts: int = 1) -> None:
-        self.read_batches = CONTENT_TYPES[channel.content_type].functions.read_batches
+        read = CONTENT_TYPES[channel.content_type].functions.read_batches
+        self.read_batches = functools.partial(read, weights=True) if channel.csv_weights else read
         self.n_bytes = 0
         self.first_epoch = 0
         self.name = channel.name

@@ -113,6 +113,8 @@ class Channel:
     mode : {"File", "FastFile", "Pipe"}
     content_type : str
         Lower case, without parameters.
+    csv_weights : bool
+        Whether the second column of text/csv is the weight: the parameter csv_weights=1.
     distribution : {"FullyReplicated", "ShardedByS3Key"}
     record_wrapper : {"None", "RecordIO"}
         RecordIO: each object comes in a frame of its own.
@@ -126,6 +128,7 @@ class Channel:
     distribution: str = "FullyReplicated"
     record_wrapper: str = "None"
     compression: str = "None"
+    csv_weights: bool = False
 
     def fifo(self, epoch: int) -> Path:
         """The FIFO of one pass in Pipe mode, counted from 0."""
@@ -217,6 +220,7 @@ def _read_channels(paths: Paths) -> dict[str, Channel]:
             folder=paths.channel(name),
             mode=_one_of(_MODES, description, "TrainingInputMode", where),
             content_type=_content_type(declared, expected, where),
+            csv_weights=_has_weights(declared, where),
             distribution=_one_of(_DISTRIBUTIONS, description, "S3DistributionType", where),
             record_wrapper=_one_of(_WRAPPERS, description, "RecordWrapperType", where),
             compression=_one_of(_COMPRESSIONS, description, "CompressionType", where),
@@ -248,6 +252,20 @@ def _content_type(declared: str, expected: tuple[str, ...], where: str) -> str:
         if is_csv and parameter.startswith("label_size") and parameter != "label_size=1":
             raise ConfigError(f"{where}: ContentType is {_short(declared)}, expected label_size=1 or none")
     return content_type
+
+
+def _has_weights(declared: str, where: str) -> bool:
+    """Whether CSV has weights in its second column, as the built-in XGBoost's csv_weights says."""
+    content_type, *parameters = ("".join(part.lower().split()) for part in declared.split(";"))
+    said = [parameter.partition("=")[2] for parameter in parameters if parameter.partition("=")[0] == "csv_weights"]
+    if not said:
+        return False
+    if content_type != FORMATS["csv"].media_type or said[-1] not in ("0", "1"):
+        raise ConfigError(
+            f"{where}: ContentType is {_short(declared)}, expected csv_weights=1 or csv_weights=0, of "
+            f"{FORMATS['csv'].media_type} alone: libsvm has label:weight, and RecordIO the label weights"
+        )
+    return said[-1] == "1"
 
 
 def read_hosts(paths: Paths) -> tuple[str, tuple[str, ...], str]:

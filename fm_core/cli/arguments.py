@@ -46,6 +46,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("columns of tables, where there is no schema yet")
     group.add_argument("--label", metavar="COLUMN", help="the column to learn")
     group.add_argument("--no-label", action="store_true", help="there is none")
+    group.add_argument("--weight", metavar="COLUMN", help="the column that says how often each row counts")
     for name, text in {
         "categorical": "columns whose every text is a feature",
         "numeric": "columns that hold numbers",
@@ -160,7 +161,18 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
     schema = None
     if arguments.schema is not None:
         schema = TableSchema.load(arguments.schema)
-        for name in ("label", "categorical", "numeric", "ignore", "hashed", "several", "sparse", "fit", *_FITTING):
+        for name in (
+            "label",
+            "weight",
+            "categorical",
+            "numeric",
+            "ignore",
+            "hashed",
+            "several",
+            "sparse",
+            "fit",
+            *_FITTING,
+        ):
             if getattr(arguments, name, False) not in (_FITTING.get(name), None, False, []):
                 raise ConfigError(
                     f"--{name} and --schema are both there, expected one: the schema says what columns are"
@@ -190,6 +202,7 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
         labels=labels,
         plan=TablePlan(
             label=arguments.label,
+            weight=arguments.weight,
             categorical=arguments.categorical,
             numeric=arguments.numeric,
             ignored=arguments.ignore,

@@ -46,13 +46,13 @@ def run(arguments: argparse.Namespace) -> None:
             wrong = labels[(labels != 0) & (labels != 1)][0]
             raise DataError(f"{arguments.rows}: a label is {wrong:g}, expected 0 or 1, which a classifier learned")
         scores = model.predict(batch, max(1, arguments.num_threads))
-        scored.add(scores, labels)
+        scored.add(scores, labels, batch.weights)
         rankings.update(batch, scores)
     if not scored.n_rows:
         raise DataError(f"{arguments.rows}: found no rows, expected at least one")
     mean = metrics_beside(arguments.model).get("label_mean")
     if not isinstance(mean, float) or not math.isfinite(mean):
-        mean = float(scored.labels.mean())
+        mean = scored.mean_label
     found = figures(scored, is_classifier=model.is_classifier, mean=mean)
     of_rankings = rankings.values()
     if arguments.json:

@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
             found, std = _scored(model, batch, arguments, n_rows)
             n_rows += len(found)
             if arguments.metrics:
-                totals.update(found, batch.known_labels)
+                totals.update(found, batch.known_labels, batch.weights)
             yield found, std
 
     if arguments.output is None:
@@ -112,7 +112,7 @@ def _write_table(arguments: argparse.Namespace, model: Model, classes: tuple[str
             found, std = _scored(model, batch, arguments, n_rows)
             n_rows += len(found)
             if arguments.metrics:
-                totals.update(found, batch.known_labels)
+                totals.update(found, batch.known_labels, batch.weights)
             numbers = [found] if std is None else [found, std]
             columns = [*along, *([number.decode() for number in decimals(each)] for each in numbers)]
             if classes:

@@ -49,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (kind, text) in _HYPERPARAMETERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar="N" if kind is int else "NAME", type=kind, help=text)
     group.add_argument(
+        "--positive-class-weight", metavar="W", type=_class_weight,
+        help="how much a row of label 1 counts against one of label 0; balanced: both labels as much in all (1)",
+    )  # fmt: skip
+    group.add_argument(
         "--set",
         metavar="NAME=VALUE",
         action="append",
@@ -102,6 +106,15 @@ def run(arguments: argparse.Namespace) -> None:
     say(f"{arguments.out}: {', '.join(names)}")
 
 
+def _class_weight(text: str) -> float | str:
+    if text == "balanced":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor balanced") from None
+
+
 def _path(text: str) -> Path:
     return Path("/dev/stdin" if text == "-" else text)
 
@@ -136,5 +149,6 @@ def _hyperparameters(arguments: argparse.Namespace) -> dict[str, Any]:
         values = from_texts(texts)
     except ValueError as error:
         raise ConfigError(f"--set: {error}") from error
-    said = {name: getattr(arguments, name) for name in _HYPERPARAMETERS if getattr(arguments, name) is not None}
+    of_options = [*_HYPERPARAMETERS, "positive_class_weight"]
+    said = {name: getattr(arguments, name) for name in of_options if getattr(arguments, name) is not None}
     return {name: values[name] for name in texts if name in values} | said

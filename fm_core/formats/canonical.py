@@ -111,5 +111,6 @@ def summed_batches(block: Any, name: str, feature_dim: int, bad: Callable[[str],
                 start, stop = start + 1, block.n_rows
             continue
         labels = None if block.labels is None else block.labels[start:stop]
-        yield Batch.trusted(feature_dim, batch.values, batch.indptr, batch.indices, labels)
+        weights = None if block.weights is None else block.weights[start:stop]
+        yield Batch.trusted(feature_dim, batch.values, batch.indptr, batch.indices, labels, weights)
         start, stop = stop, block.n_rows

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,9 +36,16 @@ class Scored:
     def __init__(self) -> None:
         self._scores: list[NDArray[np.float32]] = []
         self._labels: list[NDArray[np.float32]] = []
+        self._weights: list[NDArray[np.float32] | None] = []
 
-    def add(self, scores: "NDArray[np.float32]", labels: "NDArray[np.float32]") -> None:
+    def add(
+        self,
+        scores: "NDArray[np.float32]",
+        labels: "NDArray[np.float32]",
+        weights: "NDArray[np.float32] | None" = None,
+    ) -> None:
         """Take rows into account."""
+        self._weights.append(weights)
         self._scores.append(np.array(scores))
         self._labels.append(np.array(labels))
 
@@ -56,6 +63,26 @@ class Scored:
     def labels(self) -> "NDArray[np.float64]":
         """Of all rows."""
         return _joined(self._labels)
+
+    @property
+    def weights(self) -> "NDArray[np.float32] | None":
+        """Of all rows; None: each counts once."""
+        if all(part is None for part in self._weights):
+            return None
+        ones = (np.ones(len(labels), np.float32) for labels in self._labels)
+        return np.concatenate([one if part is None else part for part, one in zip(self._weights, ones, strict=True)])
+
+    @property
+    def mean_label(self) -> float:
+        """The mean of the labels."""
+        return _mean(self.labels, self.weights)
+
+
+def _mean(numbers: "NDArray[Any]", weights: "NDArray[np.float32] | None") -> float:
+    if weights is None:
+        return float(np.mean(numbers))
+    total = float(weights.sum(dtype=np.float64))
+    return float(numbers.astype(np.float64) @ weights) / total if total else math.nan
 
 
 def _joined(parts: "Iterable[NDArray[np.float32]]") -> "NDArray[np.float64]":
@@ -78,34 +105,40 @@ def figures(scored: Scored, *, is_classifier: bool, mean: float) -> dict[str, Fi
     figures : dict of Figure
         By name: ``cross_entropy``, ``accuracy``, ``auc`` and ``pr_auc``, or ``rmse``, ``mae`` and ``r2``.
     """
-    scores, labels = scored.scores, scored.labels
+    scores, labels, weights = scored.scores, scored.labels, scored.weights
     of_baseline = np.full(len(labels), mean)
-    both = [_of_classes(x, labels) if is_classifier else _of_numbers(x, labels) for x in (scores, of_baseline)]
+    of_scores = _of_classes if is_classifier else _of_numbers
+    both = [of_scores(x, labels, weights) for x in (scores, of_baseline)]
     return {name: Figure(both[0][name], both[1][name]) for name in both[0]}
 
 
-def _of_classes(scores: "NDArray[np.float64]", labels: "NDArray[np.float64]") -> dict[str, float]:
+def _of_classes(
+    scores: "NDArray[np.float64]", labels: "NDArray[np.float64]", weights: "NDArray[np.float32] | None"
+) -> dict[str, float]:
     if not len(labels):
         return dict.fromkeys(("cross_entropy", "accuracy", "auc", "pr_auc"), math.nan)
     p = np.clip(scores, _NEAREST, 1 - _NEAREST)
-    auc, pr_auc = areas_under_curves(scores, labels)
+    auc, pr_auc = areas_under_curves(scores, labels, weights)
     return {
-        "cross_entropy": float(-np.mean(np.where(labels > 0.5, np.log(p), np.log1p(-p)))),
-        "accuracy": float(np.mean((scores >= 0.5) == (labels > 0.5))),
+        "cross_entropy": -_mean(np.where(labels > 0.5, np.log(p), np.log1p(-p)), weights),
+        "accuracy": _mean((scores >= 0.5) == (labels > 0.5), weights),
         "auc": auc,
         "pr_auc": pr_auc,
     }
 
 
-def _of_numbers(scores: "NDArray[np.float64]", labels: "NDArray[np.float64]") -> dict[str, float]:
+def _of_numbers(
+    scores: "NDArray[np.float64]", labels: "NDArray[np.float64]", weights: "NDArray[np.float32] | None"
+) -> dict[str, float]:
     if not len(labels):
         return dict.fromkeys(("rmse", "mae", "r2"), math.nan)
     errors = scores - labels
-    spread = float(np.mean((labels - labels.mean()) ** 2))
+    spread = _mean((labels - _mean(labels, weights)) ** 2, weights)
+    mse = _mean(errors**2, weights)
     return {
-        "rmse": float(np.sqrt(np.mean(errors**2))),
-        "mae": float(np.mean(np.abs(errors))),
-        "r2": 1 - float(np.mean(errors**2)) / spread if spread > 0 else math.nan,
+        "rmse": math.sqrt(mse),
+        "mae": _mean(np.abs(errors), weights),
+        "r2": 1 - mse / spread if spread > 0 else math.nan,
     }
 
 

@@ -61,7 +61,7 @@ class Job:
     ----------
     holdout : HoldOut
     hyperparameters : mapping
-        Those that the user gives, by name.
+        Those that the user gives, by name; `positive_class_weight` may be ``balanced``.
     num_threads : int
     predictor_type : {"binary_classifier", "regressor"} or None
         None: the labels decide.
@@ -140,6 +140,8 @@ def read_rows(paths: Sequence[Path], format_name: str | None, options: Options, 
     files = input_files(paths, options.scratch)
     read = _table(files, of, options, job) if of.is_table else _ids(files, of, options, job)
     source = str(paths[0])
+    if not read.learned.n_rows and read.learned.n_weightless:
+        raise DataError(f"{source}: every row that is learned from has weight 0, expected some above 0")
     if not read.learned.n_rows:
         raise DataError(f"{source}: no row is left to learn from: hold fewer out (--holdout)")
     if len(read.learned.labels_seen) < 2:
@@ -166,7 +168,7 @@ def _table(files: Sequence[InputFile], of: Format, options: Options, job: Job) -
     schema = options.schema or _schema_of(fitted)
     if schema.label is None:
         raise ConfigError("the schema has no label, expected one to learn")
-    encoder = Encoder(schema, unseen=options.unseen)
+    encoder = Encoder(schema, unseen=options.unseen, needs_weights=True)
     learned, held_out = KeptRows(schema.feature_dim, options.scratch), KeptRows(schema.feature_dim, options.scratch)
     n_rows = 0
     for table in tables("Encoding"):
@@ -196,6 +198,8 @@ def _ids(files: Sequence[InputFile], of: Format, options: Options, job: Job) -> 
     """Read rows of feature ids."""
     if job.holdout.time_column is not None or job.holdout.group is not None:
         raise ConfigError(f"{files[0]}: {of.name} has no named columns, expected none in --time-column or --group")
+    if options.plan.weight is not None:
+        raise ConfigError(f"{files[0]}: {of.name} has no named columns, expected none in --weight")
     opened = of.functions.open_rows(files, of, dataclasses.replace(options, labels="real"))
     dim = opened.feature_dim
     learned, held_out = KeptRows(dim, options.scratch), KeptRows(dim, options.scratch)
@@ -251,6 +255,11 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
 
 def _hyperparameters(read: Read, job: Job) -> Hyperparameters:
     given = dict(job.hyperparameters)
+    if given.get("positive_class_weight") == "balanced":
+        if read.predictor_type != "binary_classifier":
+            raise ConfigError("--positive-class-weight is balanced, and a number is learned: leave it out")
+        share = read.learned.mean_label
+        given["positive_class_weight"] = (1 - share) / share
     n_columns = 0 if read.schema is None else len(read.schema.columns)
     # every pair of columns that all rows have is part of each score, and takes rank
     chosen: dict[str, Any] = {"solver": "auto", "num_factors": _FACTORS if n_columns <= _FACTORS else 2 * _FACTORS}
@@ -265,7 +274,7 @@ def _hyperparameters(read: Read, job: Job) -> Hyperparameters:
 def _scored(model: Model, rows: Iterable[Batch], num_threads: int, at_most: int | None = None) -> Scored:
     scored = Scored()
     for batch in rows:
-        scored.add(model.predict(batch, num_threads), batch.known_labels)
+        scored.add(model.predict(batch, num_threads), batch.known_labels, batch.weights)
         if at_most is not None and scored.n_rows >= at_most:
             break
     return scored
@@ -277,7 +286,7 @@ def _tell(record: TrainingRecord, scored: Scored, predictor_type: str) -> None:
 
     totals = metrics_for(predictor_type)
     scores, labels = scored.scores.astype(np.float32), scored.labels.astype(np.float32)
-    totals.update(scores, labels)
+    totals.update(scores, labels, scored.weights)
     record.sample.add(scores, labels)
     record.tested(totals.values(), len(labels), 0.0)
 

@@ -33,25 +33,34 @@ class KeptRows:
     Attributes
     ----------
     n_rows, n_bytes : int
+    n_weightless : int
+        Rows of weight 0 that came too, and are not kept.
     """
 
     def __init__(self, feature_dim: int, scratch: Path | None = None) -> None:
         self.feature_dim = feature_dim
-        self.n_rows = self.n_bytes = 0
+        self.n_rows = self.n_bytes = self.n_weightless = 0
         self._folder = None if scratch is None else str(scratch)
         self._batches: list[Batch] = []
         self._file: tempfile._TemporaryFileWrapper[bytes] | None = None
         self._n_filed = 0
-        self._sum = self._squares = 0.0
+        self._sum = self._counted = 0.0
         self.labels_seen: set[float] = set()
 
     def add(self, batch: Batch) -> None:
         """Keep rows, which have labels."""
+        n_before, batch = batch.n_rows, batch.without_weightless()
+        self.n_weightless += n_before - batch.n_rows
         if not batch.n_rows:
             return
         self.n_rows += batch.n_rows
         labels = batch.known_labels.astype(np.float64)
-        self._sum += float(labels.sum())
+        if batch.weights is None:
+            self._sum += float(labels.sum())
+            self._counted += batch.n_rows
+        else:
+            self._sum += float(labels @ batch.weights)
+            self._counted += float(batch.weights.sum(dtype=np.float64))
         if len(self.labels_seen) < 3:
             self.labels_seen.update(np.unique(labels).tolist()[:3])
         if self.n_bytes < _MOST_IN_MEMORY:
@@ -69,7 +78,7 @@ class KeptRows:
     @property
     def mean_label(self) -> float:
         """The mean of all labels; NaN of none."""
-        return self._sum / self.n_rows if self.n_rows else float("nan")
+        return self._sum / self._counted if self.n_rows else float("nan")
 
     def __iter__(self) -> Iterator[Batch]:
         yield from self._batches

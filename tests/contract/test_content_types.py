@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from fm_core.formats import read_records
+from fm_core.formats import read_records, write_records
 from tests.contract.test_pipe import fed
 from tests.contract.training import FEATURE_DIM, Job, records
 
@@ -192,3 +192,27 @@ def test_as_many_bad_rows_as_allowed_are_skipped(content_type, tmp_path, expecte
     job.hyperparameters["max_bad_records"] = "1"
     done = job.run_here()
     assert "(1 bad records were skipped before it, as many as max_bad_records allows)" in done.failure
+
+
+def test_the_second_column_of_csv_is_the_weight_if_the_content_type_says_so(tmp_path):
+    """As labels and weights of libsvm, and of records, of the same rows."""
+    rows, labels = read_records(DENSE)
+    weights = np.random.default_rng(0).choice(np.array([0.5, 1, 2, 3], np.float32), len(labels))
+    lines = [
+        f"{label:g},{weight:g},{','.join(map(repr, row))}\n"
+        for weight, (label, row) in zip(weights.tolist(), numbers(rows, labels), strict=True)
+    ]
+    as_records = io.BytesIO()
+    write_records(as_records, rows, labels, weights)
+    weighted = [
+        job_of(tmp_path / name, kind, data).run()
+        for name, kind, data in (
+            ("csv", "text/csv; csv_weights=1", "".join(lines)), ("records", None, as_records.getvalue()),
+            ("plain", None, DENSE),
+        )
+    ]  # fmt: skip
+    assert all(done.succeeded for done in weighted), weighted[0].log
+    assert weighted[0].model == weighted[1].model != weighted[2].model
+    wrong = job_of(tmp_path / "wrong", "text/csv; csv_weights=1", "".join(["1,-2", *lines[0][3:]])).run()
+    assert not wrong.succeeded
+    assert "line 1: the weight is '-2'" in wrong.failure

@@ -227,7 +227,7 @@ def _with_threshold(batch: Batch, threshold: float | None, path: Path) -> Batch:
     if batch.labels is None:
         raise DataError(f"{path}: rows have no labels, expected some for the threshold {threshold:g}")
     labels = (batch.labels >= threshold).astype(np.float32)
-    return Batch.trusted(batch.feature_dim, batch.values, batch.indptr, batch.indices, labels)
+    return batch.with_labels(labels)
 
 
 def _parted(start: int, n_rows: int, conversion: Conversion) -> "list[NDArray[np.int64] | None]":

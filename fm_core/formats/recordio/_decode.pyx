@@ -94,7 +94,7 @@ cdef class Decoder:
     """
 
     cdef readonly object uid, metadata
-    cdef object _values, _keys, _indptr, _labels
+    cdef object _values, _keys, _indptr, _labels, _weights
     cdef Py_buffer _chunk
     cdef bint _has_chunk
     cdef int _kind
@@ -121,8 +121,10 @@ cdef class Decoder:
     cdef int32_t* _key_data
     cdef int64_t* _indptr_data
     cdef uint32_t* _label_bits
-    cdef Tensor _features, _label
-    cdef uint32_t _label_room
+    cdef Tensor _features, _label, _weight
+    cdef uint32_t _label_room, _weight_room
+    cdef bint _has_weights   # of the batch
+    cdef float* _weight_data
 
     def __cinit__(
         self, *, feature_dim, batch_size, labels, is_dense=None, dense_as_sparse=False, with_texts=False,
@@ -149,6 +151,10 @@ cdef class Decoder:
         self._label.values = &self._label_room
         self._label.values_room = 1
         self._label.keys_room = 0
+        self._weight.feature_dim = 0
+        self._weight.values = &self._weight_room
+        self._weight.values_room = 1
+        self._weight.keys_room = 0
         self._values_needed = self._keys_needed = max(first_room, 1024)
         self._new_batch()
 
@@ -241,15 +247,17 @@ cdef class Decoder:
         values : ndarray of float32, shape (n_rows, feature_dim) if dense, else (nnz,)
         indptr : ndarray of int64, shape (n_rows + 1,), or None if dense
         indices : ndarray of int32, shape (nnz,), or None if dense
-        labels : ndarray of float32, shape (n_rows,), or None
+        labels, weights : ndarray of float32, shape (n_rows,), or None
+            Weights where a record of these has one; others count once.
         """
         n = self.n_rows
         values = self._values[:self._n_values]
         labels = None if self._labels_wanted == NO_LABELS else self._labels[:n]
+        weights = self._weights[:n] if self._has_weights else None
         if self._kind == DENSE:
-            batch = values.reshape(n, self._features.feature_dim), None, None, labels
+            batch = values.reshape(n, self._features.feature_dim), None, None, labels, weights
         else:
-            batch = values, self._indptr[:n + 1], self._keys[:self._n_values], labels
+            batch = values, self._indptr[:n + 1], self._keys[:self._n_values], labels, weights
         # The next batch is likely to be as large as this one, or a little larger.
         self._values_needed = self._n_values + (self._n_values >> 4) + 1
         self._keys_needed = 1 if self._kind == DENSE else self._values_needed + 64
@@ -264,12 +272,13 @@ cdef class Decoder:
     cdef _new_batch(self):
         self.n_rows = self._n_values = 0
         self._values_room = self._keys_room = self._rows_room = 0
-        self._values = self._keys = self._indptr = self._labels = None
+        self._values = self._keys = self._indptr = self._labels = self._weights = None
+        self._has_weights = False
         self._make_room()
 
     cdef _make_room(self):
         """Grow whatever array is too small, at least to twice its size."""
-        cdef float[::1] values, labels
+        cdef float[::1] values, labels, weights
         cdef int32_t[::1] keys
         cdef int64_t[::1] indptr
         if self._values_needed > self._values_room:
@@ -286,6 +295,10 @@ cdef class Decoder:
             rows = min(self._batch_size, max(1024, 2 * self._rows_room))
             self._indptr = grown(self._indptr, self.n_rows + 1, rows + 1, np.int64)
             self._labels = grown(self._labels, self.n_rows, rows, np.float32)
+            if self._labels_wanted != NO_LABELS:
+                self._weights = grown(self._weights, self.n_rows, rows, np.float32)
+                weights = self._weights
+                self._weight_data = &weights[0]
             self._rows_room = rows
             indptr = self._indptr
             labels = self._labels
@@ -416,7 +429,9 @@ cdef class Decoder:
         features.keys_room = self._keys_room - self._n_values
         if self._kind == DENSE or features.keys_room < 0:
             features.keys_room = 0
-        if not parse_record(&self._payload, features, &self._label, self._labels_wanted != NO_LABELS):
+        if not parse_record(
+            &self._payload, features, &self._label, &self._weight, self._labels_wanted != NO_LABELS
+        ):
             return EV_BAD_RECORD
         if features.n_values > features.values_room:
             self._values_needed = self._n_values + features.n_values
@@ -480,6 +495,8 @@ cdef class Decoder:
 
     cdef int _finish_label(self) noexcept nogil:
         cdef float label = float_of(self._label_room)
+        cdef float weight
+        cdef int64_t i
         if self._label.n_values == 0:
             return self._bad(LABEL_MISSING, 0, 0, 0)
         if self._label.n_values > 1:
@@ -489,6 +506,19 @@ cdef class Decoder:
         if self._labels_wanted == BINARY_LABELS and label != 0 and label != 1:
             return self._bad(LABEL_BINARY, 0, 0, label)
         self._label_bits[self.n_rows] = self._label_room
+        if self._weight.n_values:
+            weight = float_of(self._weight_room)
+            if self._weight.n_values > 1:
+                return self._bad(WEIGHT_MANY, self._weight.n_values, 0, 0)
+            if self._weight.overflow >> 31 or weight < 0:
+                return self._bad(WEIGHT_VALUE, 0, 0, weight)
+            if not self._has_weights:
+                self._has_weights = True
+                for i in range(self.n_rows):
+                    self._weight_data[i] = 1
+            self._weight_data[self.n_rows] = weight
+        elif self._has_weights:
+            self._weight_data[self.n_rows] = 1
         return 0
 
 
@@ -528,5 +558,5 @@ def faults():
         "WIRE_TYPE": WIRE_TYPE, "FIELD_ZERO": FIELD_ZERO, "RAGGED": RAGGED, "NOT_A_TENSOR": NOT_A_TENSOR,
         "KEYS": KEYS, "NOT_DENSE": NOT_DENSE, "NOT_SPARSE": NOT_SPARSE, "SHAPE": SHAPE, "WIDTH": WIDTH, "KEY": KEY,
         "VALUE": VALUE, "LABEL_MISSING": LABEL_MISSING, "LABEL_MANY": LABEL_MANY, "LABEL_VALUE": LABEL_VALUE,
-        "LABEL_BINARY": LABEL_BINARY,
+        "LABEL_BINARY": LABEL_BINARY, "WEIGHT_MANY": WEIGHT_MANY, "WEIGHT_VALUE": WEIGHT_VALUE,
     }  # fmt: skip

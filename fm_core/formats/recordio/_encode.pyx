@@ -8,6 +8,7 @@ record, with the bytes of each level counted::
     u32 magic, u32 length
     0a n  features entry    { 0a 06 "values"  12 n value { (12|1a|3a) n tensor } }
     12 n  label entry       { the same, a tensor of one number }       if there are labels
+    12 n  label entry       { 0a 7 "weights", a tensor of one number } if there are weights
     00..  to a multiple of 4
 
     tensor { 0a n values  12 n keys  1a n shape }, each packed, left out where empty
@@ -19,7 +20,7 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from fm_core.errors import DataError
-from fm_core.given import check_csr, float_array
+from fm_core.given import check_csr, check_weights, float_array
 from fm_core.kernels._bounds import all_finite
 from fm_core.printable import quoted
 
@@ -89,6 +90,8 @@ cdef inline void put_padding(Writer* out, int64_t size) noexcept nogil:
 
 
 cdef struct Tensor:
+    const char* key           # of the entry
+    int key_size
     int number
     const uint8_t* values
     int64_t n_values
@@ -151,14 +154,14 @@ cdef int64_t measure(Tensor* tensor) noexcept nogil:
     if tensor.shape_size:
         tensor.size += field_size(tensor.shape_size)
     value_size = field_size(tensor.size)
-    return 8 + field_size(value_size)
+    return field_size(tensor.key_size) + field_size(value_size)
 
 
 cdef void put_entry(Writer* out, uint8_t tag, int64_t entry_size, const Tensor* tensor) noexcept nogil:
     cdef int64_t i
     put_field(out, tag, entry_size)
-    put_field(out, 0x0A, 6)
-    put_bytes(out, b"values", 6)
+    put_field(out, 0x0A, tensor.key_size)
+    put_bytes(out, tensor.key, tensor.key_size)
     put_field(out, 0x12, field_size(tensor.size))
     put_field(out, VALUE_TAGS[tensor.number], tensor.size)
     if tensor.values_size:
@@ -184,16 +187,20 @@ cdef class _Rows:
     """
 
     cdef object _alive
-    cdef Tensor row, label
+    cdef Tensor row, label, weight
     cdef const uint8_t* _values
     cdef const uint8_t* _keys
     cdef const int64_t* _indptr
     cdef const uint8_t* _labels
+    cdef const uint8_t* _weights
     cdef int64_t n_rows, _width
     cdef int _value_bytes, _label_bytes
 
-    def __cinit__(self, values, labels, keys=None, indptr=None, shape=None):
-        self._alive = (values, labels, keys, indptr)
+    def __cinit__(self, values, labels, keys=None, indptr=None, shape=None, weights=None):
+        self._alive = (values, labels, keys, indptr, weights)
+        self.row.key, self.row.key_size = b"values", 6
+        self.label.key, self.label.key_size = b"values", 6
+        self.weight.key, self.weight.key_size = b"weights", 7
         self.row.number = NUMBERS[values.dtype.name]
         self._value_bytes = values.dtype.itemsize
         self._values = address(values)
@@ -210,6 +217,10 @@ cdef class _Rows:
             self.label.n_values = 1
             self._label_bytes = labels.dtype.itemsize
             self._labels = address(labels)
+        if weights is not None:
+            self.weight.number = FLOAT32
+            self.weight.n_values = 1
+            self._weights = address(weights)
 
     cdef void select(self, int64_t i) noexcept nogil:
         """Point `row` and `label` at row i."""
@@ -224,11 +235,13 @@ cdef class _Rows:
         self.row.values = self._values + start * self._value_bytes
         if self._labels != NULL:
             self.label.values = self._labels + i * self._label_bytes
+        if self._weights != NULL:
+            self.weight.values = self._weights + i * 4
 
     cdef int64_t encode(self, int64_t first, uint8_t* out, int64_t room, int64_t* used) noexcept nogil:
         """Encode rows from `first` as far as there is room; give the first that was not."""
         cdef Writer writer
-        cdef int64_t i, size, features, label = 0
+        cdef int64_t i, size, features, label = 0, weight = 0
         writer.at = out
         for i in range(first, self.n_rows):
             self.select(i)
@@ -237,6 +250,9 @@ cdef class _Rows:
             if self._labels != NULL:
                 label = measure(&self.label)
                 size += field_size(label)
+            if self._weights != NULL:
+                weight = measure(&self.weight)
+                size += field_size(weight)
             used[0] = writer.at - out
             if size > MAX_BYTES or used[0] + size + 12 > room:
                 # If it is the first, the caller needs to know what it takes.
@@ -247,6 +263,8 @@ cdef class _Rows:
             put_entry(&writer, 0x0A, features, &self.row)
             if self._labels != NULL:
                 put_entry(&writer, 0x12, label, &self.label)
+            if self._weights != NULL:
+                put_entry(&writer, 0x12, weight, &self.weight)
             put_padding(&writer, size)
         used[0] = writer.at - out
         return self.n_rows
@@ -260,7 +278,7 @@ cdef const uint8_t* address(array):
     return &view[0]
 
 
-def write_records(file, rows, labels=None):
+def write_records(file, rows, labels=None, weights=None):
     """Write rows as framed records, as the writers of the SageMaker SDK v2 do.
 
     Parameters
@@ -271,6 +289,8 @@ def write_records(file, rows, labels=None):
         float32, float64 or int64; written as Float32Tensor, Float64Tensor or Int32Tensor.
         A dense row is its values; a sparse one is values, keys (in their order) and shape.
     labels : ndarray of float32, float64 or int64, shape (n_rows,), optional
+    weights : ndarray of float32, shape (n_rows,), optional
+        Written under label `weights`: how often each row counts.
 
     Raises
     ------
@@ -297,17 +317,24 @@ def write_records(file, rows, labels=None):
             raise DataError(f"labels have shape {labels.shape}, expected ({rows.shape[0]},), one for each row")
         labels = check_integers("labels", native(labels))
         check_finite("label", labels, 0, None)
+    if weights is not None:
+        weights = float_array("the weights", weights)
+        if weights.shape != (rows.shape[0],):
+            raise DataError(f"weights have shape {weights.shape}, expected ({rows.shape[0]},), one for each row")
+        check_weights(weights)
     buffer = bytearray(BUFFER_BYTES)
     for first, last in blocks:
         block_labels = None if labels is None else labels[first:last]
+        block_weights = None if weights is None else weights[first:last]
         if isinstance(rows, np.ndarray):
             check_finite("value", rows[first:last], first, None)
-            block = _Rows(check_integers("rows", native(rows[first:last])), block_labels)
+            block = _Rows(check_integers("rows", native(rows[first:last])), block_labels, weights=block_weights)
         else:
             check_finite("value", rows.data[: rows.indptr[rows.shape[0]]], 0, rows.indptr)
             block = _Rows(
                 check_integers("rows", native(rows.data)), block_labels,
                 keys=native(rows.indices), indptr=native(rows.indptr).astype(np.int64, copy=False), shape=rows.shape[1],
+                weights=block_weights,
             )  # fmt: skip
         write_block(file, block, buffer, first)
 

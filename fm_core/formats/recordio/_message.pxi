@@ -48,6 +48,8 @@ cdef enum Fault:
     LABEL_MANY = 21
     LABEL_VALUE = 22
     LABEL_BINARY = 23
+    WEIGHT_MANY = 24
+    WEIGHT_VALUE = 25
 
 cdef enum Member:
     FLOAT32 = 2
@@ -398,11 +400,16 @@ cdef bint parse_value(Payload* payload, Tensor* tensor, const uint8_t* p, const 
     return True
 
 
-cdef bint parse_entry(Payload* payload, Tensor* tensor, const uint8_t* start, const uint8_t* end) noexcept nogil:
-    """Read an entry of a map; one with the key `values` replaces what `tensor` holds."""
+cdef bint parse_entry(
+    Payload* payload, Tensor* tensor, Tensor* weight, const uint8_t* start, const uint8_t* end
+) noexcept nogil:
+    """Read an entry of a map; one with the key `values` replaces what `tensor` holds.
+
+    One with the key `weights` does so for `weight`, unless that is NULL.
+    """
     cdef Field field
     cdef const uint8_t* p = start
-    cdef bint wanted = False
+    cdef bint wanted = False, is_weight = False
     cdef int n_values = 0
     cdef Slice value
     value.start = value.end = start
@@ -411,12 +418,15 @@ cdef bint parse_entry(Payload* payload, Tensor* tensor, const uint8_t* start, co
             return False
         if field.wire_type == 2 and field.number == 1:
             wanted = field.end - field.start == 6 and memcmp(field.start, b"values", 6) == 0
+            is_weight = weight != NULL and field.end - field.start == 7 and memcmp(field.start, b"weights", 7) == 0
         elif field.wire_type == 2 and field.number == 2:
             n_values += 1
             value.start = field.start
             value.end = field.end
         p = field.end
-    if not wanted:
+    if is_weight:
+        tensor = weight
+    elif not wanted:
         return True
     clear(tensor, 0)
     if n_values == 1:
@@ -435,11 +445,14 @@ cdef bint parse_entry(Payload* payload, Tensor* tensor, const uint8_t* start, co
     return True
 
 
-cdef bint parse_record(Payload* payload, Tensor* features, Tensor* label, bint with_label) noexcept nogil:
+cdef bint parse_record(
+    Payload* payload, Tensor* features, Tensor* label, Tensor* weight, bint with_label
+) noexcept nogil:
     cdef Field field
     cdef const uint8_t* p = payload.start
     clear(features, 0)
     clear(label, 0)
+    clear(weight, 0)
     payload.uid.start = payload.uid.end = NULL
     payload.metadata.start = payload.metadata.end = NULL
     while p < payload.end:
@@ -447,10 +460,10 @@ cdef bint parse_record(Payload* payload, Tensor* features, Tensor* label, bint w
             return False
         if field.wire_type == 2:
             if field.number == 1:
-                if not parse_entry(payload, features, field.start, field.end):
+                if not parse_entry(payload, features, NULL, field.start, field.end):
                     return False
             elif field.number == 2:
-                if with_label and not parse_entry(payload, label, field.start, field.end):
+                if with_label and not parse_entry(payload, label, weight, field.start, field.end):
                     return False
             elif field.number == 3:
                 payload.uid.start = field.start

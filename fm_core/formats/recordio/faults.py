@@ -41,6 +41,8 @@ class Fault(enum.IntEnum):
     LABEL_MANY = 21  # a: numbers
     LABEL_VALUE = 22  # x: label
     LABEL_BINARY = 23  # x: label
+    WEIGHT_MANY = 24  # a: numbers
+    WEIGHT_VALUE = 25  # x: weight
 
 
 SENTENCES = {
@@ -67,6 +69,8 @@ SENTENCES = {
     Fault.LABEL_MANY: "the record has {a} numbers under label 'values', expected one",
     Fault.LABEL_VALUE: "the label is {x:.9g}, expected a number that is finite as float32",
     Fault.LABEL_BINARY: "the label is {x:.9g}, expected 0 or 1 for a binary classifier",
+    Fault.WEIGHT_MANY: "the record has {a} numbers under label 'weights', expected one or none",
+    Fault.WEIGHT_VALUE: "the weight is {x:.9g}, expected a number of at least 0 that is finite as float32",
 }
 
 

@@ -54,16 +54,18 @@ class Message:
 
     features: Tensor = field(default_factory=Tensor)
     label: Tensor = field(default_factory=Tensor)
+    weight: Tensor = field(default_factory=Tensor)
     uid: bytes | None = None
     metadata: bytes | None = None
 
 
 class Row(NamedTuple):
-    """One example: `keys` None if it is dense, else strictly increasing."""
+    """One example: `keys` None if it is dense, else strictly increasing; `weight` None if it counts once."""
 
     keys: list[int] | None
     values: list[float]
     label: float | None
+    weight: float | None = None
 
 
 def read_row(message: Message, *, feature_dim: int, labels: str, is_dense: bool | None = None) -> Row:
@@ -98,7 +100,8 @@ def read_row(message: Message, *, feature_dim: int, labels: str, is_dense: bool 
         if not math.isfinite(value):
             raise BadRecord(Fault.VALUE, key, 0, value)
     keys, values = (None, tensor.values) if dense else _summed(tensor.keys, tensor.values)
-    return Row(keys, values, _label(message.label, labels))
+    label = _label(message.label, labels)
+    return Row(keys, values, label, None if label is None else _weight(message.weight))
 
 
 def _width(shape: list[int]) -> int:
@@ -136,6 +139,17 @@ def _label(tensor: Tensor, labels: str) -> float | None:
     return label
 
 
+def _weight(tensor: Tensor) -> float | None:
+    if not tensor.values:
+        return None
+    if len(tensor.values) > 1:
+        raise BadRecord(Fault.WEIGHT_MANY, len(tensor.values))
+    (weight,) = tensor.values
+    if not (math.isfinite(weight) and weight >= 0):
+        raise BadRecord(Fault.WEIGHT_VALUE, 0, 0, weight)
+    return weight
+
+
 def parse(payload: bytes, *, with_label: bool = True) -> Message:
     """Read the protobuf message of one record.
 
@@ -153,6 +167,7 @@ def parse(payload: bytes, *, with_label: bool = True) -> Message:
             message.features = _entry(payload, item.start, item.end, message.features)
         elif item.number == 2 and with_label:
             message.label = _entry(payload, item.start, item.end, message.label)
+            message.weight = _entry(payload, item.start, item.end, message.weight, b"weights")
         elif item.number == 3:
             message.uid = payload[item.start : item.end]
         elif item.number == 4:
@@ -160,8 +175,8 @@ def parse(payload: bytes, *, with_label: bool = True) -> Message:
     return message
 
 
-def _entry(payload: bytes, start: int, end: int, known: Tensor) -> Tensor:
-    """Read one entry of a map: its tensor if the key is `values`, else what was known before."""
+def _entry(payload: bytes, start: int, end: int, known: Tensor, wanted: bytes = b"values") -> Tensor:
+    """Read one entry of a map: its tensor if the key is the one that is wanted, else what was known before."""
     key = b""
     values = []
     for item in _fields(payload, start, end):
@@ -169,7 +184,7 @@ def _entry(payload: bytes, start: int, end: int, known: Tensor) -> Tensor:
             key = payload[item.start : item.end]
         elif item.wire_type == _BYTES and item.number == 2:
             values.append(item)
-    if key != b"values":
+    if key != wanted:
         return known
     tensor = Tensor()
     for value in values:

@@ -24,6 +24,7 @@ def read_batches(
     is_dense: bool | None = None,
     max_bad_records: int = 0,
     on_bad_record: Callable[[str], None] | None = None,
+    weights: bool = False,
 ) -> Iterator[Batch]:
     """Decode records into batches, in their order.
 
@@ -46,6 +47,8 @@ def read_batches(
         broken frame is never skipped, because what follows it cannot be found.
     on_bad_record : callable, optional
         Gets a sentence for each skipped record.
+    weights : bool
+        Of the other formats' readers: a record says itself whether it has one, and counts once if it has none.
 
     Yields
     ------

@@ -36,12 +36,13 @@ def read_batches(
     is_dense: bool | None = None,
     max_bad_records: int = 0,
     on_bad_record: Callable[[str], None] | None = None,
+    weights: bool = False,
 ) -> Iterator[Batch]:
     """Read Parquet files of numbers, the label first; rows are dense, whatever `is_dense` says.
 
     A file is held in memory while it is read, because Parquet has its directory at its end. The first file says in
     which order columns are; those of the others are found by their names. Folders such as ``day=3`` above a file are
-    columns behind its own, as Hive and Spark write them.
+    columns behind its own, as Hive and Spark write them. None of the columns is a weight, whatever `weights` says.
     """
     bad = BadRecords(max_bad_records, on_bad_record)
     n_labels = int(labels != "none")

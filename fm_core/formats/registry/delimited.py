@@ -38,26 +38,32 @@ def read_batches(
     is_dense: bool | None = None,
     max_bad_records: int = 0,
     on_bad_record: Callable[[str], None] | None = None,
+    weights: bool = False,
 ) -> Iterator[Batch]:
-    """Read lines ``label,x0,x1,...`` without a header; rows are dense, whatever `is_dense` says."""
+    """Read lines ``label,x0,x1,...`` without a header; rows are dense, whatever `is_dense` says.
+
+    With `weights`, lines are ``label,weight,x0,x1,...``, as SageMaker's XGBoost has them.
+    """
     bad = BadRecords(max_bad_records, on_bad_record)
 
     def batches() -> Iterator[Batch]:
         for source in sources:
-            yield from _batches(source, feature_dim, labels, bad, hint="a header is not expected")
+            yield from _batches(source, feature_dim, labels, bad, weights=weights, hint="a header is not expected")
 
     return rebatched(batches(), batch_size)
 
 
 def _batches(
-    source: Source, feature_dim: int, labels: str, bad: Callable[[str], None], *, header: bool = False, hint: str
-) -> Iterator[Batch]:
+    source: Source, feature_dim: int, labels: str, bad: Callable[[str], None], *, header: bool = False, hint: str,
+    weights: bool = False,
+) -> Iterator[Batch]:  # fmt: skip
     n_labels = int(labels != "none")
+    n_before = n_labels + int(weights)
     blocks = cell_blocks(
         source.name,
         source.chunks,
-        n_columns=feature_dim + n_labels,
-        why=f", {numbers_wanted(feature_dim, n_labels)}",
+        n_columns=feature_dim + n_before,
+        why=f", {numbers_wanted(feature_dim, n_labels, int(weights))}",
         on_bad_line=bad,
     )
     for number, block_there in enumerate(blocks):
@@ -72,8 +78,14 @@ def _batches(
             text = block.text(row, 0).decode(errors="replace")[:40]
             bad(f"{source.name}: line {block.lines[row]}: the label is {text!r}, expected 0 or 1")
 
-        numbers, n_wrong = block.numbers(range(feature_dim + n_labels))
-        yield from number_batches(numbers, n_wrong > 0, labels, refuse, refuse_label)
+        def refuse_weight(row: int, block: Any = block) -> None:
+            text = block.text(row, 1).decode(errors="replace")[:40]
+            bad(f"{source.name}: line {block.lines[row]}: the weight is {text!r}, expected a number of at least 0")
+
+        numbers, n_wrong = block.numbers(range(feature_dim + n_before))
+        yield from number_batches(
+            numbers, n_wrong > 0, labels, refuse, refuse_label, refuse_weight if weights else None
+        )
 
 
 def read_tables(
@@ -125,8 +137,9 @@ class _Writer:
 
     def write(self, batch: Batch) -> None:
         rows = batch.values if batch.indptr is None else batch.to_matrix().toarray()
-        if batch.labels is not None:
-            rows = np.column_stack([batch.labels, rows])
+        before = [column for column in (batch.labels, batch.weights) if column is not None]
+        if before:
+            rows = np.column_stack([*before, rows])
         if len(rows):
             text = orjson.dumps(np.ascontiguousarray(rows), option=orjson.OPT_SERIALIZE_NUMPY)[2:-2]
             text = (text.replace(b"],[", b"\n") + b"\n").replace(b".0,", b",").replace(b".0\n", b"\n")

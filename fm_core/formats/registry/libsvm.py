@@ -34,8 +34,12 @@ def read_batches(
     is_dense: bool | None = None,
     max_bad_records: int = 0,
     on_bad_record: Callable[[str], None] | None = None,
+    weights: bool = False,
 ) -> Iterator[Batch]:
-    """Read lines ``label key:value key:value ...``, keys counted from 0; rows are sparse, whatever `is_dense` says."""
+    """Read lines ``label key:value key:value ...``, keys counted from 0; rows are sparse, whatever `is_dense` says.
+
+    Lines ``label:weight key:value ...`` say so themselves, whatever `weights` says.
+    """
     bad = BadRecords(max_bad_records, on_bad_record)
     return rebatched(_batches(sources, feature_dim, labels, bad), batch_size)
 
@@ -99,6 +103,8 @@ class _Writer:
         pairs = list(map(b"%d:%b".__mod__, zip((keys + self._first_key).tolist(), number_texts(values), strict=True)))
         bounds = indptr.tolist()
         labels = None if batch.labels is None else number_texts(batch.labels)
+        if labels is not None and batch.weights is not None:
+            labels = list(map(b"%b:%b".__mod__, zip(labels, number_texts(batch.weights), strict=True)))
         lines = []
         for i in range(batch.n_rows):
             row = pairs[bounds[i] : bounds[i + 1]]

@@ -60,7 +60,8 @@ def make_writer(file: BinaryIO, of: Format, first_key: int = 0) -> _Writer:
 
 
 def read_npz(name: str, file: "str | IO[bytes] | None" = None) -> Batch:
-    """Read a matrix that ``scipy.sparse.save_npz`` wrote, or dense rows under ``X``; labels, if any, are under ``y``.
+    """Read a matrix that ``scipy.sparse.save_npz`` wrote, or dense rows under ``X``; labels, if any, are under ``y``,
+    weights under ``weights``.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def read_npz(name: str, file: "str | IO[bytes] | None" = None) -> Batch:
         raise DataError(f"{name}: the file is no zip archive, expected an npz file, which is one")
     try:
         with np.load(file) as arrays:
-            labels = arrays.get("y", None)
+            labels, weights = arrays.get("y", None), arrays.get("weights", None)
             dense = arrays.get("X", None)
         matrix = load_npz(file).tocsr() if dense is None else dense
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
@@ -91,7 +92,7 @@ def read_npz(name: str, file: "str | IO[bytes] | None" = None) -> Batch:
     if labels is not None and labels.shape != (n_rows,):
         raise DataError(f"{name}: y has shape {labels.shape}, expected ({n_rows},), one label for each row")
     try:
-        return Batch.from_csr(matrix, labels) if dense is None else Batch.from_dense(matrix, labels)
+        return Batch.from_csr(matrix, labels, weights) if dense is None else Batch.from_dense(matrix, labels, weights)
     except (DataError, ValueError) as error:
         raise DataError(f"{name}: {error}") from error
 
@@ -99,6 +100,8 @@ def read_npz(name: str, file: "str | IO[bytes] | None" = None) -> Batch:
 def write_npz(file: BinaryIO, batch: Batch) -> None:
     """Write what `read_npz` reads."""
     arrays: dict[str, Any] = {} if batch.labels is None else {"y": batch.labels}
+    if batch.weights is not None:
+        arrays["weights"] = batch.weights
     if batch.indptr is None or batch.indices is None:
         arrays["X"] = batch.values
     else:

@@ -53,7 +53,7 @@ class _Writer:
         self._file = file
 
     def write(self, batch: Batch) -> None:
-        write_records(self._file, batch.to_matrix(), batch.labels)
+        write_records(self._file, batch.to_matrix(), batch.labels, batch.weights)
 
     def close(self) -> None:
         pass

@@ -64,7 +64,7 @@ def _learned(learner: Learner, tables: Iterable[Table], options: Options) -> Row
     n_tables = 0
     try:
         for table in tables:
-            found = (table.n_rows, learner.labels(table), learner.entries(table))
+            found = (table.n_rows, learner.labels(table), learner.read_weights(table), learner.entries(table))
             pickle.dump(found, waiting, pickle.HIGHEST_PROTOCOL)
             n_tables += 1
         encoder = Encoder(learner.learned())
@@ -79,8 +79,8 @@ def _learned(learner: Learner, tables: Iterable[Table], options: Options) -> Row
             waiting.seek(0)
             for _ in range(n_tables):
                 before = waiting.tell()
-                n_rows, labels, entries = pickle.load(waiting)  # which nobody else can have written
+                n_rows, labels, weights, entries = pickle.load(waiting)  # which nobody else can have written
                 bar.update(waiting.tell() - before)
-                yield encoder.join(n_rows, entries, labels)
+                yield encoder.join(n_rows, entries, labels, weights)
 
     return RowInput(encoder.schema.feature_dim, encoder.schema, batches)

@@ -62,7 +62,7 @@ def decode_named(
     if partial:
         found = {name: row for row, of_row in reversed(list(enumerate(cells))) for name in of_row}
         for name, row in found.items():
-            if name not in known and name != encoder.schema.label:
+            if name not in known and name not in (encoder.schema.label, encoder.schema.weight):
                 raise DataError(f"{what} {first + row}: {_no_such(name, list(known))}")
         used = [name for name in known if name in found]
         if len(used) * len(cells) > _MOST_CELLS:

@@ -48,14 +48,18 @@ class Encoder:
         Whether the label's column has to be there; "optional": it may be.
     way_out : str
         What lets categories be unseen, for the message.
+    needs_weights : bool
+        Whether the weight's column has to be there, where the schema names one and labels are read; else rows of a
+        table without it count once.
     """
 
     #: Whether categories that are not known are learned.
     learns = False
 
     def __init__(
-        self, schema: TableSchema, *, unseen: str = "error", labels: str = "real", way_out: str = "--unseen ignore"
-    ) -> None:
+        self, schema: TableSchema, *, unseen: str = "error", labels: str = "real", way_out: str = "--unseen ignore",
+        needs_weights: bool = False,
+    ) -> None:  # fmt: skip
         for name, value, known in (("unseen", unseen, UNSEEN), ("labels", labels, LABELS)):
             if not isinstance(value, str) or value not in known:
                 raise ConfigError(f"{name} is {quoted(value)}, expected {' or '.join(known)}")
@@ -63,6 +67,7 @@ class Encoder:
         self.rules = Rules(schema.missing, unseen, way_out, self.learns)
         self._feature_dim, self._offsets = schema.feature_dim, schema.offsets
         self._labels = labels if schema.label is not None else "none"
+        self._needs_weights = needs_weights
 
     def watched_by(self, watch: Watch) -> None:
         """Have what cells hold counted from now on."""
@@ -95,14 +100,14 @@ class Encoder:
             A column is missing, a cell holds no number where one is expected, or a category
             that the schema does not have; the message names file, line and column.
         """
-        labels = self.read_labels(table)
+        labels, weights = self.read_labels(table), self.read_weights(table)
         if self.schema.is_dense and not (sparse or partial):
             places = [self.place_of(table, column.name) for column in self.schema.columns]
             numbers = numbers_of_columns(table, places, self.rules)
             if self.rules.watch is not None:
                 self.rules.watch.numbers([column.name for column in self.schema.columns], numbers)
-            return Batch.trusted(self._feature_dim, numbers, labels=labels)
-        return self.join(table.n_rows, self.entries(table, partial=partial), labels)
+            return Batch.trusted(self._feature_dim, numbers, labels=labels, weights=weights)
+        return self.join(table.n_rows, self.entries(table, partial=partial), labels, weights)
 
     def entries(
         self, table: Table, *, partial: bool = False, only: Collection[str] | None = None
@@ -121,7 +126,13 @@ class Encoder:
             for i, of_column in found.items()
         }
 
-    def join(self, n_rows: int, entries: Mapping[int, Entries], labels: "NDArray[np.float32] | None") -> Batch:
+    def join(
+        self,
+        n_rows: int,
+        entries: Mapping[int, Entries],
+        labels: "NDArray[np.float32] | None",
+        weights: "NDArray[np.float32] | None" = None,
+    ) -> Batch:
         """Make sparse rows of what the columns give."""
         indptr = np.zeros(n_rows + 1, np.int64)
         for of_column in entries.values():
@@ -134,7 +145,7 @@ class Encoder:
             put_entries(of_column.count, of_column.features, of_column.values, self._offsets[i], ends, indices, values)
         ascending = all(of_column.count is None for of_column in entries.values())
         batch = sparse_batch(self._feature_dim, indptr, indices, values, ascending=ascending)
-        return Batch.trusted(batch.feature_dim, batch.values, batch.indptr, batch.indices, labels)
+        return Batch.trusted(batch.feature_dim, batch.values, batch.indptr, batch.indices, labels, weights)
 
     def place_of(self, table: Table, name: str) -> int:
         """Where a column of the schema is; DataError if the table does not have it."""
@@ -155,6 +166,28 @@ class Encoder:
             row = int(np.argmax(np.isnan(numbers[:, 0])))
             raise DataError(f"{where(table, row, column)}: the label is {table.shown(row, column)}, expected a number")
         return np.ascontiguousarray(numbers[:, 0])
+
+    def read_weights(self, table: Table) -> "NDArray[np.float32] | None":
+        """Give the weights of a table, or None where there are none, or labels are not wanted.
+
+        Raises
+        ------
+        DataError
+            A weight is no finite number from 0 on; the message names file, line and column.
+        """
+        weight = self.schema.weight
+        if self._labels == "none" or weight is None or not (self._needs_weights or weight in table.places):
+            return None
+        column = self.place_of(table, weight)
+        numbers = np.ascontiguousarray(table.numbers([column])[0][:, 0])
+        right = np.isfinite(numbers) & (numbers >= 0)
+        if not right.all():
+            row = int(np.argmin(right))
+            raise DataError(
+                f"{where(table, row, column)}: the weight is {table.shown(row, column)}, expected a finite number "
+                "of at least 0"
+            )
+        return numbers
 
 
 def _vocabulary(column: Column) -> Vocabulary:

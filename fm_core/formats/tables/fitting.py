@@ -151,6 +151,7 @@ def fit_schema(tables: Iterable[Table], plan: TablePlan, chosen: Chosen | None =
         () if of_label is None else of_label.classes,
         () if of_label is None or label is None or of_label.classes else label_remarks(head, _place(head, label)),
         tuple(f"{name}: {why}" for name, why in left_out.items()),
+        None if plan.weight is None else find_column(first, plan.weight)[1],
     )  # fmt: skip
     return Fitted(schema, of_label, n_chosen)
 
@@ -175,7 +176,7 @@ def _profiles(first: Table, plan: TablePlan, said: Mapping[int, str]) -> tuple[d
     bins = {find_column(first, name)[1]: n for name, n in plan.bins.items()}
     profiles: dict[str, _Profile] = {}
     for place, name in enumerate(first.names):
-        if name in left_out or said.get(place) == "label":
+        if name in left_out or said.get(place) in ("label", "weight"):
             continue
         kind = said.get(place) or _guessed(first, place)
         if first.is_list(place):

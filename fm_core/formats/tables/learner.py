@@ -33,6 +33,8 @@ class TablePlan:
     ----------
     label : str or None
         None: there is none.
+    weight : str or None
+        The column that says how often each row counts; None: each counts once.
     categorical : sequence of str
     hashed : mapping of str to int
         To the number of features.
@@ -67,6 +69,7 @@ class TablePlan:
     """
 
     label: str | None = None
+    weight: str | None = None
     categorical: Sequence[str] = ()
     hashed: Mapping[str, int] = dataclasses.field(default_factory=dict)
     several: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -118,6 +121,7 @@ def said_of_columns(table: Table, plan: TablePlan) -> dict[int, str]:
     said: dict[int, str] = {}
     for kind, names in {
         "label": [] if plan.label is None else [plan.label],
+        "weight": [] if plan.weight is None else [plan.weight],
         "numeric": plan.numeric,
         "hashed": plan.hashed,
         "categorical": [
@@ -214,7 +218,7 @@ class Learner(Encoder):
         kinds = {
             name: said.get(place) or _guessed(first, place)
             for place, name in enumerate(first.names)
-            if name not in self._left_out and said.get(place) != "label"
+            if name not in self._left_out and said.get(place) not in ("label", "weight")
         }
         separators = {find_column(first, name)[1]: separator for name, separator in plan.several.items()}
         for name in kinds:
@@ -226,7 +230,8 @@ class Learner(Encoder):
         )
         label = None if plan.label is None else find_column(first, plan.label)[1]
         is_dense = not plan.sparse and all(column.of_kind.may_be_dense for column in columns)
-        super().__init__(TableSchema(columns, label, is_dense, plan.missing), labels=labels)
+        weight = None if plan.weight is None else find_column(first, plan.weight)[1]
+        super().__init__(TableSchema(columns, label, is_dense, plan.missing, weight=weight), labels=labels)
         self._first = first.head(MOST_ROWS)
 
     @property

@@ -20,8 +20,11 @@ def number_batches(
     labels: str,
     refuse: Callable[[int, int], None],
     refuse_label: Callable[[int], None],
+    refuse_weight: Callable[[int], None] | None = None,
 ) -> Iterator[Batch]:
     """Make a batch of rows whose first column is the label, without those that are refused but may be skipped.
+
+    Where there is `refuse_weight`, the second column is the weight.
 
     The rows before one that ends the reading come first, so that it makes no difference where chunks end.
     """
@@ -30,14 +33,17 @@ def number_batches(
     other = np.zeros(len(numbers), bool)
     if labels == "binary":
         other = (numbers[:, 0] != 0) & (numbers[:, 0] != 1) & ~bad
-    refused = np.flatnonzero(bad | other)
+    negative = numbers[:, 1] < 0 if refuse_weight is not None else np.zeros(len(numbers), bool)
+    refused = np.flatnonzero(bad | other | negative)
     failure = None
     for n_before, row in enumerate(refused.tolist()):
         try:
             if bad[row]:
                 refuse(row, int(np.argmax(wrong[row])))
-            else:
+            elif other[row] or refuse_weight is None:
                 refuse_label(row)
+            else:
+                refuse_weight(row)
         except DataError as error:
             failure, numbers, refused = error, numbers[:row], refused[:n_before]
             break
@@ -46,15 +52,18 @@ def number_batches(
     if labels == "none":
         yield Batch.trusted(numbers.shape[1], np.ascontiguousarray(numbers))
     else:
-        features, first = np.ascontiguousarray(numbers[:, 1:]), np.ascontiguousarray(numbers[:, 0])
-        yield Batch.trusted(features.shape[1], features, labels=first)
+        n_before = 1 if refuse_weight is None else 2
+        features, first = np.ascontiguousarray(numbers[:, n_before:]), np.ascontiguousarray(numbers[:, 0])
+        weights = None if refuse_weight is None else np.ascontiguousarray(numbers[:, 1])
+        yield Batch.trusted(features.shape[1], features, labels=first, weights=weights)
     if failure is not None:
         raise failure
 
 
-def numbers_wanted(feature_dim: int, n_labels: int) -> str:
+def numbers_wanted(feature_dim: int, n_labels: int, n_weights: int = 0) -> str:
     """Say how many columns there have to be."""
-    return f"{'a label and ' if n_labels else ''}feature_dim={feature_dim} numbers"
+    before = "a label, a weight and " if n_weights else "a label and " if n_labels else ""
+    return f"{before}feature_dim={feature_dim} numbers"
 
 
 def number_expected(found: str) -> str:

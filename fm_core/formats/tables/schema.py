@@ -112,6 +112,8 @@ class TableSchema:
         What was odd about the label in the data that the schema was made of.
     left_out : tuple of str
         Columns of it that became no features, and why.
+    weight : str or None
+        The column that says how often each row counts, where it is there: no feature.
 
     Raises
     ------
@@ -126,9 +128,12 @@ class TableSchema:
     label_classes: tuple[str, ...] = ()
     label_remarks: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     left_out: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    weight: str | None = None
 
     def __post_init__(self) -> None:
-        seen = set() if self.label is None else {self.label}
+        if self.weight is not None and self.weight == self.label:
+            raise ConfigError(f"the schema's label and its weight are both {self.weight[:40]!r}, expected two columns")
+        seen = {name for name in (self.label, self.weight) if name is not None}
         for column in self.columns:
             if column.name in seen:
                 raise ConfigError(f"the schema has two columns named {column.name[:40]!r}, expected one")
@@ -176,12 +181,13 @@ class TableSchema:
             or column.gaps or column.unseen is not None or column.weights is not None
             for column in self.columns
         )  # fmt: skip
-        return new or bool(self.label_classes)
+        return new or bool(self.label_classes) or self.weight is not None
 
     @property
     def has_header(self) -> bool:
         """Whether columns have names, not just numbers."""
-        return not all(name.isdecimal() for name in [column.name for column in self.columns] + [self.label or "0"])
+        names = [column.name for column in self.columns] + [self.label or "0", self.weight or "0"]
+        return not all(name.isdecimal() for name in names)
 
     def feature_name(self, feature: int) -> str:
         """Name a feature: ``column``, ``column=category`` or ``column#bucket``."""
@@ -212,6 +218,7 @@ class TableSchema:
             "feature_dim": self.feature_dim,
             "label": self.label,
             **({"label_classes": list(self.label_classes)} if self.label_classes else {}),
+            **({} if self.weight is None else {"weight": self.weight}),
             "dense": self.is_dense,
             "missing": self.missing,
             **({"label_remarks": list(self.label_remarks)} if self.label_remarks else {}),
@@ -256,6 +263,7 @@ class TableSchema:
             tuple(document.get("label_classes", ())),
             tuple(document.get("label_remarks", ())),
             tuple(document.get("left_out", ())),
+            document.get("weight"),
         )
 
     def save(self, path: Path) -> None:

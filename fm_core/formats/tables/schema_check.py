@@ -140,7 +140,7 @@ def _check(document: Any, n_keys: int, watch: Callable[[int], None]) -> None:
     _expect(isinstance(document, dict), "it is no JSON object")
     version = document.get("version")
     _expect(type(version) is int and 1 <= version <= VERSION, f"version is {quoted(version)}, expected 1 to {VERSION}")
-    _check_keys(document, _DOCUMENT | _REMARKS | {"label_classes"}, _DOCUMENT, "")
+    _check_keys(document, _DOCUMENT | _REMARKS | {"label_classes", "weight"}, _DOCUMENT, "")
     for key in sorted(_REMARKS & document.keys()):
         _check_remarks(document[key], key)
     label, dim, columns = document["label"], document["feature_dim"], document["columns"]
@@ -148,6 +148,9 @@ def _check(document: Any, n_keys: int, watch: Callable[[int], None]) -> None:
     _expect(_is_integer(dim, 1), f"feature_dim is {quoted(dim)}, expected an integer from 1 to {MOST_FEATURES}")
     _expect(type(document["dense"]) is bool, f"dense is {quoted(document['dense'])}, expected true or false")
     _check_classes(document.get("label_classes", ["0", "1"]), label)
+    weight = document.get("weight")
+    _expect(weight is None or _is_text(weight, MAX_NAME), f"weight is {quoted(weight)}, expected a name or null")
+    _expect(weight is None or weight != label, f"label and weight are both {quoted(weight)}, expected two columns")
     missing = document["missing"]
     _expect(missing in ("error", "zero"), f"missing is {quoted(missing)}, expected 'error' or 'zero'")
     _expect(isinstance(columns, list) and len(columns) > 0, f"columns is {quoted(columns)}, expected a list of some")
@@ -164,6 +167,7 @@ def _check(document: Any, n_keys: int, watch: Callable[[int], None]) -> None:
             f"dense is true, and column {quoted(column['name'])} is {column['kind']}, expected numeric",
         )
     _expect(label not in names, f"the label {quoted(label)} is among the columns")
+    _expect(weight not in names, f"the weight {quoted(weight)} is among the columns")
     _expect(dim == first, f"feature_dim is {dim}, expected {first}, as many features as its columns have")
     _expect(found_keys + len(document) == n_keys, "an object has a key twice")
 

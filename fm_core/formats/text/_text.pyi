@@ -8,7 +8,9 @@ class LibsvmRows:
     next_line: int
     n_rows: int
     ascending: bool
+    is_doubtful: bool
     labels: NDArray[np.float32] | None
+    weights: NDArray[np.float32] | None
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32]
     values: NDArray[np.float32]
@@ -26,6 +28,7 @@ class LibsvmRows:
         feature_dim: int,
         first_key: int,
         labels: str,
+        weights: bool | None = None,
     ) -> None: ...
 
 class Cells:

@@ -35,6 +35,8 @@ cdef enum Fault:
     QUOTE_OPEN = 8
     RETURN = 9
     STRAY_QUOTE = 10
+    WEIGHT = 11
+    WEIGHT_MISSING = 12
 
 # Every smaller integer is exact as double; a key that is not is beyond any feature_dim.
 cdef uint64_t EXACT = <uint64_t>1 << 53
@@ -172,7 +174,10 @@ def number_in(bytes text not None):
 
 
 cdef class LibsvmRows:
-    """Lines ``[label] key:value key:value ... [# comment]``, as CSR.
+    """Lines ``[label[:weight]] key:value key:value ... [# comment]``, as CSR.
+
+    Where labels are wanted, the first line says whether all have weights. Lines without labels look like that too, if
+    their first key is taken for a label: `is_doubtful` says whether all lines so far do.
 
     Parameters
     ----------
@@ -188,6 +193,8 @@ cdef class LibsvmRows:
     labels : {"binary", "real", "optional", "none"}
         Whether every line must begin with one; "optional": those of the first line decide. With "none" a line
         may begin with one, which has to be a number, and is left out.
+    weights : bool or None
+        Whether labels have weights; None: those of the first line decide.
 
     Attributes
     ----------
@@ -195,7 +202,9 @@ cdef class LibsvmRows:
         Bytes of whole lines, the one at fault included.
     next_line : int
         The number of the line behind them.
-    labels : ndarray of float32, shape (n_rows,), or None
+    labels, weights : ndarray of float32, shape (n_rows,), or None
+    is_doubtful : bool
+        Whether the labels and weights of all lines could be first features.
     indptr, indices, values : ndarray of int64, int32, float32
     lines : ndarray of int64, shape (n_rows,)
         The line of each row.
@@ -205,15 +214,21 @@ cdef class LibsvmRows:
 
     cdef readonly int64_t consumed, next_line, n_rows
     cdef readonly bint ascending
-    cdef readonly object labels, indptr, indices, values, lines
+    cdef readonly bint is_doubtful
+    cdef readonly object labels, weights, indptr, indices, values, lines
     cdef readonly int faulty
     cdef readonly int64_t fault_line, fault_number
     cdef readonly object fault_at
     cdef const char* _wrong
     cdef int64_t _wrong_length
     cdef bint _with_labels, _optional
+    cdef int _with_weights   # -1: not known yet
+    cdef float[::1] _weights
 
-    def __init__(self, bytes data, *, bint final, int64_t first_line, int64_t feature_dim, int64_t first_key, labels):
+    def __init__(
+        self, bytes data, *, bint final, int64_t first_line, int64_t feature_dim, int64_t first_key, labels,
+        weights=None,
+    ):
         cdef const char* begin = PyBytes_AS_STRING(data)
         cdef int64_t most_rows = fm_count(begin, len(data), c"\n") + 1
         cdef int64_t most_keys = fm_count(begin, len(data), c":") + 1
@@ -230,6 +245,10 @@ cdef class LibsvmRows:
         values = np.empty(most_keys, np.float32)
         lines = np.empty(most_rows, np.int64)
         label_view, indptr_view, index_view, value_view, line_view = found, indptr, indices, values, lines
+        weight_room = np.empty(most_rows if weights is None or weights else 0, np.float32)
+        self._weights = weight_room
+        self._with_weights = -1 if weights is None else weights
+        self.is_doubtful = True
         self._with_labels = labels != "none"
         self._optional = labels == "optional"
         self.ascending = True
@@ -243,6 +262,7 @@ cdef class LibsvmRows:
             self.fault_at = self._wrong[:self._wrong_length]
         n_keys = indptr[self.n_rows]
         self.labels = found[:self.n_rows] if self._with_labels else None
+        self.weights = weight_room[:self.n_rows] if self._with_labels and self._with_weights == 1 else None
         self.indptr = indptr[:self.n_rows + 1]
         self.indices = indices[:n_keys]
         self.values = values[:n_keys]
@@ -288,6 +308,7 @@ cdef class LibsvmRows:
         cdef int64_t n = n_keys[0]
         cdef bint first = True
         cdef float unwanted
+        cdef int64_t label_key = -1
         while True:
             while at < end and is_space(at[0]):
                 if at[0] == 13 and at + 1 < end:
@@ -317,7 +338,31 @@ cdef class LibsvmRows:
                 if self._optional and self.n_rows == 0:
                     self._with_labels = colon == NULL
                 if self._with_labels and colon != NULL:
-                    return self.wrong(LABEL_MISSING, at, token_end)
+                    if self._with_weights == 0:
+                        return self.wrong(LABEL_MISSING, at, token_end)
+                    if not read_number(at, colon, &labels[self.n_rows]):
+                        return self.wrong(LABEL_MISSING, at, token_end)
+                    if binary and labels[self.n_rows] != 0 and labels[self.n_rows] != 1:
+                        return self.wrong(LABEL_BINARY, at, colon)
+                    if not read_number(colon + 1, token_end, &self._weights[self.n_rows]) or (
+                        self._weights[self.n_rows] < 0
+                    ):
+                        return self.wrong(WEIGHT, colon + 1, token_end)
+                    self._with_weights = 1
+                    label_key = 0
+                    digit = at
+                    while digit < colon and c"0" <= digit[0] <= c"9" and label_key < MOST:
+                        label_key = label_key * 10 + (digit[0] - c"0")
+                        digit += 1
+                    if digit != colon:
+                        self.is_doubtful = False
+                    label_key -= first_key
+                    at = token_end
+                    continue
+                if self._with_labels:
+                    if self._with_weights == 1:
+                        return self.wrong(WEIGHT_MISSING, at, token_end)
+                    self._with_weights = 0
                 if colon == NULL:
                     if not read_number(at, token_end, &labels[self.n_rows] if self._with_labels else &unwanted):
                         return self.wrong(LABEL, at, token_end)
@@ -343,6 +388,8 @@ cdef class LibsvmRows:
                 return self.wrong(KEY, at, colon)
             if key <= last:
                 self.ascending = False
+            if key <= label_key:
+                self.is_doubtful = False
             last = key
             indices[n] = <int32_t>key
             n += 1

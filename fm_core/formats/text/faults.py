@@ -20,6 +20,8 @@ class TextFault(enum.IntEnum):
     QUOTE_OPEN = 8
     RETURN = 9
     STRAY_QUOTE = 10
+    WEIGHT = 11
+    WEIGHT_MISSING = 12
 
 
 _SENTENCES = {
@@ -35,6 +37,8 @@ _SENTENCES = {
         "a carriage return stands within the line: if lines end in carriage returns alone, as on old Macs, "
         "translate them first (tr '\\r' '\\n')"
     ),
+    TextFault.WEIGHT: "the weight is {at!r}, expected a finite number of at least 0",
+    TextFault.WEIGHT_MISSING: "the label {at!r} has no weight, expected label:weight as in the lines before",
     TextFault.STRAY_QUOTE: (
         "a quoted cell goes on to line {number}, and each of these lines has {n_columns} columns by itself: "
         "if the quote is a stray one say --no-quotes, if not --quotes"

@@ -24,7 +24,7 @@ def libsvm_blocks(
     labels: str = "real",
     on_bad_line: Callable[[str], None] | None = None,
 ) -> Iterator[LibsvmRows]:
-    """Parse lines ``label key:value key:value ...``.
+    """Parse lines ``label key:value key:value ...``, or ``label:weight key:value ...`` where labels are wanted.
 
     Parameters
     ----------
@@ -45,12 +45,22 @@ def libsvm_blocks(
         A line is wrong; the message names source and line.
     """
     optional = labels == "optional"
+    weights: bool | None = False if labels in ("optional", "none") else None
 
     def parse(data: bytes, *, final: bool, first_line: int) -> LibsvmRows:
-        nonlocal labels
+        nonlocal labels, weights
         block = LibsvmRows(
-            data, final=final, first_line=first_line, feature_dim=feature_dim, first_key=first_key, labels=labels
-        )
+            data, final=final, first_line=first_line, feature_dim=feature_dim, first_key=first_key, labels=labels,
+            weights=weights,
+        )  # fmt: skip
+        if weights is None and block.n_rows:  # the first row has decided
+            weights = block.weights is not None
+            if block.labels is not None and block.weights is not None and block.is_doubtful:
+                raise DataError(
+                    f"{name}: line {block.lines[0]}: found '{block.labels[0]:g}:{block.weights[0]:g}' where the label "
+                    "stands, expected a number before the first pair; if it is label:weight, which all lines could be "
+                    "without being it, write the labels with a point (3.0:1)"
+                )
         if optional and block.n_rows:  # the first row has decided
             labels = "none" if block.labels is None else "real"
         return block

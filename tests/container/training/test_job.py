@@ -101,6 +101,8 @@ def test_a_part_of_the_hosts_suffices(paths, resources):
         ({"train": {"CompressionType": "Zip"}}, "channel train: CompressionType is 'Zip', expected None or Gzip"),
         ({"train": {"ContentType": "text/tsv"}}, "ContentType is 'text/tsv', expected " + RECORDIO_PROTOBUF),
         ({"train": {"ContentType": "text/csv;label_size=0"}}, "'text/csv;label_size=0', expected label_size=1 or none"),
+        ({"train": {"ContentType": "text/csv;csv_weights=2"}}, "'text/csv;csv_weights=2', expected csv_weights=1 or"),
+        ({"train": {"ContentType": "text/libsvm;csv_weights=1"}}, "of text/csv alone: libsvm has label:weight"),
         ({"train": {"ContentType": "text/csv", "RecordWrapperType": "RecordIO"}}, "expected None for text/csv"),
         ({"train": {"ContentType": PARQUET, "TrainingInputMode": "Pipe"}}, "Parquet cannot be read as a stream"),
         ({"train": {"ContentType": "x" * 3000}}, "channel train: ContentType is 'xxx"),

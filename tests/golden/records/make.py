@@ -292,6 +292,10 @@ INVALID = {
                          "the label is 2, expected 0 or 1 for a binary classifier"),
     "label_minus_one_binary": (bad(label_field=label(-1.0)), "binary", 1, N,
                                "the label is -1, expected 0 or 1 for a binary classifier"),
+    "weights_many": (bad(label_field=label(1.0) + label(2.0, 3.0, key=b"weights")), "real", 1, N,
+                     "the record has 2 numbers under label 'weights', expected one or none"),
+    "weight_negative": (bad(label_field=label(-0.5, key=b"weights") + label(1.0)), "real", 1, N,
+                        "the weight is -0.5, expected a number of at least 0 that is finite as float32"),
 }  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def _resident():
 
 def test_arrays_of_a_batch_are_its_own():
     new, _ = started(wire.frame(wire.features([1.0], [3])))
-    values, _, keys, _ = new.take()
+    values, _, keys, _, _ = new.take()
     new.feed(wire.frame(wire.features([2.0], [4])))
     new.advance()
     assert (values.tolist(), keys.tolist()) == ([1.0], [3])
@@ -74,8 +74,9 @@ def test_arrays_grow_with_the_rows():
     rows = [np.sort(rng.choice(5000, size=size, replace=False)) for size in [0, 1, 4000, *rng.integers(0, 50, 3000)]]
     body = b"".join(wire.frame(wire.features(row / 2, row)) for row in rows)
     new, _ = started(body, feature_dim=5000, batch_size=10_000)
-    values, indptr, keys, labels = new.take()
+    values, indptr, keys, labels, weights = new.take()
     assert labels is None
+    assert weights is None
     np.testing.assert_array_equal(keys, np.concatenate(rows))
     np.testing.assert_array_equal(values, np.concatenate(rows) / 2)
     np.testing.assert_array_equal(np.diff(indptr), [len(row) for row in rows])

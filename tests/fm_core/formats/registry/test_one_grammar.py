@@ -154,7 +154,8 @@ def test_any_text_is_the_same_in_a_request_and_a_channel(name, text, cut):
 @given(text=LINES)
 def test_lines_of_libsvm_that_a_model_learned_from_are_scored_as_the_same_rows(text):
     learned = of_channel("libsvm", [text.encode()], FEATURE_DIM, "real")
-    if not isinstance(learned, str):
+    first = next((line.split() for line in text.splitlines() if line.split("#")[0].strip()), ["0"])[0]
+    if not isinstance(learned, str) and ":" not in first:  # label:weight is for training alone
         assert of_request("libsvm", text.encode(), FEATURE_DIM) == learned
 
 
