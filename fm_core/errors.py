@@ -15,6 +15,8 @@
 A message is one sentence: what was found, what was expected, where, what to do.
 """
 
+import errno
+
 __all__ = [
     "ArtifactError",
     "CheckpointError",
@@ -26,7 +28,11 @@ __all__ = [
     "ProcessGroupError",
     "ResourceError",
     "RowsDoNotFitError",
+    "is_exhausted",
 ]
+
+#: System errors that say of files, memory or disk what a MemoryError says of memory.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 
 
 class FMError(Exception):
@@ -71,3 +77,8 @@ class CheckpointError(ArtifactError):
 
 class DamagedCheckpointError(CheckpointError):
     """The bytes of a checkpoint are not those that were written; an older one may be whole."""
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether an error says that open files, memory or disk do not suffice, and not that something is wrong."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)

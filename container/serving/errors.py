@@ -4,7 +4,6 @@ The shape is that of RFC 9457, "Problem Details", in plain JSON:
 ``{"status": 400, "title": "Bad Request", "detail": "the body is empty, expected at least one row"}``.
 """
 
-import errno
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from typing import NamedTuple
 import orjson
 from werkzeug.exceptions import HTTPException
 
-from fm_core.errors import ArtifactError, DataError, FMError, ResourceError
+from fm_core.errors import ArtifactError, DataError, FMError, ResourceError, is_exhausted
 from fm_core.printable import printable
 
 __all__ = [
@@ -92,9 +91,6 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (MemoryError, 507),
 )
 
-#: System errors that say what a MemoryError says.
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC)
-
 #: What Flask says at length.
 _PLAIN = {
     404: "there is nothing at this address: GET / lists what there is",
@@ -136,7 +132,7 @@ def refusal_of(error: Exception) -> Refusal | None:
     if isinstance(error, HTTPException):  # Flask's own: no such path, no such method
         status = error.code or 500
         return _refusal(status, _PLAIN.get(status, error.description or error.name), error.get_headers())
-    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+    if isinstance(error, OSError) and is_exhausted(error):
         error = ResourceError(f"the machine has not enough of what this request needs: {error.strerror}")
     for kind, status in STATUSES:
         if isinstance(error, kind):

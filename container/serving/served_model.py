@@ -16,11 +16,12 @@ from fm_core.analysis.baseline import BASELINE_FILE, Baseline
 from fm_core.analysis.baseline import MAX_BYTES as MAX_BASELINE_BYTES
 from fm_core.analysis.catalogue import CATALOGUE_FILE, Catalogue
 from fm_core.analysis.recommendation import Recommender
+from fm_core.artifact.archive import model_folder
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.model_file import load_model
 from fm_core.artifact.spread_file import MOST_BYTES as MAX_SPREAD_BYTES
 from fm_core.artifact.spread_file import SPREAD_FILE, load_spread
-from fm_core.errors import ArtifactError, ConfigError, DataError
+from fm_core.errors import ArtifactError, ConfigError, DataError, ResourceError, is_exhausted
 from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import TableSchema
@@ -81,12 +82,13 @@ def open_with_schema(
     Returns
     -------
     open_model : callable
-        Path to ServedModel; it raises ArtifactError, and ResourceError.
+        Path to ServedModel; it raises ArtifactError, and ResourceError. The folder may be the one in another.
     """
 
     def open_model(path: Path) -> ServedModel:
         allowed = limits()
         model = load_model(path, allowed)
+        path = model_folder(path)
         encoder = None
         schema_file = _below(path, name or SCHEMA_FILE, MAX_SCHEMA_BYTES, "schema", must_exist=name is not None)
         try:
@@ -107,7 +109,8 @@ def open_with_schema(
         except (ConfigError, DataError) as error:
             raise ArtifactError(str(error)) from error
         except OSError as error:
-            raise ArtifactError(f"{error.filename or path}: {error.strerror or error}") from error
+            kind = ResourceError if is_exhausted(error) else ArtifactError
+            raise kind(f"{error.filename or path}: {error.strerror or error}") from error
 
     return open_model
 
@@ -142,6 +145,8 @@ def _below(folder: Path, name: str, most_bytes: int, what: str, *, must_exist: b
         size = path.stat().st_size
     except (OSError, RuntimeError, ValueError) as error:  # absent, no file, a loop of links, a null byte
         reason = getattr(error, "strerror", None) or str(error)
+        if is_exhausted(error):
+            raise ResourceError(f"{path}: {reason}") from error
         raise ArtifactError(f"{path}: {reason}, expected a {what}") from error
     if size > most_bytes:
         raise ArtifactError(f"{path} has {size} bytes, expected at most {most_bytes}")

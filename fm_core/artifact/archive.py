@@ -18,17 +18,21 @@ from typing import NamedTuple
 
 from fm_core import arrays
 from fm_core.artifact.limits import Limits
+from fm_core.artifact.mapping import mapped
 from fm_core.artifact.tar_reader import Found, Plain, Stream, Unpacked, find_file, find_model
 from fm_core.artifact.zip_reader import DEFLATED, STORED, Entry, directory, unpacked
-from fm_core.errors import ArtifactError, ResourceError
+from fm_core.errors import ArtifactError, ResourceError, is_exhausted
 from fm_core.printable import printable, quoted
 
-__all__ = ["MODEL_FILE", "Archive", "Member", "opened", "opened_beside"]
+__all__ = ["MODEL_FILE", "Archive", "Member", "model_folder", "opened", "opened_beside"]
 
 #: The name that the built-in gives the file, and public recipes look for.
 MODEL_FILE = "model_algo-1"
 _MODEL_PREFIX = "model_"
 _MODEL_TAR = "model.tar.gz"
+
+#: Folders that a model may lie below the one that is named.
+_DEEPEST = 4
 
 
 class Member(NamedTuple):
@@ -132,9 +136,11 @@ def _told(path: Path) -> Iterator[None]:
         raise type(error)(f"{shown}: {error}") from error.__cause__
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         reason = getattr(error, "strerror", None) or error
+        if is_exhausted(error):
+            raise ResourceError(f"{shown}: {reason}") from error
         raise ArtifactError(f"{shown}: {reason}, expected a model file") from error
     except MemoryError as error:
-        raise ArtifactError(f"{shown}: the parameters do not fit in memory") from error
+        raise ResourceError(f"{shown}: the parameters do not fit in memory") from error
 
 
 class Archive:
@@ -147,7 +153,7 @@ class Archive:
     limits : Limits, optional
     """
 
-    def __init__(self, content: mmap.mmap | bytes, limits: Limits | None = None) -> None:
+    def __init__(self, content: mmap.mmap | memoryview | bytes, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._content = memoryview(content).toreadonly()
         self._entries = directory(self._content)
@@ -176,8 +182,33 @@ class Archive:
         return self._content[entry.start : end]
 
 
+def model_folder(path: Path) -> Path:
+    """Find the folder that a model lies in: the one named, or, while there is nothing else, the one folder in it.
+
+    A ``model.tar.gz`` that was packed with its folder, or a prefix of S3 with one below it, comes so.
+
+    Parameters
+    ----------
+    path : Path
+        A folder, or a file, which is given back.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    found = path
+    for _ in range(_DEEPEST):
+        entries = [entry for entry in found.iterdir() if not entry.name.startswith(".")] if found.is_dir() else []
+        if len(entries) != 1 or entries[0].is_symlink() or not entries[0].is_dir():
+            return found
+        found = entries[0]
+    return found
+
+
 def _model_file(path: Path) -> Path:
     """Find the model file of a folder; the path of a file is given back."""
+    path = model_folder(path)
     if not path.is_dir():
         return path
     names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
@@ -203,7 +234,7 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _content(path: Path, limits: Limits) -> mmap.mmap:
+def _content(path: Path, limits: Limits) -> mmap.mmap | memoryview:
     """Give the bytes of the zip: the file, mapped, or the member of a tar, unpacked in memory."""
     head = _head(path)
     content = _of_tar(path, head, limits) if _is_tar(head) else None
@@ -218,14 +249,14 @@ def _is_tar(head: bytes) -> bool:
     return head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar"
 
 
-def _mapped(path: Path, most_bytes: int | None = None) -> mmap.mmap:
+def _mapped(path: Path, most_bytes: int | None = None) -> memoryview:
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode) or not facts.st_size:
         raise ArtifactError("empty, or not a file, expected a zip")
     if most_bytes is not None and facts.st_size > most_bytes:
         raise ArtifactError(f"it has {facts.st_size} bytes, expected at most {most_bytes}")
     with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return mapped(file.fileno(), facts.st_size)
 
 
 def _of_tar(

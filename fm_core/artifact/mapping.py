@@ -1,0 +1,53 @@
+"""Files mapped into memory without a file that stays open, so that thousands of models are no thousands of open files.
+
+Python's own mmap keeps a descriptor for each mapping, to change its size, until version 3.13 lets one do without.
+"""
+
+import ctypes
+import mmap
+import os
+import sys
+import weakref
+
+__all__ = ["mapped"]
+
+
+def mapped(descriptor: int, size: int) -> memoryview:
+    """Map the beginning of a file, to be read.
+
+    Parameters
+    ----------
+    descriptor : int
+        May be closed afterwards.
+    size : int
+        Bytes; at least 1, and no more than the file has.
+
+    Returns
+    -------
+    content : memoryview of bytes
+        Read-only. The mapping goes with the last view of it.
+
+    Raises
+    ------
+    OSError
+        There is no room among the addresses of this process.
+    """
+    if sys.platform == "win32":
+        return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)).toreadonly()
+    address = _MMAP(None, size, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
+    if address == ctypes.c_void_p(-1).value:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    content = (ctypes.c_ubyte * size).from_address(address)
+    # Not when the process ends: views may be looked at until then.
+    weakref.finalize(content, _MUNMAP, address, size).atexit = False
+    return memoryview(content).cast("B").toreadonly()
+
+
+if sys.platform != "win32":
+    _LIBRARY = ctypes.CDLL(None, use_errno=True)
+    _MMAP = _LIBRARY.mmap
+    _MMAP.restype = ctypes.c_void_p
+    _MMAP.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_ssize_t]
+    _MUNMAP = _LIBRARY.munmap
+    _MUNMAP.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
