@@ -23,6 +23,7 @@ from typing import Any
 import members
 import numpy as np
 from common import ROOT, batches, ctr, describe, in_turn, ratios, table, times
+from network import Network, is_possible
 from traffic import TURNS, by_averages, expected, of_a_pass, seconds_of_a_step, wanted_of
 
 import opt_ml
@@ -51,6 +52,8 @@ GIGABITS = [10, 25, 100]
 #: Batches between two meetings of dist_async.
 INTERVALS = [5, 20, 50, 100, 250]
 GIB = 2**30
+#: Bytes a second of the links that are tried, as `tc` calls them; the first is no limit.
+RATES = {"none": None, "1gbit": 1e9 / 8, "200mbit": 2e8 / 8}
 #: Seconds of computing of a step, by k, rows of a mini batch, and whether in a group.
 Seconds = dict[tuple[int, int, bool], float]
 
@@ -61,14 +64,20 @@ def main() -> None:
     parser.add_argument("--k", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency", type=float, default=50, help="microseconds, of the computed tables")
+    parser.add_argument("--links", action="store_true", help="only what a step takes over slow links")
     options = parser.parse_args()
     describe("Several hosts")
-    of_a_batch(options.k)
+    if not options.links:
+        of_a_batch(options.k)
     with tempfile.TemporaryDirectory(prefix="fm_cluster_") as name:
         folder = Path(name)
         X, y = ctr()
         rows = members.keep(folder, X[: options.rows], y[: options.rows])
+        if options.links:
+            over_links(rows, options.k)
+            return
         of_processes(rows, options.k)
+        over_links(rows, options.k)
         one_host(folder)
     compute = of_one(options.k, options.rounds)
     latency = options.latency * 1e-6
@@ -151,6 +160,47 @@ def of_processes(rows: Path, ks: Sequence[int]) -> None:
     table(header, sent)
     print("## Measured: memory of a host, the same processes; MB, the largest of the members\n")
     table(["", "its rows and their state", "before training", "peak", "peak without those rows"], memory)
+
+
+def over_links(rows: Path, ks: Sequence[int]) -> None:
+    """Run groups of 2, 3 and 4 whose links carry so much, beside the formula."""
+    print("## Measured: a step over links that carry so much each way; ms, beside the formula\n")
+    if not is_possible():
+        print("Left out: it takes root, and network namespaces.\n")
+        return
+    X, _ = ctr()
+    n = len(np.load(rows.with_suffix(".npy")))
+    common = {"feature_dim": X.shape[1], "predictor_type": "binary_classifier", "mini_batch_size": M, "epochs": 4}
+    found = []
+    for k, size in itertools.product(ks, (2, 3, 4)):
+        steps = -(-n // (M * size))
+        took: dict[str, float] = {}
+        sent = 0.0
+        with Network(size) as network:
+            for rate in RATES:
+                if RATES[rate] is not None:
+                    network.shape(rate)
+                told = members.run(
+                    rows, size, under=[network.within(rank) for rank in range(size)], addresses=network.addresses,
+                    interface="eth0", **common, num_factors=k,
+                )  # fmt: skip
+                took[rate] = min(b - a for a, b in itertools.pairwise(told[0].epochs)) / steps
+                sent = max(each.bytes[1] for each in told) / steps / 4
+        line = [f"k {k}, {hosts(size)}", f"{sent / 1e6:.2f}", f"{took['none'] * 1e3:.1f}"]
+        for rate, bandwidth in RATES.items():
+            if bandwidth is not None:
+                formula = took["none"] + sent / bandwidth
+                line += [f"{took[rate] * 1e3:.1f}", f"{formula * 1e3:.1f}", f"{took[rate] / formula:.2f} x"]
+        found.append(line)
+    print(
+        "All hosts are on this machine and share its cores: what a step takes without a limit stands for computing, and "
+        "the time on the wire, rows / bandwidth, comes on top. Goal: 1.15 x.\n"
+    )
+    header = ["", "MB of rows a host", "no limit"]
+    for rate, bandwidth in RATES.items():
+        if bandwidth is not None:
+            header += [rate, "formula", "of it"]
+    table(header, found)
 
 
 def one_host(folder: Path) -> None:
