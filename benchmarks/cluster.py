@@ -24,7 +24,7 @@ import members
 import numpy as np
 from common import ROOT, batches, ctr, describe, in_turn, ratios, table, times
 from network import Network, is_possible
-from traffic import TURNS, by_averages, expected, of_a_pass, seconds_of_a_step, wanted_of
+from traffic import TURNS, Sent, by_averages, data_of, expected, of_a_pass, seconds_of_a_step
 
 import opt_ml
 from container.stopping import end
@@ -102,6 +102,12 @@ def distinct(m: int) -> float:
     return statistics.mean(len(np.unique(X.indices[X.indptr[i] : X.indptr[i + m]])) for i in starts)
 
 
+def sent_by(m: int, k: int, size: int) -> Sent:
+    """What a member with mini batches of m rows of ctr sends in a step, by the simple formula."""
+    X, _ = ctr()
+    return expected(distinct(m), k, size, m, m * X.nnz / X.shape[0])
+
+
 def of_a_batch(ks: Sequence[int]) -> None:
     X, _ = ctr()
     width = X.nnz / X.shape[0]
@@ -111,7 +117,7 @@ def of_a_batch(ks: Sequence[int]) -> None:
          *(f"MB, 64 hosts, k {k}" for k in ks)],
         [
             [f"{m:,}", f"{m * width:,.0f}", f"{distinct(m):,.0f}", f"{distinct(m) / m / width:.0%}",
-             *(f"{expected(distinct(m), k, size).total / 1e6:.2f}" for size in (2, 64) for k in ks)]
+             *(f"{sent_by(m, k, size).total / 1e6:.2f}" for size in (2, 64) for k in ks)]
             for m in (10, 100, 250, 1000, 4000, 16_000, 64_000)
         ],
     )  # fmt: skip
@@ -135,7 +141,11 @@ def of_processes(rows: Path, ks: Sequence[int]) -> None:
             if size == 0:
                 continue
             steps = [
-                wanted_of([X[i : min(i + M, n)].indices for i in range(at, at + size * M, M)], size)
+                data_of(
+                    [X[i : min(i + M, n)].indices for i in range(at, at + size * M, M)],
+                    [max(0, min(M, n - i)) for i in range(at, at + size * M, M)],
+                    size,
+                )
                 for at in range(0, n, size * M)
             ]
             formula = of_a_pass(steps, k, n_sums, 500)
@@ -145,7 +155,7 @@ def of_processes(rows: Path, ks: Sequence[int]) -> None:
                 for each, by in zip(found, formula, strict=True)
             )  # fmt: skip
             mean = statistics.mean(sum(each.bytes) for each in found) / len(steps)
-            simple = expected(distinct(M), k, size)
+            simple = sent_by(M, k, size)
             sent.append([
                 name,
                 f"{statistics.mean(each.bytes[0] for each in found) / len(steps) / 1e3:.1f}",
@@ -193,7 +203,7 @@ def over_links(rows: Path, ks: Sequence[int]) -> None:
                 line += [f"{took[rate] * 1e3:.1f}", f"{formula * 1e3:.1f}", f"{took[rate] / formula:.2f} x"]
         found.append(line)
     print(
-        "All hosts are on this machine and share its cores: what a step takes without a limit stands for computing, and "
+        "All hosts are on this machine and share its cores: what a step takes without a limit stands for computing; "
         "the time on the wire, rows / bandwidth, comes on top. Goal: 1.15 x.\n"
     )
     header = ["", "MB of rows a host", "no limit"]
@@ -315,7 +325,7 @@ def of_one(ks: Sequence[int], rounds: int) -> Seconds:
 
 def seconds(k: int, m: int, size: int, gigabits: float, compute: Seconds, latency: float) -> float:
     """Of a step of members with m rows each."""
-    sent = expected(distinct(m), k, size)
+    sent = sent_by(m, k, size)
     return seconds_of_a_step(compute[k, m, size > 1], sent, size, gigabits / 8 * 1e9, latency)
 
 
@@ -323,7 +333,7 @@ def same_batch_on_each(ks: Sequence[int], compute: Seconds, latency: float) -> N
     print(f"## Computed: mini_batch_size {M:,} on each host; ms a step, and rows a second against one host\n")
     rows = []
     for k, size in itertools.product(ks, HOSTS):
-        row = [f"k {k}, {hosts(size)}", f"{size * M:,}", f"{expected(distinct(M), k, size).total / 1e6:.2f}"]
+        row = [f"k {k}, {hosts(size)}", f"{size * M:,}", f"{sent_by(M, k, size).total / 1e6:.2f}"]
         for gigabits in GIGABITS:
             took = seconds(k, M, size, gigabits, compute, latency)
             row.append(f"{took * 1e3:.2f} ms, {size * compute[k, M, False] / took:.1f} x")
@@ -338,7 +348,7 @@ def same_batch_together(ks: Sequence[int], compute: Seconds, latency: float) -> 
         speeds: dict[int, list[tuple[float, int]]] = {gigabits: [] for gigabits in GIGABITS}
         for size in HOSTS:
             m = TOGETHER // size
-            row = [f"k {k}, {hosts(size)}", f"{m:,}", f"{expected(distinct(m), k, size).total / 1e6:.2f}"]
+            row = [f"k {k}, {hosts(size)}", f"{m:,}", f"{sent_by(m, k, size).total / 1e6:.2f}"]
             for gigabits in GIGABITS:
                 took = seconds(k, m, size, gigabits, compute, latency)
                 speed = compute[k, TOGETHER, False] / took
@@ -376,7 +386,7 @@ def averages(ks: Sequence[int]) -> None:
     )
     rows = []
     for k, size in itertools.product(ks, (2, 4, 8)):
-        row = [f"k {k}, {size} hosts", f"{expected(distinct(M), k, size).total / 1e6:.2f}"]
+        row = [f"k {k}, {size} hosts", f"{sent_by(M, k, size).total / 1e6:.2f}"]
         for interval in INTERVALS:
             if size * interval * M > X.shape[0]:
                 row.append("")  # not as many rows in ctr

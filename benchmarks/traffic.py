@@ -6,9 +6,15 @@ back a gradient as long. As an owner it does the opposite. All numbers are of fo
 eight by which the members agree on the step:
 
     keys        4 D (H - 1) / H                 keys
-                8 (H + 4) (H - 1)               what is agreed on
+                8 (H + 5) (H - 1)               what is agreed on
     rows        2 * 4 (k + 1) D (H - 1) / H     rows, and gradients
                 8 (H - 1)                       sums of residuals, for w0
+
+Or, where that is less, by sums (fm_core/cluster/summed.py), with E entries in a batch:
+
+    keys        4 m (H - 1) + 8 E (H - 1) / H   lengths of rows, entries
+                8 (H + 5) (H - 1)               what is agreed on
+    rows        2 * 4 (k + 1) m (H - 1)         parts of sums, and sums
 
 Each is what a member sends; it receives as much. tests/cluster compares them with what
 `process_group.Communicator` counts.
@@ -20,10 +26,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sent", "by_averages", "expected", "of_a_pass", "seconds_of_a_step", "wanted_of"]
+from fm_core.cluster.summed import is_shorter
+
+__all__ = ["Sent", "StepData", "by_averages", "data_of", "expected", "of_a_pass", "seconds_of_a_step"]
 
 #: Numbers of eight bytes by which a member tells of its step, besides one for each member.
-FACTS = 4
+FACTS = 5
 #: Exchanges in a row on the communicator of rows: rows, sums of residuals, gradients.
 TURNS = 3
 
@@ -58,7 +66,9 @@ class Sent:
         return self.key_messages + self.row_messages
 
 
-def expected(distinct: float, num_factors: int, size: int) -> Sent:
+def expected(
+    distinct: float, num_factors: int, size: int, rows: int | None = None, entries: float | None = None
+) -> Sent:
     """What a member sends in a step, where features are spread evenly over the owners.
 
     Parameters
@@ -68,15 +78,26 @@ def expected(distinct: float, num_factors: int, size: int) -> Sent:
     num_factors : int
     size : int
         Members.
+    rows, entries : int, float, optional
+        Of a member's mini batch; without them it goes by rows of the model, as every step once did.
     """
     others = size - 1
     elsewhere = distinct * others / size
-    return Sent(
+    by_rows = Sent(
         4 * elsewhere + 8 * (size + FACTS) * others,
         2 * 4 * (num_factors + 1) * elsewhere + 8 * others,
         2 * others,
         TURNS * others,
     )
+    if rows is None or entries is None:
+        return by_rows
+    by_sums = Sent(
+        (4 * rows + 8 * (size + FACTS)) * others + 8 * entries * others / size,
+        2 * 4 * (num_factors + 1) * rows * others,
+        4 * others,
+        2 * others,
+    )
+    return min(by_rows, by_sums, key=lambda sent: sent.total)
 
 
 def by_averages(of_one: float, of_all: float, num_factors: int, size: int, interval: int, n_states: int = 2) -> float:
@@ -94,37 +115,52 @@ def by_averages(of_one: float, of_all: float, num_factors: int, size: int, inter
     return 4 * (1 + (1 + n_states) * (num_factors + 1)) * (of_one + of_all) * (size - 1) / size / interval
 
 
-def wanted_of(batches: Sequence[NDArray[np.int32]], size: int) -> NDArray[np.int64]:
-    """How many rows each member wants of each other in a step, from the features of its batch.
+@dataclasses.dataclass(frozen=True)
+class StepData:
+    """What the members' batches of a step are, as far as bytes depend on it.
+
+    Attributes
+    ----------
+    wanted, entries : ndarray of int64, shape (size, size)
+        Distinct features, and entries, by who has them and who owns them.
+    n_rows : ndarray of int64, shape (size,)
+    """
+
+    wanted: NDArray[np.int64]
+    entries: NDArray[np.int64]
+    n_rows: NDArray[np.int64]
+
+
+def data_of(batches: Sequence[NDArray[np.int32]], n_rows: Sequence[int], size: int) -> StepData:
+    """Count what is in the batches of a step.
 
     Parameters
     ----------
     batches : sequence of ndarray of int32
         The features of each member's batch, as often as they occur; empty where a member has no rows left.
+    n_rows : sequence of int
     size : int
-
-    Returns
-    -------
-    wanted : ndarray of int64, shape (size, size)
-        By who wants them, and who owns them.
     """
-    return np.array([np.bincount(np.unique(features) % size, minlength=size) for features in batches], np.int64)
+    wanted, entries = (
+        np.array([np.bincount(features % size, minlength=size) for features in each], np.int64)
+        for each in ([np.unique(features) for features in batches], batches)
+    )
+    return StepData(wanted, entries, np.array(n_rows, np.int64))
 
 
-def of_a_pass(steps: Sequence[NDArray[np.int64]], num_factors: int, n_sums: int, interval: int) -> list[Sent]:
+def of_a_pass(steps: Sequence[StepData], num_factors: int, n_sums: int, interval: int) -> list[Sent]:
     """What each member sends in an epoch, exactly.
 
     Parameters
     ----------
-    steps : sequence of ndarray
-        What `wanted_of` gives for each.
+    steps : sequence of StepData
     num_factors : int
     n_sums : int
         Numbers of which metrics are made; they are added up for each line of metrics.
     interval : int
         Batches between two of those.
     """
-    size = len(steps[0])
+    size = len(steps[0].n_rows)
     others, width = size - 1, 4 * (num_factors + 1)
     lines = -(-len(steps) // interval) + 1  # the epoch's own is the last
     # and once more it is agreed that nobody has rows left
@@ -132,7 +168,11 @@ def of_a_pass(steps: Sequence[NDArray[np.int64]], num_factors: int, n_sums: int,
     sent = []
     for rank in range(size):
         total = once
-        for wanted in steps:
+        for step in steps:
+            wanted = step.wanted
+            if is_shorter(wanted, step.n_rows, step.entries.sum(axis=1), num_factors):
+                total += _by_sums(step, rank, width)
+                continue
             asks, serves = np.delete(wanted[rank], rank), np.delete(wanted[:, rank], rank)
             total += Sent(
                 int(4 * asks.sum()) + 8 * (size + FACTS) * others,
@@ -142,6 +182,18 @@ def of_a_pass(steps: Sequence[NDArray[np.int64]], num_factors: int, n_sums: int,
             )
         sent.append(total)
     return sent
+
+
+def _by_sums(step: StepData, rank: int, width: int) -> Sent:
+    size, m = len(step.n_rows), int(step.n_rows[rank])
+    others, entries = size - 1, np.delete(step.entries[rank], rank)
+    theirs = np.delete(step.n_rows, rank)
+    return Sent(
+        (4 * m + 8 * (size + FACTS)) * others + int(8 * entries.sum()),
+        width * (int(theirs.sum()) + m * others),
+        others + others * (m > 0) + 2 * np.count_nonzero(entries),
+        np.count_nonzero(theirs) + others * (m > 0),
+    )
 
 
 def seconds_of_a_step(compute: float, sent: Sent, size: int, bandwidth: float, latency: float) -> float:

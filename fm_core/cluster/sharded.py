@@ -128,7 +128,7 @@ class ShardedHosts:
     def feed(self, data: DistributedData, at: Moment, labels_crc: int) -> Iterator[Feed]:
         """Plan the steps with the others, some ahead."""
         asks = (lambda: False) if self._checkpointer is None else self._checkpointer.asks
-        planner = StepPlanner(self._members, self._hp, self._asked_to_stop, asks, self._replicas)
+        planner = StepPlanner(self._members, self._hp, self._asked_to_stop, asks, self._replicas, sums=True)
 
         def planned() -> Iterator[PlannedStep]:
             stream = local_batches(data, at.epoch, self._members, self._hp, is_trained=True)

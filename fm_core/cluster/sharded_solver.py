@@ -5,11 +5,13 @@ import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fm_core.kernels._sharded as kernels
 from fm_core.cluster.data import local_hyperparameters
 from fm_core.cluster.members import Floats, Members, partition_of
 from fm_core.cluster.steps import Step, safe_point
+from fm_core.cluster.summed import SummedStep, scored_by_sums
 from fm_core.errors import DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.links import link_for
@@ -57,14 +59,14 @@ class ShardedSolver(ParametersLearner):
         self._members = members
         self._num_threads = num_threads
 
-    def epoch(self, data: Iterable[Step], at: Moment) -> Iterator[SafePoint]:
+    def epoch(self, data: Iterable[Step | SummedStep], at: Moment) -> Iterator[SafePoint]:
         """Make the steps."""
         for step in data:
             scores = self.step(step)
             is_lazy = self.hyperparameters.lazy_update and not step.is_dense
             yield safe_point(step, scores, step.touched if is_lazy else None)
 
-    def step(self, step: Step) -> Floats:
+    def step(self, step: Step | SummedStep) -> Floats:
         """Score this member's rows of a step, then update its parameters from everybody's.
 
         Raises
@@ -74,22 +76,58 @@ class ShardedSolver(ParametersLearner):
         """
         hp, members, threads, at = self.hyperparameters, self._members, self._num_threads, self.parameters
         at.n_steps += 1
+        if isinstance(step, SummedStep):
+            return self._by_sums(step)
         params, sums, residuals, scores = scored(step, at.params, float(at.bias[0]), hp, members, threads)
         total = members.rows.all_gather(np.array([residuals.sum(dtype=np.float64)]))
         gradients = np.empty_like(params)
         kernels.gradients(step.starts, step.rows, step.row_values, params, sums, residuals, gradients, threads)
         received = members.rows.all_to_all(gradients, step.wanted, step.asked, is_large=step.is_large)
         bias_gradient = functools.reduce(lambda a, b: a + b, total[:, 0].tolist())  # in the members' order
-        if not math.isfinite(bias_gradient):
+        self._update(step, step.touched_starts, step.places, received, bias_gradient)
+        return scores
+
+    def _by_sums(self, step: SummedStep) -> Floats:
+        at, threads = self.parameters, self._num_threads
+        predictor_type = self.hyperparameters.predictor_type
+        found = scored_by_sums(step, at.params, float(at.bias[0]), predictor_type, self._members, threads)
+        n = len(step.touched)
+        params = np.empty((n, at.params.shape[1]), np.float32)
+        kernels.gather(at.params, step.touched, params, threads)
+        gradients = np.empty_like(params)
+        kernels.gradients(
+            step.starts,
+            step.rows,
+            step.row_values,
+            params,
+            found.sums,
+            found.residuals,
+            gradients,
+            threads,
+            step.has_pairs,
+        )
+        each = np.arange(n + 1, dtype=np.int64)
+        self._update(step, each, each[:-1], gradients, found.bias_gradient)
+        return found.scores
+
+    def _update(
+        self,
+        step: Step | SummedStep,
+        starts: NDArray[np.int64],
+        places: NDArray[np.int64],
+        gradients: Floats,
+        bias: float,
+    ) -> None:
+        hp, at = self.hyperparameters, self.parameters
+        if not math.isfinite(bias):
             raise DivergenceError(f"scores are no longer finite at update {at.n_steps}{self.remedy}")
         numbers = rates(hp, at.n_steps)
         kernels.update(
-            step.touched, step.touched_starts, step.places, received,
-            np.empty((len(step.touched) + 1, params.shape[1]), np.float32), at.params, at.state, numbers,
-            hp.lazy_update or step.is_dense, threads,
+            step.touched, starts, places, gradients,
+            np.empty((len(step.touched) + 1, at.params.shape[1]), np.float32), at.params, at.state, numbers,
+            hp.lazy_update or step.is_dense, self._num_threads,
         )  # fmt: skip
-        kernels.update_bias(at.bias, bias_gradient, numbers)
-        return scores
+        kernels.update_bias(at.bias, bias, numbers)
 
 
 def scored(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import fm_core.kernels._sharded as kernels
 from fm_core.batch import Batch
 from fm_core.cluster.members import LARGE, Floats, Members, partition_of
+from fm_core.cluster.summed import SummedStep, is_shorter, plan
 from fm_core.errors import ConfigError, DataError, ProcessGroupError
 from fm_core.given import MOST_FEATURES
 from fm_core.hyperparameters import Hyperparameters
@@ -24,7 +25,7 @@ from fm_core.solvers.base import SafePoint
 __all__ = ["PlannedStep", "Step", "StepPlanner", "safe_point"]
 
 #: What each member says of a step, before how many keys it asks of each.
-_ROWS, _DENSE, _STOPS, _CHECKPOINT, _FACTS = range(5)
+_ROWS, _DENSE, _STOPS, _CHECKPOINT, _ENTRIES, _FACTS = range(6)
 
 
 class PlannedStep(Protocol):
@@ -113,6 +114,8 @@ class StepPlanner:
     wants_checkpoint : callable
         Whether this member would write one; the first member's answer counts.
     replicas : WholeModels, optional
+    sums : bool
+        Whether a step may go by sums (summed.py), where that sends less.
 
     Attributes
     ----------
@@ -132,7 +135,10 @@ class StepPlanner:
         should_stop: Callable[[], bool],
         wants_checkpoint: Callable[[], bool] = lambda: False,
         replicas: WholeModels | None = None,
+        *,
+        sums: bool = False,
     ) -> None:
+        self._sums = sums
         self.stopped = False
         self._replicas = replicas
         self._members = members
@@ -165,8 +171,8 @@ class StepPlanner:
             return None if table is None else self._replicas.step(batch, hp.feature_dim, bool(table[0, _CHECKPOINT]))
         return self._shared_out(batch, stops)
 
-    def _shared_out(self, batch: Batch | None, stops: bool) -> Step | None:
-        """Ask the owners for the rows that a batch touches."""
+    def _shared_out(self, batch: Batch | None, stops: bool) -> "Step | SummedStep | None":
+        """Ask the owners for the rows that a batch touches, or send them its entries."""
         members = self._members
         original = batch or Batch.empty(self._hp.feature_dim)
         rows = _as_sparse(original) if original.is_dense else original
@@ -176,9 +182,16 @@ class StepPlanner:
         features, starts, row_of, row_values = group(indptr, ordered, values, self._n_local * members.size)
         bounds = np.searchsorted(features, np.arange(members.size + 1, dtype=np.int64) * self._n_local)
         wanted = np.diff(bounds)
-        table = self._told(batch, stops, wanted)
+        table = self._told(batch, stops, wanted, len(indices))
         if table is None:
             return None
+        is_dense, writes_checkpoint = bool((table[:, _DENSE] == 1).any()), bool(table[0, _CHECKPOINT])
+        n_rows = self._checked(table[:, _ROWS].clip(0), 0, MOST_FEATURES)
+        if self._sums and is_shorter(table[:, _FACTS:], n_rows, table[:, _ENTRIES], self._hp.num_factors):
+            return plan(
+                original, (indptr, ordered, values), n_rows.tolist(), self._n_local, members, self._checked,
+                num_factors=self._hp.num_factors, is_dense=is_dense, writes_checkpoint=writes_checkpoint,
+            )  # fmt: skip
         asked = self._checked(table[:, _FACTS + members.rank], 0, self._n_local)
         local = features % np.int32(self._n_local)
         keys = self._checked(members.keys.all_to_all(local, wanted, asked), 0, self._n_local - 1)
@@ -200,8 +213,8 @@ class StepPlanner:
             touched_starts=touched_starts,
             places=places,
             is_large=bool(table[:, _FACTS:].max() * 4 * (self._hp.num_factors + 1) >= LARGE),
-            is_dense=bool((table[:, _DENSE] == 1).any()),
-            writes_checkpoint=bool(table[0, _CHECKPOINT]),
+            is_dense=is_dense,
+            writes_checkpoint=writes_checkpoint,
         )
 
     def _checked(self, numbers: NDArray[Any], least: int, most: int) -> NDArray[Any]:
@@ -213,13 +226,14 @@ class StepPlanner:
             )
         return numbers
 
-    def _told(self, batch: Batch | None, stops: bool, wanted: Any) -> NDArray[np.int64] | None:
+    def _told(self, batch: Batch | None, stops: bool, wanted: Any, n_entries: int = 0) -> NDArray[np.int64] | None:
         """What the members say of a step, a row of each; None: there is no further one."""
         facts = np.zeros(_FACTS + self._members.size, np.int64)
         facts[_ROWS] = -1 if batch is None else batch.n_rows
         facts[_DENSE] = -1 if batch is None else batch.is_dense
         facts[_STOPS] = stops
         facts[_CHECKPOINT] = self._wants_checkpoint()
+        facts[_ENTRIES] = n_entries
         facts[_FACTS:] = wanted
         table: NDArray[np.int64] = self._members.keys.all_gather(facts)
         if table[:, _STOPS].any():

@@ -38,6 +38,7 @@ def gradients(
     residuals: NDArray[np.float32],
     out: NDArray[np.float32],
     num_threads: int,
+    has_pairs: NDArray[np.uint8] | None = None,
 ) -> None: ...
 def update(
     touched: NDArray[np.int32],

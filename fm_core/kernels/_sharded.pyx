@@ -164,9 +164,12 @@ def score(
 
 def gradients(
     const int64_t[::1] starts, const int32_t[::1] rows, const float[::1] row_values, const float[:, ::1] params,
-    const float[:, ::1] sums, const float[::1] residuals, float[:, ::1] out, int num_threads,
+    const float[:, ::1] sums, const float[::1] residuals, float[:, ::1] out, int num_threads, has_pairs=None,
 ):
-    """G of each row of `params`: feature j occurs in the entries ``starts[j]:starts[j + 1]``."""
+    """G of each row of `params`: feature j occurs in the entries ``starts[j]:starts[j + 1]``.
+
+    `has_pairs`, uint8: whether a row has more than one value other than zero, where some of them are elsewhere.
+    """
     cdef Py_ssize_t j, e, f, k = params.shape[1] - 1
     cdef double linear, squares, ex
     cdef float weight, rest
@@ -179,10 +182,13 @@ def gradients(
     need("rows of sums", sums.shape[0], residuals.shape[0])
     need("columns of sums", sums.shape[1], k)
     need_threads(num_threads)
-    cdef unsigned char[::1] n_values = np.zeros(residuals.shape[0], np.uint8)  # other than zero, of each row; at most 2
-    for e in range(rows.shape[0]):
-        if row_values[e] != 0 and n_values[rows[e]] < 2:
-            n_values[rows[e]] += 1
+    # values other than zero, of each row; at most 2
+    cdef unsigned char[::1] n_values = np.zeros(residuals.shape[0], np.uint8) if has_pairs is None else 2 * has_pairs
+    need("rows of pairs", n_values.shape[0], residuals.shape[0])
+    if has_pairs is None:
+        for e in range(rows.shape[0]):
+            if row_values[e] != 0 and n_values[rows[e]] < 2:
+                n_values[rows[e]] += 1
     for j in prange(
         starts.shape[0] - 1, num_threads=num_threads, schedule="dynamic", chunksize=FEATURES_A_TASK, nogil=True
     ):

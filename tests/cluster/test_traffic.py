@@ -24,10 +24,10 @@ def rows_of(n_rows, seed=0, dim=300, fields=7):
 @pytest.mark.parametrize(
     ("size", "n_rows", "changes"),
     [
-        (2, 8 * M, {}),
+        (2, 8 * M, {}),  # by sums, as those of three; the others by rows
         (3, 7 * M + 11, {"num_factors": 20, "batch_metrics_publish_interval": 2}),  # members run out at different steps
         (4, 2 * M, {"predictor_type": "regressor"}),  # two of them never have a row
-        (2, 8 * M, {"num_factors": 1500}),  # rows go both ways at once
+        (2, 8 * M, {"num_factors": 2000}),  # rows go both ways at once
     ],
 )
 def test_the_formula_is_what_the_members_count(tmp_path, size, n_rows, changes):
@@ -37,7 +37,11 @@ def test_the_formula_is_what_the_members_count(tmp_path, size, n_rows, changes):
           "mini_batch_size": M, "batch_metrics_publish_interval": 500} | changes  # fmt: skip
     found = members.run(members.keep(tmp_path, X, y), size, **hp)
     steps = [
-        traffic.wanted_of([X[i : i + M].indices for i in range(at, at + size * M, M)], size)
+        traffic.data_of(
+            [X[i : i + M].indices for i in range(at, at + size * M, M)],
+            [max(0, min(M, n_rows - i)) for i in range(at, at + size * M, M)],
+            size,
+        )
         for at in range(0, n_rows, size * M)
     ]
     n_sums = len(metrics_for(hp["predictor_type"]).sums())
@@ -50,12 +54,13 @@ def test_the_formula_is_what_the_members_count(tmp_path, size, n_rows, changes):
 def test_the_simple_formula_is_near_it_where_features_are_spread_evenly(size):
     random = np.random.default_rng(1)
     batches = [random.integers(0, 1_000_000, 20_000).astype(np.int32) for _ in range(size)]
-    steps = [traffic.wanted_of(batches, size)]
+    steps = [traffic.data_of(batches, [100_000] * size, size)]
     exact = traffic.of_a_pass(steps, 16, 0, 1)
     distinct = np.mean([len(np.unique(features)) for features in batches])
     simple = traffic.expected(distinct, 16, size)
     # what is said once a pass, that it is over, is not a step's
-    once = traffic.of_a_pass([np.zeros((size, size), np.int64)], 16, 0, 1)[0].keys / 2
+    nothing = np.zeros((size, size), np.int64)
+    once = traffic.of_a_pass([traffic.StepData(nothing, nothing, nothing[0])], 16, 0, 1)[0].keys / 2
     assert np.mean([sent.total for sent in exact]) - once == pytest.approx(simple.total, rel=0.005)
 
 

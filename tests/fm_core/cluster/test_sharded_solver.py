@@ -3,10 +3,12 @@
 import dataclasses
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fm_core.batch import Batch
+from fm_core.cluster import steps as cluster_steps
 from fm_core.cluster.sharded_solver import ShardedSolver
 from fm_core.cluster.steps import StepPlanner
 from fm_core.kernels import reference
@@ -17,18 +19,21 @@ from tests.fm_core.strategies import hyperparameters_for, sparse_batches
 
 
 @settings(max_examples=60)
-@given(data=st.data(), size=st.integers(1, 4), num_threads=st.sampled_from([1, 3]))
-def test_a_step_of_several_members_is_the_references_of_all_their_rows(data, size, num_threads):
+@given(data=st.data(), size=st.integers(1, 4), num_threads=st.sampled_from([1, 3]), sums=st.booleans())
+def test_a_step_of_several_members_is_the_references_of_all_their_rows(data, size, num_threads, sums):
+    """By rows, and by sums, whichever would send less."""
     hp = data.draw(hyperparameters_for(FEATURE_DIM))
     steps = [[data.draw(sparse_batches(feature_dim=FEATURE_DIM)) for _ in range(size)] for _ in range(2)]
 
     def task(member):
         solver = ShardedSolver(hp, member, num_threads)
-        planner = StepPlanner(member, hp, lambda: False)
+        planner = StepPlanner(member, hp, lambda: False, sums=sums)
         scores = [solver.step(planned).copy() for planned in planner(step[member.rank] for step in steps)]
         return solver.parameters, scores
 
-    found = together(size, task)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster_steps, "is_shorter", lambda *given: sums)
+        found = together(size, task)
     all_rows = dataclasses.replace(hp, mini_batch_size=hp.mini_batch_size * size)
     solver = MiniBatchSolver(all_rows, kernels=reference)
     scores = [solver.step(Batch.concatenate(step)).copy() for step in steps]

@@ -87,7 +87,7 @@ def test_a_number_of_rows_that_are_not_there_is_refused(forged):
 
     def task(member):
         if member.rank == 1:
-            facts = np.zeros(4 + 2, np.int64)
+            facts = np.zeros(5 + 2, np.int64)
             facts[-2:] = forged
             member.keys.all_gather(facts)
             return
@@ -103,7 +103,7 @@ def test_a_row_that_is_not_there_is_refused(forged):
 
     def task(member):
         if member.rank == 1:
-            facts = np.zeros(4 + 2, np.int64)
+            facts = np.zeros(5 + 2, np.int64)
             facts[-2:] = [1, 0]
             wanted = member.keys.all_gather(facts)[:, -1]
             member.keys.all_to_all(np.array(forged, np.int32), [1, 0], wanted)
