@@ -6,14 +6,12 @@ late. The first host judges the others; of the first the others judge alike: it 
 for `GONE` seconds.
 """
 
-import contextlib
 import os
-import queue
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fm_core.cluster.awake import AwakeClock
 from fm_core.cluster.board import BEAT, GONE, Board, lost
@@ -22,7 +20,7 @@ from fm_core.cluster.words import MOST_BYTES, Answer, Notice, Said, answer_of, n
 from fm_core.errors import ConfigError, ProcessGroupError
 from fm_core.printable import printable
 
-__all__ = ["Presence", "first_line"]
+__all__ = ["InThread", "Presence", "first_line"]
 
 #: Seconds between two questions while hosts meet.
 _MEETING = 0.1
@@ -195,33 +193,25 @@ class Presence:
             A host was lost, or fails.
         """
         asked_at: float | None = None
-        made: queue.SimpleQueue[tuple[_Loaded | None, Exception | None]] = queue.SimpleQueue()
-
-        def work() -> None:
-            try:
-                made.put((load(), None))
-            except Exception as error:
-                made.put((None, error))
-
-        threading.Thread(target=work, name="begin", daemon=True).start()
-        loaded = None
+        task = InThread(load)
         while True:
             self.check()
             answer = self._answer
             if answer is not None and answer.has_begun:
-                return loaded
+                return task.result()
             if answer is not None and answer.stops:
                 return None
             if self._should_stop():  # the first host may have left, and not have been heard in time
                 asked_at = asked_at or time.monotonic()
                 if time.monotonic() - max(asked_at, self._heard_since) > _PARTING:
                     return None
-            with contextlib.suppress(queue.Empty):
-                loaded, error = made.get(timeout=0.02)
-                if error is not None:
-                    raise error
+            if not task.is_done.wait(0.02):
+                continue
+            task.result()
+            if not self._is_ready:
                 self._is_ready = True
                 self._wakes.set()
+            self.failed.wait(0.02)
 
     def _tell_who_is_missing(self, answer: Answer | None, waited: float) -> None:
         if answer is None:
@@ -385,6 +375,38 @@ class Presence:
         self._thread.join(BEAT)
         if self._board is not None:
             self._board.close()
+
+
+class InThread(Generic[_Loaded]):
+    """A task in a thread of its own, for which somebody waits who may have to give up.
+
+    Not a queue that is asked with a timeout: Python 3.11's `SimpleQueue.get` waits for good if a signal comes while its
+    time runs out.
+
+    Attributes
+    ----------
+    is_done : threading.Event
+    """
+
+    def __init__(self, task: Callable[[], _Loaded]) -> None:
+        self.is_done = threading.Event()
+        self._task = task
+        self._made: list[_Loaded] = []
+        self._error: Exception | None = None
+        threading.Thread(target=self._work, name="task", daemon=True).start()
+
+    def _work(self) -> None:
+        try:
+            self._made.append(self._task())
+        except Exception as error:
+            self._error = error
+        self.is_done.set()
+
+    def result(self) -> _Loaded:
+        """Give what a task that is done has made, or raise its error."""
+        if self._error is not None:
+            raise self._error
+        return self._made[0]
 
 
 class _Connection:

@@ -10,7 +10,6 @@ whatever error the broken connection has shown it. gloo's own limits of time are
 """
 
 import base64
-import contextlib
 import datetime
 import os
 import queue
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from torch.distributed import PrefixStore, ProcessGroupGloo, Store
 from torch.distributed.distributed_c10d import AllToAllOptions
 
-from fm_core.cluster.presence import Presence
+from fm_core.cluster.presence import InThread, Presence
 
 __all__ = ["Communicator", "ProcessGroup"]
 
@@ -207,22 +206,10 @@ class ProcessGroup:
 
     def _in_thread(self, task: Callable[[], Any]) -> Any:
         """Do what may wait for a lost member for good, as long as none is known to be lost."""
-        made: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-        def work() -> None:
-            try:
-                made.put((task(), None))
-            except Exception as error:
-                made.put((None, error))
-
-        threading.Thread(target=work, name="begin", daemon=True).start()
-        while True:
+        begun = InThread(task)
+        while not begun.is_done.wait(0.1):
             self.presence.check()
-            with contextlib.suppress(queue.Empty):
-                result, error = made.get(timeout=0.1)
-                if error is not None:
-                    raise error
-                return result
+        return begun.result()
 
     def leave(self, sentence: str = "", blame: str | None = None) -> None:
         """See `Presence.leave`.
