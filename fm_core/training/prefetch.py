@@ -48,12 +48,16 @@ def prefetch(
     """
     ready: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     tickets: queue.SimpleQueue[None] = queue.SimpleQueue()
-    closed = threading.Event()
+    closed, news = threading.Event(), threading.Event()
     at_once = max(1, depth // 2)
 
     def hand_out(n: int) -> None:
         for _ in range(n):
             tickets.put(None)
+
+    def put(kind: str, item: Any) -> None:
+        ready.put((kind, item))
+        news.set()
 
     def work() -> None:
         try:
@@ -63,22 +67,25 @@ def prefetch(
                     tickets.get()
                     if closed.is_set():
                         return
-                    ready.put(("item", item))
+                    put("item", item)
             finally:
                 close = getattr(iterable, "close", None)
                 if close:
                     close()
         except BaseException as error:
-            ready.put(("error", error))
+            put("error", error)
         else:
-            ready.put(("end", None))
+            put("end", None)
 
     def items() -> Iterator[Item]:
         taken = 0
         while not should_stop():
             try:
-                kind, item = ready.get(timeout=_POLL)
+                kind, item = ready.get_nowait()
             except queue.Empty:
+                # not a queue's own timeout: SimpleQueue waits for good where a signal comes as that runs out (3.11)
+                news.wait(_POLL)
+                news.clear()
                 continue
             if kind == "end":
                 return
