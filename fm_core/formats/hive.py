@@ -3,7 +3,7 @@
 import urllib.parse
 from pathlib import PurePosixPath
 
-__all__ = ["partition_of", "partitions_of"]
+__all__ = ["folders_above", "partition_of", "partitions_of"]
 
 #: What stands for a missing value there.
 _MISSING = "__HIVE_DEFAULT_PARTITION__"
@@ -21,3 +21,14 @@ def partition_of(folder: str) -> tuple[str, str] | None:
 def partitions_of(path: str) -> dict[str, str]:
     """Give the columns and values of the folders above a file, in their order."""
     return dict(found for folder in PurePosixPath(path).parts[:-1] if (found := partition_of(folder)))
+
+
+def folders_above(path: str) -> dict[str, str]:
+    """Give the columns and values of the folders next above a file, up to one that is none."""
+    found = []
+    for folder in reversed(PurePosixPath(path).parts[:-1]):
+        partition = partition_of(folder)
+        if partition is None:
+            break
+        found.append(partition)
+    return dict(reversed(found))

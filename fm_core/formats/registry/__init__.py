@@ -126,5 +126,7 @@ def format_of(path: Path, name: str | None = None) -> Format:
     for described in FORMATS.values():
         if file_name.removesuffix(".gz" if described.is_stream else "").endswith(described.suffixes):
             return described
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder, expected a file: name the files in it")
     known = ", ".join(suffix for described in FORMATS.values() for suffix in described.suffixes)
     raise ConfigError(f"{path}: the name does not tell the format, expected one of {known}; or name the format")

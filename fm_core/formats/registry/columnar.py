@@ -8,7 +8,7 @@ import numpy as np
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.bad_records import BadRecords
-from fm_core.formats.hive import partitions_of
+from fm_core.formats.hive import folders_above, partitions_of
 from fm_core.formats.rebatch import rebatched
 from fm_core.formats.registry import Format
 from fm_core.formats.registry.files import InputFile
@@ -132,10 +132,12 @@ def _with_partitions(
 def read_tables(
     files: Sequence[InputFile], of: Format, options: Options, update: Callable[[int], Any]
 ) -> Iterator[Table]:
-    """Read files one after the other, as they are."""
+    """Read files one after the other; folders such as ``year=2024`` next above a file are columns of it."""
     read = {"parquet": parquet_tables, "arrow": arrow_tables}[of.name]
     for file in files:
-        yield from read(file.name, file.for_library())
+        folders = folders_above(str(file.path))
+        for table in read(file.name, file.for_library()):
+            yield table.beside(folders) if folders else table
         update(file.size)
 
 

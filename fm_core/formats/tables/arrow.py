@@ -24,7 +24,7 @@ _ROWS = 1 << 16
 _WRITTEN_NUMBERS = ("string", "large_string", "binary", "large_binary", "fixed_size_binary", "decimal")
 
 
-def parquet_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -> Iterator[Table]:
+def parquet_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -> Iterator[ArrayTable]:
     """Read a Parquet file.
 
     Parameters
@@ -52,7 +52,7 @@ def parquet_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -
         raise DataError(f"{source}: {_one_line(error)}; expected a Parquet file") from error
 
 
-def arrow_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -> Iterator[Table]:
+def arrow_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -> Iterator[ArrayTable]:
     """Read an Arrow file or stream (also called Feather, version 2); the parameters are those of `parquet_tables`.
 
     Raises
@@ -321,7 +321,7 @@ def _values(array: Any) -> Sequence[Any]:
     return found
 
 
-def _tables(source: str, batches: Any) -> Iterator[Table]:
+def _tables(source: str, batches: Any) -> Iterator[ArrayTable]:
     n_rows = 0
     for whole in batches:
         for start in range(0, whole.num_rows, _ROWS):  # an Arrow file may be a single batch
