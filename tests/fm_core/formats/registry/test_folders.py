@@ -1,4 +1,4 @@
-"""Folders such as ``year=2024``, by which Hive and Spark split a table, are columns in `fm convert` and `fm train` too."""
+"""Folders such as ``year=2024``, by which Hive and Spark split a table, are columns for `fm` too."""
 
 import pytest
 
