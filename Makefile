@@ -214,13 +214,17 @@ bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what ea
 .venvs/torch/.installed: benchmarks/requirements-torch.txt
 .venvs/implicit/.installed: benchmarks/requirements-implicit.txt
 .venvs/myfm/.installed: benchmarks/requirements-myfm.txt
-.venvs/clients/.installed .venvs/docs/.installed .venvs/implicit/.installed .venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/myfm/.installed .venvs/notebooks/.installed:
+.venvs/rankfm/.installed: benchmarks/requirements-rankfm.txt .venvs/rankfm/finite.so
+.venvs/rankfm/finite.so: benchmarks/rankfm_finite.c
+	mkdir -p $(@D)
+	$(CC) -O2 -shared -fPIC $< -o $@ -lm
+.venvs/clients/.installed .venvs/docs/.installed .venvs/implicit/.installed .venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/myfm/.installed .venvs/notebooks/.installed .venvs/rankfm/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@
 
 .PHONY: bench-peers
-bench-peers: .venvs/implicit/.installed .venvs/mxnet/.installed .venvs/torch/.installed .venvs/myfm/.installed  ## make the environments of the solvers that benchmarks compare with
+bench-peers: .venvs/implicit/.installed .venvs/mxnet/.installed .venvs/torch/.installed .venvs/myfm/.installed .venvs/rankfm/.installed  ## make the environments of the solvers that benchmarks compare with
 
 .PHONY: annotate
 annotate: $(VENV)/.installed  ## write Cython's annotated listings (yellow: Python in the loop) beside the sources

@@ -20,7 +20,8 @@ def bpr(users, items, n_users, n_items, settings):
     from implicit.cpu.bpr import BayesianPersonalizedRanking
 
     matrix = sp.csr_matrix((np.ones(len(users), np.float32), (users, items)), (n_users, n_items))
-    model = BayesianPersonalizedRanking(random_state=1, **settings)
+    settings = dict(settings)
+    model = BayesianPersonalizedRanking(random_state=settings.pop("seed", 1), **settings)
     started = time.process_time()
     model.fit(matrix, show_progress=False)
     seconds = time.process_time() - started
@@ -32,8 +33,8 @@ def warp(users, items, n_users, n_items, settings):
     import pandas as pd
     from rankfmc.rankfm import RankFM
 
-    np.random.seed(1)
     settings = dict(settings)
+    np.random.seed(settings.pop("seed", 1))
     epochs = settings.pop("epochs")
     model = RankFM(loss="warp", **settings)
     started = time.process_time()

@@ -262,7 +262,7 @@ def served(command: list[str], root: Path):
     with (root / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, *command], env=environ, stdout=log, stderr=log)
     try:
-        for _ in range(1000):
+        for _ in range(12_000):
             with contextlib.suppress(OSError), contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as c:
                 c.request("GET", "/ping")
                 if c.getresponse().status == 200:
