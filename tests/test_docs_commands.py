@@ -139,7 +139,8 @@ RUN = {
     ("docs/explanation/bayes.md", "from fm_core.solvers.bayes.solver import collect, sample_model"): (
         DATA + "batches, feature_dim = [batch], 12\n", "true"),
     ("docs/explanation/bayes.md", "scores, std = FMRegressor().fit(X, y).predict(X_new, return_std=True)"): (
-        DATA + "from fm_core import FMRegressor\nX = X_new = rows\ny = labels\n", "true"),
+        DATA + "import os\nfrom fm_core import FMRegressor, load_model\nX = X_new = rows\ny = labels\n"
+        "os.mkdir('model')\nFMRegressor(epochs=20).fit(X, y).save('model')\n", "true"),
     ("docs/reference/formats.md", "from fm_core.formats import write_records"): (DATA, "fm convert train.rec x.libsvm"),
     ("docs/how-to/migration.md", "fm inspect model.tar.gz"): (MODEL, "test $(wc -l < scores.txt) = 200"),
     ("docs/how-to/report.md", "from fm_core.report import write_report"): (DATA, "grep -q '</html>' report.html"),
