@@ -18,7 +18,10 @@ class Hosts:
             # in an order of its own, as no order is promised
             job.resources = {"current_host": name, "hosts": self.names[::-1], "network_interface_name": interface}
             job.hyperparameters |= {"num_threads": "1"} | hyperparameters
-            job.environment = {"FM_CLUSTER_PORT": str(port), "FM_CLUSTER_WAIT_SECONDS": "30"}
+            # the model alone is compared: what lies beside it is of the rows that the first host has seen
+            job.environment |= {
+                "FM_CLUSTER_PORT": str(port), "FM_CLUSTER_WAIT_SECONDS": "30", "FM_BASELINE": "false",
+            }  # fmt: skip
 
     def put(self, name, data, channel="train"):
         for job in self.jobs:
