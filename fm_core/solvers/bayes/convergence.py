@@ -88,6 +88,12 @@ class Convergence:
         found: Doubles = self._sums[2] / max(1, self.n_samples)
         return found
 
+    @property
+    def mean_latent(self) -> Doubles:
+        """The mean over samples of each probe's score."""
+        found: Doubles = self._sums[0] / max(1, self.n_samples)
+        return found
+
     def outlook(self, alpha: float | None) -> Outlook:
         """Say where the mean stands.
 

@@ -45,7 +45,7 @@ class Keeper:
         self._kept = _KEPT_OF_FEW if n_columns <= _FEW else _KEPT
         width = num_factors + 1
         self._features, self._groups = rows.features, rows.groups
-        self._units = np.array([units.mean, units.scale, *rows.typical], np.float64)
+        self._units = np.array([units.mean, units.scale, *rows.typical, *np.ones(n_groups - rows.n_groups)], np.float64)
         self._numbers = np.zeros((self._kept, 2))  # w0 and alpha
         self._params = np.zeros((self._kept, n_columns, width), np.float16)  # untouched pages take no memory
         self._priors = np.zeros((self._kept, 2, n_groups, width), np.float32)
