@@ -112,7 +112,7 @@ def cut(root, draw, n, expected, seconds=None, moment=None):
             happens(lives, processes)
             codes = [life.ended(200) for life in lives]
         assert codes == [0] * SIZE, (what, [life.log[-1500:] for life in lives])
-    [model] = (job.jobs[0].root / "model").iterdir()
+    [model] = (job.jobs[0].root / "model").glob("model_*")
     assert model.read_bytes() == expected, f"{what}: another model"
     return what
 
@@ -141,7 +141,7 @@ def stopped_at(root, ranks, after, then, limit=10.0):
         took = time.monotonic() - started
     what = f"hosts {[rank + 1 for rank in ranks]} stopped {'while training' if has_begun else 'before training'}"
     assert codes == [0] * SIZE, (what, codes, [life.log[-1500:] for life in lives])
-    assert [len(list((one.root / "model").iterdir())) for one in job.jobs] == [1, 0, 0], what
+    assert [len(list((one.root / "model").glob("model_*"))) for one in job.jobs] == [1, 0, 0], what
     load_model(job.jobs[0].root / "model")
     assert took <= limit, f"{what}: it took {took:.1f} s"
     return f"{what}: {took:.1f} s"

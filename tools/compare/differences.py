@@ -54,6 +54,7 @@ MEANT = [
     Meant(
         "job: a report", "output/data/metrics.json", r'"(roc|pr)_auc"|"binary_f_1', "areas under curves, and a comma"
     ),
+    Meant("job: *", "model/baseline.json", ".*", "what the endpoint compares scores with is kept"),
     Meant("job: bad lines, skipped", "*", ".*", "rows of one feature, which this data has, move no factors any more"),
     Meant("fm: convert: *", "stdout", "^  +[^ ]", "what was understood of each column is said"),
     Meant("fm: convert: help", "stdout", ".*", "more options"),
