@@ -234,7 +234,8 @@ class BayesSolver:
         )
         wanted = self._convergence.mean_latent[:n]
         if float(np.mean((wanted - scores[:n]) ** 2)) < _FAR_OFF**2:
-            return w0, w, V
+            # rows of some columns lose alike: those of a table of thirty were .13 too high
+            return w0 + float(np.mean(wanted - scores[:n])), w, V
         rows = np.repeat(np.arange(n), np.diff(probes.indptr[: n + 1]))
         x = probes.values[: len(rows)].astype(np.float64)
         linear = np.bincount(rows, x * w[in_place][probes.keys[: len(rows)]], n)

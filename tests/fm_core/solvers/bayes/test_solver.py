@@ -107,3 +107,21 @@ def test_odd_data_gives_a_finite_model(X, y, is_classifier):
 def test_a_label_that_is_no_class_is_refused():
     with pytest.raises(DataError, match="row 1: the label is 2"):
         sample_model(rows_of(np.eye(2), np.array([0, 2])), "binary_classifier", 2)
+
+
+@pytest.mark.parametrize("is_classifier", [False, True])
+def test_what_rows_of_many_columns_lose_alike_is_in_the_bias(is_classifier):
+    """Twenty columns, whose interactions are of a higher rank than the model's."""
+    rng = np.random.default_rng(0)
+    n, n_columns, n_values = 1500, 20, 12
+    keys = rng.integers(n_values, size=(n, n_columns)) + n_values * np.arange(n_columns)
+    X = np.zeros((n, n_columns * n_values), np.float32)
+    X[np.arange(n)[:, np.newaxis], keys] = 1
+    V = rng.normal(0.25, 0.5, (n_columns * n_values, 12))
+    z = ((X @ V) ** 2 - X**2 @ V**2).sum(axis=1) / 2
+    z = (z - z.mean()) / z.std()
+    labels = rng.random(n) < 1 / (1 + np.exp(-2 * z)) if is_classifier else z + rng.normal(size=n) / 4
+    rows = rows_of(sp.csr_matrix(X), labels.astype(np.float32), size=500)
+    solver = sample_model(rows, TYPES[is_classifier], 4, n_sweeps=60)
+    found = solver.model.predict(Batch.from_csr(sp.csr_matrix(X))).astype(float)
+    assert abs(found.mean() - solver.scores().mean()) < 0.02
