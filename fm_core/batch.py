@@ -74,6 +74,16 @@ class Batch:
 
         Their types and sizes are checked here, which takes a microsecond.
 
+        Parameters
+        ----------
+        feature_dim : int
+        values, indptr, indices, labels, weights : ndarray
+            As the attributes of a batch.
+
+        Returns
+        -------
+        batch : Batch
+
         Raises
         ------
         DataError
@@ -105,6 +115,18 @@ class Batch:
         Returns
         -------
         batch : Batch
+
+        Raises
+        ------
+        DataError
+            The arrays of the matrix do not fit each other, or a number is not finite.
+
+        Examples
+        --------
+        >>> import scipy.sparse
+        >>> batch = Batch.from_csr(scipy.sparse.csr_array([[1.0, 0, 2], [0, 3, 0]]), labels=[1, 0])
+        >>> batch.n_rows, batch.feature_dim, batch.is_dense
+        (2, 3, False)
         """
         check_csr(matrix)
         if not matrix.has_canonical_format:
@@ -122,7 +144,27 @@ class Batch:
 
     @classmethod
     def from_dense(cls, matrix: Any, labels: Any = None, weights: Any = None) -> "Batch":
-        """Make a dense batch of a matrix of shape (n_rows, feature_dim)."""
+        """Make a dense batch of a matrix of shape (n_rows, feature_dim).
+
+        Parameters
+        ----------
+        matrix : array_like of float, shape (n_rows, feature_dim)
+        labels, weights : array_like of float, shape (n_rows,), optional
+
+        Returns
+        -------
+        batch : Batch
+
+        Raises
+        ------
+        DataError
+            The matrix has not two dimensions, or a number is not finite.
+
+        Examples
+        --------
+        >>> Batch.from_dense([[1, 0, 2], [0, 3, 0]], labels=[1, 0]).n_rows
+        2
+        """
         values = float_array("the rows", matrix)
         if values.ndim != 2:
             raise DataError(f"dense rows have {values.ndim} dimensions, expected 2")
@@ -181,7 +223,18 @@ class Batch:
 
     @classmethod
     def empty(cls, feature_dim: int, *, is_dense: bool = False) -> "Batch":
-        """Make a batch without rows, whose labels are known: there are none."""
+        """Make a batch without rows, whose labels are known: there are none.
+
+        Parameters
+        ----------
+        feature_dim : int
+        is_dense : bool
+            Whether `values` is a matrix without rows.
+
+        Returns
+        -------
+        batch : Batch
+        """
         labels = np.zeros(0, np.float32)
         if is_dense:
             return cls.trusted(feature_dim, np.zeros((0, feature_dim), np.float32), labels=labels)
@@ -193,6 +246,19 @@ class Batch:
 
         Where some have weights, the rows of the others have a weight of 1. A single batch is given back as it is, not
         copied.
+
+        Parameters
+        ----------
+        batches : sequence of Batch
+
+        Returns
+        -------
+        batch : Batch
+
+        Raises
+        ------
+        DataError
+            There are none, or they differ in one of the above.
         """
         for batch in batches:
             check_kind("a batch", batch, cls, "a Batch")
@@ -219,7 +285,22 @@ class Batch:
         return cls.trusted(first.feature_dim, values, _starts(lengths), indices, labels, weights)
 
     def slice(self, start: int, stop: int) -> "Batch":
-        """Give the rows from `start` to before `stop`; the arrays are views, but for `indptr`."""
+        """Give the rows from `start` to before `stop`; the arrays are views, but for `indptr`.
+
+        Parameters
+        ----------
+        start, stop : int
+            From 0 on; a `stop` beyond the last row means all that follow.
+
+        Returns
+        -------
+        batch : Batch
+
+        Raises
+        ------
+        DataError
+            They are not rising, or `start` is beyond the last row.
+        """
         if not 0 <= start <= self.n_rows or stop < start:
             raise DataError(f"rows {start} to {stop} of a batch of {self.n_rows}, expected rising ones from 0 on")
         labels = None if self.labels is None else self.labels[start:stop]
@@ -233,14 +314,44 @@ class Batch:
         )
 
     def split(self, batch_size: int) -> "Iterator[Batch]":
-        """Give the rows as batches of `batch_size`, and a last one of what is left; see `slice`."""
+        """Give the rows as batches of `batch_size`, and a last one of what is left; see `slice`.
+
+        Parameters
+        ----------
+        batch_size : int
+            At least 1.
+
+        Yields
+        ------
+        batch : Batch
+
+        Raises
+        ------
+        ValueError
+            `batch_size` is below 1.
+        """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected at least 1")
         for start in range(0, self.n_rows, batch_size):
             yield self.slice(start, min(start + batch_size, self.n_rows))
 
     def take(self, rows: "NDArray[np.int64]") -> "Batch":
-        """Copy the rows with these numbers, in this order."""
+        """Copy the rows with these numbers, in this order.
+
+        Parameters
+        ----------
+        rows : ndarray of integers, shape (n,)
+            From 0 to ``n_rows - 1``; a row may come again.
+
+        Returns
+        -------
+        batch : Batch
+
+        Raises
+        ------
+        DataError
+            A number is no row of the batch.
+        """
         check_kind("rows", rows, np.ndarray, "an ndarray of integers")
         if rows.ndim != 1 or rows.dtype.kind not in "iu":
             raise DataError(f"rows are {rows.dtype} of {rows.ndim} dimensions, expected integers of one")
@@ -267,11 +378,29 @@ class Batch:
         )
 
     def with_labels(self, labels: "NDArray[np.float32] | None") -> "Batch":
-        """Give the same rows with other labels, which the caller has checked."""
+        """Give the same rows with other labels, which the caller has checked.
+
+        Parameters
+        ----------
+        labels : ndarray of float32, shape (n_rows,), or None
+
+        Returns
+        -------
+        batch : Batch
+        """
         return Batch.trusted(self.feature_dim, self.values, self.indptr, self.indices, labels, self.weights)
 
     def with_weights(self, weights: "NDArray[np.float32] | None") -> "Batch":
-        """Give the same rows with other weights, which the caller has checked."""
+        """Give the same rows with other weights, which the caller has checked.
+
+        Parameters
+        ----------
+        weights : ndarray of float32, shape (n_rows,), or None
+
+        Returns
+        -------
+        batch : Batch
+        """
         return Batch.trusted(self.feature_dim, self.values, self.indptr, self.indices, self.labels, weights)
 
     def without_weightless(self) -> "Batch":

@@ -1,12 +1,11 @@
 """Every hyperparameter, declared once: type, range, default and meaning.
 
-The names, ranges and defaults are those of SageMaker's built-in Factorization
-Machines. Three groups: ``documented`` (Amazon's developer guide), ``hidden`` (in the
-built-in's printed default configuration, undocumented), and ``extension`` (ours;
-each default leaves the built-in's behaviour). Validation, the reference table in
-docs/reference/hyperparameters.md, ``train --help``, and the parameters of `FMClassifier` and `FMRegressor` are all made
-from the fields below. Each says what it decides (see `Parameter`), which a checkpoint, the artifact and the hosts of
-a job go by.
+The names, ranges and defaults are those of SageMaker's built-in Factorization Machines. Three groups: ``documented``
+(Amazon's developer guide), ``hidden`` (in the built-in's printed default configuration, undocumented), and
+``extension`` (ours; each default leaves the built-in's behaviour). Validation, the reference table in
+docs/reference/hyperparameters.md, ``train --help``, and the parameters of `FMClassifier` and `FMRegressor` are all
+made from the fields below. Each says what it decides (see `Parameter`), which a checkpoint, the artifact and the
+hosts of a job go by.
 
 Estimators have defaults of their own where SageMaker's suit a million records: one epoch of batches of 1000
 leaves the few hundred rows of a notebook unlearned, and a table is often sorted by its label.
@@ -175,8 +174,7 @@ class Hyperparameters:
     Raises
     ------
     ConfigError
-        One or more values are of the wrong type or out of range; the message lists
-        every one of them.
+        Values are of the wrong type or out of range; the message lists every one of them.
     """
 
     feature_dim: int = _integer(
@@ -385,9 +383,15 @@ class Hyperparameters:
 
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
-        """Every problem of a set of typed values, a sentence each; empty if there is none.
+        """Every problem of a set of typed values; absent names take defaults, unknown ones are the caller's to refuse.
 
-        Absent names take their defaults. Unknown names are the caller's to refuse.
+        Parameters
+        ----------
+        values : mapping of str to any
+
+        Returns
+        -------
+        problems : list of str
         """
         table = parameters()
         missing = [p.name for p in table.values() if p.required and values.get(p.name) is None]

@@ -71,7 +71,23 @@ class Model:
 
     @classmethod
     def of_params(cls, predictor_type: str, w0: float, params: Floats) -> "Model":
-        """Make a model whose w and V are views of `params`, rows ``[v_i | w_i]``."""
+        """Make a model whose w and V are views of `params`, rows ``[v_i | w_i]``.
+
+        Parameters
+        ----------
+        predictor_type : {"regressor", "binary_classifier"}
+        w0 : float
+        params : ndarray of float32, shape (feature_dim, num_factors + 1)
+
+        Returns
+        -------
+        model : Model
+
+        Raises
+        ------
+        ValueError
+            `params` has not two dimensions.
+        """
         check_kind("params", params, np.ndarray, "an ndarray of float32")
         if params.ndim != 2:
             raise ValueError(f"params have {params.ndim} dimensions, expected 2")

@@ -233,6 +233,10 @@ class Catalogue:
         watch : callable
             Gets the bytes of memory that each piece of the tables took, and raises to end it.
 
+        Returns
+        -------
+        catalogue : Catalogue
+
         Raises
         ------
         DataError
@@ -259,7 +263,17 @@ class Catalogue:
     def load(
         cls, path: Path, encoder: "Encoder | None", feature_dim: int, *, watch: Callable[[int], None] = unwatched
     ) -> "Catalogue":
-        """Read catalogue.csv, or any other table whose first column is the ids; see `read`."""
+        """Read catalogue.csv, or any other table whose first column is the ids; see `read`.
+
+        Parameters
+        ----------
+        encoder, feature_dim, watch
+            As for `read`.
+
+        Returns
+        -------
+        catalogue : Catalogue
+        """
         path = Path(path)
         of = FORMATS["csv"] if path.name == CATALOGUE_FILE else format_of(path)
         return cls.read(
@@ -267,7 +281,16 @@ class Catalogue:
         )
 
     def has(self, features: "NDArray[np.int32]") -> "NDArray[np.bool_]":
-        """Say which features some item has."""
+        """Say which features some item has.
+
+        Parameters
+        ----------
+        features : ndarray of int32, shape (n,)
+
+        Returns
+        -------
+        there : ndarray of bool, shape (n,)
+        """
         if not len(self._features):
             return np.zeros(len(features), np.bool_)
         place = np.minimum(np.searchsorted(self._features, features), len(self._features) - 1)
@@ -275,7 +298,21 @@ class Catalogue:
         return there
 
     def positions(self, ids: Iterable[str]) -> "NDArray[np.int64]":
-        """Give the positions of items by their ids; those that are not there are left out."""
+        """Give the positions of items by their ids; those that are not there are left out.
+
+        Parameters
+        ----------
+        ids : iterable of str
+
+        Returns
+        -------
+        positions : ndarray of int64
+
+        Raises
+        ------
+        TypeError
+            `ids` is one text.
+        """
         if isinstance(ids, str):
             raise TypeError(f"ids are the text {quoted(ids)}, expected a list of texts")
         texts = list(ids)
@@ -292,6 +329,10 @@ class Catalogue:
         wanted : mapping of str to any
             Of columns, each as for `ItemColumn.allowed`; all of them have to hold.
 
+        Returns
+        -------
+        allowed : ndarray of bool, shape (n_items,)
+
         Raises
         ------
         DataError
@@ -307,7 +348,16 @@ class Catalogue:
         return allowed
 
     def document(self, item: int) -> dict[str, Any]:
-        """Give an item's columns as JSON has them."""
+        """Give the columns of the item at a position as JSON has them.
+
+        Parameters
+        ----------
+        item : int
+
+        Returns
+        -------
+        document : dict
+        """
         return {name: column.value(item) for name, column in self.columns.items()}
 
     def save(self, path: Path) -> None:

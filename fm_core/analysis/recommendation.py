@@ -225,6 +225,10 @@ class Recommender:
         unseen : {"error", "ignore"}
             What a category is that the schema does not have.
 
+        Returns
+        -------
+        recommender : Recommender
+
         Raises
         ------
         ConfigError

@@ -201,7 +201,20 @@ def load_model(path: str | os.PathLike[str], limits: Limits | None = None) -> Mo
 def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read `meta.json` of a model file; its parameters are not looked at.
 
-    Parameters and errors are those of `load_model`.
+    Parameters
+    ----------
+    path : path
+        As for `load_model`.
+
+    Returns
+    -------
+    meta : dict
+        `training_parameters` among others, as docs/reference/artifact.md lists them.
+
+    Raises
+    ------
+    ArtifactError
+        It is no model file, or a damaged one.
     """
     with opened(path) as archive:
         return _meta(archive)

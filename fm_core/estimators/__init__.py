@@ -112,6 +112,14 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
     def load(cls, path: str | os.PathLike[str]) -> "FMRegressor":
         """Read a model file, its folder or a ``model.tar.gz``, of a job or of `save`.
 
+        Parameters
+        ----------
+        path : path
+
+        Returns
+        -------
+        estimator : FMRegressor
+
         Raises
         ------
         ArtifactError
@@ -211,6 +219,10 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
     def decision_function(self, X: Any) -> "NDArray[np.float32]":
         """Give the score of each row before the logistic function: the logarithm of the odds.
 
+        Parameters
+        ----------
+        X : matrix or DataFrame, shape (n_rows, n_features)
+
         Returns
         -------
         scores : ndarray of float32, shape (n_rows,)
@@ -228,6 +240,10 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         path : path
         classes : sequence of two labels
             What 0 and 1 stand for: the file does not know.
+
+        Returns
+        -------
+        estimator : FMClassifier
 
         Raises
         ------

@@ -23,6 +23,17 @@ class RecordSerializer:
 
     The SDK's takes dense rows only, and version 3 of the SDK has none. A Predictor asks a
     serializer for `CONTENT_TYPE` and calls `serialize`; an instance may also be called.
+
+    Attributes
+    ----------
+    CONTENT_TYPE : str
+        ``application/x-recordio-protobuf``.
+
+    Examples
+    --------
+    >>> body = RecordSerializer().serialize([[1, 0, 2]])
+    >>> isinstance(body, bytes)
+    True
     """
 
     CONTENT_TYPE = MEDIA_TYPE
@@ -34,6 +45,16 @@ class RecordSerializer:
         ----------
         data : sparse matrix or ndarray, shape (n_rows, feature_dim), or array_like of shape (feature_dim,)
             Numbers that are neither float32, float64 nor int64 become float32.
+
+        Returns
+        -------
+        body : bytes
+            One record for each row.
+
+        Raises
+        ------
+        DataError
+            The rows are no numbers, or not finite.
         """
         rows = data if hasattr(data, "tocsr") else np.atleast_2d(_array(data))
         if rows.dtype.kind not in "biuf":

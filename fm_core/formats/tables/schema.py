@@ -156,6 +156,17 @@ class TableSchema:
     def features_of(self, names: Sequence[str], what: str) -> str:
         """Say which features columns have, as hyperparameters do: ``943:2625,2625:2644``.
 
+        Parameters
+        ----------
+        names : sequence of str
+            Columns.
+        what : str
+            What named them, for messages.
+
+        Returns
+        -------
+        ranges : str
+
         Raises
         ------
         ConfigError
@@ -190,17 +201,37 @@ class TableSchema:
         return not all(name.isdecimal() for name in names)
 
     def feature_name(self, feature: int) -> str:
-        """Name a feature: ``column``, ``column=category`` or ``column#bucket``."""
+        """Name a feature: ``column``, ``column=category`` or ``column#bucket``.
+
+        Parameters
+        ----------
+        feature : int
+            From 0 to ``feature_dim - 1``.
+
+        Returns
+        -------
+        name : str
+        """
         offsets = self.offsets
         at = bisect.bisect_right(offsets, feature) - 1
         return self.columns[at].feature_name(feature - offsets[at])
 
     def feature_names(self) -> list[str]:
-        """Name every feature, in order."""
+        """Name every feature, in order.
+
+        Returns
+        -------
+        names : list of str, of length feature_dim
+        """
         return [column.feature_name(i) for column in self.columns for i in range(column.n_features)]
 
     def to_json(self) -> str:
-        """Give what schema.json holds."""
+        """Give what schema.json holds.
+
+        Returns
+        -------
+        text : str
+        """
         columns = []
         for column, offset in zip(self.columns, self.offsets, strict=True):
             described: dict[str, Any] = {"name": column.name, "kind": column.kind, "first_feature": offset}
@@ -231,7 +262,19 @@ class TableSchema:
     def from_json(
         cls, text: str | bytes, source: str = "the schema", watch: Callable[[int], None] = unwatched
     ) -> "TableSchema":
-        """Read what `to_json` wrote; `watch` is as for `load`.
+        """Read what `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str or bytes
+        source : str
+            What it is called in messages.
+        watch : callable
+            As for `load`.
+
+        Returns
+        -------
+        schema : TableSchema
 
         Raises
         ------
@@ -267,7 +310,12 @@ class TableSchema:
         )
 
     def save(self, path: Path) -> None:
-        """Write schema.json, whole or not at all."""
+        """Write schema.json, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+        """
         with atomic_write(Path(path)) as file:
             file.write(self.to_json().encode())
 
@@ -284,6 +332,10 @@ class TableSchema:
             That of the model it is wanted for.
         watch : callable
             Gets the bytes of memory that are about to be taken, again and again 0, and raises to end it.
+
+        Returns
+        -------
+        schema : TableSchema
 
         Raises
         ------
