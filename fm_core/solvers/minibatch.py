@@ -29,6 +29,24 @@ GROUPED_AN_ENTRY = 4 + 8 + 4 + 4
 Groups = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], Floats]
 
 
+#: Labels whose mean, or deviation, is so far from 1 are slow to learn by gradients.
+_FAR = 100.0
+
+
+def far_from_1(batch: Batch, hyperparameters: Hyperparameters) -> str | None:
+    """Say of numbers to predict that their scale will not do; None: it will, as far as a batch tells."""
+    if link_for(hyperparameters.predictor_type).is_classifier or batch.labels is None or not len(batch.labels):
+        return None
+    labels = batch.labels.astype(np.float64)
+    mean, deviation = float(labels.mean()), float(labels.std())
+    if not max(abs(mean), deviation) > _FAR:
+        return None
+    return (
+        f"Labels are far from 1 (mean {mean:.4g}, standard deviation {deviation:.4g} in the first batch), which solver "
+        "minibatch learns slowly: scale them, or use solver bayes or auto"
+    )
+
+
 class MiniBatchSolver(ParametersLearner, Solver):
     """The update from one batch, by the kernels.
 
@@ -64,10 +82,11 @@ class MiniBatchSolver(ParametersLearner, Solver):
         return self.model.predict(batch, self.num_threads)
 
     def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
-        """Make a step from each batch."""
+        """Make a step from each batch; of labels whose scale will not do, the first one says so."""
         for batch, prepared in data:
+            remark = far_from_1(batch, self.hyperparameters) if self.n_steps == 0 else None
             scores = self.step(batch, prepared)
-            yield SafePoint(scores, batch.labels, batch, self._touched, weights=batch.weights)
+            yield SafePoint(scores, batch.labels, batch, self._touched, remark=remark, weights=batch.weights)
 
     def step(self, batch: Batch, prepared: Groups | None = None) -> Floats:
         """Score a batch, then update the parameters from it.

@@ -7,6 +7,7 @@ prices of 200,000 are learned as ratings are, and what the model says of extreme
 
 import dataclasses
 import logging
+import warnings
 from collections.abc import Collection
 
 from fm_core.batch import Batch
@@ -17,7 +18,7 @@ from fm_core.model import Model
 from fm_core.solvers.auto import choose, with_early_stopping
 from fm_core.solvers.extremes import bounded
 from fm_core.solvers.scaling import Scaling
-from fm_core.training.callbacks import Callback, EpochReport, FitResult, Silent, ValidationReport
+from fm_core.training.callbacks import Callback, EpochReport, FitResult, Silent, Together, ValidationReport
 from fm_core.training.fit import fit
 
 __all__ = ["fit_rows"]
@@ -93,6 +94,8 @@ def fit_rows(
     if scaling is not None:
         held_out = None if held_out is None else scaling.rows(held_out)
         told = _InUnits(told, _units(hp.predictor_type, scaling.label_scale))
+    elif hp.solver == "minibatch":
+        told = Together(told, _Warned())
     result = fit(
         lambda epoch: rows.split(hp.mini_batch_size),
         hp,
@@ -111,6 +114,13 @@ def _units(predictor_type: str, scale: float) -> dict[str, float]:
     if link_for(predictor_type).is_classifier:
         return {}
     return {name: scale**2 if name == "mse" else scale for name in metrics_for(predictor_type).names}
+
+
+class _Warned(Silent):
+    """Warns of what the solver remarks."""
+
+    def remarked(self, remark: str) -> None:
+        warnings.warn(remark, UserWarning, stacklevel=2)
 
 
 class _InUnits(Silent):

@@ -6,6 +6,7 @@ recipe, scores the rows, trains two epochs on them and saves its parameters; we 
 from the same file, and compare parameter by parameter.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -16,7 +17,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from container.serving.app import create_app
+from container.serving.served_model import open_with_schema
+from container.serving.settings import ServingSettings
 from fm_core.artifact.model_file import load_model, read_meta, save_model
+from fm_core.artifact.spread_file import save_spread
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
@@ -57,6 +62,8 @@ CASES = {
         {"clip_gradient": 0.05, "epsilon": 0.001, "rescale_grad": 0.1, "learning_rate": 0.5, "wd": 0.3},
     ),
     "not lazy": ({"lazy_update": False}, {"lazy_update": False}),
+    #: From a model that solver bayes has learned, with its spread beside it.
+    "bayes": ({}, {}),
     "dense": ({}, {}),
     "dense, all": (
         {"clip_gradient": 0.05, "eps": 0.001, "rescale_grad": 0.1},
@@ -90,9 +97,13 @@ class Case:
         self.is_dense = name.startswith("dense")
         self.hyperparameters = Hyperparameters(predictor_type=predictor_type, **SETTINGS, **ours)
         self.model, self.rows, self.labels = draw(predictor_type, seed=len(name))
+        if name == "bayes":
+            of_bayes = dataclasses.replace(self.hyperparameters, solver="bayes", epochs=40)
+            self.model = fit(lambda epoch: [self.batch()], of_bayes).model
         strings = {key: str(value) for key, value in {**SETTINGS, **ours}.items()}
         folder.mkdir()
         save_model(folder / "model_algo-1", self.model, strings)
+        save_spread(folder, self.model)
         np.savez(
             folder / "rows.npz",
             values=self.rows.data,
@@ -174,7 +185,7 @@ def test_two_epochs_learn_what_mxnet_learns(cases, name, predictor_type):
         assert moved > 1e-2, f"training hardly moved {what}, so the comparison shows nothing"
 
 
-@pytest.mark.parametrize("name", ["plain", "dense"])
+@pytest.mark.parametrize("name", ["plain", "bayes", "dense"])
 def test_our_artifact_predicts_in_mxnet_what_it_predicts_here(cases, name, predictor_type):
     case = cases[name, predictor_type]
     theirs = np.load(case.folder / "scores.npy")
@@ -182,8 +193,23 @@ def test_our_artifact_predicts_in_mxnet_what_it_predicts_here(cases, name, predi
     assert np.abs(ours - theirs).max() <= 1e-6
 
 
-def test_the_recipe_of_the_docs_opens_our_artifact(cases, predictor_type):
-    case = cases["plain", predictor_type]
+def test_an_endpoint_serves_of_a_bayesian_model_what_mxnet_scores(cases, predictor_type):
+    case = cases["bayes", predictor_type]
+    assert (case.folder / "spread.npz").exists()  # which the recipe has left alone
+    client = create_app(open_with_schema(None, "error")(case.folder), ServingSettings()).test_client()
+    instances = [
+        {"keys": row.indices.tolist(), "values": row.data.tolist()} for row in (case.rows[i] for i in range(N_ROWS))
+    ]
+    body = {"instances": instances, "configuration": {"spread": True}}
+    found = client.post("/invocations", json=body).json["predictions"]
+    theirs = np.load(case.folder / "scores.npy")
+    assert np.abs(np.array([item["score"] for item in found]) - theirs).max() <= 1e-5
+    assert all(item["std"] > 0 for item in found)
+
+
+@pytest.mark.parametrize("name", ["plain", "bayes"])
+def test_the_recipe_of_the_docs_opens_our_artifact(cases, name, predictor_type):
+    case = cases[name, predictor_type]
     docs = (HERE.parents[1] / "docs" / "reference" / "artifact.md").read_text()
     code = re.search(r"```python\n(import mxnet.*?)```", docs, re.DOTALL)[1]
     code += "\nimport numpy\nnumpy.savez('recipe.npz', w0=w0, w=w, v=v)"

@@ -10,6 +10,7 @@ from fm_core.artifact.spread_file import save_spread
 from fm_core.batch import Batch
 from fm_core.errors import DataError, FMError, ResourceError
 from fm_core.hyperparameters import Hyperparameters
+from fm_core.training.callbacks import Silent
 from fm_core.training.fit import fit
 
 SOLVERS = {
@@ -164,3 +165,37 @@ def test_a_file_of_no_rows_is_one_sentence():
         hp = Hyperparameters(feature_dim=3, num_factors=2, predictor_type="regressor", **SOLVERS[solver])
         with pytest.raises(DataError, match="has no records, expected at least one"):
             fit(lambda epoch: [], hp)
+
+
+def test_mini_batches_say_that_a_targets_scale_will_not_do():
+    rng = np.random.default_rng(0)
+    X = fields(rng, 120)
+    y = planted(rng, X, False)
+    said = []
+
+    class Listening(Silent):
+        def remarked(self, remark):
+            said.append(remark)
+
+    for labels, is_far in ((y, False), (y + 200, True), (y * 1000, True)):
+        said.clear()
+        batch = Batch.from_csr(X, labels.astype(np.float32))
+        hp = Hyperparameters(feature_dim=X.shape[1], num_factors=2, predictor_type="regressor", mini_batch_size=50,
+                             epochs=2)  # fmt: skip
+        fit(lambda epoch, batch=batch: batch.split(50), hp, callback=Listening())
+        assert len(said) == is_far, said
+        if is_far:
+            assert "Labels are far from 1" in said[0]
+            assert "use solver bayes or auto" in said[0]
+
+
+def test_the_estimators_warn_of_it():
+    pytest.importorskip("sklearn")
+    from fm_core import FMRegressor
+
+    rng = np.random.default_rng(0)
+    X = fields(rng, 120)
+    y = planted(rng, X, False) * 1e4
+    with pytest.warns(UserWarning, match="Labels are far from 1"):
+        FMRegressor(solver="minibatch", epochs=1, early_stopping=False).fit(X, y)
+    FMRegressor(epochs=5).fit(X, y)  # solver auto learns them: a warning would be an error here
