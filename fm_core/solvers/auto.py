@@ -63,7 +63,6 @@ def choose(
     *,
     n_hosts: int = 1,
     has_validation: bool = False,
-    fits: bool = True,
     before: str | None = None,
     n_rows: int | None = None,
 ) -> Choice:
@@ -77,8 +76,6 @@ def choose(
     n_hosts : int
     has_validation : bool
         Whether there is validation data, so that none has to be held out.
-    fits : bool
-        Whether all rows fit in memory, as far as is known.
     before : str, optional
         The solver that a checkpoint was written by.
     n_rows : int, optional
@@ -107,9 +104,6 @@ def choose(
         return Choice(
             _with(hp, solver="minibatch"), "Solver auto trains with minibatch: the checkpoint was written by it."
         )
-    if not fits:
-        why = "Solver auto trains with online: the data is sparse, and does not fit in memory."
-        return Choice(of_stream(hp), why)
     return Choice(
         _with(hp, solver="bayes"), "Solver auto trains with bayes: the data is sparse, and is kept in memory."
     )

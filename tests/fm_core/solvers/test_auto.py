@@ -10,7 +10,7 @@ from fm_core.batch import Batch
 from fm_core.errors import ConfigError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.solvers import registry
-from fm_core.solvers.auto import choose
+from fm_core.solvers.auto import choose, of_stream
 
 HP = Hyperparameters(feature_dim=784, num_factors=2, predictor_type="regressor", solver="auto")
 LABELS = np.arange(3, dtype=np.float32)
@@ -25,7 +25,6 @@ IMAGES = Batch.from_csr(sp.csr_matrix(np.arange(3 * 784).reshape(3, 784) % 5 == 
         ({}, SPARSE, {}, "bayes", "trains with bayes: the data is sparse, and is kept in memory."),
         ({}, DENSE, {}, "minibatch", ": the data is dense. It makes at most 1000 epochs, until 30 in a row are no"),
         ({}, IMAGES, {}, "minibatch", ": rows have 157 numbers other than zero, of 784 features."),
-        ({}, SPARSE, {"fits": False}, "online", "trains with online: the data is sparse, and does not fit in memory."),
         ({}, None, {"before": "online"}, "online", "goes on with online, as the checkpoint was written by it."),
         ({}, None, {"n_hosts": 3}, "minibatch", "there are 3 hosts."),
         ({"use_bias": False}, SPARSE, {}, "minibatch", "use_bias is false."),
@@ -53,7 +52,7 @@ def test_dense_data_gets_what_is_not_given():
 
 
 def test_a_stream_is_learned_from_online():
-    found = choose(dataclasses.replace(HP, linear_lr=0.3), SPARSE, fits=False).hyperparameters
+    found = of_stream(dataclasses.replace(HP, linear_lr=0.3))  # what callers choose where rows turn out not to fit
     assert found == dataclasses.replace(HP, linear_lr=0.3, solver="online")
 
 
