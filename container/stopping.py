@@ -26,7 +26,7 @@ class Interrupted(Exception):
 class StopRequest:
     """Whether the job was asked to stop.
 
-    A second signal changes nothing: the first one's work, saving the model, goes on.
+    A second signal is ignored: the first one's work, saving the model, goes on.
     """
 
     def __init__(self) -> None:

@@ -35,7 +35,7 @@ def feed(
     channel : str
     files : sequence of Path
     epochs : int
-        How many FIFOs there will be; a reader that asks for one more waits in vain.
+        How many FIFOs there will be; a reader that asks for one more times out.
     chunk : int
         Bytes of a write.
     late : float

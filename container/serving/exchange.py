@@ -108,4 +108,4 @@ class Owner(Protocol):
         """Log an answered request."""
 
     def tell(self, error: Exception) -> None:
-        """Put an error of ours into the log."""
+        """Log an unhandled exception."""

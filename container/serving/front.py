@@ -253,7 +253,7 @@ class Front:
         connection.go_on()
 
     def tell(self, error: Exception) -> None:
-        """Put an error of ours into the log."""
+        """Log an unhandled exception."""
         _LOGGER.error("unhandled exception in a request", exc_info=error)
 
     def log(self, exchange: Exchange) -> None:

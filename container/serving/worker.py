@@ -1,7 +1,7 @@
 """gunicorn's workers here are of two kinds: those that hold connections, and those that compute.
 
-gunicorn's master forks them, replaces those that die, and passes signals on; nothing else of gunicorn is in
-the way of a request. `Work` is what all of them share, made before the first fork; its `place` gives a new
+gunicorn's master forks them, replaces those that die, and passes signals on; nothing else of gunicorn touches
+a request. `Work` is what all of them share, made before the first fork; its `place` gives a new
 worker the kind and the slot that is missing.
 """
 

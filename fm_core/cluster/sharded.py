@@ -98,7 +98,7 @@ def fit_together(
 
 
 class ShardedHosts:
-    """The hosts of a sharded training: see `training.loop.Hosts`. Every decision is everybody's."""
+    """The hosts of a sharded training: see `training.loop.Hosts`. All decisions are collective."""
 
     where = " on any host"
 

@@ -2,7 +2,7 @@
 
 A rule is a function of the facts of a job that gives a sentence, or nothing; `RULES` has them in the order in which
 they are said. Those that speak of test rows take what chance can do into account: where few rows were scored, little is
-said. A rule that advises to go on learning is silent where the model already learns its training data by heart.
+said. A rule that advises to go on learning is silent where the model already overfits its training data.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ __all__ = ["RULES", "findings"]
 
 #: Test rows below which nothing is said of scores.
 _FEW = 30
-#: How much larger the loss of test rows is than that of training rows where a model has learned these by heart.
+#: How much larger the loss of test rows is than that of training rows where a model overfits.
 _GAP = 1.25
 #: Standard errors beyond which a difference is not chance.
 _SURE = 4.0

@@ -278,7 +278,7 @@ class Algorithm(Protocol):
         Raises
         ------
         ConfigError
-            The model to start from does not go with the hyperparameters.
+            The model to start from does not match the hyperparameters.
         ResourceError
             A device has not enough memory.
         """

@@ -74,7 +74,7 @@ class Parameters:
         Raises
         ------
         ConfigError
-            The model does not go with the hyperparameters.
+            The model does not match the hyperparameters.
         """
         hp = hyperparameters
         initial = Model.initialise(hp, num_threads, partition)

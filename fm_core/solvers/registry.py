@@ -64,7 +64,7 @@ def combination(hyperparameters: Hyperparameters, n_hosts: int = 1) -> Combinati
     Raises
     ------
     ConfigError
-        The solver does not go with so many hosts, or not with the devices that are asked for.
+        The solver does not support so many hosts, or the devices that are asked for.
     """
     solver = _solver(hyperparameters)
     held_out = hyperparameters.validation_fraction or 0

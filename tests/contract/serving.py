@@ -88,7 +88,7 @@ class Server:
     def wait_for(self, condition, seconds=20):
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, f"waited {seconds} s in vain\n{self.stderr}"
+            assert time.monotonic() < deadline, f"timed out after {seconds} s\n{self.stderr}"
             time.sleep(0.01)
 
 

@@ -72,7 +72,7 @@ class Browser:
         """Wait until JavaScript in the page is true."""
         deadline = time.monotonic() + _SECONDS
         while not self.evaluate(f"!!({expression})"):
-            assert time.monotonic() < deadline, f"waited in vain for {expression}; errors: {self.errors}"
+            assert time.monotonic() < deadline, f"timed out waiting for {expression}; errors: {self.errors}"
             time.sleep(0.02)
 
     def size(self, width, height, scheme="light"):

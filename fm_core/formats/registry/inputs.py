@@ -123,7 +123,7 @@ def open_rows(paths: Sequence[Path], of: Format | None = None, options: Options 
     Raises
     ------
     ConfigError
-        An option does not go with the format.
+        The format does not have such an option.
     DataError
         A file is not what its name says, or holds what it should not.
     """

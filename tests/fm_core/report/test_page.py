@@ -65,7 +65,7 @@ def record_of(kind="regressor", train=(3.0, 2.0, 1.99), validation=None, n_teste
         ({"validation": (2.0, 1.0, 1.5)}, "was best after epoch 1 and has risen since"),
         ({"n_tested": 0}, "no test channel"),
     ],
-    ids=["too low", "too high", "one epoch", "by heart", "no test"],
+    ids=["too low", "too high", "one epoch", "overfitting", "no test"],
 )
 def test_what_stands_out_is_said(kind, facts, sentence):
     (found,) = findings(record_of(kind, **facts), settings_of(kind))
