@@ -69,7 +69,7 @@ def test_a_table_becomes_a_model_that_beats_its_base_rate(csv, tmp_path, capfd):
     out = tmp_path / "m"
     status, text, err = said(capfd, "train", csv, "--label", "bought", "--out", out, *FEW)
     assert (status, err) == (0, "")
-    names = ["baseline.json", "metrics.json", "model_algo-1", "schema.json"]
+    names = ["baseline.json", "metrics.json", "model_algo-1", "schema.json", "spread.npz"]
     assert sorted(path.name for path in out.iterdir()) == names
     metrics = json.loads((out / "metrics.json").read_text())
     found = metrics["held_out"]
@@ -137,7 +137,7 @@ def test_a_tar_is_what_a_job_leaves(csv, model, tmp_path, capfd):
     out = tmp_path / "model.tar.gz"
     assert main(["train", str(csv), "--label", "bought", "--out", str(out), *FEW, "--quiet"]) == 0
     with tarfile.open(out) as packed:
-        assert packed.getnames() == ["baseline.json", "metrics.json", "model_algo-1", "schema.json"]
+        assert packed.getnames() == ["baseline.json", "metrics.json", "model_algo-1", "schema.json", "spread.npz"]
     capfd.readouterr()
     of_tar, of_folder = (said(capfd, "evaluate", path, csv, "--json")[1] for path in (out, model))
     assert json.loads(of_tar) == json.loads(of_folder)
