@@ -27,6 +27,11 @@ from fm_core.links import link_for
 __all__ = ["Scored", "SummedStep", "is_shorter", "plan", "scored_by_sums"]
 
 
+#: Bytes that have to be saved in a step: to sort and send entries takes the reading thread about as long as 10 Gb/s
+#: takes for so many.
+_WORTH = 1 << 19
+
+
 @dataclasses.dataclass(frozen=True)
 class SummedStep:
     """A step of members who own a part of the model's rows each, by sums.
@@ -86,7 +91,7 @@ class Scored:
 def is_shorter(
     wanted: NDArray[np.int64], n_rows: NDArray[np.int64], n_entries: NDArray[np.int64], num_factors: int
 ) -> bool:
-    """Tell whether the member that sends most sends less by sums than by rows.
+    """Tell whether the member that sends most sends less by sums than by rows, by so much that it is worth it.
 
     Parameters
     ----------
@@ -102,7 +107,7 @@ def is_shorter(
     by_rows = (4 + width) * asks + width * serves
     # of entries about as many go to each owner
     by_sums = width * (n_rows.sum() - n_rows + (size - 1) * n_rows) + (size - 1) * (4 * n_rows + 8 * n_entries // size)
-    return bool(by_sums.max() < by_rows.max())
+    return bool(by_rows.max() - by_sums.max() >= _WORTH)
 
 
 def plan(

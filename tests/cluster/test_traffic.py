@@ -24,10 +24,10 @@ def rows_of(n_rows, seed=0, dim=300, fields=7):
 @pytest.mark.parametrize(
     ("size", "n_rows", "changes"),
     [
-        (2, 8 * M, {}),  # by sums, as those of three; the others by rows
+        (2, 8 * M, {}),
         (3, 7 * M + 11, {"num_factors": 20, "batch_metrics_publish_interval": 2}),  # members run out at different steps
         (4, 2 * M, {"predictor_type": "regressor"}),  # two of them never have a row
-        (2, 8 * M, {"num_factors": 2000}),  # rows go both ways at once
+        (2, 8 * M, {"num_factors": 4000}),  # by sums, both ways at once
     ],
 )
 def test_the_formula_is_what_the_members_count(tmp_path, size, n_rows, changes):
