@@ -11,8 +11,8 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY constraints.txt ./
-RUN pip install --no-cache-dir --root-user-action=ignore --constraint constraints.txt setuptools wheel Cython
+COPY requirements-build.txt ./
+RUN pip install --no-cache-dir --root-user-action=ignore --require-hashes --requirement requirements-build.txt
 COPY . ./
 ARG REVISION=unknown
 RUN echo "$REVISION" > container/REVISION \
@@ -72,13 +72,13 @@ COPY --link --from=torch /torch/ /usr/local/
 # libgomp1 is what the kernels' threads run on. The packages' own tests are a sixth of what is installed.
 # hadolint ignore=DL3008
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    --mount=type=bind,source=constraints.txt,target=/constraints.txt \
+    --mount=type=bind,source=requirements-image.txt,target=/requirements-image.txt \
     apt-get update \
  && apt-get install --yes --no-install-recommends libgomp1 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
- && set -- /wheels/factorization_machines-*.whl \
- && pip install --no-cache-dir --root-user-action=ignore --constraint /constraints.txt \
-      "$1[parquet,report]" /wheels/factorization_machines_container-*.whl \
+ && pip install --no-cache-dir --root-user-action=ignore --require-hashes --requirement /requirements-image.txt \
+ && pip install --no-cache-dir --root-user-action=ignore --no-deps --no-index \
+      /wheels/factorization_machines-*.whl /wheels/factorization_machines_container-*.whl \
  && find /usr/local/lib/python3.11/site-packages -depth -type d -name tests -exec rm -rf {} +
 
 # Logs come as they are written, and a read-only file system is no hindrance.

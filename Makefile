@@ -275,6 +275,10 @@ image: .venvs/tools/.installed  ## build the image with Docker, and its bill of 
 audit: .venvs/tools/.installed  ## ask PyPI for known vulnerabilities of the pinned versions; without a network it says so
 	.venvs/tools/bin/python tools/audit.py constraints.txt
 
+.PHONY: image-hashes
+image-hashes: $(VENV)/.created  ## renew the hashes of what the images install, after constraints.txt has changed
+	$(BIN)/python tools/hashes.py
+
 # For a machine whose builds cannot reach PyTorch's own index, but whose pip is told of another place.
 .PHONY: image-wheels
 image-wheels: $(VENV)/.created  ## fetch PyTorch's wheel to build/wheels, with the pip of this machine, for WHEELS=build/wheels

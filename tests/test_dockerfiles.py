@@ -5,9 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
 
@@ -75,3 +78,53 @@ def test_no_syntax_line_and_nothing_that_hadolint_finds():
         if hadolint:
             done = subprocess.run([hadolint, ROOT / name], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout
+
+
+PINNED = {"requirements-build.txt": ("Cython", "setuptools", "wheel"), "requirements-image.txt": ()}
+
+
+def _pins(name):
+    """Give the version and the number of hashes of each package in a file of requirements."""
+    text = (ROOT / name).read_text().replace("\\\n", " ")
+    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    return {
+        pin.partition("==")[0]: (pin.partition("==")[2], sum(word.startswith("--hash=sha256:") for word in hashes))
+        for pin, *hashes in lines
+    }
+
+
+def _needed(requirements, extras=()):
+    """What distributions need, and what that needs, among what is installed here."""
+    found, asked = {}, [(each, ()) for each in requirements]
+    asked += [("factorization-machines", tuple(extras)), ("factorization-machines-container", ())] if extras else []
+    while asked:
+        name, of = asked.pop()
+        name = canonicalize_name(name)
+        if (name, of) in found:
+            continue
+        found[name, of] = None
+        for text in metadata.requires(name) or []:
+            further = Requirement(text)
+            marker = further.marker
+            where = {"python_version": "3.11", "python_full_version": "3.11.9", "sys_platform": "linux"}
+            if marker is None or any(marker.evaluate(where | {"extra": extra}) for extra in (*of, "")):
+                asked.append((further.name, tuple(further.extras)))
+    return {name for name, _ in found if not name.startswith("factorization-machines")}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_what_the_images_install_has_hashes_and_the_versions_that_are_pinned(name):
+    lines = (ROOT / "constraints.txt").read_text().split()
+    pinned = {canonicalize_name(pin.partition("==")[0]): pin.partition("==")[2] for pin in lines if "==" in pin}
+    pins = _pins(name)
+    for package, (version, n_hashes) in pins.items():
+        assert version == pinned[package], f"{name}: {package}: make image-hashes"
+        assert n_hashes > 0
+    assert set(pins) == _needed(PINNED[name], () if PINNED[name] else ("parquet", "report")), "make image-hashes"
+
+
+def test_every_installation_of_packages_asks_for_hashes_or_for_no_index(stages):
+    of_others = [line for stage, lines in stages.items() if not OF_TORCH.match(stage) for line in lines]
+    installs = [part for line in of_others for part in line.split("&&") if "pip install" in part]
+    assert installs
+    assert all("--require-hashes" in part or ("--no-index" in part and "--no-deps" in part) for part in installs)
