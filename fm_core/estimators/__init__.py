@@ -43,7 +43,7 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
     model_ : fm_core.Model
         w0, w and V.
     history_ : list of dict
-        For each epoch of the last `fit`: ``{"train": {...}, "validation": {...}}``, the
+        For each epoch of the last `fit`, and each `partial_fit` since: ``{"train": {...}, "validation": {...}}``, the
         metrics by name.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
@@ -60,7 +60,7 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
     _predictor_type = "regressor"
     _y_is_numeric = True
 
-    def partial_fit(self, X: Any, y: "ArrayLike") -> "FMRegressor":
+    def partial_fit(self, X: Any, y: "ArrayLike", sample_weight: "ArrayLike | None" = None) -> "FMRegressor":
         """Learn from rows once, in their order, going on from what has been learned.
 
         A first call starts a model; after `fit`, `load` or unpickling the optimizer's moments
@@ -68,14 +68,14 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
 
         Parameters
         ----------
-        X, y
+        X, y, sample_weight
             As for `fit`.
 
         Returns
         -------
         self : FMRegressor
         """
-        return self.learn_once(X, y, None)
+        return self.learn_once(X, y, None, sample_weight)
 
     @overload
     def predict(self, X: Any, return_std: Literal[False] = False) -> "NDArray[np.float32]": ...
@@ -154,7 +154,13 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
     _predictor_type = "binary_classifier"
     _y_is_numeric = False
 
-    def partial_fit(self, X: Any, y: "ArrayLike", classes: "ArrayLike | None" = None) -> "FMClassifier":
+    def partial_fit(
+        self,
+        X: Any,
+        y: "ArrayLike",
+        classes: "ArrayLike | None" = None,
+        sample_weight: "ArrayLike | None" = None,
+    ) -> "FMClassifier":
         """Learn from rows once, in their order, going on from what has been learned.
 
         A first call starts a model; after `fit`, `load` or unpickling the optimizer's moments
@@ -162,7 +168,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
 
         Parameters
         ----------
-        X, y
+        X, y, sample_weight
             As for `fit`.
         classes : array_like, shape (2,), optional
             Both labels, for a first call whose `y` has only one of them.
@@ -171,7 +177,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         -------
         self : FMClassifier
         """
-        return self.learn_once(X, y, classes)
+        return self.learn_once(X, y, classes, sample_weight)
 
     def predict(self, X: Any) -> "NDArray[Any]":
         """Predict the class of each row: the second where its probability is at least one half.

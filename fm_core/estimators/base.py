@@ -26,6 +26,7 @@ from fm_core.formats.tables.schema import TableSchema
 from fm_core.given import refuse_gaps, refuse_moments
 from fm_core.hyperparameter_text import from_texts, to_text, to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
+from fm_core.metrics import metrics_for
 from fm_core.model import Model
 from fm_core.printable import quoted
 from fm_core.solvers.minibatch import MiniBatchSolver
@@ -123,6 +124,7 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         self: _Self,
         X: Any,
         y: "ArrayLike",
+        sample_weight: "ArrayLike | None" = None,
         *,
         validation: tuple[Any, Any] | None = None,
         callback: Callback | None = None,
@@ -137,6 +139,8 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
             `schema_`.
         y : array_like, shape (n_rows,)
             Two classes of any kind for a classifier, numbers for a regressor.
+        sample_weight : array_like, shape (n_rows,), optional
+            How often each row counts: finite numbers from 0 on, some above 0. None: once.
         validation : tuple of (X, y), optional
             Scored after every epoch; `early_stopping_patience` needs it.
         callback : fm_core.training.callbacks.Callback, optional
@@ -174,7 +178,7 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         history = History()
         told = [history, *([Spoken()] if self.verbose else []), *([] if callback is None else [callback])]
         result = fit_rows(
-            whole.with_labels(labels),
+            _weighted(whole.with_labels(labels), sample_weight),
             self._hyperparameters(whole.feature_dim),
             open_names=[name for name, p in _PARAMETERS.items() if getattr(self, name) == p.estimator_default],
             validation=held_out,
@@ -220,7 +224,9 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         schema: TableSchema = self._frame.schema
         return schema
 
-    def learn_once(self: _Self, X: Any, y: "ArrayLike", classes: "ArrayLike | None") -> _Self:
+    def learn_once(
+        self: _Self, X: Any, y: "ArrayLike", classes: "ArrayLike | None", sample_weight: "ArrayLike | None" = None
+    ) -> _Self:
         """Learn from rows once; see the estimators."""
         is_first = not hasattr(self, "model_")
         refuse_moments(X, y)
@@ -235,14 +241,16 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         hyperparameters = self._hyperparameters(rows.shape[1])
         if solver is None or not solver.learn_with(hyperparameters, self._n_threads()):
             solver = MiniBatchSolver(hyperparameters, self._n_threads(), None if is_first else self.model_)
-        whole = _batch(rows).with_labels(labels)
+        whole = _weighted(_batch(rows).with_labels(labels), sample_weight)
+        totals = metrics_for(self._predictor_type)
         for batch in whole.split(self.mini_batch_size):
-            solver.step(batch)
+            totals.update(solver.step(batch), batch.known_labels, batch.weights)
         # The next step's scores would show it, and there may be none.
         occurring = np.arange(whole.feature_dim, dtype=np.int32) if whole.indices is None else np.unique(whole.indices)
         solver.check(occurring)
         self._solver = solver
         self.model_ = solver.model
+        self.history_ = [*getattr(self, "history_", []), {"train": totals.values()}]
         return self
 
     def _hyperparameters(self, feature_dim: int) -> Hyperparameters:
@@ -402,6 +410,24 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
 
 def _batch(rows: Any) -> Batch:
     return Batch.from_dense(rows) if isinstance(rows, np.ndarray) else Batch.from_csr(rows)
+
+
+def _weighted(rows: Batch, sample_weight: "ArrayLike | None") -> Batch:
+    """Give rows their weights, without those that weigh nothing."""
+    if sample_weight is None:
+        return rows
+    if isinstance(sample_weight, numbers.Number):
+        sample_weight = np.full(rows.n_rows, sample_weight)
+    found = check_array(sample_weight, ensure_2d=False, dtype=np.float32, order="C", input_name="sample_weight")
+    if found.ndim != 1:
+        raise ValueError(f"sample_weight has {found.ndim} dimensions, expected one: sample weights must be 1D")
+    if len(found) != rows.n_rows:
+        raise ValueError(f"sample_weight has {len(found)} numbers for {rows.n_rows} rows, expected one each")
+    if (found < 0).any():
+        raise ValueError(f"sample_weight has {found.min():g}, expected finite numbers of at least 0")
+    if not found.any():
+        raise ValueError("sample_weight is 0 in every row, expected some above 0")
+    return rows.with_weights(found).without_weightless()
 
 
 def two_classes(classes: "NDArray[Any]") -> "NDArray[Any]":

@@ -29,8 +29,11 @@ MINI_BATCHES = {"solver": "minibatch", "early_stopping": False}
 
 BOTH = pytest.mark.parametrize("kind", [FMClassifier, FMRegressor])
 
-#: Checks of scikit-learn that fail, by name, with the reason. There is none.
-EXPECTED_FAILURES: dict[str, str] = {}
+#: Checks of scikit-learn that fail, by name, with the reason.
+EXPECTED_FAILURES: dict[str, str] = {
+    f"check_sample_weight_equivalence_on_{kind}_data": "what is held out, and the order of batches, is drawn by rows"
+    for kind in ("dense", "sparse")
+}
 
 
 @pytest.mark.filterwarnings("default")
@@ -360,3 +363,44 @@ def test_standard_deviations_are_given_saved_and_read_and_refused_in_a_sentence(
     plain = FMRegressor(solver="minibatch", epochs=1, early_stopping=False).fit(rows, y)
     with pytest.raises(DataError, match="the model has no spread: train it with solver bayes"):
         plain.predict(rows, return_std=True)
+
+
+@BOTH
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+def test_integer_weights_are_as_many_rows_where_nothing_is_drawn(kind, form):
+    """All rows in one batch, none held out: what scikit-learn's check compares, but for float32's rounding."""
+    X, numbers = ratings(80)
+    y, weights = of_kind(kind, numbers), np.random.default_rng(0).integers(0, 4, 80)
+    X = X.toarray() if form == "dense" else X.tocsr()
+    made = {**MINI_BATCHES, "mini_batch_size": 1000, "shuffle": False, "epochs": 5}
+    repeated = np.repeat(np.arange(80), weights)
+    weighted = kind(**made).fit(X, y, sample_weight=weights).model_
+    plain = kind(**made).fit(X[repeated], y[repeated]).model_
+    np.testing.assert_allclose(weighted.V, plain.V, atol=1e-5)
+    np.testing.assert_allclose(weighted.w, plain.w, atol=1e-5)
+
+
+@BOTH
+def test_weights_count_in_every_way_of_learning(kind):
+    X, numbers = ratings(300)
+    y, weights = of_kind(kind, numbers), np.where(numbers > 0, 8.0, 1.0)
+    known = {} if kind is FMRegressor else {"classes": ["left", "liked"]}
+    for learn in (
+        lambda **how: kind(solver="bayes", epochs=20).fit(X, y, **how),
+        lambda **how: kind(solver="online").fit(X, y, **how),
+        lambda **how: kind(**MINI_BATCHES, epochs=3).fit(X, y, **how),
+        lambda **how: kind(**MINI_BATCHES).partial_fit(X, y, **known, **how),
+    ):
+        plain, weighted, ones = learn(), learn(sample_weight=weights), learn(sample_weight=np.ones(300))
+        scores = [
+            each.predict(X) if kind is FMRegressor else each.predict_proba(X)[:, 1] for each in (plain, weighted, ones)
+        ]
+        np.testing.assert_allclose(scores[2], scores[0], atol=1e-4)
+        assert scores[1].mean() > scores[0].mean()
+    assert [list(epoch) for epoch in plain.history_] == [["train"]]
+    for wrong, said in (
+        (-weights, "expected finite numbers of at least 0"), (0 * weights, "0 in every row"),
+        (weights[:7], "7 numbers for 300 rows"), (weights * np.nan, "NaN"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            kind().fit(X, y, sample_weight=wrong)
