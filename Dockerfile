@@ -37,7 +37,7 @@ RUN --mount=type=bind,from=wheels,target=/wheels \
     if ls /wheels/torch-*.whl; then set -- --no-index --find-links /wheels; else set -- --index-url "$TORCH_INDEX"; fi \
  && torch=$(sed -n 's/^\(torch==.*\)/\1+cpu/p' /constraints.txt) \
  && pip download --no-cache-dir --no-deps --dest /tmp/torch "$@" "$torch" \
- && pip install --no-cache-dir --root-user-action=ignore --no-compile --prefix /torch \
+ && pip install --no-cache-dir --root-user-action=ignore --prefix /torch \
       --constraint /constraints.txt /tmp/torch/*.whl \
  && rm -r /tmp/torch \
  && site=/torch/lib/python3.11/site-packages \
@@ -69,7 +69,8 @@ RUN pip uninstall --yes --quiet --root-user-action=ignore setuptools wheel
 
 COPY --link --from=torch /torch/ /usr/local/
 
-# libgomp1 is what the kernels' threads run on. The packages' own tests are a sixth of what is installed.
+# libgomp1 is what the kernels' threads run on. The packages' own tests are a sixth of what is installed. Nothing in
+# the image installs packages: pip goes last.
 # hadolint ignore=DL3008
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     --mount=type=bind,source=requirements-image.txt,target=/requirements-image.txt \
@@ -79,7 +80,8 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
  && pip install --no-cache-dir --root-user-action=ignore --require-hashes --requirement /requirements-image.txt \
  && pip install --no-cache-dir --root-user-action=ignore --no-deps --no-index \
       /wheels/factorization_machines-*.whl /wheels/factorization_machines_container-*.whl \
- && find /usr/local/lib/python3.11/site-packages -depth -type d -name tests -exec rm -rf {} +
+ && find /usr/local/lib/python3.11/site-packages -depth -type d -name tests -exec rm -rf {} + \
+ && pip uninstall --yes --quiet --root-user-action=ignore pip
 
 # Logs come as they are written, and a read-only file system is no hindrance.
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

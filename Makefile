@@ -268,7 +268,9 @@ LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HE
 .PHONY: image
 image: .venvs/tools/.installed  ## build the image with Docker, and its bill of materials (IMAGE, TORCH, WHEELS: docs/how-to/image.md)
 	docker build $(LABELS) --build-arg TORCH=$(TORCH) \
-	    $(if $(WHEELS),--build-context wheels=$(WHEELS)) --tag $(IMAGE) .
+	    $(if $(WHEELS),--build-context wheels=$(WHEELS)) --tag $(IMAGE) . || { echo "the image was not built; if" \
+	    "PyTorch's index was not reached: \`make image-wheels image WHEELS=build/wheels\` takes PyTorch by this machine's" \
+	    "pip, and \`make image TORCH=false\` leaves it out, for jobs of one host" >&2; exit 1; }
 	.venvs/tools/bin/python tools/bill.py $(IMAGE) build/image
 
 .PHONY: audit

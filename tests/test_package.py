@@ -1,11 +1,14 @@
 """The wheels: what is in them, and that their scripts run from them, far from the source tree."""
 
+import itertools
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -25,6 +28,19 @@ def run(*command, **options):
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def test_all_that_is_ever_installed_is_pinned():
+    pinned = re.findall(r"^([\w.-]+)==[\w.+]+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    named = set()
+    for project in (ROOT / "pyproject.toml", ROOT / "container/pyproject.toml"):
+        said = tomllib.loads(project.read_text())
+        lists = [*said["project"].get("optional-dependencies", {}).values(), said["build-system"]["requires"]]
+        for requirement in itertools.chain(said["project"]["dependencies"], *lists):
+            named.add(re.match(r"[\w.-]+", requirement)[0])
+    assert len(named) > 20
+    own = {"factorization-machines", "factorization-machines-container"}
+    assert {name.lower() for name in named - own} <= {name.lower() for name in pinned}
 
 
 @pytest.fixture(scope="module")
