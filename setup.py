@@ -9,7 +9,6 @@ process flush subnormals when it reaches the linker, and would drop the NaN chec
 """
 
 import os
-import platform
 import shlex
 import subprocess
 import sysconfig
@@ -50,7 +49,7 @@ KERNEL = [*FAST, "-Wno-psabi", *INLINE, *OUTLINE, *MATH, *OPENMP]
 # The builds of a text of kernels: fm_core/kernels/_{text}_{build}.pyx includes it.
 TEXTS = ["bayes", "minibatch", "online", "variational"]
 BUILDS = {"generic": []}
-if platform.machine() in ("x86_64", "AMD64"):
+if sysconfig.get_platform().endswith(("x86_64", "amd64")):  # of what it is built for: see tools/aarch64.py
     BUILDS["avx2"] = ["-mavx2", "-mfma", "-mprfchw"]
     BUILDS["avx512"] = [
         *["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprfchw"],

@@ -1,0 +1,129 @@
+"""The library's wheel for 64-bit ARM, made and tried on x86-64: `make wheel-aarch64`, `make test-aarch64`.
+
+usage: python tools/aarch64.py build DIST ROOT
+       python tools/aarch64.py test DIST ROOT
+
+ROOT gets Debian's Python for arm64, taken apart from its packages and never installed: its headers and settings are
+what GCC's cross compiler (gcc-aarch64-linux-gnu) builds against, and qemu (qemu-user-static) runs it. `test` runs the
+kernels' tests there: the vectors of simd.h are NEON's registers on this processor, held to the NumPy reference.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from wheels import CONSTRAINTS, copy_sources, environment, pip, run
+
+ROOT = Path(__file__).resolve().parents[1]
+TRIPLET = "aarch64-linux-gnu"
+COMPILER = f"{TRIPLET}-gcc"
+EMULATOR = "qemu-aarch64-static"
+
+#: Python 3.11, and what it and NumPy are linked to.
+PACKAGES = [
+    "python3.11",
+    "python3.11-minimal",
+    "libpython3.11",
+    "libpython3.11-dev",
+    "libpython3.11-minimal",
+    "libpython3.11-stdlib",
+    "libbz2-1.0",
+    "libc6",
+    "libcrypt1",
+    "libexpat1",
+    "libffi8",
+    "libgcc-s1",
+    "libgomp1",
+    "liblzma5",
+    "libsqlite3-0",
+    "libssl3",
+    "libstdc++6",
+    "libuuid1",
+    "zlib1g",
+]
+SETTINGS = f"_sysconfigdata__{TRIPLET}"
+NEEDED_BY_TESTS = ["numpy", "scipy", "protobuf", "orjson", "hypothesis", "pytest", "pytest-timeout"]
+#: The kernels in full, and what reads and writes models and records.
+TESTS = ["tests/fm_core/kernels", "tests/fm_core/formats/recordio", "tests/fm_core/artifact"]
+
+
+def main() -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("verb", choices=("build", "test"))
+    parser.add_argument("dist", type=Path)
+    parser.add_argument("root", type=Path)
+    given = parser.parse_args()
+    missing = [program for program in (COMPILER, EMULATOR, "apt-get", "dpkg") if shutil.which(program) is None]
+    if missing:
+        sys.exit(
+            f"{', '.join(missing)} not found: apt-get install gcc-{TRIPLET} libc6-dev-arm64-cross qemu-user-static"
+        )
+    root = given.root.resolve()
+    if not (root / "usr/bin/python3.11").exists():
+        fill(root)
+    return build(given.dist.resolve(), root) if given.verb == "build" else test(given.dist.resolve(), root)
+
+
+def fill(root: Path) -> None:
+    """Take Debian's packages apart in a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = [f"{name}:arm64" for name in PACKAGES]
+        done = subprocess.run(["apt-get", "download", "--quiet", *names], cwd=folder, check=False)
+        if done.returncode:
+            sys.exit("packages for arm64 were not fetched: dpkg --add-architecture arm64 && apt-get update")
+        for package in Path(folder).glob("*.deb"):
+            run("dpkg", "--extract", package, root)
+
+
+def build(dist: Path, root: Path) -> int:
+    """Leave the wheel in a folder."""
+    dist.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        source, settings, raw = Path(folder, "source"), Path(folder, "settings"), Path(folder, "raw")
+        own = environment(Path(folder, "build"), sys.executable, ["setuptools", "Cython", "wheel"])
+        copy_sources(source)
+        settings.mkdir()
+        shutil.copy2(root / f"usr/lib/python3.11/{SETTINGS}.py", settings)
+        headers = root / "usr/include"
+        cross = os.environ | {
+            "_PYTHON_HOST_PLATFORM": "linux-aarch64",
+            "_PYTHON_SYSCONFIGDATA_NAME": SETTINGS,
+            "PYTHONPATH": str(settings),
+            "CC": f"{'ccache ' if shutil.which('ccache') else ''}{COMPILER}",
+            "LDSHARED": f"{COMPILER} -shared",
+            "CFLAGS": f"-I{headers}/python3.11 -I{headers}",
+        }
+        run(
+            own, "-c", f"from setuptools import build_meta; build_meta.build_wheel({str(raw)!r})", cwd=source, env=cross
+        )
+        (wheel,) = raw.glob("*-linux_aarch64.whl")
+        shutil.copy2(wheel, dist)
+    print(f"{wheel.stat().st_size / 2**20:6.2f} MiB  {wheel.name}")
+    return 0
+
+
+def test(dist: Path, root: Path) -> int:
+    """Run tests with the wheel, by the emulator."""
+    (wheel,) = dist.glob("factorization_machines-*aarch64.whl")
+    with tempfile.TemporaryDirectory() as folder:
+        site, work = Path(folder, "site"), Path(folder, "work")
+        platforms = [
+            word for glibc in ("2_27", "2_28", "2_34") for word in ("--platform", f"manylinux_{glibc}_aarch64")
+        ]
+        foreign = [*platforms, "--python-version", "3.11", "--only-binary", ":all:", "--target", site]
+        pip(sys.executable, "install", *foreign, "--constraint", CONSTRAINTS, *NEEDED_BY_TESTS)
+        shutil.unpack_archive(wheel, site, "zip")
+        shutil.copytree(ROOT / "tests", work / "tests")
+        shutil.copy2(ROOT / "pyproject.toml", work)
+        python = [EMULATOR, "-L", root, "-E", f"PYTHONPATH={site}", root / "usr/bin/python3.11"]
+        command = [*python, "-m", "pytest", "-q", "-m", "not image and not slow", "-p", "no:cacheprovider"]
+        return subprocess.run(list(map(str, [*command, "--timeout", "900", *TESTS])), cwd=work, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
