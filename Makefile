@@ -242,12 +242,12 @@ test-wheels: .venvs/tools/.installed  ## install what `make wheels` left in new 
 	.venvs/tools/bin/python tools/wheels.py test dist $(PYTHONS)
 
 # On x86-64, by GCC's cross compiler and qemu; tools/aarch64.py says what it needs.
-.PHONY: wheel-aarch64
-wheel-aarch64: .venvs/tools/.installed  ## build the library's wheel for 64-bit ARM, in dist/
+.PHONY: wheel-arm
+wheel-arm: .venvs/tools/.installed  ## build the library's wheel for 64-bit ARM, in dist/
 	.venvs/tools/bin/python tools/aarch64.py build dist build/aarch64
 
-.PHONY: test-aarch64
-test-aarch64: .venvs/tools/.installed  ## run the kernels' tests with that wheel, by qemu
+.PHONY: test-arm
+test-arm: .venvs/tools/.installed  ## run the kernels' tests with that wheel, by qemu
 	.venvs/tools/bin/python tools/aarch64.py test dist build/aarch64
 
 .PHONY: release

@@ -1,4 +1,4 @@
-"""The library's wheel for 64-bit ARM, made and tried on x86-64: `make wheel-aarch64`, `make test-aarch64`.
+"""The library's wheel for 64-bit ARM, made and tried on x86-64: `make wheel-arm`, `make test-arm`.
 
 usage: python tools/aarch64.py build DIST ROOT
        python tools/aarch64.py test DIST ROOT
