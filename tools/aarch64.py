@@ -47,9 +47,9 @@ PACKAGES = [
 ]
 SETTINGS = f"_sysconfigdata__{TRIPLET}"
 NEEDED_BY_TESTS = ["numpy", "scipy", "protobuf", "orjson", "hypothesis", "pytest", "pytest-timeout"]
-#: The kernels in full, and what reads and writes models and records.
-#: One tests the reference alone, which takes the emulator half an hour.
+#: A test of the reference alone takes the emulator half an hour.
 LEFT_OUT = "the_references_gradient"
+#: The kernels in full, and what reads and writes models and records.
 TESTS = ["tests/fm_core/kernels", "tests/fm_core/formats/recordio", "tests/fm_core/artifact"]
 
 
