@@ -426,7 +426,7 @@ def _weighted(rows: Batch, sample_weight: "ArrayLike | None") -> Batch:
     if (found < 0).any():
         raise ValueError(f"sample_weight has {found.min():g}, expected finite numbers of at least 0")
     if not found.any():
-        raise ValueError("sample_weight is 0 in every row, expected some above 0")
+        raise ValueError("sample_weight is 0 in every row: Sample weights must contain at least one non-zero number.")
     return rows.with_weights(found).without_weightless()
 
 
