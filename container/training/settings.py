@@ -76,6 +76,12 @@ def _torch_devices(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _omp_num_threads(environ: Mapping[str, str]) -> int | None:
-    # OpenMP admits a list, one number for each level of nesting, and ignores what it cannot read.
-    first = environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if re.fullmatch(r"[1-9][0-9]{0,8}", first) else None
+    text = environ.get("OMP_NUM_THREADS", "").strip()
+    if not text:
+        return None
+    numbers = [number.strip() for number in text.split(",")]  # OpenMP admits one for each level of nesting
+    if not all(re.fullmatch(r"[1-9][0-9]{0,8}", number) for number in numbers):
+        raise ConfigError(
+            f"environment variable OMP_NUM_THREADS is {text[:80]!r}, expected a number of threads such as 4"
+        )
+    return int(numbers[0])

@@ -41,6 +41,12 @@ def test_a_time_that_is_none_is_refused_by_name(text):
         TrainingSettings.from_environment({"FM_PIPE_WAIT_SECONDS": text})
 
 
-@pytest.mark.parametrize(("text", "number"), [("4,2", 4), (" 2 ", 2), ("0", None), ("x", None), ("", None)])
-def test_a_list_of_threads_counts_by_its_first_and_nonsense_not_at_all(text, number):
+@pytest.mark.parametrize(("text", "number"), [("4,2", 4), (" 2 ", 2), ("", None), (" ", None)])
+def test_a_list_of_threads_counts_by_its_first(text, number):
     assert TrainingSettings.from_environment({"OMP_NUM_THREADS": text}).omp_num_threads == number
+
+
+@pytest.mark.parametrize("text", ["two", "0", "-1", "4,x", "4,", "1.5"])
+def test_threads_that_are_no_number_are_refused_by_name(text):
+    with pytest.raises(ConfigError, match=r"environment variable OMP_NUM_THREADS is .*, expected a number of threads"):
+        TrainingSettings.from_environment({"OMP_NUM_THREADS": text})
