@@ -1,6 +1,6 @@
 # One sweep of a Bayesian factorization machine, written once: _bayes_generic, _bayes_avx2 and _bayes_avx512
 # include this text and are compiled for their instruction sets. reference_bayes.py is its plain twin, and
-# docs/bayes.md explains the model.
+# docs/explanation/bayes.md explains the model.
 #
 # A sweep visits the features one after the other, and a feature's vector a = [v_j | w_j], of k + 1 numbers, is drawn
 # in one piece ("block" Gibbs), given all the others. With each row's score z kept up to date, and its sums

@@ -1,7 +1,7 @@
 # Sparse rows: the hot loops, written once. Each of _minibatch_generic, _minibatch_avx2 and _minibatch_avx512
 # includes this text, after _optimizers.pxi and before _dense.pxi, and is compiled for its instruction set.
 #
-# Plan of one training step (equations: docs/solver.md)
+# Plan of one training step (equations: docs/explanation/solver.md)
 #   1. rows     each row's sums s_f = sum_i v_if x_i, its score and residual;     rows in parallel
 #               beside them one thread groups the entries by feature, if that was not done before
 #   2. features each feature's whole gradient, summed in row order, and its
