@@ -13,11 +13,11 @@ def inside(image, script):
     return docker("run", "--rm", "--entrypoint", "sh", image, "-c", script).stdout.split()
 
 
-def test_it_is_under_1200_megabytes_and_under_600_without_pytorch(image):
+def test_it_is_under_1250_megabytes_and_under_650_without_pytorch(image):
     size = int(docker("image", "inspect", "--format", "{{.Size}}", image).stdout)
-    assert size < 1200 * MEGABYTE
+    assert size < 1250 * MEGABYTE
     pytorch = inside(image, "du --bytes --summarize /usr/local/lib/python3.11/site-packages/torch")
-    assert size - int(pytorch[0]) < 600 * MEGABYTE
+    assert size - int(pytorch[0]) < 650 * MEGABYTE
 
 
 def test_pytorch_can_be_left_out(engine, tmp_path):
@@ -80,7 +80,7 @@ def packages(image):
 
 
 def test_nothing_in_it_installs_packages(image):
-    assert not {name for name, _ in packages(image)} & {"pip", "setuptools", "wheel"}
+    assert not {name for name, _ in packages(image)} & {"pip", "wheel"}  # setuptools is there: PyTorch needs it
     assert inside(image, "command -v pip pip3 || true") == []
 
 

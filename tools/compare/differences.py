@@ -55,6 +55,9 @@ MEANT = [
         "job: a report", "output/data/metrics.json", r'"(roc|pr)_auc"|"binary_f_1', "areas under curves, and a comma"
     ),
     Meant("job: *", "model/baseline.json", ".*", "what the endpoint compares scores with is kept"),
+    Meant("checkpoint: *", "model/baseline.json", ".*", "the same"),
+    Meant("job: *", "stdout", r"Wrote baseline\.json$", "and its writing is told"),
+    Meant("fm: inspect: JSON", "stdout", r'^  \],?$|"learned": null', "what solver bayes learned has a place"),
     Meant("job: bad lines, skipped", "*", ".*", "rows of one feature, which this data has, move no factors any more"),
     Meant("fm: convert: *", "stdout", "^  +[^ ]", "what was understood of each column is said"),
     Meant("fm: convert: help", "stdout", ".*", "more options"),
@@ -68,7 +71,7 @@ MEANT = [
     Meant(
         "job: a report",
         "output/data/report.html",
-        "<h2>(What stands out|Hyperparameters)</h2>",
+        "<h2>(What stands out|Hyperparameters)</h2>|^$",
         "truer, and more of them",
     ),
     Meant("job: a schema beside the data", "stdout", "schema.json", "said in plainer words"),
