@@ -90,6 +90,7 @@ def build(dist: Path, root: Path) -> int:
         own = environment(Path(folder, "build"), sys.executable, ["setuptools", "Cython", "wheel"])
         copy_sources(source)
         settings.mkdir()
+        raw.mkdir()
         shutil.copy2(root / f"usr/lib/python3.11/{SETTINGS}.py", settings)
         headers = root / "usr/include"
         cross = os.environ | {
@@ -104,8 +105,8 @@ def build(dist: Path, root: Path) -> int:
             own, "-c", f"from setuptools import build_meta; build_meta.build_wheel({str(raw)!r})", cwd=source, env=cross
         )
         (wheel,) = raw.glob("*-linux_aarch64.whl")
-        shutil.copy2(wheel, dist)
-    print(f"{wheel.stat().st_size / 2**20:6.2f} MiB  {wheel.name}")
+        made = Path(shutil.copy2(wheel, dist))
+    print(f"{made.stat().st_size / 2**20:6.2f} MiB  {made.name}")
     return 0
 
 
