@@ -48,6 +48,9 @@ MAX_COLUMNS, _MAX_EDGES, _MAX_NAME = 256, 100, 1024
 
 _VERSION = 1
 
+#: Parts of a sample that are kept apart: thousands of small arrays that stay keep the heap around them.
+_MOST_PARTS = 32
+
 #: Validation rows below which the training rows tell more of the scores.
 _ENOUGH_ROWS = 500
 
@@ -196,7 +199,7 @@ class RowSample:
         At most so many are kept.
     """
 
-    def __init__(self, most_rows: int = 16_384, most_bytes: int = 32 * 2**20) -> None:
+    def __init__(self, most_rows: int = 4096, most_bytes: int = 4 * 2**20) -> None:
         self._most_rows, self._most_bytes = most_rows, most_bytes
         self._parts: list[Batch] = []
         self._n_rows = self._n_bytes = self._skip = 0
@@ -210,6 +213,8 @@ class RowSample:
         rows = np.arange(self._skip, batch.n_rows, self._stride, dtype=np.int64)
         self._skip = (self._skip - batch.n_rows) % self._stride
         self._keep(batch.take(rows))
+        if len(self._parts) > _MOST_PARTS:
+            self._parts = [Batch.concatenate(self._parts)]
         while (self._n_rows > self._most_rows or self._n_bytes > self._most_bytes) and self._n_rows > 1:
             self._halve()
 
@@ -219,14 +224,11 @@ class RowSample:
         self._n_bytes += part.nbytes
 
     def _halve(self) -> None:
-        parts, self._parts = self._parts, []
         odd = self._n_rows % 2
-        first = self._n_rows = self._n_bytes = 0
-        for part in parts:
-            rows = np.arange(first, part.n_rows, 2, dtype=np.int64)
-            first = (first - part.n_rows) % 2
-            if len(rows):
-                self._keep(part.take(rows))
+        half = Batch.concatenate(self._parts).take(np.arange(0, self._n_rows, 2, dtype=np.int64))
+        self._parts = []
+        self._n_rows = self._n_bytes = 0
+        self._keep(half)
         # Where the last one stays, what would have come next is let go.
         self._skip += 0 if odd == 0 else self._stride
         self._stride *= 2

@@ -6,7 +6,6 @@ Python's own mmap keeps a descriptor for each mapping, to change its size, until
 import ctypes
 import mmap
 import os
-import sys
 import weakref
 
 __all__ = ["mapped"]
@@ -32,7 +31,7 @@ def mapped(descriptor: int, size: int) -> memoryview:
     OSError
         There is no room among the addresses of this process.
     """
-    if sys.platform == "win32":
+    if not _IS_POSIX:
         return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)).toreadonly()
     address = _MMAP(None, size, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
     if address == ctypes.c_void_p(-1).value:
@@ -44,7 +43,9 @@ def mapped(descriptor: int, size: int) -> memoryview:
     return memoryview(content).cast("B").toreadonly()
 
 
-if sys.platform != "win32":
+_IS_POSIX = hasattr(mmap, "PROT_READ")
+
+if _IS_POSIX:
     _LIBRARY = ctypes.CDLL(None, use_errno=True)
     _MMAP = _LIBRARY.mmap
     _MMAP.restype = ctypes.c_void_p

@@ -168,10 +168,12 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y
             As for `fit`.
         classes : array_like, shape (2,), optional
             Both labels, for a first call whose `y` has only one of them.
+        sample_weight
+            As for `fit`.
 
         Returns
         -------

@@ -46,7 +46,7 @@ def ran(sdk, image, local_test):
 def test_the_example_trains_serves_and_transforms_without_aws(sdk, ran, request):
     assert ran.refused == []
     assert float(ACCURACY.search(ran.output)[1]) > 0.6
-    assert "model.tar.gz holds model_algo-1" in ran.output
+    assert "model.tar.gz holds baseline.json, model_algo-1" in ran.output
     as_json, as_recordio = (
         json.loads(re.search(rf"{name}: +(\[.*?\])", ran.output)[1]) for name in ("JSON", "RecordIO")
     )

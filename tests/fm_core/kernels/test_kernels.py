@@ -224,7 +224,8 @@ def test_the_references_gradient_is_the_losss_derivative(batch, k, classify):
         )  # the definition, pair by pair
         z = bias + X @ params[:, k] + pairs
         y = batch.labels.astype(float)
-        return np.sum(np.logaddexp(0, z) - y * z) if classify else 0.5 * np.sum((z - y) ** 2)
+        weights = 1.0 if batch.weights is None else batch.weights.astype(float)
+        return np.sum(weights * (np.logaddexp(0, z) - y * z if classify else 0.5 * (z - y) ** 2))
 
     step = 1e-5
     for i in range(batch.feature_dim):
