@@ -116,7 +116,7 @@ def test(dist: Path, root: Path) -> int:
     with tempfile.TemporaryDirectory() as folder:
         site, work = Path(folder, "site"), Path(folder, "work")
         platforms = [
-            word for glibc in ("2_27", "2_28", "2_34") for word in ("--platform", f"manylinux_{glibc}_aarch64")
+            word for glibc in ("2_17", "2_27", "2_28", "2_34") for word in ("--platform", f"manylinux_{glibc}_aarch64")
         ]
         foreign = [*platforms, "--python-version", "3.11", "--only-binary", ":all:", "--target", site]
         pip(sys.executable, "install", *foreign, "--constraint", CONSTRAINTS, *NEEDED_BY_TESTS)
