@@ -64,7 +64,7 @@ def core(bytes data):
                 touch(decoder._payload.uid)
                 touch(decoder._payload.metadata)
             elif event == EV_BAD_RECORD:
-                assert 0 < decoder._payload.problem.fault <= LABEL_BINARY
+                assert 0 < decoder._payload.problem.fault <= WEIGHT_VALUE
             else:
                 break
         decoder._has_chunk = False
@@ -93,6 +93,8 @@ cdef int check(Decoder decoder) except -1:
             assert not overflow_of(decoder._label_bits[i]) >> 31
         if decoder._labels_wanted == BINARY_LABELS:
             assert float_of(decoder._label_bits[i]) in (0, 1)
+        if decoder._has_weights and decoder._labels_wanted != NO_LABELS:
+            assert 0 <= decoder._weight_data[i] < float("inf")
         start = stop
     assert start == decoder._n_values
     return 0
