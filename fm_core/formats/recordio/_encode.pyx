@@ -90,7 +90,7 @@ cdef inline void put_padding(Writer* out, int64_t size) noexcept nogil:
 
 
 cdef struct Tensor:
-    const char* key           # of the entry
+    const char* key           # of the entry; eight bytes are read
     int key_size
     int number
     const uint8_t* values
@@ -157,11 +157,17 @@ cdef int64_t measure(Tensor* tensor) noexcept nogil:
     return field_size(tensor.key_size) + field_size(value_size)
 
 
-cdef void put_entry(Writer* out, uint8_t tag, int64_t entry_size, const Tensor* tensor) noexcept nogil:
+cdef void put_entry(Writer* writer, uint8_t tag, int64_t entry_size, const Tensor* tensor) noexcept nogil:
+    # Copies, which no byte that is written may alias: else each would be read anew after every byte.
+    cdef Writer here = writer[0]
+    cdef Writer* out = &here
+    cdef const uint8_t* keys = tensor.keys
+    cdef int key_bytes = tensor.key_bytes
     cdef int64_t i
     put_field(out, tag, entry_size)
     put_field(out, 0x0A, tensor.key_size)
-    put_bytes(out, tensor.key, tensor.key_size)
+    memcpy(out.at, tensor.key, 8)  # a size that is known is no call; what is too much is written over
+    out.at += tensor.key_size
     put_field(out, 0x12, field_size(tensor.size))
     put_field(out, VALUE_TAGS[tensor.number], tensor.size)
     if tensor.values_size:
@@ -174,10 +180,11 @@ cdef void put_entry(Writer* out, uint8_t tag, int64_t entry_size, const Tensor* 
     if tensor.keys_size:
         put_field(out, 0x12, tensor.keys_size)
         for i in range(tensor.n_keys):
-            put_varint(out, integer(tensor.keys, i, tensor.key_bytes))
+            put_varint(out, integer(keys, i, key_bytes))
     if tensor.shape_size:
         put_field(out, 0x1A, tensor.shape_size)
         put_varint(out, tensor.width)
+    writer[0] = here
 
 
 cdef class _Rows:
@@ -198,8 +205,8 @@ cdef class _Rows:
 
     def __cinit__(self, values, labels, keys=None, indptr=None, shape=None, weights=None):
         self._alive = (values, labels, keys, indptr, weights)
-        self.row.key, self.row.key_size = b"values", 6
-        self.label.key, self.label.key_size = b"values", 6
+        self.row.key, self.row.key_size = b"values\0", 6
+        self.label.key, self.label.key_size = b"values\0", 6
         self.weight.key, self.weight.key_size = b"weights", 7
         self.row.number = NUMBERS[values.dtype.name]
         self._value_bytes = values.dtype.itemsize
