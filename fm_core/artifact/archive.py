@@ -8,13 +8,14 @@ zip_reader.py), and names are never used as paths.
 """
 
 import contextlib
+import json
 import mmap
 import os
 import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fm_core import arrays
 from fm_core.artifact.limits import Limits
@@ -157,6 +158,18 @@ class Archive:
         self.limits = limits or Limits()
         self._content = memoryview(content).toreadonly()
         self._entries = directory(self._content)
+
+    def meta(self, max_size: int, kind: str = "") -> dict[str, Any]:
+        """Read the JSON object of meta.json; `kind` is what a refusal begins with."""
+        member = self.member("meta.json", max_size=max_size)
+        member.check_sum()
+        try:
+            meta = json.loads(bytes(member.data))
+        except (ValueError, RecursionError) as error:
+            raise ArtifactError(f"{kind}meta.json is not JSON: {error}") from error
+        if not isinstance(meta, dict):
+            raise ArtifactError(f"{kind}meta.json is not a JSON object")
+        return meta
 
     def member(self, name: str, max_size: int | None = None) -> Member:
         """Give a member: where it lies if it is stored, unpacked in memory if it is deflated."""

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from fm_core.arrays import is_finite, row_blocks
 from fm_core.artifact import mxnet_params
-from fm_core.artifact.archive import MODEL_FILE, Archive, opened
+from fm_core.artifact.archive import MODEL_FILE, opened
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.mxnet_params import Array, StoredArray, Values
 from fm_core.artifact.mxnet_symbol import symbol_json
@@ -49,6 +49,9 @@ __all__ = ["MODEL_FILE", "Saved", "load_model", "model_arrays", "read_meta", "sa
 _PADDING = struct.Struct("<HHH")
 _PADDING_ID = 0xD935
 _ALIGNMENT = 64
+
+#: Bytes of meta.json, at most.
+_MAX_META = 1 << 20
 
 
 class Saved(Protocol):
@@ -189,7 +192,7 @@ def load_model(path: str | os.PathLike[str], limits: Limits | None = None) -> Mo
         It takes more memory than it may.
     """
     with opened(path, limits) as archive:
-        facts = _facts(_meta(archive))
+        facts = _facts(archive.meta(max_size=_MAX_META, kind="not a model file: "))
         params = archive.member("params")
         params.check_sum(archive.limits)
         model = _model(facts, mxnet_params.decode(params.data), archive.limits)
@@ -217,7 +220,7 @@ def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
         It is no model file, or a damaged one.
     """
     with opened(path) as archive:
-        return _meta(archive)
+        return archive.meta(max_size=_MAX_META, kind="not a model file: ")
 
 
 class _Facts(NamedTuple):
@@ -228,18 +231,6 @@ class _Facts(NamedTuple):
     num_factors: int
     use_bias: bool
     use_linear: bool
-
-
-def _meta(archive: Archive) -> dict[str, Any]:
-    member = archive.member("meta.json", max_size=1 << 20)
-    member.check_sum()
-    try:
-        meta = json.loads(bytes(member.data))
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"not a model file: meta.json is not JSON: {error}") from error
-    if not isinstance(meta, dict):
-        raise ArtifactError("not a model file: meta.json is not a JSON object")
-    return meta
 
 
 def _facts(meta: Mapping[str, Any]) -> _Facts:

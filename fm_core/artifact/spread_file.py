@@ -178,7 +178,7 @@ def load_spread(
     with opened_beside(path, SPREAD_FILE, MOST_BYTES, limits) as archive:
         if archive is None:
             return None
-        meta = _meta(archive)
+        meta = archive.meta(max_size=1 << 16)
         expected = {
             "version": _VERSION, "predictor_type": predictor_type, "feature_dim": len(w), "model": _checksum(w0, w),
         }  # fmt: skip
@@ -202,18 +202,6 @@ def load_spread(
 
 def _is_finite(value: Any) -> TypeGuard[float]:
     return isinstance(value, float) and math.isfinite(value)
-
-
-def _meta(archive: Archive) -> dict[str, Any]:
-    member = archive.member("meta.json", max_size=1 << 16)
-    member.check_sum()
-    try:
-        meta = json.loads(bytes(member.data))
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"meta.json is not JSON: {error}") from error
-    if not isinstance(meta, dict):
-        raise ArtifactError("meta.json is not a JSON object")
-    return meta
 
 
 def _chain(found: Any) -> Chain | None:
