@@ -14,12 +14,14 @@ All conditionals are exact: Gamma and normal ones, and a table of ten for nu wit
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from fm_core.solvers.bayes.randomness import Generator
+if TYPE_CHECKING:
+    from fm_core.solvers.bayes.randomness import Generator
 
 __all__ = ["VAGUE", "WORTH", "Priors"]
 
@@ -56,7 +58,7 @@ class Priors:
         """Before any draw: mean 0, precision 1."""
         return cls(np.zeros((n_groups, num_factors + 1)), np.ones((n_groups, num_factors + 1)), np.ones(2))
 
-    def draw(self, n: Doubles, sums: Doubles, squares: Doubles, rng: Generator) -> None:
+    def draw(self, n: Doubles, sums: Doubles, squares: Doubles, rng: "Generator") -> None:
         """Draw them anew.
 
         Parameters
@@ -112,7 +114,7 @@ def _worth_weights(precision: Doubles) -> tuple[Doubles, float]:
     return weights, total
 
 
-def _draw_worth(precision: Doubles, rng: Generator) -> tuple[float, float]:
+def _draw_worth(precision: Doubles, rng: "Generator") -> tuple[float, float]:
     """nu, given precisions, and s2 given both."""
     weights, total = _worth_weights(precision)
     nu = WORTH[np.searchsorted(np.cumsum(weights), rng.random() * weights.sum(), side="right")]

@@ -4,12 +4,15 @@ Vectors and weights are drawn by the kernels, each number by its place (kernels/
 theirs. The few numbers that groups and the noise need come from a generator that `generator` makes anew each time.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["INITIAL", "OF_ROWS", "VECTORS", "WEIGHTS", "Generator", "generator", "key"]
+if TYPE_CHECKING:  # NumPy loads its generators, some 20 ms, where one is made: mini-batches need none
+    from numpy.random import Generator as Generator
 
-Generator = np.random.Generator
+__all__ = ["INITIAL", "OF_ROWS", "VECTORS", "WEIGHTS", "generator", "key"]
 
 #: Third word of Threefry's key: what is drawn. 0 is that of initial values, as in model.py.
 INITIAL, VECTORS, WEIGHTS = 0, 1, 2
@@ -23,6 +26,6 @@ def key(seed: int, what: int) -> NDArray[np.uint32]:
     return np.array([seed & 0xFFFFFFFF, seed >> 32, what, 0], np.uint32)
 
 
-def generator(seed: int, number: int) -> Generator:
+def generator(seed: int, number: int) -> "Generator":
     """The generator of a sweep; number 0 is for what comes before the first."""
-    return Generator(np.random.Philox(key=[seed, number]))
+    return np.random.Generator(np.random.Philox(key=[seed, number]))

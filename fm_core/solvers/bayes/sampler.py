@@ -12,7 +12,7 @@ of their group. `Units` leads back.
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,11 @@ from fm_core.errors import DivergenceError
 from fm_core.kernels import draw, in_use, load
 from fm_core.kernels._polya_gamma import turn_rows as turn_rows_of_classifier
 from fm_core.solvers.bayes.priors import Priors
-from fm_core.solvers.bayes.randomness import INITIAL, OF_ROWS, VECTORS, WEIGHTS, Generator, generator, key
+from fm_core.solvers.bayes.randomness import INITIAL, OF_ROWS, VECTORS, WEIGHTS, generator, key
 from fm_core.solvers.bayes.rows import Rows
+
+if TYPE_CHECKING:
+    from fm_core.solvers.bayes.randomness import Generator
 
 __all__ = ["MOST_PRECISE", "NOISE", "OF_BIAS", "Sampler", "Units", "aligned", "initial", "polya_gamma_of", "targets"]
 
@@ -279,7 +282,7 @@ def targets(rows: Rows, units: Units, is_classifier: bool) -> Doubles:
     return wanted if rows.weights is None else rows.weights * wanted
 
 
-def polya_gamma_of(weights: Floats, z: Doubles, one: Floats, rng: Generator) -> Doubles:
+def polya_gamma_of(weights: Floats, z: Doubles, one: Floats, rng: "Generator") -> Doubles:
     """Draw from PG(weight, z), given draws from PG(1, z).
 
     What is beyond 1 (all of it where that is less) is a Gamma number of the same mean and variance: of the sum of Gamma
