@@ -6,7 +6,7 @@ was loaded has them apart, often mapped from the file. The kernels take both.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -21,7 +21,9 @@ from fm_core.kernels.bounds import check_fits, check_width
 from fm_core.links import Link, link_for
 from fm_core.partition import WHOLE, Partition
 from fm_core.printable import quoted
-from fm_core.spread import Spread
+
+if TYPE_CHECKING:
+    from fm_core.spread import Spread
 
 __all__ = ["Model"]
 
@@ -159,7 +161,7 @@ class Model:
         return link_for(self.predictor_type)
 
     @property
-    def spread(self) -> Spread | None:
+    def spread(self) -> "Spread | None":
         """What the standard deviation of scores needs; None: it is not known.
 
         It may be set to a function too, which is called when the spread is first asked for: reading one is not free.
@@ -169,7 +171,7 @@ class Model:
         return self._spread
 
     @spread.setter
-    def spread(self, spread: Spread | Callable[[], Spread | None] | None) -> None:
+    def spread(self, spread: "Spread | Callable[[], Spread | None] | None") -> None:
         self._spread = spread
 
     def __getstate__(self) -> dict[str, Any]:

@@ -56,10 +56,11 @@ class TrainingBaseline:
             Of the whole model.
         """
         from fm_core.analysis.baseline import BASELINE_FILE, make_baseline
-        from fm_core.formats.tables.schema import TableSchema
 
         schema = None
         if schema_file is not None:
+            from fm_core.formats.tables.schema import TableSchema
+
             try:
                 schema = TableSchema.load(schema_file, feature_dim)
             except ConfigError:  # said by `carry_schema`

@@ -7,7 +7,6 @@ has met them tells them, so that nobody waits for it.
 
 import contextlib
 import logging
-import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +102,8 @@ def interface_of(job: TrainingJob) -> str | None:
 
 
 def _interfaces() -> list[str]:
+    import socket  # a single host needs none
+
     return [name for _, name in socket.if_nameindex()]
 
 

@@ -21,12 +21,13 @@ import orjson
 from fm_core.atomic_file import atomic_write
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError
-from fm_core.formats.tables.schema import Column, TableSchema
 from fm_core.model import Model
 from fm_core.printable import printable, quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fm_core.formats.tables.schema import Column, TableSchema
 
 __all__ = [
     "BASELINE_FILE",
@@ -242,7 +243,7 @@ class RowSample:
 
 
 def make_baseline(
-    model: Model, train: Iterable[Batch], validation: Iterable[Batch] = (), schema: TableSchema | None = None
+    model: Model, train: Iterable[Batch], validation: Iterable[Batch] = (), schema: "TableSchema | None" = None
 ) -> Baseline | None:
     """Score rows, and look at their columns.
 
@@ -270,7 +271,10 @@ def make_baseline(
     scores = scores[np.isfinite(scores)]
     if not len(scores):
         return None
-    edges = np.unique(np.quantile(scores, np.arange(1, 10) / 10, method="inverted_cdf"))
+    # The tenths, each once. np.quantile and np.unique load numpy.ma, a tenth of a small job's time.
+    scores.sort()
+    tenths = scores[-(-len(scores) * np.arange(1, 10) // 10) - 1]
+    edges = tenths[np.append(True, np.diff(tenths) > 0)]
     shares = np.bincount(np.searchsorted(edges, scores), minlength=len(edges) + 1) / len(scores)
     columns = {} if schema is None else _of_columns(schema, scored if learned is None else learned)
     return Baseline(
@@ -278,7 +282,7 @@ def make_baseline(
     )  # fmt: skip
 
 
-def _of_columns(schema: TableSchema, rows: Batch) -> dict[str, OfColumn]:
+def _of_columns(schema: "TableSchema", rows: Batch) -> dict[str, OfColumn]:
     columns = list(zip(schema.columns, schema.offsets, strict=True))[:MAX_COLUMNS]
     if rows.indices is None:  # every column is numeric
         return {
@@ -295,7 +299,7 @@ def _of_columns(schema: TableSchema, rows: Batch) -> dict[str, OfColumn]:
     return {column.name: _of_column(column, first, found, rows.n_rows) for column, first in columns}
 
 
-def _of_column(column: Column, first: int, found: "Callable[..., NDArray[np.float32]]", n_rows: int) -> OfColumn:
+def _of_column(column: "Column", first: int, found: "Callable[..., NDArray[np.float32]]", n_rows: int) -> OfColumn:
     if column.kind == "numeric":
         numbers = found(first)
         if len(numbers) < n_rows:  # zeros are left out

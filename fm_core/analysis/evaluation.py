@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fm_core.analysis.packed_items import PackedItems
-from fm_core.analysis.ranking import contexts_of
 from fm_core.analysis.ranking_metrics import AtK, areas_under_curves, groups_in_order
 from fm_core.batch import Batch
 from fm_core.errors import DataError
@@ -22,6 +20,7 @@ from fm_core.metrics import Metrics, metrics_for
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fm_core.analysis.packed_items import PackedItems
     from fm_core.hyperparameters import Hyperparameters
     from fm_core.model import Model
 
@@ -267,6 +266,8 @@ class FullRanking:
 
     def values(self) -> dict[str, float]:
         """Order the items for every user."""
+        from fm_core.analysis.packed_items import PackedItems  # not needed for rows
+
         at_k = AtK(self._k)
         packed = PackedItems(self._model, self._known.rows, self._num_threads)
         users = sorted(self._contexts)
@@ -277,7 +278,9 @@ class FullRanking:
         found[f"coverage_at_{self._k}"] = len(shown) / max(1, len(self._known.items))
         return found
 
-    def _add(self, users: list[int], packed: PackedItems, at_k: AtK, shown: set[int]) -> None:
+    def _add(self, users: list[int], packed: "PackedItems", at_k: AtK, shown: set[int]) -> None:
+        from fm_core.analysis.ranking import contexts_of
+
         parts = [self._contexts[user] for user in users]
         indptr = np.zeros(len(parts) + 1, np.int64)
         np.cumsum([len(keys) for keys, _ in parts], out=indptr[1:])

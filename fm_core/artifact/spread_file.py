@@ -21,7 +21,7 @@ import re
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,9 @@ from fm_core.atomic_file import atomic_write
 from fm_core.errors import ArtifactError
 from fm_core.model import Model
 from fm_core.printable import quoted
-from fm_core.spread import Chain, Spread
+
+if TYPE_CHECKING:
+    from fm_core.spread import Chain, Spread
 
 __all__ = ["MOST_BYTES", "SPREAD_FILE", "load_spread", "save_spread"]
 
@@ -126,7 +128,7 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _n_written(spread: Spread) -> int:
+def _n_written(spread: "Spread") -> int:
     """How many samples there is room for."""
     others = 8 * len(spread.features) + 8 * len(spread.typical) + (1 << 16)
     a_sample: int = sum(getattr(spread, name)[0].nbytes for name, (_, dims) in _ARRAYS.items() if dims.startswith("s"))
@@ -149,7 +151,7 @@ def _checksum(w0: float, w: NDArray[np.float32]) -> str:
 
 def load_spread(
     path: str | os.PathLike[str], predictor_type: str, w0: float, w: NDArray[np.float32], limits: Limits | None = None
-) -> Spread | None:
+) -> "Spread | None":
     """Read the spread that lies beside a model.
 
     Parameters
@@ -197,6 +199,8 @@ def load_spread(
         _check_shapes(arrays)
         _check_values(arrays, len(w), archive.limits)
         chain = _chain(meta.get("chain"))
+        from fm_core.spread import Spread  # seldom needed, and its classes take a while to make
+
         return Spread(predictor_type == "binary_classifier", len(w), mean, scale, chain=chain, **arrays)
 
 
@@ -204,7 +208,7 @@ def _is_finite(value: Any) -> TypeGuard[float]:
     return isinstance(value, float) and math.isfinite(value)
 
 
-def _chain(found: Any) -> Chain | None:
+def _chain(found: Any) -> "Chain | None":
     if found is None:
         return None
     names = {"n_samples": int, "effective": float, "cost": float, "is_enough": bool}
@@ -217,6 +221,8 @@ def _chain(found: Any) -> Chain | None:
         or not all(0 <= found[name] < 1e18 for name in ("n_samples", "effective", "cost") if found[name] is not None)
     ):
         raise ArtifactError(f"chain is {quoted(found)}, expected {', '.join(names)}, and numbers that are not negative")
+    from fm_core.spread import Chain
+
     return Chain(**found)
 
 

@@ -12,7 +12,7 @@ Both are protocols. A class that names one as its base gets the defaults of what
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,9 @@ from fm_core.analysis.evaluation import Evaluation, RowEvaluation
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
-from fm_core.spread import Spread
+
+if TYPE_CHECKING:
+    from fm_core.spread import Spread
 
 __all__ = ["Algorithm", "ArraySpec", "Learner", "Moment", "SafePoint", "Solver", "SolverState"]
 
@@ -140,7 +142,7 @@ class Learner(Protocol):
         """What the artifact would hold, now. It may share the solver's arrays."""
 
     @property
-    def spread(self) -> Spread | None:
+    def spread(self) -> "Spread | None":
         """What the standard deviation of the model's scores needs, now; None: this solver does not know it."""
         return None
 

@@ -8,15 +8,17 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.registry import FORMATS, Format, format_of
 from fm_core.formats.registry.files import input_files, total_size
-from fm_core.formats.tables.learner import TablePlan
-from fm_core.formats.tables.schema import TableSchema
-from fm_core.formats.tables.table import Table
+
+if TYPE_CHECKING:  # a job of RecordIO reads no table
+    from fm_core.formats.tables.learner import TablePlan
+    from fm_core.formats.tables.schema import TableSchema
+    from fm_core.formats.tables.table import Table
 
 __all__ = ["Options", "RequestRows", "RowInput", "check_width", "open_rows", "read_tables"]
 
@@ -27,6 +29,12 @@ Progress = Callable[[str, int], AbstractContextManager[Any]]
 class _NoProgress:
     def update(self, n: int) -> None:
         """Count nothing."""
+
+
+def _plan() -> "TablePlan":
+    from fm_core.formats.tables.learner import TablePlan
+
+    return TablePlan()
 
 
 def _no_progress(what: str, total: int) -> AbstractContextManager[_NoProgress]:
@@ -66,8 +74,8 @@ class Options:
     feature_dim: int | None = None
     first_key: int = 0
     labels: str = "real"
-    plan: TablePlan = dataclasses.field(default_factory=TablePlan)
-    schema: TableSchema | None = None
+    plan: "TablePlan" = dataclasses.field(default_factory=_plan)
+    schema: "TableSchema | None" = None
     unseen: str = "error"
     header: bool | None = None
     delimiter: str | None = None
@@ -91,7 +99,7 @@ class RowInput:
     """
 
     feature_dim: int
-    schema: TableSchema | None
+    schema: "TableSchema | None"
     batches: Callable[[], Iterator[Batch]]
 
 
@@ -135,7 +143,7 @@ def open_rows(paths: Sequence[Path], of: Format | None = None, options: Options 
     return opened
 
 
-def read_tables(paths: Sequence[Path], of: Format | None = None, options: Options | None = None) -> Iterator[Table]:
+def read_tables(paths: Sequence[Path], of: Format | None = None, options: Options | None = None) -> "Iterator[Table]":
     """Read files that are tables, column by column as they are.
 
     Parameters
