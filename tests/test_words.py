@@ -4,7 +4,6 @@ import re
 import subprocess
 
 import pytest
-
 from proselint.checks import __register__
 from proselint.config import DEFAULT
 from proselint.registry import CheckRegistry
