@@ -9,15 +9,20 @@ Constructor parameters are hyperparameters by SageMaker's names, made from their
 nothing in a notebook, are left out there.
 """
 
+import math
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
 
+from fm_core.batch import Batch
+
 # First what says how to install scikit-learn where it is missing.
-from fm_core.estimators.base import FactorizationMachine, documented, two_classes
+from fm_core.estimators.base import FactorizationMachine, declared, two_classes
 from fm_core.model import Model
+from fm_core.printable import quoted
+from fm_core.training.class_weights import balanced_weights, weighted_by_class
 
 # isort: split
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -29,8 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FMClassifier", "FMRegressor"]
 
+_CLASS_WEIGHT = """dict, 'balanced' or None
+    How much a row of each class counts, times its `sample_weight`: by label, 1 where nothing is said; balanced: both
+    classes as much in all. In training and validation data. Not set by default."""
 
-@documented
+
+@declared
 class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
     """A factorization machine that predicts a number.
 
@@ -135,7 +144,7 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
             return np.ascontiguousarray(targets, np.float32)
 
 
-@documented
+@declared
 class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
     """A factorization machine that tells two classes apart.
 
@@ -151,6 +160,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         As for `FMRegressor`.
     """
 
+    own_parameters: ClassVar[dict[str, tuple[Any, str]]] = {"class_weight": (None, _CLASS_WEIGHT)}
     _predictor_type = "binary_classifier"
     _y_is_numeric = False
 
@@ -280,6 +290,33 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
                 f"y has the class {targets[strange].tolist()[0]!r}, expected one of {self.classes_.tolist()}"
             )
         return second.astype(np.float32)
+
+    def _by_class(self, rows: Batch, validation: Batch | None, *, in_parts: bool = False) -> tuple[Batch, Batch | None]:
+        if self.class_weight is None:
+            return rows, validation
+        of_0, of_1 = self._class_weights(rows, in_parts)
+        weighted = weighted_by_class(rows, of_0, of_1).without_weightless()
+        if not weighted.n_rows and not in_parts:
+            raise ValueError(f"class_weight is {quoted(self.class_weight)}: all rows weigh 0, expected some above 0")
+        return weighted, None if validation is None else weighted_by_class(validation, of_0, of_1)
+
+    def _class_weights(self, rows: Batch, in_parts: bool) -> tuple[float, float]:
+        given = self.class_weight
+        if isinstance(given, str) and given == "balanced":
+            if in_parts:
+                raise ValueError("class_weight is 'balanced', which needs all rows at once: give partial_fit a dict")
+            return balanced_weights(rows)
+        if not isinstance(given, Mapping):
+            raise ValueError(f"class_weight is {quoted(given)}, expected a dict, 'balanced' or None")
+        known = self.classes_.tolist()
+        for label, weight in given.items():
+            if label not in known:
+                raise ValueError(f"class_weight has the class {label!r}, expected some of {known}")
+            if not (isinstance(weight, int | float | np.number) and 0 <= weight < math.inf):
+                raise ValueError(
+                    f"class_weight of {label!r} is {quoted(weight)}, expected a finite number of at least 0"
+                )
+        return float(given.get(known[0], 1)), float(given.get(known[1], 1))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,6 +1,6 @@
-"""What both estimators share: parameters, learning, scores, files.
+"""What both estimators share: parameters, learning, scores, files; asked.py has what a fitted one is asked beside.
 
-A subclass says how labels become numbers.
+A subclass says how labels become numbers, and what a class weighs.
 """
 
 import dataclasses
@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from fm_core.analysis.catalogue import Catalogue
-from fm_core.analysis.recommendation import Recommendation, Recommender
 from fm_core.artifact.model_file import MODEL_FILE, load_model, read_meta, save_model
 from fm_core.artifact.spread_file import save_spread
 from fm_core.batch import Batch
 from fm_core.errors import ArtifactError
+from fm_core.estimators.asked import Asked
 from fm_core.formats import SCHEMA_FILE
-from fm_core.formats.tables.encoder import Encoder
-from fm_core.formats.tables.frames import frame_table
 from fm_core.formats.tables.mixed_frames import MixedFrame, is_mixed
 from fm_core.formats.tables.schema import TableSchema
 from fm_core.given import refuse_gaps, refuse_moments
@@ -52,7 +49,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FactorizationMachine", "documented", "two_classes"]
+__all__ = ["FactorizationMachine", "declared", "two_classes"]
 
 _Self = TypeVar("_Self", bound="FactorizationMachine")
 _Kind = TypeVar("_Kind", bound=type)
@@ -69,54 +66,54 @@ _OTHERS: dict[str, tuple[Any, str]] = {
     "verbose": (False, "bool\n    Whether a line is printed for every epoch. Default: false."),
 }
 _TYPES = {field.name: field.type for field in dataclasses.fields(Hyperparameters)}
-_SIGNATURE = inspect.Signature(
-    [
-        inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD),
-        *(
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=parameter.estimator_default,
-                annotation=_TYPES[name],
-            )
-            for name, parameter in _PARAMETERS.items()
-        ),
-        *(
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
-            for name, (default, _) in _OTHERS.items()
-        ),
+
+
+def _signature(others: dict[str, tuple[Any, str]]) -> inspect.Signature:
+    of_hyperparameters = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=parameter.estimator_default, annotation=_TYPES[name]
+        )
+        for name, parameter in _PARAMETERS.items()
     ]
-)
+    of_others = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, (default, _) in others.items()
+    ]
+    self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return inspect.Signature([self, *of_hyperparameters, *of_others])
 
 
-def documented(kind: _Kind) -> _Kind:
-    """Write the declarations' sentences into the docstring of an estimator."""
+def declared(kind: _Kind) -> _Kind:
+    """Give an estimator its constructor, and the declarations' sentences in its docstring."""
+    others = _OTHERS | getattr(kind, "own_parameters", {})
+    signature = _signature(others)
+
+    def __init__(self: Any, **given: Any) -> None:  # noqa: N807
+        try:
+            named = signature.bind(self, **given)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}() {error}") from None
+        named.apply_defaults()
+        for name in (*_PARAMETERS, *others):
+            setattr(self, name, named.arguments[name])
+
+    __init__.__signature__ = signature  # type: ignore[attr-defined]  # what get_params, clone and help go by
+    kind.__init__ = __init__  # type: ignore[misc]
     entries = []
     for name, parameter in _PARAMETERS.items():
         default = parameter.estimator_default
         words = "Not set by default." if default is None else f"Default: {to_text(default)}."
         entries.append(f"{name} : {parameter.expected()}\n    {parameter.doc} {words}")
-    entries += [f"{name} : {words}" for name, (_, words) in _OTHERS.items()]
+    entries += [f"{name} : {words}" for name, (_, words) in others.items()]
     if kind.__doc__:  # python -OO has none
         kind.__doc__ = inspect.cleandoc(kind.__doc__).replace("{hyperparameters}", "\n".join(entries))
     return kind
 
 
-class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
+class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
     """What both share. A subclass says how labels become numbers."""
 
     _predictor_type: ClassVar[str]
-
-    def __init__(self, **given: Any) -> None:
-        try:
-            named = _SIGNATURE.bind(self, **given)
-        except TypeError as error:
-            raise TypeError(f"{type(self).__name__}() {error}") from None
-        named.apply_defaults()
-        for name in (*_PARAMETERS, *_OTHERS):
-            setattr(self, name, named.arguments[name])
-
-    __init__.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # what get_params, clone and help go by
 
     # --- learning ---
 
@@ -175,10 +172,12 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
             check_consistent_length(*validation)
             known = self._labels(self._checked_labels(validation[1], "validation y"))
             held_out = self._whole_batch(validation[0]).with_labels(known)
+        whole = _weighted(whole.with_labels(labels), sample_weight)
+        learned_from, held_out = self._by_class(whole, held_out)
         history = History()
         told = [history, *([Spoken()] if self.verbose else []), *([] if callback is None else [callback])]
         result = fit_rows(
-            _weighted(whole.with_labels(labels), sample_weight),
+            learned_from,
             self._hyperparameters(whole.feature_dim),
             open_names=[name for name, p in _PARAMETERS.items() if getattr(self, name) == p.estimator_default],
             validation=held_out,
@@ -189,6 +188,7 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         self.model_ = result.model
         self.history_ = history.epochs
         self.__dict__.pop("_solver", None)
+        self.note_importances(whole)
         return self
 
     def _targets(self, X: Any, y: "ArrayLike") -> "NDArray[Any]":
@@ -229,8 +229,15 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
     ) -> _Self:
         """Learn from rows once; see the estimators."""
         is_first = not hasattr(self, "model_")
-        refuse_moments(X, y)
-        rows, targets = self._validated(X, y, reset=is_first)
+        if is_first and is_mixed(X):
+            self._frame = MixedFrame.of(X)
+            self.feature_names_in_, self.n_features_in_ = self._frame.names, len(self._frame.names)
+        if "_frame" in self.__dict__:
+            whole, targets = self._frame.batch(X), self._targets(X, y)
+        else:
+            refuse_moments(X, y)
+            rows, targets = self._validated(X, y, reset=is_first)
+            whole = _batch(rows)
         if is_first:
             labels = self._learn_labels(targets if classes is None else np.asarray(classes), targets)
         else:
@@ -238,10 +245,10 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
                 self._labels(two_classes(np.asarray(classes)))  # not others than those that were learned
             labels = self._labels(targets)
         solver: MiniBatchSolver | None = getattr(self, "_solver", None)
-        hyperparameters = self._hyperparameters(rows.shape[1])
+        hyperparameters = self._hyperparameters(whole.feature_dim)
         if solver is None or not solver.learn_with(hyperparameters, self._n_threads()):
             solver = MiniBatchSolver(hyperparameters, self._n_threads(), None if is_first else self.model_)
-        whole = _weighted(_batch(rows).with_labels(labels), sample_weight)
+        whole, _ = self._by_class(_weighted(whole.with_labels(labels), sample_weight), None, in_parts=True)
         totals = metrics_for(self._predictor_type)
         for batch in whole.split(self.mini_batch_size):
             totals.update(solver.step(batch), batch.known_labels, batch.weights)
@@ -250,6 +257,7 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         solver.check(occurring)
         self._solver = solver
         self.model_ = solver.model
+        self.note_importances(None)
         self.history_ = [*getattr(self, "history_", []), {"train": totals.values()}]
         return self
 
@@ -262,6 +270,9 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         if "_frame" in self.__dict__ and given["solver"] != "minibatch" and given["feature_groups"] == "auto":
             given["feature_groups"] = self._frame.groups
         return Hyperparameters(feature_dim=feature_dim, predictor_type=self._predictor_type, **given)
+
+    def _check_fitted(self) -> None:
+        check_is_fitted(self, "model_")
 
     def _n_threads(self) -> int:
         return usable_cores() if self.num_threads == "auto" else int(self.num_threads)
@@ -277,6 +288,10 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
     def _labels(self, targets: "NDArray[Any]") -> "NDArray[np.float32]":
         """Labels as the solver learns them."""
         raise NotImplementedError
+
+    def _by_class(self, rows: Batch, validation: Batch | None, *, in_parts: bool = False) -> tuple[Batch, Batch | None]:
+        """Let rows, and those of validation data, count as much as their class does."""
+        return rows, validation
 
     # --- scores ---
 
@@ -298,54 +313,6 @@ class FactorizationMachine(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "model_")
         found: NDArray[np.float32] = self.model_.std(self._whole_batch(X), self._n_threads())
         return found
-
-    # --- recommendations ---
-
-    def recommender(self, items: Any) -> Recommender:
-        """Make what recommends some items; it is worth keeping, as packing a million items takes a second.
-
-        Parameters
-        ----------
-        items : DataFrame, pyarrow.Table, or dict of columns
-            A row for each item. The first column is the ids; those that `fit` had are what the model knows of an item,
-            and all of them can be filtered by. Of a model of numbers, a column ``features`` holds feature ids, such as
-            ``"7"`` or ``"7:1 19:0.5"``.
-
-        Returns
-        -------
-        recommender : fm_core.Recommender
-
-        Raises
-        ------
-        DataError
-            There are no items, or an item is not what the model's columns expect.
-        """
-        check_is_fitted(self, "model_")
-        encoder = Encoder(self.schema_, labels="none") if "_frame" in self.__dict__ else None
-        table = frame_table(items, "the table of items")
-        catalogue = Catalogue.read([table], encoder, self.model_.feature_dim, what="the table of items")
-        return Recommender(self.model_, catalogue, encoder, self._n_threads())
-
-    def recommend(self, requests: list[Any], items: Any) -> list[Recommendation]:
-        """Find the best items for each request.
-
-        Parameters
-        ----------
-        requests : list of dict
-            Each as an endpoint gets it: ``{"columns": {"user": "ann"}, "top_k": 10, "filter": {"genre": "comedy"}}``.
-        items : Recommender, or as `recommender` takes it
-
-        Returns
-        -------
-        recommendations : list of Recommendation
-
-        Raises
-        ------
-        DataError
-            A request is not as it should be; the message says which, and where.
-        """
-        recommender = items if isinstance(items, Recommender) else self.recommender(items)
-        return recommender.recommend(requests, self._n_threads())
 
     # --- files ---
 

@@ -1,6 +1,7 @@
-"""The weight of a class, put into the weights of its rows: of training and of validation data.
+"""The weights of classes, put into the weights of their rows: of training and of validation data.
 
-So what is minimised is what is told. A test, and `evaluate`, count rows as they are.
+So what is minimised is what is told. A test, and `evaluate`, count rows as they are. A job says
+`positive_class_weight`, an estimator `class_weight`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,38 @@ from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.training.callbacks import Batches
 
-__all__ = ["class_weighted"]
+__all__ = ["balanced_weights", "class_weighted", "weighted_by_class"]
+
+
+def weighted_by_class(rows: Batch, of_0: float, of_1: float) -> Batch:
+    """Give rows whose weights are those that they have, times that of their label.
+
+    Parameters
+    ----------
+    rows : Batch
+        With labels 0 and 1.
+    of_0, of_1 : float
+        From 0 on.
+    """
+    of_class = np.where(rows.known_labels > 0.5, np.float32(of_1), np.float32(of_0))
+    return rows.with_weights(of_class if rows.weights is None else rows.weights * of_class)
+
+
+def balanced_weights(rows: Batch) -> tuple[float, float]:
+    """Give weights by which both labels count as much in all, and all rows as before.
+
+    Parameters
+    ----------
+    rows : Batch
+        With labels 0 and 1; a label that no row has weighs 1.
+    """
+    is_1 = rows.known_labels > 0.5
+    counted = np.ones(rows.n_rows) if rows.weights is None else rows.weights.astype(np.float64)
+    of_1, all_rows = float(counted[is_1].sum()), float(counted.sum())
+    of_0 = all_rows - of_1
+    if not (of_0 > 0 and of_1 > 0):
+        return 1.0, 1.0
+    return all_rows / (2 * of_0), all_rows / (2 * of_1)
 
 
 def class_weighted(batches: Batches, hyperparameters: Hyperparameters) -> Batches:
@@ -24,7 +56,7 @@ def class_weighted(batches: Batches, hyperparameters: Hyperparameters) -> Batche
 class _ClassWeighted:
     def __init__(self, batches: Batches, weight: float) -> None:
         self._batches = batches
-        self._weight = np.float32(weight)
+        self._weight = weight
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batches, name)
@@ -35,5 +67,4 @@ class _ClassWeighted:
 
     def _weighted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:
-            of_class = np.where(batch.known_labels > 0.5, self._weight, np.float32(1))
-            yield batch.with_weights(of_class if batch.weights is None else batch.weights * of_class)
+            yield weighted_by_class(batch, 1, self._weight)

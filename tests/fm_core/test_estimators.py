@@ -258,7 +258,8 @@ def test_an_estimator_that_was_not_fitted_says_so(kind, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-OF_SCIKIT_LEARN = {"random_state", "verbose", "warm_start"}
+def of_scikit_learn(kind):
+    return {"random_state", "verbose", "warm_start"} | ({"class_weight"} if kind is FMClassifier else set())
 
 
 @BOTH
@@ -272,13 +273,13 @@ def test_every_hyperparameter_that_means_something_here_can_be_given(kind):
     }
     left_out |= {"checkpoint_interval_s"}
     expected = {name for name in parameters() if not name.startswith("_")} - left_out
-    assert set(inspect.signature(kind).parameters) == expected | OF_SCIKIT_LEARN
+    assert set(inspect.signature(kind).parameters) == expected | of_scikit_learn(kind)
 
 
 @BOTH
 def test_what_can_be_given_is_documented_and_nothing_else_is_taken(kind):
     for name, parameter in inspect.signature(kind).parameters.items():
-        if name in OF_SCIKIT_LEARN:
+        if name in of_scikit_learn(kind):
             assert f"\n{name} : " in kind.__doc__
             continue
         declared = parameters()[name]
@@ -410,3 +411,75 @@ def test_weights_count_in_every_way_of_learning(kind):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=said):
             kind().fit(X, y, sample_weight=wrong)
+
+
+def test_weights_of_classes_are_weights_of_their_rows():
+    rows, y = ratings()
+    named = np.where(y > 0, "rare", "usual")
+    chosen = np.flatnonzero((named == "usual") | (np.arange(len(y)) % 5 == 0))
+    rows, named = rows[chosen], named[chosen]
+    given = {"num_threads": 1, "epochs": 10}
+    n_rare = int((named == "rare").sum())
+    for how in ({"solver": "bayes"}, MINI_BATCHES):
+        balanced = FMClassifier(**given, **how, class_weight="balanced").fit(rows, named)
+        each = {"rare": len(named) / (2 * n_rare), "usual": len(named) / (2 * (len(named) - n_rare))}
+        by_hand = FMClassifier(**given, **how).fit(rows, named, np.vectorize(each.get)(named))
+        told = FMClassifier(**given, **how, class_weight=each).fit(rows, named, np.ones(len(named)))
+        assert (balanced.model_.V == by_hand.model_.V).all()
+        assert (told.model_.V == by_hand.model_.V).all()
+        plain = FMClassifier(**given, **how).fit(rows, named)
+        assert balanced.predict_proba(rows)[:, 0].mean() > plain.predict_proba(rows)[:, 0].mean()
+    # validation data counts as training data does
+    curves = [
+        FMClassifier(**given, **MINI_BATCHES, class_weight={"rare": 3})
+        .fit(rows, named, validation=(rows, named))
+        .history_,
+        FMClassifier(**given, **MINI_BATCHES)
+        .fit(rows, named, np.where(named == "rare", 3, 1), validation=(rows, named))
+        .history_,
+    ]
+    assert curves[0][0]["train"] == curves[1][0]["train"]
+    assert curves[0][0]["validation"] != curves[1][0]["validation"]
+    in_parts = FMClassifier(**given, class_weight={"rare": 3}).partial_fit(rows, named)
+    as_rows = FMClassifier(**given).partial_fit(rows, named, sample_weight=np.where(named == "rare", 3, 1))
+    assert (in_parts.model_.V == as_rows.model_.V).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"other": 2}, r"class_weight has the class 'other', expected some of \['left', 'liked'\]"),
+        ({"left": -1}, "class_weight of 'left' is -1, expected a finite number of at least 0"),
+        ({"left": "2"}, "class_weight of 'left' is '2', expected a finite number"),
+        ({"left": np.inf}, "class_weight of 'left' is inf, expected a finite number"),
+        ({"left": 0, "liked": 0}, "all rows weigh 0, expected some above 0"),
+        ("heavy", "class_weight is 'heavy', expected a dict, 'balanced' or None"),
+        (3, "class_weight is 3, expected a dict, 'balanced' or None"),
+    ],
+)
+def test_what_is_no_weight_of_classes_is_said(given, sentence):
+    rows, y = ratings(n=20)
+    with pytest.raises(ValueError, match=sentence):
+        FMClassifier(class_weight=given).fit(rows, of_kind(FMClassifier, y))
+    with pytest.raises(ValueError, match="'balanced', which needs all rows at once"):
+        FMClassifier(class_weight="balanced").partial_fit(rows, of_kind(FMClassifier, y))
+
+
+def test_importances_of_numbers_are_by_their_place_and_reasons_add_up():
+    random = np.random.default_rng(0)
+    X = random.normal(0, 1, (300, 4)).astype(np.float32)
+    fitted = FMRegressor(num_threads=1, **MINI_BATCHES).fit(X, 3 * X[:, 2] + X[:, 0] * X[:, 2])
+    found = fitted.get_feature_importance()
+    assert list(found)[:2] == [2, 0]
+    assert fitted.feature_importances_.tolist() == [found[i] for i in range(4)]
+    for row, why in zip(fitted.predict(X[:3]), fitted.explain(X[:3], top=1), strict=True):
+        shares = [share["share"] for share in (*why["features"], *why["pairs"])]
+        assert len(shares) == 2
+        assert why["bias"] + sum(shares) + why["rest"] == pytest.approx(row, rel=1e-5)
+    sides = np.array([[1, 0, 0, 0], [2, 0, 0, 0]], np.float32), np.eye(4, dtype=np.float32)[1:]
+    for scores, side in zip(fitted.rank(*sides), sides[0], strict=True):
+        assert scores.scores.tolist() == pytest.approx(np.sort(fitted.predict(sides[1] + side))[::-1], rel=1e-5)
+    fitted.partial_fit(X, X[:, 1])
+    with pytest.raises(AttributeError, match="give rows to get_feature_importance"):
+        fitted.get_feature_importance()
+    assert len(fitted.get_feature_importance(X)) == 4

@@ -162,3 +162,57 @@ def test_items_of_a_model_of_numbers_are_feature_ids():
     assert found.items.tolist() == np.argsort(-model.predict(rows))[:2].tolist()
     with pytest.raises(DataError, match="the table of items is a int"):
         model.recommender(7)
+
+
+# --- what a fitted one is asked ---
+
+
+def test_importances_and_reasons_have_names():
+    frame = frame_of().assign(empty="same")
+    fitted = FMClassifier(**GIVEN).fit(frame, answers(frame))
+    found = fitted.get_feature_importance()
+    assert set(list(found)[:2]) == {"city", "kind"}
+    assert found["empty"] == 0  # it became no feature
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert found == fitted.get_feature_importance(frame)
+    assert fitted.feature_importances_.tolist() == [found[name] for name in fitted.feature_names_in_]
+    (why,) = fitted.explain(frame[:1], top=2)
+    assert why["total"] == pytest.approx(fitted.decision_function(frame[:1])[0], rel=1e-5)
+    assert all(name in fitted.schema_.feature_names() for share in why["pairs"] for name in share["names"])
+    again = pickle.loads(pickle.dumps(fitted))
+    assert again.get_feature_importance() == found
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_frame_of_users_is_ranked_and_recommended(library):
+    frame, y = ratings_of()
+    convert = pytest.importorskip("polars").from_pandas if library == "polars" else lambda given: given
+    model = FMRegressor(**GIVEN).fit(convert(frame), y)
+    items = frame[["film", "genre"]].drop_duplicates().reset_index(drop=True)
+    users = pd.DataFrame({"user": ["u3", "u4"]})
+    ranked = model.rank(convert(users), convert(items), top_k=4)
+    found = model.recommend(convert(users), convert(items), top_k=4)
+    assert len(model.recommend(convert(users), convert(items))[0].items) == 10
+    for user, by_rank, by_items in zip(users.user, ranked, found, strict=True):
+        scores = model.predict(convert(items.assign(user=user)))
+        assert by_rank.indices.tolist() == np.argsort(-scores, kind="stable")[:4].tolist()
+        assert by_rank.scores == pytest.approx(np.sort(scores)[::-1][:4], rel=1e-5)
+        assert by_items.items.tolist() == by_rank.indices.tolist()
+    with pytest.raises(DataError, match="column 'genre' is in neither of X and candidates"):
+        model.rank(convert(users), convert(items[["film"]]))
+    with pytest.raises(DataError, match="column 'user' is in both of X and candidates"):
+        model.rank(convert(users), convert(items.assign(user="u3")))
+    with pytest.raises(DataError, match="top_k is 3, and requests are no DataFrame"):
+        model.recommend([{"columns": {"user": "u3"}, "top_k": 1}], items, top_k=3)
+
+
+def test_a_frame_is_learned_in_parts():
+    frame = frame_of()
+    fitted = FMClassifier(linear_lr=0.05, factors_lr=0.05, num_threads=1)
+    for _ in range(20):
+        for start in range(0, len(frame), 250):
+            part = frame[start : start + 250]
+            fitted.partial_fit(part, answers(part))
+    assert len(fitted.history_) == 40
+    assert fitted.score(frame, answers(frame)) > 0.9
+    assert fitted.feature_names_in_.tolist() == list(frame.columns)

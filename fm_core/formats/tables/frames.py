@@ -13,12 +13,12 @@ from fm_core.errors import DataError
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import TableSchema
 from fm_core.formats.tables.table import ArrayTable, Cells, PythonCells, Table
-from fm_core.formats.tables.values import in_order, text_codes
+from fm_core.formats.tables.values import in_order, is_missing, text_codes, text_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["encode_table", "frame_table"]
+__all__ = ["encode_table", "frame_records", "frame_table", "is_frame"]
 
 
 def encode_table(
@@ -82,6 +82,37 @@ def frame_table(frame: Any, source: str = "the table") -> Table:
         f"{source} is a {type(frame).__name__}, expected a DataFrame of pandas or Polars, a table of PyArrow, a "
         "structured array, or a dict of columns"
     )
+
+
+def is_frame(given: Any) -> bool:
+    """Whether something is a DataFrame of pandas or Polars, or a table of PyArrow."""
+    return hasattr(given, "columns") and (hasattr(given, "iloc") or hasattr(given, "__arrow_c_stream__"))
+
+
+def frame_records(frame: Any) -> list[dict[str, Any]]:
+    """Give the rows of a DataFrame as a client sends rows: numbers, truths, texts, lists of them, and None.
+
+    Raises
+    ------
+    DataError
+        As `frame_table`.
+    """
+    table = frame_table(frame)  # looks at the names
+    if hasattr(frame, "iloc"):
+        found = frame.to_dict("records")
+    else:
+        import pyarrow
+
+        found = pyarrow.table(frame).to_pylist()
+    return [{name: _plain(cell) for name, cell in zip(table.names, record.values(), strict=True)} for record in found]
+
+
+def _plain(cell: Any) -> Any:
+    if isinstance(cell, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in cell]
+    if is_missing(cell):
+        return None
+    return cell if type(cell) in (str, int, float, bool) else text_of(cell)
 
 
 def _cells(column: Any) -> Cells:

@@ -8,7 +8,7 @@ from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.fitting import fit_schema
-from fm_core.formats.tables.frames import frame_table
+from fm_core.formats.tables.frames import frame_table, is_frame
 from fm_core.formats.tables.learner import TablePlan
 from fm_core.formats.tables.schema import TableSchema
 
@@ -20,7 +20,7 @@ __all__ = ["MixedFrame", "is_mixed"]
 
 def is_mixed(frame: Any) -> bool:
     """Whether something is a DataFrame with a column of texts, categories, dates or lists."""
-    if not hasattr(frame, "columns") or not (hasattr(frame, "iloc") or hasattr(frame, "__arrow_c_stream__")):
+    if not is_frame(frame):
         return False
     is_plain = hasattr(frame, "iloc") and all(getattr(dtype, "kind", "O") in "biuf" for dtype in frame.dtypes)
     if is_plain:
