@@ -276,6 +276,8 @@ class Presence:
             except OSError as error:
                 self._trouble = _told(error)
                 self._connection.close()
+                if self._farewell is not None and self._is_dismissed():  # the first host may have gone
+                    self._is_told.set()
             except ValueError as error:
                 self._connection.close()
                 self._fail(Said(self._not_understood(error)))
@@ -305,6 +307,13 @@ class Presence:
             self._fail(answer.verdict)
         if answer.stops and not self._should_stop():
             self._on_stop()
+
+    def _is_dismissed(self) -> bool:
+        """Whether the board counts this host among those who know how it ends, as `Board.is_heard_by_all` says."""
+        answer = self._answer
+        if answer is None:
+            return False
+        return answer.verdict is not None or answer.has_ended or (answer.stops and not answer.has_begun)
 
     def _judge(self) -> None:
         if self._board is not None:

@@ -135,6 +135,30 @@ def test_a_host_that_was_asked_to_stop_does_not_wait_for_the_first():
     assert time.monotonic() - started < 10
 
 
+FIRST = """
+import sys, threading
+from fm_core.cluster.presence import Presence
+stop = threading.Event()
+host = Presence(sys.argv[2:], 0, port=int(sys.argv[1]), facts={"a": 1}, should_stop=stop.is_set)
+assert host.meet()
+stop.set()
+assert host.begin(threading.Event().wait) is None
+host.leave()
+"""
+
+
+def test_a_host_that_knows_of_the_stop_does_not_wait_for_a_first_one_that_has_left():
+    cluster = Cluster()
+    with subprocess.Popen([sys.executable, "-c", FIRST, str(cluster.port), *NAMES]) as first:
+        hosts = [cluster.host(rank) for rank in (1, 2)]
+        assert all(ends_of([one.meet for one in hosts]))
+        assert first.wait(20) == 0  # it leaves as soon as the others have heard, and its port is closed
+    assert all(stop.is_set() for stop in cluster.stops[1:])
+    started = time.monotonic()
+    ends_of([one.leave for one in hosts])
+    assert time.monotonic() - started < 5  # not the 10 s that a farewell may take
+
+
 def test_what_fails_while_it_is_loaded_is_told_to_all():
     cluster = Cluster()
 
