@@ -21,33 +21,32 @@ INTRODUCTION = """# Hyperparameters
 
 <!-- Made by `make docs` from fm_core/hyperparameters.py: change that, not this. -->
 
-All of them are strings, as in every SageMaker training job; the names, ranges and defaults of the first two groups are
-those of the built-in algorithm, so that a job's definition moves over unchanged. A name that stands nowhere here, or a
-value outside its range, ends the job at once with a `ClientError` that names every fault found.
+All values are strings, as in every SageMaker training job. The first two groups have the names, ranges and defaults of
+the built-in algorithm, so the definition of a job can stay unchanged. An unknown name, or a value outside its range,
+ends the job at once with a `ClientError` that lists every problem.
 
-The column "decides" says what depends on a value. **model**: what is learned; a checkpoint of a job with another value
-is refused. **run**: how far and by which way the job goes; it may be changed before a job resumes. **host**: what one
-machine does; the hosts of a job may differ.
+The column "affects" says what depends on a value. **model**: the trained model; a checkpoint of a job with another
+value is refused. **run**: how long and in which way the job runs; you may change it before a job resumes. **host**:
+the work of one machine; the hosts of a job may differ.
 
-Learning rates, weight decay, initial values and the like are of the mini-batch update, and so is what says "minibatch
-only": with another solver they have no effect, and a job, or a warning of the estimators, says so of each that is
-given.
+Learning rates, weight decay, initial values and parameters marked "minibatch only" belong to the mini-batch update.
+With another solver they have no effect; a job logs that for each one that is set, and the estimators warn.
 """
 
 GROUPS = {
     "documented": "## Documented by Amazon\n",
     "hidden": """## Undocumented
 
-The built-in prints these in its default configuration and takes them, so they are taken here.
+The built-in prints these in its default configuration and accepts them, so this project accepts them too.
 """,
     "extension": """## Extensions
 
-The built-in knows none of these; each default leaves its behaviour as it is.
+The built-in has none of these. With the defaults, training behaves as the built-in does.
 """,
 }
 
 
-HEAD = "| name | value | default | decides | meaning |\n| --- | --- | --- | --- | --- |\n"
+HEAD = "| name | value | default | affects | meaning |\n| --- | --- | --- | --- | --- |\n"
 
 
 def page() -> str:
@@ -57,7 +56,7 @@ def page() -> str:
         rows = [row(parameter) for parameter in parameters().values() if parameter.group == group]
         parts += [
             heading,
-            "| name | value | default | decides | meaning |\n| --- | --- | --- | --- | --- |\n"
+            "| name | value | default | affects | meaning |\n| --- | --- | --- | --- | --- |\n"
             + "\n".join(rows)
             + "\n",
         ]

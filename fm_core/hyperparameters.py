@@ -83,7 +83,7 @@ class Parameter:
     estimator_default: Any
 
     def expected(self) -> str:
-        """What a value has to be, in words: ``an integer from 1 to 2147483647``."""
+        """Describe the expected value: ``an integer from 1 to 2147483647``."""
         words = {
             "integer": "an integer",
             "number": "a finite number",
@@ -182,14 +182,14 @@ class Hyperparameters:
     )
     num_factors: int = _integer("Number of factors of each feature's vector v (k).", maximum=65536, estimator_default=8)
     predictor_type: str = _choice(
-        "What is learned: a class of 0 or 1, or a number.",
+        "What the model predicts: a class, 0 or 1, or a number.",
         dataclasses.MISSING,
         "binary_classifier",
         "regressor",
         in_estimators=False,
     )
     epochs: int | None = _integer(
-        "Passes over the training data; unless given, with solver bayes as many as the data needs, with online one.",
+        "Passes over the training data; unset: as many as the data needs with solver bayes, one with online.",
         None, decides="run", unset=1, default_with="minibatch", estimator_default=None,
     )  # fmt: skip
     mini_batch_size: int = _integer(
@@ -240,7 +240,7 @@ class Hyperparameters:
         "dist_device_sync", group="hidden", decides="run", in_estimators=False,
     )  # fmt: skip
     _num_gpus: int | str = _integer(
-        "GPUs to use for dense data; auto: all there are.",
+        "Number of GPUs to use for dense data; auto: all of them.",
         "auto", minimum=0, choices=("auto",), group="hidden", decides="host", in_estimators=False,
     )  # fmt: skip
     _log_level: str = _choice(
@@ -257,41 +257,41 @@ class Hyperparameters:
     _use_full_symbolic: str = _ignored("Network variant of the built-in's engine.", "true")
 
     _sync_interval: int = _integer(
-        "Batches of each host between two averages of their parameters, for _kvstore dist_async.",
+        "Batches on each host between two averages of the hosts' parameters, for _kvstore dist_async.",
         20, group="extension", decides="run", in_estimators=False,
     )  # fmt: skip
     seed: int = _integer("Seed of every random number.", 0, minimum=0, maximum=2**63 - 1, group="extension")
     num_threads: int | str = _integer(
-        "Solver threads, in addition to the reader thread; auto: the usable cores, less one for decoding "
+        "Solver threads, in addition to the reader thread; auto: the number of usable cores, minus one for decoding "
         "if there are several.",
         "auto", choices=("auto",), maximum=1024, group="extension", decides="host",
     )  # fmt: skip
     solver: str = _choice(
-        "How parameters are learned: minibatch, as the built-in does; bayes, by sampling, with nothing to tune; "
-        "online, from each row once, as it comes, with nothing to tune; auto: bayes for sparse data that fits in "
-        "memory, online for what does not, minibatch with early stopping for dense data.",
+        "The training method. minibatch: as in the built-in; bayes: Bayesian, by sampling, with nothing to tune; "
+        "online: one pass over a stream of rows, with nothing to tune; auto: bayes for sparse data that fits in "
+        "memory, online for larger sparse data, minibatch with early stopping for dense data.",
         "minibatch", "minibatch", "bayes", "online", "auto", group="extension", estimator_default="auto",
     )  # fmt: skip
     early_stopping: bool = _declare(
         "boolean",
-        "Whether mini-batches hold out a share of the records where there is no validation data, end when it is scored "
-        "no better, and keep the best epoch; solver auto does so with dense data in any case.",
+        "Whether to stop when the validation score no longer improves and keep the best epoch; without validation "
+        "data, a share of the records is held out. Solver auto always does so for dense data.",
         False, group="extension", only_with=("minibatch",), estimator_default=True,
     )  # fmt: skip
     validation_fraction: float | None = _rate(
-        "Share of the records, below 1, that is held out and scored after every epoch where there is no validation "
-        "data; unset: none, and .1 with early_stopping.",
+        "Share of the records, below 1, that is held out and scored after every epoch if there is no validation "
+        "data; unset: none, or .1 with early_stopping.",
         None, minimum=0, group="extension",
     )  # fmt: skip
     _bayes_method: str = _choice(
-        "How solver bayes finds what the data says: gibbs, by sampling; variational, without chance, in fewer sweeps.",
+        "The method of solver bayes: gibbs, by sampling; variational, deterministic, in fewer sweeps.",
         "gibbs", "gibbs", "variational", group="extension", only_with=("bayes",), in_estimators=False,
     )  # fmt: skip
     feature_groups: str = _declare(
         "text",
-        "The groups of features that solver bayes learns a size of its own for; auto: the columns of a schema.json in "
-        "the channel, else positions of keys in rows of equal length, else one group; none: one group; 943,1682: so "
-        "many features each, one group after the other.",
+        "Groups of features for which solver bayes learns separate priors. auto: the columns of a schema.json in "
+        "the channel, otherwise positions of keys in rows of equal length, otherwise one group; none: one group; "
+        "943,1682: the number of features in each group, in order.",
         "auto", choices=("auto", "none"), group="extension", only_with=("bayes",),
     )  # fmt: skip
     lazy_update: bool = _declare(
@@ -306,63 +306,63 @@ class Hyperparameters:
         "Records in the shuffle buffer.", 100_000, group="extension", only_with=("minibatch", "online")
     )
     early_stopping_patience: int | None = _integer(
-        "Epochs without a better validation score before training stops; unset: all epochs are run.",
+        "Epochs without a better validation score after which training stops; unset: no early stopping.",
         None, group="extension",
     )  # fmt: skip
     max_bad_records: int = _integer(
-        "Damaged records that are skipped in each pass, each named in the log, before the job fails.",
+        "How many damaged records to skip, with a log line for each, in a pass before the job fails.",
         0, minimum=0, group="extension", decides="run", in_estimators=False,
     )  # fmt: skip
     checkpoint_interval_s: float = _number(
-        "Seconds between two checkpoints, where the job has a folder for them.",
+        "Seconds between two checkpoints, if the job has a folder for them.",
         60.0, minimum=0, group="extension", decides="host", in_estimators=False,
     )  # fmt: skip
     positive_class_weight: float | None = _number(
-        "How much a record of label 1 counts against one of label 0, of a binary_classifier: in what is minimised, and "
-        "so in metrics of training and validation data, but not of test data; unset: as much.",
+        "Weight of records with label 1, relative to records with label 0, for a binary_classifier. It applies to the "
+        "loss and to metrics of training and validation data, not to test data; unset: 1.",
         None, minimum=0, maximum=1e9, group="extension", in_estimators=False,
     )  # fmt: skip
 
     loss: str = _choice(
-        "What is minimised: pointwise, each record's error by itself; or, of positives beside sampled negatives, their "
-        "order: pairwise (BPR), softmax, or warp.",
+        "The loss: pointwise, the error of each record; or a ranking loss over positives and sampled negatives: "
+        "pairwise (BPR), softmax, or warp.",
         "pointwise", "pointwise", "pairwise", "softmax", "warp", group="extension",
     )  # fmt: skip
     negatives: int = _integer(
-        "Negatives that are sampled for each positive, for a loss other than pointwise.", 8, maximum=10_000,
+        "Negatives to sample for each positive, for a loss other than pointwise.", 8, maximum=10_000,
         group="extension",
     )  # fmt: skip
     negative_sampling: str = _choice(
-        "How often an item is sampled: uniform, each as often; popularity, as often as it is among the positives.",
+        "How negatives are sampled: uniform, all items equally; popularity, by an item's share of the positives.",
         "uniform", "uniform", "popularity", group="extension",
     )  # fmt: skip
     user_features: str = _declare(
         "text",
-        "Which features are users, such as 0:943, the first and the one after the last; or a column of schema.json.",
+        "The users' features, such as 0:943 (the first, and the one after the last); or a column of schema.json.",
         "", group="extension",
     )  # fmt: skip
     item_features: str = _declare(
         "text",
-        "Which features are an item's: its ids first, such as 943:2625,2625:2644; or columns of schema.json.",
+        "The items' features, ids first, such as 943:2625,2625:2644; or columns of schema.json.",
         "", group="extension",
     )  # fmt: skip
 
     ranking_k: int = _integer(
-        "How many items of each user the ranking metrics look at.", 10, maximum=10_000, group="extension",
+        "How many top items of each user the ranking metrics use.", 10, maximum=10_000, group="extension",
         decides="run",
     )  # fmt: skip
     relevance_threshold: float = _number(
-        "The label from which on an item is relevant, for the ranking metrics.", 1.0, group="extension", decides="run"
+        "The lowest label of a relevant item, for the ranking metrics.", 1.0, group="extension", decides="run"
     )
 
     @property
     def n_epochs(self) -> int | None:
-        """How many epochs there are at most; None: the solver says when there were enough."""
+        """The maximum number of epochs; None: the solver decides when to stop."""
         epochs = parameters()["epochs"]
         return int(epochs.default) if self.epochs is None and self.solver == epochs.default_with else self.epochs
 
     def without_effect(self) -> list[str]:
-        """The hyperparameters that have another value than their default, and mean nothing to the solver."""
+        """List the hyperparameters that differ from their default but have no effect with this solver."""
         return [
             name
             for name, parameter in parameters().items()
@@ -383,7 +383,7 @@ class Hyperparameters:
 
     @classmethod
     def problems(cls, values: Mapping[str, Any]) -> list[str]:
-        """Every problem of a set of typed values; absent names take defaults, unknown ones are the caller's to refuse.
+        """List every problem of a set of typed values; absent names have defaults, callers refuse unknown ones.
 
         Parameters
         ----------
@@ -409,7 +409,7 @@ class Hyperparameters:
             method = values.get(f"{what}_init_method", "normal")
             needed = {"uniform": f"{what}_init_scale", "constant": f"{what}_init_value"}.get(method)
             if needed and values.get(needed) is None:
-                found.append(f"{what}_init_method is {method}, which needs {needed}, and that is not set")
+                found.append(f"{what}_init_method is {method}, which needs {needed}: set it")
         if values.get("positive_class_weight") is not None:
             found += _problems_of_class_weight(values)
         return found + _problems_of_items(values)
@@ -442,21 +442,21 @@ def feature_ranges(name: str, text: str, feature_dim: int, most: int | None = No
         part = range(int(match[1]), int(match[2])) if match else range(0)
         if not part or part.stop > feature_dim:
             raise ConfigError(
-                f"hyperparameter {name} is {text[:80]!r}, expected parts of 0:{feature_dim} such as 943:2625: the "
+                f"hyperparameter {name} is {text[:80]!r}, expected ranges within 0:{feature_dim} such as 943:2625: the "
                 "first feature and the one after the last"
             )
         parts.append(part)
     if most is not None and len(parts) > most:
-        raise ConfigError(f"hyperparameter {name} is {text[:80]!r}, expected {most} part of the features")
+        raise ConfigError(f"hyperparameter {name} is {text[:80]!r}, expected {most} range of features")
     if _share(parts):
-        raise ConfigError(f"hyperparameter {name} is {text[:80]!r}, expected parts that share no feature")
+        raise ConfigError(f"hyperparameter {name} is {text[:80]!r}, expected ranges that do not overlap")
     return parts
 
 
 def _problems_of_class_weight(values: Mapping[str, Any]) -> list[str]:
     wanted = {"predictor_type": "binary_classifier", "loss": "pointwise"}
     return [
-        f"{name} is {values[name]}, and positive_class_weight is for {word}: leave it out"
+        f"{name} is {values[name]}, but positive_class_weight needs {name} {word}: remove positive_class_weight"
         for name, word in wanted.items()
         if values.get(name, word) != word
     ]
@@ -469,14 +469,14 @@ def _problems_of_items(values: Mapping[str, Any]) -> list[str]:
     for name, most in (("user_features", 1), ("item_features", None)):
         text = values.get(name, "")
         if not text and loss in ("pairwise", "softmax", "warp"):
-            found.append(f"loss is {loss}, which needs {name}, and that is not set")
+            found.append(f"loss is {loss}, which needs {name}: set it")
         elif isinstance(text, str) and ":" in text and type(feature_dim) is int:  # else names of columns
             try:
                 parts += feature_ranges(name, text, feature_dim, most)
             except ConfigError as error:
                 found.append(str(error))
     if not found and _share(parts):
-        found.append("user_features and item_features share a feature, expected parts of the features that do not")
+        found.append("user_features and item_features share a feature, expected ranges that do not overlap")
     return found
 
 

@@ -53,7 +53,7 @@ def test_missing_required_ones_are_named_together():
 def test_each_init_method_needs_its_own_parameter(what, method, needs):
     values = {**REQUIRED, f"{what}_init_method": method}
     assert Hyperparameters.problems(values) == [
-        f"{what}_init_method is {method}, which needs {what}_init_{needs}, and that is not set"
+        f"{what}_init_method is {method}, which needs {what}_init_{needs}: set it"
     ]
     assert Hyperparameters(**{**values, f"{what}_init_{needs}": 0.5})
 

@@ -130,7 +130,7 @@ def test_what_is_not_said_is_as_it_was_in_training(folder, tmp_path, capfd):
     [
         (["--user", "nobody"], "--user names column 'nobody', which the schema does not have"),
         (["--user", "user", "--seen", "test.csv"], "--seen needs --items"),
-        (["--user", "0:1000"], "expected parts of 0:55"),
+        (["--user", "0:1000"], "expected ranges within 0:55"),
         (["--user", "user", "--top", "0"], "ranking_k is 0"),
         ([*OPTIONS, "--seen", "absent.csv"], "absent.csv"),
     ],

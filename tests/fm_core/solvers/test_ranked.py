@@ -173,12 +173,12 @@ def test_validation_is_the_order_of_all_items():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"user_features": ""}, "loss is softmax, which needs user_features, and that is not set"),
-        ({"item_features": ""}, "loss is softmax, which needs item_features, and that is not set"),
-        ({"user_features": "0:10,10:20"}, "user_features is '0:10,10:20', expected 1 part of the features"),
-        ({"user_features": "5:5"}, "user_features is '5:5', expected parts of 0:104 such as"),
-        ({"item_features": "50:105"}, "item_features is '50:105', expected parts of 0:104"),
-        ({"item_features": "50:60,55:70"}, "expected parts that share no feature"),
+        ({"user_features": ""}, "loss is softmax, which needs user_features: set it"),
+        ({"item_features": ""}, "loss is softmax, which needs item_features: set it"),
+        ({"user_features": "0:10,10:20"}, "user_features is '0:10,10:20', expected 1 range of features"),
+        ({"user_features": "5:5"}, "user_features is '5:5', expected ranges within 0:104 such as"),
+        ({"item_features": "50:105"}, "item_features is '50:105', expected ranges within 0:104"),
+        ({"item_features": "50:60,55:70"}, "expected ranges that do not overlap"),
         ({"item_features": "39:60"}, "user_features and item_features share a feature"),
     ],
 )

@@ -240,5 +240,5 @@ def test_the_weight_of_a_class_is_that_of_its_rows(table):
         np.testing.assert_array_equal(told.model.V, expected.model.V)
         assert told.metrics == expected.metrics
     for other in ({"predictor_type": "regressor"}, {"loss": "warp", "user_features": "0:2", "item_features": "2:4"}):
-        with pytest.raises(ConfigError, match=r"positive_class_weight is for .*: leave it out"):
+        with pytest.raises(ConfigError, match=r"but positive_class_weight needs .*: remove"):
             Hyperparameters(**known | other, positive_class_weight=2)
