@@ -21,7 +21,7 @@ from container.serving.app import create_app, takes_long
 from container.serving.drift import Drift
 from container.serving.metrics import Metrics
 from container.serving.model_registry import ModelRegistry
-from container.serving.served_model import ServedModel, open_with_schema
+from container.serving.served_model import ServedModel, further_sources, open_with_schema
 from container.serving.server import Server, shared_memory
 from container.serving.settings import ServingSettings
 from container.version import program_name
@@ -94,10 +94,11 @@ def _models(settings: ServingSettings, scratch: Path) -> ServedModel | ModelRegi
     # The memory of one model alone is what the system has.
     memory = settings.model_memory if settings.multi_model else None
     limits = functools.partial(Limits, memory=memory, seconds=settings.model_load_seconds)
-    open_model = open_with_schema(settings.schema, settings.unseen, limits)
     if settings.multi_model:
+        open_model = open_with_schema(settings.schema, settings.unseen, limits)
         return ModelRegistry(settings.root / "models", settings.model_memory, scratch, open_model)
-    return open_model(settings.root / "model")
+    sources = further_sources(settings.root)
+    return open_with_schema(settings.schema, settings.unseen, limits, sources)(settings.root / "model")
 
 
 if __name__ == "__main__":

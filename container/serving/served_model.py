@@ -1,14 +1,15 @@
-"""What lies beside a model: schema.json, catalogue.csv, spread.npz and baseline.json, in its folder, and nowhere else.
+"""What lies beside a model: schema.json, catalogue.csv, spread.npz and baseline.json, in its folder or a further one.
 
 With a schema, clients send columns in place of feature ids; with a catalogue, they are given the best of its items;
 with a spread, they may ask how far off a score is; a baseline is what requests are compared with. Each is held to a
 bound before it is read, and links that lead out of the folder are refused. A baseline that is none is said, and is no
-reason not to serve.
+reason not to serve. Further sources are the folders of SageMaker's AdditionalModelDataSources: a catalogue that is
+renewed every night needs no new model.
 """
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ from fm_core.printable import printable
 if TYPE_CHECKING:
     from fm_core.model import Model
 
-__all__ = ["MAX_CATALOGUE_BYTES", "MAX_SCHEMA_BYTES", "ServedModel", "open_with_schema"]
+__all__ = ["MAX_CATALOGUE_BYTES", "MAX_SCHEMA_BYTES", "ServedModel", "further_sources", "open_with_schema"]
 
 
 _LOGGER = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class ServedModel:
 
 
 def open_with_schema(
-    name: str | None, unseen: str, limits: Callable[[], Limits] = Limits
+    name: str | None, unseen: str, limits: Callable[[], Limits] = Limits, sources: Sequence[Path] = ()
 ) -> Callable[[Path], ServedModel]:
     """Give what opens a model's folder, and the schema in it.
 
@@ -78,6 +79,8 @@ def open_with_schema(
         What a category is that the schema does not have.
     limits : callable
         Gives the limits of reading one model.
+    sources : sequence of Path
+        Folders in which schema, catalogue and baseline are looked for before the model's own.
 
     Returns
     -------
@@ -90,7 +93,8 @@ def open_with_schema(
         model = load_model(path, allowed)
         path = model_folder(path)
         encoder = None
-        schema_file = _below(path, name or SCHEMA_FILE, MAX_SCHEMA_BYTES, "schema", must_exist=name is not None)
+        folders = [*sources, path]
+        schema_file = _found(folders, name or SCHEMA_FILE, MAX_SCHEMA_BYTES, "schema", must_exist=name is not None)
         try:
             if schema_file is not None:
                 schema = TableSchema.load(schema_file, model.feature_dim, watch=_watching(allowed, schema_file))
@@ -98,14 +102,14 @@ def open_with_schema(
                 encoder = Encoder(schema, unseen=unseen, labels="none", way_out=way_out)
             if _below(path, SPREAD_FILE, MAX_SPREAD_BYTES, "spread") is not None:
                 model.spread = load_spread(path, model.predictor_type, model.w0, model.w, allowed)
-            catalogue_file = _below(path, CATALOGUE_FILE, MAX_CATALOGUE_BYTES, "catalogue")
+            catalogue_file = _found(folders, CATALOGUE_FILE, MAX_CATALOGUE_BYTES, "catalogue")
             if catalogue_file is None:
-                return ServedModel(model, encoder, None, _baseline(path, model), allowed.taken)
+                return ServedModel(model, encoder, None, _baseline(folders, model), allowed.taken)
             catalogue = Catalogue.load(
                 catalogue_file, encoder, model.feature_dim, watch=_watching(allowed, catalogue_file)
             )
             recommender = Recommender(model, catalogue, encoder)
-            return ServedModel(model, encoder, recommender, _baseline(path, model), allowed.taken)
+            return ServedModel(model, encoder, recommender, _baseline(folders, model), allowed.taken)
         except (ConfigError, DataError) as error:
             raise ArtifactError(str(error)) from error
         except OSError as error:
@@ -125,13 +129,37 @@ def _watching(limits: Limits, file: Path) -> Callable[[int], None]:
     return watch
 
 
-def _baseline(path: Path, model: "Model") -> Baseline | None:
+def _baseline(folders: Sequence[Path], model: "Model") -> Baseline | None:
     try:
-        file = _below(path, BASELINE_FILE, MAX_BASELINE_BYTES, "baseline")
+        file = _found(folders, BASELINE_FILE, MAX_BASELINE_BYTES, "baseline")
         return None if file is None else Baseline.load(file, model.feature_dim)
     except (ArtifactError, ConfigError, OSError) as error:
         _LOGGER.warning("scores are not compared with those of training: %s", printable(str(error), 1000))
         return None
+
+
+def further_sources(root: Path) -> list[Path]:
+    """Give the folders of a model's additional data sources.
+
+    Parameters
+    ----------
+    root : Path
+        Of the tree that SageMaker mounts.
+    """
+    folder = root / "additional-model-data-sources"
+    return sorted(each for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
+
+
+def _found(folders: Sequence[Path], name: str, most_bytes: int, what: str, *, must_exist: bool = False) -> Path | None:
+    """Give the path of a file in a further source, or else in the model's folder, the last one, if it is there."""
+    *sources, own = folders
+    found = [path for folder in sources if (path := _below(folder, name, most_bytes, what)) is not None]
+    if len(found) > 1:
+        raise ArtifactError(f"{found[0]} and {found[1]} are both there, expected one {what} in the additional sources")
+    if not found:
+        return _below(own, name, most_bytes, what, must_exist=must_exist)
+    _LOGGER.info("%s is the model's %s", printable(str(found[0]), 300), what)
+    return found[0]
 
 
 def _below(folder: Path, name: str, most_bytes: int, what: str, *, must_exist: bool = False) -> Path | None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from container.serving.served_model import open_with_schema
+from container.serving.served_model import further_sources, open_with_schema
 from fm_core.artifact.limits import Limits
 from fm_core.artifact.model_file import save_model
 from fm_core.errors import ArtifactError, ResourceError
@@ -85,3 +85,42 @@ def test_reading_is_given_up(folder, kind):
         limits.should_stop, n_asked = late, 0
         with pytest.raises(ArtifactError, match="given up after 0 s"):
             open_with_schema(None, "error", lambda: limits)(folder)
+
+
+def with_sources(tmp_path, *names):
+    """A tree with a model, and a further source of each name."""
+    model = tmp_path / "model"
+    model.mkdir()
+    folder_with(large_catalogue, model)
+    folders = [tmp_path / "additional-model-data-sources" / name for name in names]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    return model, folders
+
+
+def opened_with_sources(tmp_path):
+    return open_with_schema(None, "error", Limits, further_sources(tmp_path))(tmp_path / "model")
+
+
+def test_a_further_source_goes_before_what_lies_beside_the_model(tmp_path):
+    _, (first, second) = with_sources(tmp_path, "first", "second")
+    assert len(opened_with_sources(tmp_path).recommender.catalogue) == N
+    (second / "catalogue.csv").write_text("item,features\nnew,3\n")
+    assert len(opened_with_sources(tmp_path).recommender.catalogue) == 1
+    (first / "catalogue.csv").write_text("item,features\nother,3\n")
+    with pytest.raises(ArtifactError, match=r"first/catalogue\.csv and .*second/catalogue\.csv are both there"):
+        opened_with_sources(tmp_path)
+
+
+def test_a_link_out_of_a_further_source_is_refused(tmp_path):
+    model, (source,) = with_sources(tmp_path, "items")
+    (source / "catalogue.csv").symlink_to(model / "catalogue.csv")
+    with pytest.raises(ArtifactError, match="leads out of the model's folder"):
+        opened_with_sources(tmp_path)
+
+
+def test_a_schema_of_a_further_source_encodes(tmp_path):
+    _, (source,) = with_sources(tmp_path, "columns")
+    (tmp_path / "model/catalogue.csv").unlink()
+    TableSchema((Column("user", "categorical", categories=tuple("abcdefg")),)).save(source / "schema.json")
+    assert opened_with_sources(tmp_path).encoder is not None
