@@ -23,8 +23,14 @@ __all__ = [
     "feature_range",
     "input_options",
     "progress_bar",
+    "source",
     "text_options",
 ]
+
+
+def source(text: str) -> Path:
+    """The path of a file that is read, as argparse's `type`: a dash is standard input."""
+    return Path("/dev/stdin" if text == "-" else text)
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:

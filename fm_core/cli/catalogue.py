@@ -17,7 +17,7 @@ import numpy as np
 
 from fm_core.analysis.catalogue import CATALOGUE_FILE, FEATURES, Catalogue
 from fm_core.artifact.model_file import load_model
-from fm_core.cli.arguments import feature_range, progress_bar
+from fm_core.cli.arguments import feature_range, progress_bar, source
 from fm_core.errors import ConfigError
 from fm_core.formats.registry import Role, format_of, formats_for
 from fm_core.formats.registry.inputs import Options, read_tables
@@ -32,7 +32,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm catalogue``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
-    parser.add_argument("table", type=Path, nargs="?", metavar="TABLE", help="items, as csv, tsv, parquet or arrow")
+    parser.add_argument("table", type=source, nargs="?", metavar="TABLE", help="items, as csv, tsv, parquet or arrow")
     parser.add_argument("--item", metavar="COLUMN", help="the ids of the items (the first column)")
     parser.add_argument(
         "--columns", metavar="A,B", type=lambda text: [name for name in text.split(",") if name],

@@ -18,7 +18,7 @@ categorical.
 import argparse
 from pathlib import Path
 
-from fm_core.cli.arguments import add_input_arguments, input_options
+from fm_core.cli.arguments import add_input_arguments, input_options, source
 from fm_core.cli.understood import understood
 from fm_core.errors import ConfigError
 from fm_core.formats.registry import Role, formats_for
@@ -29,7 +29,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm convert``."""
-    parser.add_argument("inputs", nargs="+", metavar="IN", type=Path, help="files to read, all of one format")
+    parser.add_argument("inputs", nargs="+", metavar="IN", type=source, help="files of one format; -: standard input")
     parser.add_argument("output", metavar="OUT", type=Path, help="file to write")
     add_input_arguments(parser)
     group = parser.add_argument_group("what is written")

@@ -17,7 +17,7 @@ from fm_core.analysis.catalogue import Catalogue
 from fm_core.analysis.history import History, grown
 from fm_core.artifact.model_file import load_model, read_meta, save_model
 from fm_core.artifact.spread_file import save_spread
-from fm_core.cli.arguments import progress_bar
+from fm_core.cli.arguments import progress_bar, source
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.registry import Role, format_of, formats_for
 from fm_core.formats.registry.inputs import Options, read_tables
@@ -34,7 +34,7 @@ _MODEL = "model_algo-1"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm fold-in``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
-    parser.add_argument("table", type=Path, metavar="TABLE", help="rows with labels, as csv, tsv, parquet or arrow")
+    parser.add_argument("table", type=source, metavar="TABLE", help="rows with labels, as csv, tsv, parquet or arrow")
     parser.add_argument("--of", required=True, metavar="COLUMN", help="the column whose ids are new")
     parser.add_argument("--output", "-o", type=Path, required=True, metavar="FOLDER", help="where the model goes")
     parser.add_argument("--schema", type=Path, metavar="FILE", help="(schema.json beside the model)")

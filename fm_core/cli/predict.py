@@ -105,8 +105,8 @@ def _write_table(arguments: argparse.Namespace, model: Model, classes: tuple[str
     totals = metrics_for(model.predictor_type)
 
     def lines() -> Iterator[bytes]:
-        yield _csv([[*arguments.along, "score", *(["std"] if arguments.spread else []),
-                     *(["predicted_class"] if classes else [])]])  # fmt: skip
+        header = _csv([[*arguments.along, "score", *(["std"] if arguments.spread else []),
+                        *(["predicted_class"] if classes else [])]])  # fmt: skip
         n_rows = 0
         for along, batch in read_with_tables(arguments, model.feature_dim, arguments.along, arguments.metrics):
             found, std = _scored(model, batch, arguments, n_rows)
@@ -117,7 +117,9 @@ def _write_table(arguments: argparse.Namespace, model: Model, classes: tuple[str
             columns = [*along, *([number.decode() for number in decimals(each)] for each in numbers)]
             if classes:
                 columns.append([classes[second] for second in (found >= 0.5).tolist()])
-            yield _csv(zip(*columns, strict=True))
+            yield header + _csv(zip(*columns, strict=True))  # no header of rows that cannot be read
+            header = b""
+        yield header
 
     if arguments.output is None:
         for piece in lines():

@@ -6,7 +6,6 @@ that the model keeps of its training.
 
 import argparse
 import copy
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from fm_core.analysis.evaluation import Evaluation, FullRanking, RowEvaluation
 from fm_core.artifact.model_file import read_meta
 from fm_core.batch import Batch
+from fm_core.cli.arguments import source
 from fm_core.cli.names import schema_of
 from fm_core.cli.rows import read_rows
 from fm_core.errors import ConfigError
@@ -46,7 +46,7 @@ def add_ranking_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--top", type=int, metavar="K", help="how many of each user's items count (10)")
     group.add_argument("--relevant", type=float, metavar="LABEL", help="label from which on an item is relevant (1)")
     group.add_argument(
-        "--seen", type=Path, metavar="FILE", help="rows of training: order all of their items, less the user's own"
+        "--seen", type=source, metavar="FILE", help="rows of training: order all of their items, less the user's own"
     )
 
 

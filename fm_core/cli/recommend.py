@@ -22,6 +22,7 @@ import orjson
 from fm_core.analysis.recommendation import Recommendation, Recommender
 from fm_core.artifact.model_file import load_model
 from fm_core.atomic_file import atomic_write
+from fm_core.cli.arguments import source
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.registry.inputs import read_tables
 from fm_core.formats.tables import SCHEMA_FILE, TableSchema
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="written instead of standard output")
     parser.add_argument("--users", metavar="COLUMN", help="a request for each category of this column")
     parser.add_argument("--top", type=int, default=10, metavar="K", help="of --users: items for each (10)")
-    parser.add_argument("--seen", type=Path, metavar="TABLE", help="of --users: rows of users and items to leave out")
+    parser.add_argument("--seen", type=source, metavar="TABLE", help="of --users: rows of users and items to leave out")
     parser.add_argument("--spread", action="store_true", help="of --users: the standard deviation of each score too")
     parser.add_argument("--unseen", choices=("error", "ignore"), default="error", help="what unknown categories are")
     parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="threads (1)")

@@ -2,10 +2,9 @@
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 from fm_core.batch import Batch
-from fm_core.cli.arguments import add_text_arguments, progress_bar, text_options
+from fm_core.cli.arguments import add_text_arguments, progress_bar, source, text_options
 from fm_core.cli.names import add_schema_argument, schema_of
 from fm_core.errors import ConfigError
 from fm_core.formats.registry import Role, format_of, formats_for
@@ -22,7 +21,9 @@ _AS_THEY_STAND = "|"
 
 def add_row_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what says which rows are read, and how."""
-    parser.add_argument("rows", type=Path, metavar="FILE", help="rows, in any format that `fm convert` reads")
+    parser.add_argument(
+        "rows", type=source, metavar="FILE", help="rows, in any format that `fm convert` reads; -: standard input"
+    )
     add_schema_argument(parser)
     group = parser.add_argument_group("how FILE is read")
     group.add_argument(

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fm_core.cli.arguments import add_input_arguments, input_options
+from fm_core.cli.arguments import add_input_arguments, input_options, source
 from fm_core.cli.understood import understood
 from fm_core.printable import printable
 from fm_core.system import usable_cores
@@ -34,7 +34,9 @@ _PREDICTORS = {"class": "binary_classifier", "number": "regressor"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm train``."""
-    parser.add_argument("inputs", nargs="+", metavar="TABLE", type=_path, help="files of one format; -: standard input")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="TABLE", type=source, help="files of one format (-: standard input)"
+    )
     parser.add_argument("--out", "-o", metavar="OUT", type=Path, required=True, help="where the model goes")
     parser.add_argument("--overwrite", action="store_true", help="replace a model that is there")
     add_input_arguments(parser)
@@ -113,10 +115,6 @@ def _class_weight(text: str) -> float | str:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor balanced") from None
-
-
-def _path(text: str) -> Path:
-    return Path("/dev/stdin" if text == "-" else text)
 
 
 def _hyperparameters(arguments: argparse.Namespace) -> dict[str, Any]:

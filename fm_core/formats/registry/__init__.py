@@ -129,4 +129,5 @@ def format_of(path: Path, name: str | None = None) -> Format:
     if path.is_dir():
         raise ConfigError(f"{path} is a folder, expected a file: name the files in it")
     known = ", ".join(suffix for described in FORMATS.values() for suffix in described.suffixes)
-    raise ConfigError(f"{path}: the name does not tell the format, expected one of {known}; or name the format")
+    way_out = "name the format (fm: --from csv)"
+    raise ConfigError(f"{path}: the name does not tell the format, expected one of {known}; or {way_out}")

@@ -1,6 +1,8 @@
 """Whatever is opened is read once, or kept: what comes through a pipe gives the rows of a file with the same bytes."""
 
+import argparse
 import contextlib
+import importlib
 import os
 import subprocess
 import sys
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 
 from fm_core import FMRegressor, read_records
-from fm_core.cli import main
+from fm_core.cli import COMMANDS, main
+from fm_core.cli.arguments import source
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.registry import FORMATS, Role, formats_for
 from fm_core.formats.registry.files import InputFile, input_files
@@ -80,7 +83,7 @@ def test_every_row_of_a_pipe_is_converted(name, files, piped, tmp_path):
 
 
 def test_standard_input_is_read_whole_and_a_redirected_file_too(files, tmp_path):
-    command = [sys.executable, "-m", "fm_core.cli", "convert", "/dev/stdin", str(tmp_path / "out.recordio")]
+    command = [sys.executable, "-m", "fm_core.cli", "convert", "-", str(tmp_path / "out.recordio")]
     command += ["--from", "csv", "--label", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, input=files["csv"].read_bytes(), env=environment, capture_output=True, check=True)
@@ -88,6 +91,27 @@ def test_standard_input_is_read_whole_and_a_redirected_file_too(files, tmp_path)
     with files["csv"].open("rb") as file:
         done = subprocess.run(command, stdin=file, env=environment, capture_output=True, check=True)
     assert f"{N_ROWS} rows" in done.stdout.decode()
+
+
+#: Paths of what is written, or is no rows; rows are read from all others.
+NO_ROWS = {"model", "output", "out", "requests", "schema", "names", "schema_out"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_dash_is_standard_input_wherever_rows_are_read(name):
+    parser = argparse.ArgumentParser()
+    importlib.import_module(COMMANDS[name].module).add_arguments(parser)
+    paths = {action.dest: action.type for action in parser._actions if action.type in (Path, source)}
+    assert {name for name, kind in paths.items() if kind is Path} <= NO_ROWS
+    assert source("-") == Path("/dev/stdin")
+
+
+def test_rows_of_unknown_format_leave_no_header(tmp_path, model, capfd):
+    (tmp_path / "rows").write_text("a,b,c\n1,2,3\n")
+    assert main(["predict", str(model), str(tmp_path / "rows"), "--with", "a"]) == 1
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "--from csv" in said.err
 
 
 def test_categories_of_a_pipe_are_those_of_the_file(piped, tmp_path):
