@@ -53,7 +53,7 @@ def few_rows(batch: Batch) -> Batch:
         return chosen
     from scipy.sparse import csr_array
 
-    return Batch.from_csr(csr_array(chosen.values))
+    return Batch.from_csr(csr_array(chosen.values), chosen.labels, chosen.weights)
 
 
 def column_importances(model: Model, batch: Batch, first_features: "NDArray[np.int64]") -> "NDArray[np.float64]":

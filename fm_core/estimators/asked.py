@@ -3,6 +3,7 @@
 Rows are whatever `fit` had; of a DataFrame that means its columns, by the schema that the estimator fitted.
 """
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from fm_core.analysis.catalogue import Catalogue
 from fm_core.analysis.explanation import explain
 from fm_core.analysis.importance import column_importances, few_rows
+from fm_core.analysis.leaks import columns_that_tell, even_and_odd
 from fm_core.analysis.ranking import Ranked, rank
 from fm_core.analysis.recommendation import Recommendation, Recommender
 from fm_core.batch import Batch
@@ -95,6 +97,24 @@ class Asked:
             self._importances = None
         else:
             self._importances = self._importances_of(rows)
+
+    def warn_of_leaks(self, rows: Batch) -> None:
+        """Warn of columns of a DataFrame that tell the label all by themselves."""
+        names = self.__dict__.get("feature_names_in_")
+        if names is None:
+            return
+        learned, tried = even_and_odd(few_rows(rows))
+        firsts = np.arange(self.n_features_in_)
+        if "_frame" in self.__dict__:
+            schema = self._frame.schema
+            names, firsts = [column.name for column in schema.columns], np.array(schema.offsets)
+        for i in columns_that_tell(learned, tried, firsts, is_classifier=self.model_.is_classifier):
+            warnings.warn(
+                f"column {names[i]!r} tells the label all by itself: if it is not known before the label is, leave it "
+                "out",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _importances_of(self, rows: Batch) -> "NDArray[np.float64]":
         self._check_fitted()

@@ -18,6 +18,7 @@ from fm_core.batch import Batch
 from fm_core.errors import ArtifactError
 from fm_core.estimators.asked import Asked
 from fm_core.formats import SCHEMA_FILE
+from fm_core.formats.tables.frames import is_frame
 from fm_core.formats.tables.mixed_frames import MixedFrame, is_mixed
 from fm_core.formats.tables.schema import TableSchema
 from fm_core.given import refuse_gaps, refuse_moments
@@ -189,6 +190,8 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
         self.history_ = history.epochs
         self.__dict__.pop("_solver", None)
         self.note_importances(whole)
+        if is_frame(X):
+            self.warn_of_leaks(whole)
         return self
 
     def _targets(self, X: Any, y: "ArrayLike") -> "NDArray[Any]":

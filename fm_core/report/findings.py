@@ -34,6 +34,8 @@ _RISE = 1.01
 _NEAREST = 1e-12
 #: Labels whose mean, or deviation, is so far from 1 are slow to learn by gradients.
 _FAR = 100.0
+#: The share of a column's values that training did not see, beyond which it is told.
+_MANY_UNSEEN = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,7 +293,36 @@ def _slope(z: NDArray[np.float64], labels: NDArray[np.float64]) -> tuple[float, 
     return b, math.sqrt(float(np.linalg.inv(hessian)[1, 1]))
 
 
+def _tells(facts: Facts) -> str | None:
+    names = facts.record.telling
+    if not names:
+        return None
+    shown = ", ".join(f"'{name[:40]}'" for name in names[:5]) + (", ..." if len(names) > 5 else "")
+    if len(names) == 1:
+        return (
+            f"Column {shown} tells the label all by itself: if it is not known before the label is, leave it out "
+            "(--ignore)."
+        )
+    return (
+        f"Columns {shown} tell the label, each all by itself: leave those out that are not known before the label is "
+        "(--ignore)."
+    )
+
+
+def _unseen(facts: Facts) -> str | None:
+    shares = {name: share for name, share in facts.record.unseen.items() if share > _MANY_UNSEEN}
+    if not shares:
+        return None
+    shown = ", ".join(f"{100 * share:.0f} % of '{name[:40]}'" for name, share in list(shares.items())[:5])
+    return (
+        f"Of the test rows' values, {shown} are rare or were not seen in training: all of them count as one, so little "
+        "is known of such rows."
+    )
+
+
 def _too_good(facts: Facts) -> str | None:
+    if facts.record.telling:
+        return None  # which says it better
     if not len(facts.losses) or not facts.losses_of_baseline.mean() > 0:
         return None
     if not facts.losses.mean() < _TOO_GOOD[facts.is_classifier] * facts.losses_of_baseline.mean():
@@ -337,5 +368,5 @@ def _not_tested(facts: Facts) -> str | None:
 RULES: Sequence[Callable[[Facts], str | None]] = (
     _not_finite, _rises, _still_falls, _more_sweeps, _one_epoch, _never_finite, _validation_rises, _overfits,
     _worse_than_baseline,
-    _off_on_average, _overconfident, _too_good, _label_scale, _out_of_balance, _not_tested,
+    _off_on_average, _overconfident, _tells, _too_good, _unseen, _label_scale, _out_of_balance, _not_tested,
 )  # fmt: skip

@@ -40,6 +40,10 @@ class TrainingRecord:
         Scores of the test data.
     learned : dict or None
         What the model tells beside its scores (analysis/learned.py), where it does; set by the caller.
+    telling : list of str
+        Columns that tell the label all by themselves (analysis/leaks.py); set by the caller, as is `unseen`.
+    unseen : dict of float
+        Of columns of texts, by name: the share of held-out values that is rare or was not seen in training.
     untested : str
         Why there is nothing of both, in words; empty where there was no test data.
     """
@@ -52,6 +56,8 @@ class TrainingRecord:
         self.n_tested = 0
         self.sample = Sample()
         self.learned: dict[str, Any] | None = None
+        self.telling: list[str] = []
+        self.unseen: dict[str, float] = {}
         self.untested = ""
         self._started = time.time()
         self.seconds_to_first_batch = 0.0

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fm_core.analysis.baseline import RowSample, make_baseline
+from fm_core.analysis.leaks import columns_that_tell
 from fm_core.analysis.learned import learned
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
@@ -27,6 +28,7 @@ from fm_core.formats.tables.schema import TableSchema
 from fm_core.formats.tables.table import Table
 from fm_core.hyperparameter_text import to_texts
 from fm_core.hyperparameters import Hyperparameters
+from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.report.findings import findings
 from fm_core.report.history import TrainingRecord
@@ -164,7 +166,7 @@ def _table(files: Sequence[InputFile], of: Format, options: Options, job: Job) -
     fitted = None
     if options.schema is None:
         plan = dataclasses.replace(options.plan, fit=True, predictor_type=job.predictor_type)
-        fitted = fit_schema(tables("Looking at columns"), plan, chosen)
+        fitted = fit_schema(tables("Looking at columns"), plan, chosen, str(files[0]))
     schema = options.schema or _schema_of(fitted)
     if schema.label is None:
         raise ConfigError("the schema has no label, expected one to learn")
@@ -250,6 +252,7 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
     ]
     if held_out.n_rows:
         _tell(record, held_out, read.predictor_type)
+        _tell_of_columns(record, read)
     return Trained(result.model, hp, read, of_both[0], of_both[1], record)
 
 
@@ -289,6 +292,29 @@ def _tell(record: TrainingRecord, scored: Scored, predictor_type: str) -> None:
     totals.update(scores, labels, scored.weights)
     record.sample.add(scores, labels)
     record.tested(totals.values(), len(labels), 0.0)
+
+
+def _tell_of_columns(record: TrainingRecord, read: Read) -> None:
+    """Let the report know which columns tell the label, and how much of the held-out rows was not seen."""
+    samples = [RowSample(20_000, 16 << 20), RowSample(20_000, 16 << 20)]
+    for sample, rows in zip(samples, (read.learned, read.held_out), strict=True):
+        for batch in rows:
+            sample.add(batch)
+    learned_from, held_out = (Batch.concatenate(list(sample.batches())) for sample in samples)
+    if read.schema is None or learned_from.is_dense or held_out.is_dense:
+        return
+    columns, offsets = read.schema.columns, np.array(read.schema.offsets)
+    is_classifier = link_for(read.predictor_type).is_classifier
+    telling = columns_that_tell(learned_from, held_out, offsets, is_classifier=is_classifier)
+    record.telling = [columns[i].name for i in telling]
+    occurring = np.bincount(held_out.csr[1], minlength=read.schema.feature_dim)
+    for column, first in zip(columns, offsets.tolist(), strict=True):
+        of_column = occurring[first : first + column.n_features]
+        if column.unseen == "feature":
+            rare = int(of_column[column.n_features - 1 - column.gaps])
+            record.unseen[column.name] = rare / max(1, int(of_column.sum()))
+        elif column.unseen == "ignore" and column.separator is None:
+            record.unseen[column.name] = 1 - int(of_column.sum()) / held_out.n_rows
 
 
 def save_trained(path: Path, trained: Trained, *, overwrite: bool = False, report: bool = True) -> list[str]:

@@ -117,6 +117,16 @@ def test_fit_tells_and_goes_on(capsys):
     assert again.score(frame, answers(frame)) >= cold.score(frame, answers(frame))
 
 
+def test_a_column_that_tells_the_label_is_warned_of():
+    frame = frame_of()
+    y = answers(frame)
+    with pytest.warns(UserWarning, match="column 'when' tells the label all by itself"):
+        FMClassifier(**GIVEN).fit(frame.assign(when=np.where(y == "yes", "won", "lost")), y)
+    numbers = pd.DataFrame({"a": np.arange(400.0) % 7, "b": np.arange(400) * 2.5})
+    with pytest.warns(UserWarning, match="column 'b' tells the label all by itself"):
+        FMRegressor(**GIVEN).fit(numbers, np.arange(400))
+
+
 # --- recommendations ---
 
 

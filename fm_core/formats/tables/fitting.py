@@ -89,7 +89,9 @@ class _Profile(Protocol):
         """Say what the column becomes, or why nothing."""
 
 
-def fit_schema(tables: Iterable[Table], plan: TablePlan, chosen: Chosen | None = None) -> Fitted:
+def fit_schema(
+    tables: Iterable[Table], plan: TablePlan, chosen: Chosen | None = None, source: str = "the input"
+) -> Fitted:
     """Choose what each column of a data set becomes.
 
     Parameters
@@ -99,6 +101,8 @@ def fit_schema(tables: Iterable[Table], plan: TablePlan, chosen: Chosen | None =
     plan : TablePlan
     chosen : callable, optional
         Which rows are learned from.
+    source : str
+        What it is called where there are no rows.
 
     Raises
     ------
@@ -115,7 +119,7 @@ def fit_schema(tables: Iterable[Table], plan: TablePlan, chosen: Chosen | None =
         if table.n_rows >= _ROWS_TO_GUESS or len(begun) == _TABLES_TO_GUESS:
             break
     if not begun:
-        raise DataError("the input holds no rows, expected at least one")
+        raise DataError(f"{source} holds no rows, expected at least one")
     first = max(begun, key=lambda table: table.n_rows)
     said = said_of_columns(first, plan)
     profiles, left_out = _profiles(first, plan, said)
@@ -141,11 +145,11 @@ def fit_schema(tables: Iterable[Table], plan: TablePlan, chosen: Chosen | None =
         place = head.places[name]
         remarks = remarks_of(head, place, column, numbers, was_guessed=first.places[name] not in said)
         columns.append(dataclasses.replace(column, example=example_of(head, place), remarks=remarks))
+    if not columns and not left_out:
+        raise DataError(f"{first.source}: there is no column beside the label, expected at least one to learn from")
     if not columns:
         why = "; ".join(f"{name} {why}" for name, why in list(left_out.items())[:5])
-        raise DataError(
-            f"{first.source}: no column is worth a feature, expected at least one{': ' if why else ''}{why}"
-        )
+        raise DataError(f"{first.source}: no column is worth a feature, expected at least one: {why}")
     schema = TableSchema(
         tuple(columns), label, False, plan.missing,
         () if of_label is None else of_label.classes,

@@ -94,6 +94,8 @@ class LabelProfile:
         if self._positive is not None and self._positive not in known:
             raise ConfigError(f"--positive is {self._positive[:40]!r}, expected one of {', '.join(known[:5])}")
         if self.predictor_type != "binary_classifier":
+            if not self._n_numbers and self.is_constant:
+                raise DataError(f"the label is {known[0][:40]!r} in every row, expected different ones")
             if not self._n_numbers and len(known) < 3:
                 raise DataError(
                     f"the labels are texts, such as {self._first_text[:20]!r}, expected numbers for a regressor"

@@ -92,7 +92,8 @@ def _of_numbers(
         return [*found, "the same number in every row"] if len(there) > 1 else found
     if labels is not None and np.array_equal(numbers, labels[:MOST_ROWS]):
         found.append("equals the label: leave it out (--ignore)")
-    written = [table.shown(row, place).strip("' ") for row in range(min(table.n_rows, 50))]
+    may_be_written = table.declared(place) != "numbers"  # 100,000 columns are looked at, too
+    written = [table.shown(row, place).strip("' ") for row in range(min(table.n_rows, 50))] if may_be_written else []
     if any(text[:1] == "0" and text.isdecimal() and len(text) > 1 for text in written):
         found.append("written with zeros in front: ids? (--categorical)")
     whole = bool((there == np.round(there)).all())

@@ -251,10 +251,11 @@ def rows(*lines):
 BAD = {
     "no rows": ("", [], "found no rows|holds no rows"),
     "a header only": ("x,y\n", [], "holds no rows"),
-    "one column": (rows("y", *"ab" * 99), [], "no column is worth a feature"),
+    "one column": (rows("y", *"ab" * 99), [], "there is no column beside the label"),
     "all rows alike": (rows("x,y", *["a,1"] * 99), [], "no column is worth a feature"),
     "a label that is constant": (rows("x,y", *["a,1", "b,1"] * 99), [], "the label is 1 in every row"),
-    "a label that is constant text": (rows("x,y", *["a,u", "b,u"] * 99), [], "the labels are texts"),
+    "a label that is constant text": (rows("x,y", *["a,u", "b,u"] * 99), [], "the label is 'u' in every row"),
+    "two columns of one name": (rows("x,x,y", "a,b,1"), [], "two columns are named 'x'"),
     "no such label": (rows("x,z", "a,1", "b,2"), [], "there is no column 'y', expected one of: x, z"),
     "a label that is missing": (
         rows("x,y", "a,1", "b,", "a,0"),
@@ -302,6 +303,40 @@ def test_a_column_that_tells_the_label_is_remarked(tmp_path, capfd):
     status, text, _ = said(capfd, "train", tmp_path / "t.csv", "--label", "y", "--out", tmp_path / "m", *FEW)
     assert status == 0
     assert "tells the label: leave it out (--ignore)?" in text
+
+
+LEAKS = {
+    "the label itself": lambda y, draw: y,
+    "another name of it": lambda y, draw: np.where(y == "yes", 1, 0),
+    "texts of one label each": lambda y, draw: np.where(
+        y == "yes", "won" + draw.astype(str), "lost" + draw.astype(str)
+    ),
+    "numbers of one label each": lambda y, draw: np.where(y == "yes", draw, draw + 3.5),
+    "a cell that is there for one label": lambda y, draw: np.where(y == "yes", draw.astype(str), ""),
+}
+
+
+@pytest.mark.parametrize("what", [*LEAKS, "nothing"])
+def test_a_column_that_is_a_label_is_named_by_the_findings(what, tmp_path, capfd):
+    random = np.random.default_rng(1)
+    city, draw = random.integers(0, 9, 1200), random.integers(0, 4, 1200)
+    y = np.where(random.random(1200) < 0.2 + 0.06 * city, "yes", "no")
+    columns = {"city": city, "when": draw} if what == "nothing" else {"city": city, "when": LEAKS[what](y, draw)}
+    pd.DataFrame({**columns, "y": y}).to_csv(tmp_path / "t.csv", index=False)
+    status, text, _ = said(capfd, "train", tmp_path / "t.csv", "--label", "y", "--out", tmp_path / "m", *FEW)
+    assert status == 0
+    told = json.loads((tmp_path / "m/metrics.json").read_text())["findings"]
+    assert ("note: Column 'when' tells the label all by itself" in text) == (what != "nothing")
+    assert any("'when' tells the label all by itself" in sentence for sentence in told) == (what != "nothing")
+
+
+def test_groups_that_training_has_not_seen_are_told(tmp_path, capfd):
+    lines = [f"u{i // 4},{'pq'[i % 2]},{(i * 7) % 3 % 2}" for i in range(2000)]
+    (tmp_path / "t.csv").write_text(rows("user,z,y", *lines))
+    given = ("--label", "y", "--group", "user", "--holdout", "0.3", "--out", tmp_path / "m", *FEW)
+    status, text, _ = said(capfd, "train", tmp_path / "t.csv", *given)
+    assert status == 0
+    assert "100 % of 'user' are rare or were not seen in training" in text
 
 
 def test_what_is_there_is_not_lost(csv, model, tmp_path, capfd):
