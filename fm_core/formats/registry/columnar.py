@@ -8,7 +8,7 @@ import numpy as np
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.bad_records import BadRecords
-from fm_core.formats.hive import folders_above, partitions_of
+from fm_core.formats.hive import partitions_of
 from fm_core.formats.rebatch import rebatched
 from fm_core.formats.registry import Format
 from fm_core.formats.registry.files import InputFile
@@ -16,9 +16,9 @@ from fm_core.formats.registry.inputs import Options, RowInput
 from fm_core.formats.registry.table_rows import open_tables
 from fm_core.formats.streams import Source
 from fm_core.formats.tables.arrow import arrow_tables, parquet_tables
-from fm_core.formats.tables.number_rows import number_batches, number_expected, numbers_wanted
+from fm_core.formats.tables.number_rows import number_batches, number_expected, numbers_of_folders, numbers_wanted
+from fm_core.formats.tables.partitioned import beside_folders
 from fm_core.formats.tables.table import Table
-from fm_core.formats.text._text import number_in
 from fm_core.printable import quoted
 
 if TYPE_CHECKING:
@@ -120,12 +120,9 @@ def _with_partitions(
     whole = np.empty((len(numbers), len(places)), np.float32)
     is_own = np.array([place < n_own for place in places])
     whole[:, is_own] = numbers
+    values = numbers_of_folders(source, partitions)
     for column in np.flatnonzero(~is_own).tolist():
-        name, text = list(partitions.items())[places[column] - n_own]
-        value = number_in(text.encode())
-        if np.isnan(value):
-            raise DataError(f"{source}: the folder {name}={text} is a column: {number_expected(quoted(text))}")
-        whole[:, column] = value
+        whole[:, column] = values[places[column] - n_own]
     return whole
 
 
@@ -135,9 +132,7 @@ def read_tables(
     """Read files one after the other; folders such as ``year=2024`` next above a file are columns of it."""
     read = {"parquet": parquet_tables, "arrow": arrow_tables}[of.name]
     for file in files:
-        folders = folders_above(str(file.path))
-        for table in read(file.name, file.for_library()):
-            yield table.beside(folders) if folders else table
+        yield from beside_folders(str(file.path), read(file.name, file.for_library()))
         update(file.size)
 
 

@@ -3,14 +3,16 @@
 Channels take rows of numbers without a header, the label first; files and requests columns of any kind, by a schema.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
 from fm_core.batch import Batch
+from fm_core.errors import DataError
 from fm_core.formats.bad_records import BadRecords
+from fm_core.formats.hive import folders_above, partitions_of
 from fm_core.formats.rebatch import rebatched
 from fm_core.formats.registry import Format
 from fm_core.formats.registry.files import InputFile
@@ -19,9 +21,11 @@ from fm_core.formats.registry.table_rows import open_tables
 from fm_core.formats.requests.named_columns import decode_named_csv
 from fm_core.formats.streams import Sink, Source, pieces_of, transcoded
 from fm_core.formats.tables.delimited import cell_tables, rest_of
-from fm_core.formats.tables.number_rows import number_batches, number_expected, numbers_wanted
+from fm_core.formats.tables.number_rows import number_batches, number_expected, numbers_of_folders, numbers_wanted
+from fm_core.formats.tables.partitioned import beside_folders
 from fm_core.formats.tables.table import Table
 from fm_core.formats.text.parse import cell_blocks
+from fm_core.printable import quoted
 
 if TYPE_CHECKING:
     from fm_core.formats.tables.encoder import Encoder
@@ -42,28 +46,47 @@ def read_batches(
 ) -> Iterator[Batch]:
     """Read lines ``label,x0,x1,...`` without a header; rows are dense, whatever `is_dense` says.
 
-    With `weights`, lines are ``label,weight,x0,x1,...``, as SageMaker's XGBoost has them.
+    With `weights`, lines are ``label,weight,x0,x1,...``, as SageMaker's XGBoost has them. Folders such as ``day=3``
+    above a file are columns behind its own, as Hive and Spark write them; the first file says in which order.
     """
     bad = BadRecords(max_bad_records, on_bad_record)
 
     def batches() -> Iterator[Batch]:
+        first: tuple[str, list[str]] | None = None
         for source in sources:
-            yield from _batches(source, feature_dim, labels, bad, weights=weights, hint="a header is not expected")
+            folders = partitions_of(source.name)
+            first = first or (source.name, list(folders))
+            if folders.keys() != set(first[1]):
+                raise DataError(
+                    f"{source.name}: the folders above it are the columns {_names(folders)}, and those above "
+                    f"{first[0]} {_names(first[1])}, expected the same ones"
+                )
+            folders = {name: folders[name] for name in first[1]}
+            yield from _batches(
+                source, feature_dim, labels, bad, weights=weights, hint="a header is not expected", folders=folders
+            )
 
     return rebatched(batches(), batch_size)
 
 
 def _batches(
     source: Source, feature_dim: int, labels: str, bad: Callable[[str], None], *, header: bool = False, hint: str,
-    weights: bool = False,
+    weights: bool = False, folders: Mapping[str, str] | None = None,
 ) -> Iterator[Batch]:  # fmt: skip
     n_labels = int(labels != "none")
-    n_before = n_labels + int(weights)
+    constant = numbers_of_folders(source.name, folders or {})
+    n_columns = feature_dim + n_labels + int(weights) - len(constant)
+    of_folders = f", of which {len(constant)} from folders ({_names(folders)})" if folders else ""
+    if n_columns < 1:
+        raise DataError(
+            f"{source.name}: the folders above it are the columns {_names(folders or {})}, which leaves none for the "
+            f"file, expected {numbers_wanted(feature_dim, n_labels, int(weights))}"
+        )
     blocks = cell_blocks(
         source.name,
         source.chunks,
-        n_columns=feature_dim + n_before,
-        why=f", {numbers_wanted(feature_dim, n_labels, int(weights))}",
+        n_columns=n_columns,
+        why=f", {numbers_wanted(feature_dim, n_labels, int(weights))}{of_folders}",
         on_bad_line=bad,
     )
     for number, block_there in enumerate(blocks):
@@ -82,27 +105,36 @@ def _batches(
             text = block.text(row, 1).decode(errors="replace")[:40]
             bad(f"{source.name}: line {block.lines[row]}: the weight is {text!r}, expected a number of at least 0")
 
-        numbers, n_wrong = block.numbers(range(feature_dim + n_before))
+        numbers, n_wrong = block.numbers(range(n_columns))
+        if len(constant):
+            numbers = np.hstack([numbers, np.tile(constant, (len(numbers), 1))])
         yield from number_batches(
             numbers, n_wrong > 0, labels, refuse, refuse_label, refuse_weight if weights else None
         )
 
 
+def _names(names: Iterable[str]) -> str:
+    """Show some columns in a message."""
+    shown = [quoted(name) for name in names]
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "") if shown else "none"
+
+
 def read_tables(
     files: Sequence[InputFile], of: Format, options: Options, update: Callable[[int], Any]
 ) -> Iterator[Table]:
-    """Read files one after the other, as they are."""
-    header = options.header
-    if header is None and options.schema is not None:
-        header = options.schema.has_header
+    """Read files one after the other; folders such as ``year=2024`` next above a file are columns of it."""
     for file in files:
-        yield from cell_tables(
+        header = options.header
+        if header is None and options.schema is not None:
+            header = options.schema.has_header_beside(folders_above(str(file.path)))
+        tables = cell_tables(
             file.name,
             transcoded(file.chunks(update), options.encoding, file.name),
             delimiter=options.delimiter or of.delimiter or ",",
             header=header,
             quotes=options.quotes,
         )
+        yield from beside_folders(str(file.path), tables)
 
 
 def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:

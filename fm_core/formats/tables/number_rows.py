@@ -1,17 +1,19 @@
 """Tables all of whose columns are numbers, the label first: what channels read of CSV and Parquet."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.errors import DataError
+from fm_core.formats.text._text import number_in
+from fm_core.printable import quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["number_batches", "number_expected", "numbers_wanted"]
+__all__ = ["number_batches", "number_expected", "numbers_of_folders", "numbers_wanted"]
 
 
 def number_batches(
@@ -69,3 +71,18 @@ def numbers_wanted(feature_dim: int, n_labels: int, n_weights: int = 0) -> str:
 def number_expected(found: str) -> str:
     """Say what a cell has to be."""
     return f"found {found}, expected a number that is finite as float32"
+
+
+def numbers_of_folders(source: str, folders: Mapping[str, str]) -> "NDArray[np.float32]":
+    """Give the values of folders such as ``day=3`` as numbers.
+
+    Raises
+    ------
+    DataError
+        One is none.
+    """
+    values = np.array([number_in(text.encode()) for text in folders.values()], np.float32)
+    for value, (name, text) in zip(values.tolist(), folders.items(), strict=True):
+        if np.isnan(value):
+            raise DataError(f"{source}: the folder {name}={text} is a column: {number_expected(quoted(text))}")
+    return values

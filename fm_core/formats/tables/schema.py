@@ -4,7 +4,7 @@ import bisect
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,8 +197,12 @@ class TableSchema:
     @property
     def has_header(self) -> bool:
         """Whether columns have names, not just numbers."""
+        return self.has_header_beside(())
+
+    def has_header_beside(self, folders: Collection[str]) -> bool:
+        """Whether columns have names, where `folders` are columns that the file does not hold itself."""
         names = [column.name for column in self.columns] + [self.label or "0", self.weight or "0"]
-        return not all(name.isdecimal() for name in names)
+        return not all(name.isdecimal() or name in folders for name in names)
 
     def feature_name(self, feature: int) -> str:
         """Name a feature: ``column``, ``column=category`` or ``column#bucket``.

@@ -15,7 +15,6 @@ import numpy as np
 from fm_core.errors import DataError
 from fm_core.formats.tables._columns import Vocabulary
 from fm_core.formats.tables.values import ValueFault, is_missing, number_of, numbers_of, text_codes, text_of
-from fm_core.formats.text._text import number_in
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -232,19 +231,6 @@ class ArrayTable:
         if len(self.places) < len(names):
             check_names(source, names)
 
-    def beside(self, constant: Mapping[str, str]) -> "ArrayTable":
-        """Give the table with further columns, of one text each, which may be a number; empty: a missing value.
-
-        Raises
-        ------
-        DataError
-            The table has such a column already.
-        """
-        cells = [PythonCells([_number_or_text(text)] * self.n_rows) for text in constant.values()]
-        return ArrayTable(
-            self.source, [*self.names, *constant], [*self._columns, *cells], self.n_rows, self._first_row, self.notes
-        )
-
     @functools.cached_property
     def places(self) -> dict[str, int]:  # noqa: D102
         return {name: place for place, name in enumerate(self.names)}
@@ -322,13 +308,6 @@ class ArrayTable:
 
     def head(self, n_rows: int) -> "ArrayTable":  # noqa: D102
         return self
-
-
-def _number_or_text(text: str) -> "int | float | str":
-    number = float(number_in(text.encode()))
-    if np.isnan(number):
-        return text
-    return int(number) if number.is_integer() else number
 
 
 class TextTable(ArrayTable):

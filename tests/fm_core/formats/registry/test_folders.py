@@ -2,9 +2,11 @@
 
 import pytest
 
+from fm_core.batch import Batch
 from fm_core.cli import main
 from fm_core.errors import DataError
 from fm_core.formats.hive import folders_above
+from fm_core.formats.registry import FORMATS
 from fm_core.formats.registry.inputs import Options, open_rows
 from fm_core.formats.tables.learner import TablePlan
 
@@ -18,18 +20,27 @@ def written(path, **columns):
     table = pyarrow.table(columns)
     if path.suffix == ".parquet":
         parquet.write_table(table, path)
-    else:
+    elif path.suffix == ".arrow":
         feather.write_feather(table, path)
+    else:
+        delimiter = {".csv": ",", ".tsv": "\t"}[path.suffix]
+        rows = [list(columns), *([repr(cell) for cell in row] for row in zip(*columns.values(), strict=True))]
+        path.write_text("".join(delimiter.join(row) + "\n" for row in rows))
     return path
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+#: Of each format that is a table, so that a new one is tried too.
+SUFFIXES = [described.suffixes[0] for described in FORMATS.values() if described.is_table]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize(
     ("folders", "features"),
     [
         (["year=2023", "year=2024"], ["x", "year"]),
         (["year=2023/land=no", "year=2024/land=de"], ["x", "year", "land=no", "land=de"]),
         (["a=%2Fb", "a=__HIVE_DEFAULT_PARTITION__"], ["x", "a=/b"]),
+        (["m=1/land=x", "m=1/land=007"], ["x", "m", "land=x", "land=007"]),  # as a cell of CSV with that text
         (["year=2023/raw", "year=2024/raw"], ["x"]),  # not next above the files
     ],
 )
@@ -42,17 +53,49 @@ def test_folders_are_columns(folders, features, suffix, tmp_path):
         assert rows == [[1, 2023], [2, 2023], [1, 2024], [2, 2024]]
 
 
-def test_other_columns_than_those_of_the_first_file_are_refused(tmp_path):
-    paths = [written(tmp_path / folder / "x.parquet", x=[1.0], y=[0]) for folder in ("year=2023", "month=3", "plain")]
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_other_columns_than_those_of_the_first_file_are_refused(tmp_path, suffix):
+    paths = [written(tmp_path / folder / f"x{suffix}", x=[1.0], y=[0]) for folder in ("year=2023", "month=3", "plain")]
     for second in paths[1:]:
         with pytest.raises(DataError, match="year"):
             list(open_rows([paths[0], second], None, Options(plan=TablePlan(label="y"))).batches())
 
 
-def test_a_folder_that_is_a_column_of_the_file_too_is_refused(tmp_path):
-    path = written(tmp_path / "x=3" / "x.parquet", x=[1.0], y=[0])
-    with pytest.raises(DataError, match="two columns are named 'x'"):
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_folder_that_is_a_column_of_the_file_too_is_refused(tmp_path, suffix):
+    path = written(tmp_path / "x=3" / f"x{suffix}", x=[1.0], y=[0])
+    with pytest.raises(DataError, match="the folder x=3 is a column, and two columns are named 'x' then"):
         open_rows([path], None, Options(plan=TablePlan(label="y")))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_folder_is_encoded_by_a_schema_as_the_same_column_of_a_file_is(tmp_path, suffix):
+    plan = TablePlan(label="y", hashed={"land": 50}, categorical=("day",))
+    below = [written(tmp_path / f"land={land}/day={day}/part{suffix}", x=[1.5, 2.5], y=[0, 1])
+             for land, day in (("no", "07"), ("de", "7"), ("no", "__HIVE_DEFAULT_PARTITION__"))]  # fmt: skip
+    rows = [
+        f"{x},{y},{land},{day}"
+        for land, day in (("no", "07"), ("de", "7"), ("no", ""))
+        for x, y in ((1.5, 0), (2.5, 1))
+    ]
+    (tmp_path / "flat.csv").write_text("\n".join(["x,y,land,day", *rows]) + "\n")
+    flat = open_rows([tmp_path / "flat.csv"], None, Options(plan=plan))
+    for options in (Options(plan=plan), Options(schema=flat.schema)):
+        opened = open_rows(below, None, options)
+        assert opened.schema == flat.schema
+        found, wanted = (Batch.concatenate(list(each.batches())) for each in (opened, flat))
+        assert (found.to_matrix() != wanted.to_matrix()).nnz == 0
+        assert found.labels.tolist() == wanted.labels.tolist()
+
+
+def test_folders_stand_beside_lines_without_a_header(tmp_path):
+    path = tmp_path / "day=3" / "x.csv"
+    path.parent.mkdir()
+    path.write_text("0,1.5\n1,2.5\n")
+    learned = open_rows([path], None, Options(plan=TablePlan(label="0")))
+    for opened in (learned, open_rows([path], None, Options(schema=learned.schema))):
+        assert opened.schema.feature_names() == ["1", "day"]
+        assert [batch.values.tolist() for batch in opened.batches()] == [[[1.5, 3], [2.5, 3]]]
 
 
 def test_a_whole_folder_is_refused_in_one_sentence(tmp_path, capsys):
