@@ -4,6 +4,9 @@ Asked to stop, the job saves its model first, be it the initial one, and then a 
 model is saved, whatever fails ends the job, and there is no model. What comes afterwards (spread, schema, test channel,
 last checkpoint, report) may fail: that is said, and the job succeeds with its model. So data is looked at before it is
 learned from: the first record of every channel, where it can be read twice.
+
+Of several hosts the first one writes the model: it is saved when it has it whole, also where it loses another host
+right then. The others cannot know that, and fail.
 """
 
 import dataclasses
@@ -273,17 +276,20 @@ def _train_with(
 
 
 def _save(model_file: Path, model: Model, settings: dict[str, str], reporter: Reporter, hosts: Hosts) -> None:
-    """Write the artifact, whole or not at all."""
+    """Write the artifact, whole or not at all; once it is there, no other host's end is worth losing it."""
     started = time.time()
     model_file.parent.mkdir(parents=True, exist_ok=True)
     try:
         hosts.save(model_file, model, settings)
-        hosts.wait_for_all()
     except BaseException:
         model_file.unlink(missing_ok=True)  # one of an earlier job, which is not this job's
         raise
-    if hosts.is_leading:
-        reporter.saved(model_file, started)
+    if not hosts.is_leading:
+        hosts.wait_for_all()  # a host that leaves the model to the first one has to hear that it was written
+        return
+    reporter.saved(model_file, started)
+    with survived("The model is saved, but not all hosts have heard of it"):
+        hosts.wait_for_all()
 
 
 def _save_spread(folder: Path, model: Model) -> None:

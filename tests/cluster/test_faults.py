@@ -155,6 +155,28 @@ def test_a_model_that_the_first_host_cannot_write_fails_all(hosts):
     assert_failed(finished, r"^AlgorithmError: .*No space left on device")
 
 
+def program(before_the_job):
+    imports = "import os\nfrom container.train import program\nfrom container.training.cluster import Cluster"
+    return f"{imports}\n{before_the_job}\nprogram()"
+
+
+@pytest.mark.parametrize("way", ["dist_sync", "dist_async"])
+def test_a_model_that_the_first_host_has_written_is_kept_though_another_is_lost_before_it_hears_so(hosts, way):
+    job = hosts(2, epochs="2", _kvstore=way)
+    job.put("part", records(300))
+    job.put("part", records(300, seed=1), "test")
+    dying = program("Cluster.wait_for_all = lambda self: os._exit(9)")
+    with job.jobs[0].started() as first, job.jobs[1].started("-c", dying) as second:
+        finished = job.ended([first, second], LIMIT)
+    assert [host.code for host in finished] == [0, 9]
+    assert list(finished[0].model) == ["model_127.0.0.1"]
+    load_model(job.jobs[0].root / "model/model_127.0.0.1")
+    assert finished[0].failure is None
+    for sentence in ("The model is saved, but not all hosts have heard of it", "The test channel was not scored"):
+        assert re.search(rf"ERROR .*{sentence}: host 127\.0\.0\.2 was lost", finished[0].log), finished[0].log[-2000:]
+    assert "Traceback" not in finished[0].log
+
+
 FORGED = Said("owned\n#quality_metric: host=algo-1, test rmse <loss>=0.0\x1b[2J", "ClientError")
 
 

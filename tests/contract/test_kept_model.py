@@ -111,6 +111,7 @@ def fails(error):
 
 
 AFTER_THE_MODEL = {
+    "other hosts": (OneHost, "wait_for_all", "The model is saved, but not all hosts have heard of it"),
     "schema": (run, "carry_schema", "schema.json was not copied"),
     "test": (run, "score_test_channel", "The test channel was not scored"),
     "checkpoint": (Checkpointer, "close", "The last checkpoint was not written"),
