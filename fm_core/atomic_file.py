@@ -8,13 +8,14 @@ import contextlib
 import errno
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from fm_core.system import NEW_FILE, forget_pages
 
-__all__ = ["MODE", "check_writable", "atomic_write", "temporary_path"]
+__all__ = ["MODE", "atomic_files", "atomic_write", "check_writable", "temporary_path"]
 
 #: Of files that are written: everybody may read them, as platforms do that take them away under another user.
 MODE = 0o644
@@ -27,14 +28,22 @@ _LARGE = 1 << 20
 
 
 class _SetsOut(io.FileIO):
-    """A file whose large pieces are on their way to the disk from when they are written.
+    """A file whose large pieces are on their way to the disk from when they are written, and whose errors name it.
 
     So what `fsync` waits for has begun long before, and a large file takes as long as the disk, not
     as the memory and then the disk.
     """
 
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "wb")
+        self._path = path
+
     def write(self, data: Any) -> int:
-        count = super().write(data)
+        try:
+            count = super().write(data)
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
         if count >= _LARGE:
             # Before it drops pages that are on disk, which these are not, Linux begins to write the others.
             forget_pages(self.fileno(), self.tell() - count, count)
@@ -69,7 +78,7 @@ def atomic_write(path: Path, suffix: str = ".tmp") -> Iterator[BinaryIO]:
     """
     temporary = temporary_path(path, suffix)
     try:
-        with io.BufferedWriter(_SetsOut(_created(temporary), "wb")) as file:
+        with io.BufferedWriter(_SetsOut(_created(temporary), path)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -80,6 +89,36 @@ def atomic_write(path: Path, suffix: str = ".tmp") -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_files(folder: Path) -> Iterator[Path]:
+    """Give an empty folder whose files go to `folder` when the block ends: all are written before one has its name.
+
+    If the block fails, nothing is left of it, and `folder` and what it holds are what they were.
+
+    Parameters
+    ----------
+    folder : Path
+        May not exist yet; files of other names that it holds stay.
+
+    Yields
+    ------
+    folder : Path
+        Beside the other, on the same file system.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    begun = temporary_path(folder.absolute(), ".folder.tmp")
+    shutil.rmtree(begun, ignore_errors=True)
+    begun.mkdir()
+    try:
+        yield begun
+        folder.mkdir(exist_ok=True)
+        for file in begun.iterdir():
+            file.replace(folder / file.name)
+        _sync_folder(folder)
+    finally:
+        shutil.rmtree(begun, ignore_errors=True)
 
 
 def check_writable(path: Path) -> None:

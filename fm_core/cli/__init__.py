@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from fm_core import __version__
 from fm_core.cli import completion
+from fm_core.cli.output import whole_output
 from fm_core.errors import ConfigError, FMError
 from fm_core.printable import printable
 
@@ -99,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
         terminate_before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return chosen.run(parsed) or 0
+        with whole_output():
+            return chosen.run(parsed) or 0
     except FMError as error:
         print(printable(f"fm {given[0]}: {error}", _LONGEST), file=sys.stderr)
         return 1

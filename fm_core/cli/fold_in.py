@@ -17,6 +17,7 @@ from fm_core.analysis.catalogue import Catalogue
 from fm_core.analysis.history import History, grown
 from fm_core.artifact.model_file import load_model, read_meta, save_model
 from fm_core.artifact.spread_file import save_spread
+from fm_core.atomic_file import atomic_files
 from fm_core.cli.arguments import progress_bar, source
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.registry import Role, format_of, formats_for
@@ -75,13 +76,15 @@ def run(arguments: argparse.Namespace) -> None:
         for text, rows in histories.items()
     }
     new_model, grown_schema = grown(model, schema, column, found)
-    arguments.output.mkdir(parents=True, exist_ok=True)
     settings = read_meta(arguments.model).get("training_parameters", {})
-    save_model(arguments.output / _MODEL, new_model, settings)
-    save_spread(arguments.output, new_model)
-    grown_schema.save(arguments.output / SCHEMA_FILE)
-    if catalogue is not None and (arguments.output / CATALOGUE_FILE).resolve() != catalogue_file.resolve():
-        shutil.copyfile(catalogue_file, arguments.output / CATALOGUE_FILE)
+    with atomic_files(arguments.output) as begun:
+        save_model(begun / _MODEL, new_model, settings)
+        spread = save_spread(begun, new_model)
+        grown_schema.save(begun / SCHEMA_FILE)
+        if catalogue is not None:
+            shutil.copyfile(catalogue_file, begun / CATALOGUE_FILE)
+    if spread is None:
+        save_spread(arguments.output, new_model)  # the one of an earlier model goes
     said = f"{arguments.output / _MODEL}: {len(found):,} new of {column}, feature_dim is {new_model.feature_dim}"
     if of_items:
         said += f"; {CATALOGUE_FILE} does not have them: write it anew with `fm catalogue`"

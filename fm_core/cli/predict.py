@@ -30,6 +30,7 @@ from fm_core.atomic_file import atomic_write
 from fm_core.batch import Batch
 from fm_core.cli.arguments import column_list
 from fm_core.cli.names import schema_of
+from fm_core.cli.output import standard_output
 from fm_core.cli.rows import add_row_arguments, read_rows, read_with_tables
 from fm_core.errors import DataError
 from fm_core.formats.text.numbers import decimals
@@ -78,8 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
             yield found, std
 
     if arguments.output is None:
-        _write_text(sys.stdout.buffer, scores(), model, classes)
-        sys.stdout.flush()
+        _write_text(standard_output(), scores(), model, classes)
     else:
         write = WRITERS.get(arguments.output.suffix, _write_text)
         with atomic_write(arguments.output) as file:
@@ -122,9 +122,7 @@ def _write_table(arguments: argparse.Namespace, model: Model, classes: tuple[str
         yield header
 
     if arguments.output is None:
-        for piece in lines():
-            sys.stdout.buffer.write(piece)
-        sys.stdout.flush()
+        standard_output().writelines(lines())
     else:
         with atomic_write(arguments.output) as file:
             file.writelines(lines())

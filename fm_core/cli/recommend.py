@@ -15,7 +15,7 @@ import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
@@ -23,6 +23,7 @@ from fm_core.analysis.recommendation import Recommendation, Recommender
 from fm_core.artifact.model_file import load_model
 from fm_core.atomic_file import atomic_write
 from fm_core.cli.arguments import source
+from fm_core.cli.output import standard_output
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.registry.inputs import read_tables
 from fm_core.formats.tables import SCHEMA_FILE, TableSchema
@@ -60,9 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
             requests = _of_users(arguments, recommender, folder)
         else:
             requests = _lines(stack, arguments.requests)
-        out: BinaryIO = sys.stdout.buffer
-        if arguments.output is not None:
-            out = stack.enter_context(atomic_write(arguments.output))
+        to = arguments.output
+        out = standard_output() if to is None else stack.enter_context(atomic_write(to))
         first = 0
         while part := list(itertools.islice(requests, _TOGETHER)):
             for found in recommender.recommend(part, max(1, arguments.num_threads), what="line", first=first):

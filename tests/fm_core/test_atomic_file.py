@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fm_core.atomic_file import MODE, atomic_write, check_writable, temporary_path
+from fm_core.atomic_file import MODE, atomic_files, atomic_write, check_writable, temporary_path
 
 
 def names(folder):
@@ -37,6 +37,35 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
         fail()
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
+
+
+def test_files_of_a_folder_appear_together_and_others_stay(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    for text in (b"1", b"2"):
+        with atomic_files(folder) as begun:
+            for name in ("a", "b"):
+                (begun / name).write_bytes(text)
+                assert not (folder / name).exists() or (folder / name).read_bytes() == b"1"
+        (folder / "other").touch()
+        assert (folder / "a").read_bytes() == (folder / "b").read_bytes() == text
+    assert sorted(names(folder)) == ["a", "b", "other"]
+    assert names(tmp_path / "new") == ["folder"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_of_files_that_are_not_all_written_none_appears(tmp_path, error):
+    def fail(folder):
+        with atomic_files(folder) as begun:
+            (begun / "a").write_bytes(b"new")
+            raise error
+
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "a").write_bytes(b"old")
+    for folder in (tmp_path / "old", tmp_path / "fresh"):
+        with pytest.raises(error):
+            fail(folder)
+    assert names(tmp_path) == ["old"]
+    assert (tmp_path / "old" / "a").read_bytes() == b"old"
 
 
 def test_a_failure_while_it_is_put_on_disk_leaves_nothing(tmp_path, monkeypatch):

@@ -1,0 +1,77 @@
+"""Standard output that is written whole, or an error that names it.
+
+With PYTHONUNBUFFERED, which images like ours set, Python's own gives no sign of a write that the system has cut short,
+as on a disk that is full; and without it, what is left is written after the exit status is settled.
+"""
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from fm_core.errors import ConfigError
+
+__all__ = ["standard_output", "whole_output"]
+
+_NAME = "standard output"
+
+
+class _Whole(io.FileIO):
+    """Standard output's descriptor, whose errors say so."""
+
+    is_lost = False
+
+    def write(self, data: Any) -> int:
+        if self.is_lost:
+            return memoryview(data).nbytes
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = _NAME
+            raise
+
+
+@contextlib.contextmanager
+def whole_output() -> Iterator[None]:
+    """Put another object in the place of `sys.stdout` for a while: what was written is out when the block ends.
+
+    Raises
+    ------
+    OSError
+        Not all of it could be written.
+    """
+    before = sys.stdout
+    try:
+        number = before.fileno()
+    except (AttributeError, OSError):  # closed, or an object of a test's
+        yield
+        return
+    before.flush()
+    raw = _Whole(number, "wb", closefd=False)
+    text = io.TextIOWrapper(io.BufferedWriter(raw), before.encoding, before.errors, line_buffering=True)
+    sys.stdout = text
+    try:
+        yield
+        text.flush()
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first failure is the one to tell of
+            text.flush()
+        raise
+    finally:
+        sys.stdout = before
+        raw.is_lost = True  # what is left has been told of
+        text.close()
+
+
+def standard_output() -> BinaryIO:
+    """Give standard output for bytes.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    """
+    if sys.stdout is None:
+        raise ConfigError("standard output is closed, expected somewhere to write to: name a file with --output")
+    return sys.stdout.buffer

@@ -1,0 +1,130 @@
+"""A disk that is full while a command writes: one sentence, status 1, and nothing under a name that is not whole.
+
+A limit on the size of files stands for the disk: a write is cut short, and the next one fails, as on a disk that is.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fm_core.cli import COMMANDS, main
+
+#: What each command writes, to standard output or to a file; the folder of the model is m.
+TO_OUTPUT = {
+    "predict": ["predict", "m", "rows.csv"],
+    "predict --with": ["predict", "m", "rows.csv", "--with", "film"],
+    "explain": ["explain", "m", "rows.csv", "--row", "1"],
+    "inspect": ["inspect", "m"],
+    "evaluate": ["evaluate", "m", "rows.csv"],
+    "recommend": ["recommend", "m", "requests.jsonl"],
+}
+TO_FILE = {
+    "convert": ["convert", "rows.csv", "out.libsvm", "--label", "y", "--quiet"],
+    "convert to recordio": ["convert", "rows.csv", "out.recordio", "--label", "y", "--shards", "2", "--quiet"],
+    "convert to npz": ["convert", "rows.csv", "out.npz", "--label", "y", "--quiet"],
+    "convert to gzip": ["convert", "rows.csv", "out.csv.gz", "--label", "y", "--quiet"],
+    "predict": ["predict", "m", "rows.csv", "-o", "out.txt"],
+    "predict to npy": ["predict", "m", "rows.csv", "-o", "out.npy"],
+    "predict to csv": ["predict", "m", "rows.csv", "-o", "out.csv"],
+    "recommend": ["recommend", "m", "requests.jsonl", "-o", "out.jsonl"],
+    "embeddings": ["embeddings", "m", "out.npy"],
+    "embeddings as text": ["embeddings", "m", "out.tsv"],
+    "export": ["export", "m", "out.onnx"],
+    "catalogue": ["catalogue", "m", "--item", "film", "-o", "out.csv"],
+    "fold-in": ["fold-in", "m", "new.csv", "--of", "film", "--label", "y", "-o", "out"],
+    "fold-in in place": ["fold-in", "m", "new.csv", "--of", "film", "--label", "y", "-o", "m"],
+    "train": ["train", "rows.csv", "--label", "y", "-o", "out", "--quiet"],
+    "train to a tar": ["train", "rows.csv", "--label", "y", "-o", "out.tar.gz", "--quiet"],
+}
+DRIVER = """
+import contextlib, io, json, os, resource, sys
+from fm_core.cli import main
+found = {}
+for name, arguments in json.loads(sys.argv[1]).items():
+    os.ftruncate(1, 0), os.lseek(1, 0, 0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, resource.RLIM_INFINITY))
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        status = main(arguments)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    found[name] = status, said.getvalue()
+print(json.dumps(found), file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    pytest.importorskip("resource", reason="limits on files are of POSIX")
+    pytest.importorskip("onnx")
+    folder = tmp_path_factory.mktemp("full")
+    rows = [f"f{i % 7},{i % 5},{(i * i) % 3 > 0:d}" for i in range(200)]
+    (folder / "rows.csv").write_text("\n".join(["film,x,y", *rows]) + "\n")
+    (folder / "new.csv").write_text("film,x,y\ng1,1,0\ng1,2,1\ng1,3,1\n")
+    (folder / "requests.jsonl").write_text('{"columns": {"x": 1}, "top_k": 3}\n' * 5)
+    train = ["train", str(folder / "rows.csv"), "--label", "y", "-o", str(folder / "m"), "--num-factors", "2"]
+    assert main([*train, "--quiet"]) == 0
+    assert main(["catalogue", str(folder / "m"), "--item", "film"]) == 0
+    return folder
+
+
+def files(folder):
+    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+def run(folder, commands, output="output", **environment):
+    """Run commands in one process whose files may have 20 bytes each."""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with (folder.parent / output).open("wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", DRIVER, json.dumps(commands)], cwd=folder, stdout=file, stderr=subprocess.PIPE,
+            env=clean | environment, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stderr.splitlines()[-1])
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_is_cut_short_is_said(folder, unbuffered):
+    found = run(folder, TO_OUTPUT, **({"PYTHONUNBUFFERED": unbuffered} if unbuffered else {}))
+    for name, (status, said) in found.items():
+        assert (status, said) == (1, f"fm {name.split()[0]}: standard output: File too large\n")
+
+
+def test_files_are_whole_or_not_there(folder):
+    before = files(folder)
+    found = run(folder, TO_FILE)
+    for name, (status, said) in found.items():
+        assert status == 1, name
+        assert said.count("\n") == 1, said
+        assert re.search(r"\bout\b|\bm\b|schema\.json", said), said  # which file
+        assert "File too large" in said, said
+    assert files(folder) == before
+
+
+def test_every_command_is_tried():
+    tried = {command[0] for command in [*TO_OUTPUT.values(), *TO_FILE.values()]}
+    assert tried == set(COMMANDS)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_left_at_the_end_is_written_before_the_status_is_settled(folder, unbuffered):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fm_core.cli", "inspect", str(folder / "m")], stdout=full, stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered}, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "fm inspect: standard output: No space left on device\n")
+
+
+def test_scores_without_anywhere_to_go_are_refused(folder):
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m fm_core.cli predict m rows.csv >&-"], cwd=folder, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("fm predict: standard output is closed, expected somewhere to write to")
