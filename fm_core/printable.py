@@ -9,7 +9,7 @@ and in which no metric's regular expression finds anything.
 import re
 from typing import Any
 
-__all__ = ["printable", "printable_json", "quoted"]
+__all__ = ["begun", "printable", "printable_json", "quoted"]
 
 #: How the built-in's metrics begin or end; docs/metric_definitions.json looks for nothing without one of them.
 _METRIC = re.compile(r"#(?=\w+_(?:metric|score)\b|metrics\b)|<(?=(?:loss|score)>)")
@@ -68,3 +68,34 @@ def quoted(value: Any, most: int = 60) -> str:
     if isinstance(value, int) and value.bit_length() > 10_000:  # Python writes no more than 4,300 digits
         return f"an integer of {value.bit_length()} bits"
     return printable(repr(value), most)
+
+
+def begun(value: Any, most: int = 40) -> str:
+    """Give the beginning of a value, of JSON mostly: no more of it is looked at than is shown, however deep it is.
+
+    Parameters
+    ----------
+    value : any
+        A text is given as it is, anything else as Python writes it.
+    most : int
+        Characters.
+    """
+    return (value if isinstance(value, str) else _begun(value, most))[:most]
+
+
+def _begun(value: Any, most: int) -> str:
+    if most <= 0:
+        return "..."
+    if isinstance(value, str):
+        return repr(value[:most])
+    if not isinstance(value, dict | list | tuple):
+        return quoted(value)
+    ends, length, parts = "{}" if isinstance(value, dict) else "[]", 1, []
+    for item in value.items() if isinstance(value, dict) else value:
+        of_item = item if isinstance(value, dict) else (item,)
+        part = ": ".join([_begun(each, most - length) for each in of_item])
+        parts.append(part)
+        length += len(part) + 2
+        if length > most + 1:
+            break
+    return f"{ends[0]}{', '.join(parts)}{ends[1]}"

@@ -20,6 +20,9 @@ __all__ = ["open_body"]
 _PIECE = 2**18
 _FIRST_PIECE = 2**9
 
+#: Members that a gzip of no bytes may have; one more for each kilobyte. Each takes some microseconds to begin.
+_MOST_MEMBERS = 1000
+
 
 @contextlib.contextmanager
 def open_body(environ: dict[str, Any], limit: int) -> Iterator[bytes | mmap.mmap]:
@@ -70,8 +73,11 @@ _CODINGS = ("", "identity", "gzip", "x-gzip")
 
 def _unpack(body: bytes | mmap.mmap, limit: int, unpacked: Spool) -> None:
     try:
-        at = 0
+        at = n_members = 0
         while at < len(body):  # members, one after the other
+            n_members += 1
+            if n_members > _MOST_MEMBERS + len(body) // 1024:
+                raise DataError(f"the body is gzip of more than {n_members - 1} members: pack it as one")
             # zlib copies what a member leaves of a piece: pieces grow with it, as in fm_core/formats/streams.py.
             member, size = zlib.decompressobj(wbits=31), _FIRST_PIECE
             while not member.eof:

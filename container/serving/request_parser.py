@@ -1,7 +1,8 @@
 """Bytes become requests: httptools (llhttp) with bounds, and with requests for another protocol declined.
 
 A parser takes bytes and knows no sockets. It tells its receiver of the head of a request, of pieces of its
-body, and of its end.
+body, and of its end. Chunks that come together are one piece, however small a client makes them; what stands between
+chunks and behind them, extensions and trailers, is not kept, and has the bound of a head.
 """
 
 import time
@@ -57,7 +58,9 @@ class RequestParser:
         self._parser = httptools.HttpRequestParser(self)
         self._asks_for_upgrade = False
         self._in_head = True
+        # Of the head that comes, or, behind one, since the last bytes of the body.
         self._head_size = 0
+        self._pieces: list[bytes] = []
         self.head_begun = 0.0
         self.begun = 0.0
         self.method = ""
@@ -77,18 +80,26 @@ class RequestParser:
         Exception
             What the receiver raised.
         """
-        if self._in_head:
-            self._head_size += len(data)
+        self._head_size += len(data)
         try:
             self._parser.feed_data(data)
+            self._hand_on()
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             raise error.__context__ or error from None
         except httptools.HttpParserError as error:
             raise MalformedRequestError(f"the request is not HTTP/1.1: {error}") from None
-        if self._in_head and self._head_size > LARGEST_HEAD:
-            raise _too_large()
+        finally:
+            self._pieces.clear()
+        if self._head_size > LARGEST_HEAD:
+            raise _too_large() if self._in_head else _trailers_too_large()
+
+    def _hand_on(self) -> None:
+        if self._pieces:
+            data, self._pieces = b"".join(self._pieces), []
+            self._head_size = 0
+            self._receiver.body_came(data)
 
     def _decline_upgrade(self, rest: bytes) -> None:
         # A server that will not switch answers as if it had not been asked to (RFC 9110, 7.8). llhttp
@@ -121,8 +132,9 @@ class RequestParser:
         self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header has come."""
-        self.headers.append((name, value))
+        """A header has come, or a trailer."""
+        if self._in_head:
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """All of the head is there."""
@@ -141,17 +153,24 @@ class RequestParser:
 
     def on_body(self, data: bytes) -> None:
         """Some of the body has come."""
-        self._receiver.body_came(data)
+        self._pieces.append(data)
 
     def on_message_complete(self) -> None:
         """All of a request is there."""
         if not self._asks_for_upgrade:
+            self._hand_on()
             self._in_head, self._head_size = True, 0
             self._receiver.request_came()
 
 
 def _too_large() -> HeadTooLargeError:
     return HeadTooLargeError(f"the request's line and headers have more than the {LARGEST_HEAD} bytes that are taken")
+
+
+def _trailers_too_large() -> HeadTooLargeError:
+    return HeadTooLargeError(
+        f"the body has more than {LARGEST_HEAD} bytes between two chunks or behind the last: send no trailers"
+    )
 
 
 def _origin_form(target: bytes) -> bytes:

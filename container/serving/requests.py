@@ -19,6 +19,7 @@ from fm_core.formats.requests.instances import decode_instances
 from fm_core.formats.requests.json_parts import instance_parts, line_parts, parse_json
 from fm_core.formats.requests.named_columns import decode_named
 from fm_core.formats.tables.encoder import Encoder as ColumnEncoder
+from fm_core.printable import begun
 
 __all__ = ["DECODERS", "WISHES", "Decoder", "Parts", "Payload", "configurations_of", "csv_decoder"]
 
@@ -119,7 +120,7 @@ class _Instances:
         if not isinstance(candidates, list):
             raise DataError(f'{where}: "candidates" is not a list of instances')
         if top_k is not None and (type(top_k) is not int or top_k < 1):
-            raise DataError(f'{where}: "top_k" is {str(top_k)[:40]}, expected an integer of at least 1')
+            raise DataError(f'{where}: "top_k" is {begun(top_k)}, expected an integer of at least 1')
         return Ranking(
             self._rows([instance["context"]], f"{where}, context", partial=True),
             self._rows(candidates, f"{where}, candidate", partial=True),
@@ -171,9 +172,7 @@ def configurations_of(instances: list[Any], first: int, of_all: Mapping[str, Any
         if wanted is None or wanted is False:
             continue
         if wanted is not True and (type(wanted) is not int or wanted < 1):
-            raise DataError(
-                f'{where}: "explain" is {str(wanted)[:40]}, expected true, false or an integer of at least 1'
-            )
+            raise DataError(f'{where}: "explain" is {begun(wanted)}, expected true, false or an integer of at least 1')
         explained[row] = _SHARES if wanted is True else wanted
     return explained, spread
 
@@ -182,7 +181,7 @@ def _wants_spread(configuration: Any, where: str) -> bool:
     wanted = configuration.get("spread") if isinstance(configuration, dict) else None
     if wanted is None or isinstance(wanted, bool):
         return bool(wanted)
-    raise DataError(f'{where}: "spread" is {str(wanted)[:40]}, expected true or false')
+    raise DataError(f'{where}: "spread" is {begun(wanted)}, expected true or false')
 
 
 def _decoder_of(described: Format, **options: bool) -> Decoder:

@@ -9,6 +9,7 @@ renewed every night needs no new model.
 
 import dataclasses
 import logging
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,12 +171,15 @@ def _below(folder: Path, name: str, most_bytes: int, what: str, *, must_exist: b
             return None
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
             raise ArtifactError(f"{path} leads out of the model's folder, expected a {what} below it")
-        size = path.stat().st_size
+        facts = path.stat()
     except (OSError, RuntimeError, ValueError) as error:  # absent, no file, a loop of links, a null byte
         reason = getattr(error, "strerror", None) or str(error)
         if is_exhausted(error):
             raise ResourceError(f"{path}: {reason}") from error
         raise ArtifactError(f"{path}: {reason}, expected a {what}") from error
-    if size > most_bytes:
-        raise ArtifactError(f"{path} has {size} bytes, expected at most {most_bytes}")
+    # Before it is opened: opening what is no file could wait for its other end.
+    if not stat.S_ISREG(facts.st_mode):
+        raise ArtifactError(f"{path} is not a file, expected a {what}")
+    if facts.st_size > most_bytes:
+        raise ArtifactError(f"{path} has {facts.st_size} bytes, expected at most {most_bytes}")
     return path

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fm_core.analysis.listed_features import FEATURES, number_in, rows_of_ids
 from fm_core.atomic_file import atomic_write
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.formats.canonical import sparse_batch
 from fm_core.formats.registry import FORMATS, format_of
 from fm_core.formats.registry.inputs import Options, read_tables
 from fm_core.formats.tables import CATALOGUE_FILE
@@ -29,7 +29,7 @@ from fm_core.formats.tables.schema_check import unwatched
 from fm_core.formats.tables.table import Table, no_column, where
 from fm_core.formats.tables.values import text_of
 from fm_core.given import MOST_FEATURES, check_kind
-from fm_core.printable import quoted
+from fm_core.printable import begun, quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,10 +41,8 @@ __all__ = ["CATALOGUE_FILE", "FEATURES", "Catalogue", "ItemColumn"]
 #: Bytes of memory that a text takes in its table and as one of Python's.
 _BYTES_OF_TEXT = 150
 
-#: The column of feature ids, where there is no schema.
-FEATURES = "features"
-
-_LARGEST = float(np.finfo(np.float32).max)
+#: Bytes of a row, and columns.
+_LONGEST_ROW, _MOST_COLUMNS = 2**20, 65_536
 
 
 class ItemColumn:
@@ -136,7 +134,7 @@ class ItemColumn:
         for choice in choices:
             if choice is not None and not isinstance(choice, str | int | float | bool):
                 raise DataError(
-                    f"filter {self.name!r} is {str(wanted)[:40]}, expected a text, a number, true, false, null, "
+                    f"filter {self.name!r} is {begun(wanted)}, expected a text, a number, true, false, null, "
                     'a list of these, or {"min": number, "max": number}'
                 )
         of_text[-1] = None in choices
@@ -147,7 +145,7 @@ class ItemColumn:
         found = self.find(texts)
         of_text[found[found >= 0]] = True
         if self.numbers is not None:  # 7 is 7.0
-            same = np.array([_number(text) for text in texts], np.float64)
+            same = np.array([number_in(text) for text in texts], np.float64)
             of_text[:-1] |= np.isin(self.numbers[:-1], same[~np.isnan(same)])
         return of_text[self.codes]
 
@@ -155,7 +153,7 @@ class ItemColumn:
         if self.numbers is None:
             raise DataError(f"filter {self.name!r} has bounds, but not all of the column's cells are numbers")
         if not wanted or not wanted.keys() <= {"min", "max"} or not all(map(_is_number, wanted.values())):
-            raise DataError(f'filter {self.name!r} is {str(wanted)[:40]}, expected {{"min": number, "max": number}}')
+            raise DataError(f'filter {self.name!r} is {begun(wanted)}, expected {{"min": number, "max": number}}')
         return wanted.get("min", -math.inf), wanted.get("max", math.inf)
 
 
@@ -167,15 +165,8 @@ def _ids(text: str, separator: str) -> list[str]:
     return [item for part in text.split(separator) if (item := part.strip())]
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text) if "_" not in text else math.nan
-    except ValueError:
-        return math.nan
-
-
 def _numbers(texts: list[str]) -> "NDArray[np.float64] | None":
-    numbers = np.fromiter(map(_number, texts), np.float64, len(texts))
+    numbers = np.fromiter(map(number_in, texts), np.float64, len(texts))
     return numbers if np.isfinite(numbers).all() and len(texts) else None
 
 
@@ -277,8 +268,9 @@ class Catalogue:
         path = Path(path)
         of = FORMATS["csv"] if path.name == CATALOGUE_FILE else format_of(path)
         return cls.read(
-            read_tables([path], of, Options(header=True)), encoder, feature_dim, what=str(path), watch=watch
-        )
+            read_tables([path], of, Options(header=True, longest_row=_LONGEST_ROW)), encoder, feature_dim,
+            what=str(path), watch=watch,
+        )  # fmt: skip
 
     def has(self, features: "NDArray[np.int32]") -> "NDArray[np.bool_]":
         """Say which features some item has.
@@ -371,6 +363,15 @@ class Catalogue:
             text.detach()
 
 
+def _places(table: Table, names: Iterable[str]) -> list[int]:
+    """Find columns of a table."""
+    there = {name: place for place, name in enumerate(table.names)}
+    for name in names:
+        if name not in there:
+            raise no_column(table, name)
+    return [there[name] for name in names]
+
+
 class _Reader:
     """Tables, one after the other, as items."""
 
@@ -391,11 +392,11 @@ class _Reader:
         self.n_items = 0
         if not first.names:
             raise DataError(f"{first.source} has no columns, expected one with the ids of items")
+        if len(first.names) > _MOST_COLUMNS:
+            raise DataError(f"{first.source} has {len(first.names)} columns, expected at most {_MOST_COLUMNS}")
         item = first.names[0] if item is None else item
         taken = [item, *(name for name in (first.names if columns is None else columns) if name != item)]
-        for name in taken:
-            if name not in first.names:
-                raise no_column(first, name)
+        _places(first, taken)
         schema = None if encoder is None else encoder.schema
         known = {} if schema is None else {column.name: column for column in schema.columns}
         if known and known.keys().isdisjoint(taken):
@@ -420,10 +421,7 @@ class _Reader:
     def read(self, table: Table) -> int:
         """Read a piece, and give the bytes of memory that it took, about."""
         names = list(self._columns)
-        for name in names:
-            if name not in table.names:
-                raise no_column(table, name)
-        places = [table.names.index(name) for name in names]
+        places = _places(table, names)
         before = self.n_items
         n_texts = sum(column.n_texts for column in self._columns.values())
         codes = [self._columns[name].read(table, place) for name, place in zip(names, places, strict=True)]
@@ -451,7 +449,7 @@ class _Reader:
 
     def _rows(self, table: Table) -> Batch:
         if self._encoder is None:
-            return _rows_of_ids(table, self._feature_dim)
+            return rows_of_ids(table, self._feature_dim)
         entries = self._encoder.entries(table, partial=True, only=self._columns)
         return self._encoder.join(table.n_rows, entries, None)
 
@@ -459,42 +457,3 @@ class _Reader:
         for column in self._columns.values():
             column.finish()
         return Catalogue(self._columns, Batch.concatenate(self._batches))
-
-
-def _rows_of_ids(table: Table, feature_dim: int) -> Batch:
-    """Make rows of a table's feature ids."""
-    place = table.names.index(FEATURES)
-    codes, texts = table.codes(place)
-
-    def refuse(code: int) -> None:
-        row = int(np.argmax(codes == code))
-        found = "the cell is empty" if code < 0 else f"found {texts[code][:40]!r}"
-        raise DataError(
-            f"{where(table, row, place)}: {found}, expected feature ids below feature_dim={feature_dim}, "
-            "such as 7 or 7:0.5 19"
-        )
-
-    if (codes < 0).any():
-        refuse(-1)
-    entries = [_entries(text) for text in texts]
-    for code, of_text in enumerate(entries):
-        if not of_text or any(key >= feature_dim for key, _ in of_text):
-            refuse(code)
-    of_rows = [entries[code] for code in codes.tolist()]
-    indptr = np.zeros(len(of_rows) + 1, np.int64)
-    np.cumsum([len(of_row) for of_row in of_rows], out=indptr[1:])
-    keys = np.array([key for of_row in of_rows for key, _ in of_row], np.int32)
-    values = np.array([value for of_row in of_rows for _, value in of_row], np.float32)
-    return sparse_batch(feature_dim, indptr, keys, values, ascending=False)
-
-
-def _entries(text: str) -> list[tuple[int, float]]:
-    """Give the keys and values of a text; none, if it is no such text."""
-    found = []
-    for pair in text.split():
-        key, colon, value = pair.partition(":")
-        number = _number(value) if colon else 1.0
-        if not (key.isascii() and key.isdecimal() and len(key) <= 10) or not abs(number) <= _LARGEST:
-            return []
-        found.append((int(key), number))
-    return found

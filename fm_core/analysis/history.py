@@ -17,6 +17,7 @@ from fm_core.errors import ConfigError, DataError
 from fm_core.formats.requests.named_columns import decode_named
 from fm_core.formats.tables.values import text_of
 from fm_core.model import Model
+from fm_core.printable import begun
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +92,7 @@ class History:
             cells = dict(row)
             label = cells.pop("label", cells.pop(label_name, None) if label_name is not None else None)
             if not isinstance(label, int | float):
-                raise DataError(f"{where} {number}: the label is {str(label)[:40]}, expected a number")
+                raise DataError(f"{where} {number}: the label is {begun(label)}, expected a number")
             labels.append(float(label))
             if column in cells:
                 raise DataError(f"{where} {number} has column {column!r}, which is the user's own, expected the others")

@@ -34,6 +34,7 @@ from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.values import text_of
 from fm_core.given import check_kind, check_threads
 from fm_core.model import Model
+from fm_core.printable import begun
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,26 +109,24 @@ class Query:
             It has another one; the message says where.
         """
         if not isinstance(document, dict):
-            raise DataError(f"{where} is {str(document)[:40]}, expected an object with columns and top_k")
+            raise DataError(f"{where} is {begun(document)}, expected an object with columns and top_k")
         for name in document:
             if name not in _MEMBERS:
-                raise DataError(f"{where} has {str(name)[:40]!r}, expected only {', '.join(_MEMBERS)}")
+                raise DataError(f"{where} has {begun(name)!r}, expected only {', '.join(_MEMBERS)}")
         columns, context = document.get("columns"), document.get("context")
         if columns is not None and (context is not None or not isinstance(columns, dict)):
             raise DataError(f'{where}: expected an object "columns", or a "context" of feature ids, and not both')
         top_k = document.get("top_k")
         if type(top_k) is not int or top_k < 1:
-            raise DataError(f'{where}: "top_k" is {str(top_k)[:40]}, expected an integer of at least 1')
+            raise DataError(f'{where}: "top_k" is {begun(top_k)}, expected an integer of at least 1')
         exclude, wanted, history = document.get("exclude", []), document.get("filter", {}), document.get("history")
         if not isinstance(exclude, list) or not all(is_id(item) for item in exclude):
-            raise DataError(f'{where}: "exclude" is {str(exclude)[:40]}, expected a list of item ids')
+            raise DataError(f'{where}: "exclude" is {begun(exclude)}, expected a list of item ids')
         if not isinstance(wanted, dict):
-            raise DataError(
-                f'{where}: "filter" is {str(wanted)[:40]}, expected an object such as {{"genre": "comedy"}}'
-            )
+            raise DataError(f'{where}: "filter" is {begun(wanted)}, expected an object such as {{"genre": "comedy"}}')
         if history is not None and not (isinstance(history, list) and all(isinstance(row, dict) for row in history)):
             raise DataError(
-                f'{where}: "history" is {str(history)[:40]}, expected a list of objects with the columns of a row '
+                f'{where}: "history" is {begun(history)}, expected a list of objects with the columns of a row '
                 'and its "label"'
             )
         configuration = document.get("configuration")
@@ -135,7 +134,7 @@ class Query:
         why = document.get("explain", wanted_too.get("explain"))
         spread = document.get("spread", wanted_too.get("spread")) or False
         if not isinstance(spread, bool):
-            raise DataError(f'{where}: "spread" is {str(spread)[:40]}, expected true or false')
+            raise DataError(f'{where}: "spread" is {begun(spread)}, expected true or false')
         if spread and history is not None:
             raise DataError(
                 f'{where}: "spread" and "history" were both given, expected one of them: how uncertain the parameters '
@@ -143,7 +142,7 @@ class Query:
             )
         history_of = document.get("history_of")
         if history_of is not None and (history is None or not isinstance(history_of, str)):
-            raise DataError(f'{where}: "history_of" is {str(history_of)[:40]}, expected the name of a column beside '
+            raise DataError(f'{where}: "history_of" is {begun(history_of)}, expected the name of a column beside '
                             '"history"')  # fmt: skip
         return cls(where, columns, context, top_k, [text_of(item) for item in exclude], wanted, history, history_of,
                    _shares(why, where), spread)  # fmt: skip
@@ -155,7 +154,7 @@ def _shares(wanted: Any, where: str) -> int:
     if wanted is True:
         return _SHARES
     if type(wanted) is not int or wanted < 1:
-        raise DataError(f'{where}: "explain" is {str(wanted)[:40]}, expected true, false or an integer of at least 1')
+        raise DataError(f'{where}: "explain" is {begun(wanted)}, expected true, false or an integer of at least 1')
     return wanted
 
 
@@ -395,7 +394,12 @@ class Recommender:
         if not query.filter:
             return None
         try:
-            return self._choice(orjson.dumps(query.filter, option=orjson.OPT_SORT_KEYS))
+            try:
+                key = orjson.dumps(query.filter, option=orjson.OPT_SORT_KEYS)
+            except TypeError:  # nested too deep, or not of JSON: `allowed` says what is wrong
+                self.catalogue.allowed(query.filter)
+                raise
+            return self._choice(key)
         except DataError as error:
             raise DataError(f"{query.where}: {error}") from None
 

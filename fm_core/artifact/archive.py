@@ -25,7 +25,7 @@ from fm_core.artifact.zip_reader import DEFLATED, STORED, Entry, directory, unpa
 from fm_core.errors import ArtifactError, ResourceError, is_exhausted
 from fm_core.printable import printable, quoted
 
-__all__ = ["MODEL_FILE", "Archive", "Member", "model_folder", "opened", "opened_beside"]
+__all__ = ["MODEL_FILE", "Archive", "Member", "content_beside", "model_folder", "opened", "opened_beside"]
 
 #: The name that the built-in gives the file, and public recipes look for.
 MODEL_FILE = "model_algo-1"
@@ -94,6 +94,32 @@ def opened_beside(
 
     Parameters
     ----------
+    path, name, most_bytes, limits
+        As of `content_beside`.
+
+    Yields
+    ------
+    archive : Archive or None
+        None: there is no such file.
+
+    Raises
+    ------
+    ArtifactError, ResourceError
+        As `opened`.
+    """
+    limits = limits or Limits()
+    with content_beside(path, name, most_bytes, limits) as content:
+        yield None if content is None else Archive(content, limits)
+
+
+@contextlib.contextmanager
+def content_beside(
+    path: str | os.PathLike[str], name: str, most_bytes: int, limits: Limits | None = None
+) -> Iterator[mmap.mmap | memoryview | None]:
+    """Give the bytes of another file that lies beside a model: in the model file's folder, or in the tar that has both.
+
+    Parameters
+    ----------
     path : path
         As of `opened`.
     name : str
@@ -104,7 +130,7 @@ def opened_beside(
 
     Yields
     ------
-    archive : Archive or None
+    content : bytes-like or None
         None: there is no such file.
 
     Raises
@@ -120,11 +146,10 @@ def opened_beside(
     if head.startswith(b"PK"):
         file = model.with_name(name)
         with _told(file):
-            yield Archive(_mapped(file, most_bytes), limits) if file.is_symlink() or file.exists() else None
+            yield _mapped(file, most_bytes) if file.is_symlink() or file.exists() else None
         return
     with _told(model.with_name(f"{model.name}: {name}")):
-        content = _of_tar(model, head, limits, name, most_bytes)
-        yield None if content is None else Archive(content, limits)
+        yield _of_tar(model, head, limits, name, most_bytes)
 
 
 @contextlib.contextmanager
@@ -158,6 +183,11 @@ class Archive:
         self.limits = limits or Limits()
         self._content = memoryview(content).toreadonly()
         self._entries = directory(self._content)
+
+    @property
+    def names(self) -> set[str]:
+        """Of its members."""
+        return set(self._entries)
 
     def meta(self, max_size: int, kind: str = "") -> dict[str, Any]:
         """Read the JSON object of meta.json; `kind` is what a refusal begins with."""

@@ -27,10 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.arrays import is_finite, row_blocks
-from fm_core.artifact.archive import Archive, opened_beside
+from fm_core.artifact.archive import Archive, opened, opened_beside
 from fm_core.artifact.limits import Limits
 from fm_core.atomic_file import atomic_write
-from fm_core.errors import ArtifactError
+from fm_core.errors import ArtifactError, ResourceError
 from fm_core.model import Model
 from fm_core.printable import quoted
 
@@ -122,9 +122,9 @@ def save_spread(folder: str | os.PathLike[str], model: Model) -> str | None:
 def _is_ours(path: Path) -> bool:
     """Whether a file is a spread, and not something else of that name."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return {"meta.json", *(f"{name}.npy" for name in _ARRAYS)} == set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
+        with opened(path) as archive:
+            return {"meta.json", *(f"{name}.npy" for name in _ARRAYS)} == archive.names
+    except (ArtifactError, ResourceError):
         return False
 
 

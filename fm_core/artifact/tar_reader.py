@@ -18,11 +18,14 @@ from fm_core.printable import quoted
 __all__ = ["Found", "Plain", "Stream", "Unpacked", "find_file", "find_model"]
 
 _BLOCK = 512
-_PIECE = 1 << 20
+_PIECE, _FIRST_PIECE = 1 << 20, 512
 _MODEL_PREFIX = "model_"
 
 #: Members of an archive, and bytes of a header that holds a long name: a path has at most 4,096.
 _MOST_MEMBERS, _MOST_NAME = 10_000, 64 << 10
+
+#: Members that a gzip of no bytes may have; one more for each kilobyte, as each takes some microseconds to begin.
+_MOST_GZIP_MEMBERS = 1000
 
 #: The densest that deflate can be: what declares more is not telling the truth.
 MAX_RATIO = 1032
@@ -63,14 +66,20 @@ class Plain:
 
 
 class Unpacked:
-    """A gzip file, unpacked a piece at a time."""
+    """A gzip file, unpacked a piece at a time.
+
+    zlib copies what it leaves of a piece. So no piece is larger than what is wanted, and those of a member begin small:
+    what is copied stays in proportion to the file.
+    """
 
     def __init__(self, file: BinaryIO, limits: Limits) -> None:
         self._file = file
         self._limits = limits
-        self._packed = b""
+        self._packed, self._at, self._most = b"", 0, _FIRST_PIECE
         self._decompressor = zlib.decompressobj(wbits=31)
-        self.size = MAX_RATIO * os.fstat(file.fileno()).st_size
+        size = os.fstat(file.fileno()).st_size
+        self._members_left = _MOST_GZIP_MEMBERS + size // 1024
+        self.size = MAX_RATIO * size
 
     def read(self, n: int) -> bytes:
         """As `Stream`."""
@@ -96,24 +105,38 @@ class Unpacked:
         """Give at least one byte and at most `n`; none at the end."""
         while True:
             self._limits.check()
-            if not self._packed:
-                self._packed = self._file.read(_PIECE)
-            if self._decompressor.eof:
+            if self._at == len(self._packed):
+                self._packed, self._at = self._file.read(_PIECE), 0
+            if self._decompressor.eof and not self._begin_member():
                 if not self._packed:
                     return b""
-                self._packed = self._packed.lstrip(b"\0")  # some writers pad
-                if self._packed:
-                    self._decompressor = zlib.decompressobj(wbits=31)
                 continue
-            is_over = not self._packed
-            data = self._decompressor.decompress(self._packed, n)
-            self._packed = self._decompressor.unconsumed_tail or self._decompressor.unused_data
+            piece = self._packed[self._at : self._at + min(self._most, max(n, _FIRST_PIECE))]
+            data = self._decompressor.decompress(piece, n)
+            rest = self._decompressor.unused_data if self._decompressor.eof else self._decompressor.unconsumed_tail
+            self._at += len(piece) - len(rest)
+            self._most = min(2 * self._most, _PIECE)
             if data:
                 return data
-            if is_over and not self._decompressor.eof:
+            if not piece and not self._decompressor.eof:
                 raise ArtifactError(
                     "not a model file, or a damaged one: the gzip data ends before its end mark, the file is cut short"
                 )
+
+    def _begin_member(self) -> bool:
+        """Begin the next member, unless all that is there are zeros, with which some writers pad."""
+        while self._at < len(self._packed):
+            begin = self._packed[self._at : self._at + _FIRST_PIECE]
+            self._at += len(begin) - len(begin.lstrip(b"\0"))
+            if begin.strip(b"\0"):
+                break
+        else:
+            return False
+        self._members_left -= 1
+        if not self._members_left:
+            raise ArtifactError("not a model file: it is gzip of very many members, expected one")
+        self._decompressor, self._most = zlib.decompressobj(wbits=31), _FIRST_PIECE
+        return True
 
 
 class Found(NamedTuple):

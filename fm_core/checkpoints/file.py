@@ -28,6 +28,7 @@ import io
 import json
 import math
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -249,7 +250,7 @@ def read(
     CheckpointError
         It was written by a newer version, by a job with other hyperparameters or another solver, or of other data.
     """
-    with _named_errors(path), path.open("rb") as file:
+    with _named_errors(path), _opened(path) as file:
         header = _read_header(file, path)
         _compare(header, path, algorithm.name, hyperparameters, fingerprint)
         return _read_arrays(file, header, path, algorithm, hyperparameters, should_stop)
@@ -263,8 +264,15 @@ def read_header(path: Path) -> dict[str, Any]:
     CheckpointError
         As `read` does for what is not one.
     """
-    with _named_errors(path), path.open("rb") as file:
+    with _named_errors(path), _opened(path) as file:
         return _read_header(file, path)
+
+
+def _opened(path: Path) -> io.BufferedReader:
+    # Before it is opened: opening a pipe would wait for its other end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise DamagedCheckpointError(f"{path} is not a file, expected a checkpoint")
+    return path.open("rb")
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from fm_core.formats.registry.inputs import Options, read_tables
 from fm_core.formats.tables import CATALOGUE_FILE, SCHEMA_FILE, TableSchema
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.table import Table, no_column, where
-from fm_core.printable import printable
+from fm_core.printable import begun, printable
 
 __all__ = ["add_arguments", "run"]
 
@@ -129,8 +129,8 @@ def _number(text: str | None, schema: TableSchema, place: str) -> float:
     if schema.label_classes:
         if text in schema.label_classes:
             return float(schema.label_classes.index(text))
-        raise DataError(f"{place}: the label is {str(text)[:40]!r}, expected {' or '.join(schema.label_classes)}")
+        raise DataError(f"{place}: the label is {begun(text)!r}, expected {' or '.join(schema.label_classes)}")
     try:
         return float(text or "")
     except ValueError:
-        raise DataError(f"{place}: the label is {str(text)[:40]!r}, expected a number") from None
+        raise DataError(f"{place}: the label is {begun(text)!r}, expected a number") from None

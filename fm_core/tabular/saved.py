@@ -1,24 +1,24 @@
 """A model with what lies beside it: spread, schema, figures, report; written whole or not at all, and found again."""
 
-import contextlib
 import gzip
 import io
 import json
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from fm_core.analysis.baseline import BASELINE_FILE, Baseline
+from fm_core.artifact.archive import content_beside
 from fm_core.artifact.model_file import MODEL_FILE, save_model
 from fm_core.artifact.spread_file import save_spread
 from fm_core.atomic_file import atomic_write, temporary_path
-from fm_core.errors import ConfigError
+from fm_core.errors import ArtifactError, ConfigError, ResourceError
 from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables.schema import TableSchema
-from fm_core.formats.tables.schema_check import MAX_BYTES
+from fm_core.formats.tables.schema_check import most_bytes
 from fm_core.model import Model
 
 __all__ = ["METRICS_FILE", "REPORT_FILE", "check_free", "metrics_beside", "schema_beside", "write_model"]
@@ -133,52 +133,17 @@ def schema_beside(path: str | os.PathLike[str], feature_dim: int) -> TableSchema
     ConfigError
         It is no schema, or one of other data than the model's.
     """
-    with _beside(Path(path), SCHEMA_FILE) as found:
-        if found is None:
+    with content_beside(path, SCHEMA_FILE, most_bytes(feature_dim)) as content:
+        if content is None:
             return None
-        name, file = found
-        schema = TableSchema.from_json(file.read(MAX_BYTES + 1), name)
-    if schema.feature_dim != feature_dim:
-        raise ConfigError(
-            f"{name}: its columns make {schema.feature_dim} features, expected {feature_dim} as the model has: it is "
-            "the schema of other data"
-        )
-    return schema
+        return TableSchema.read(io.BytesIO(content), f"{path}: {SCHEMA_FILE}", feature_dim)
 
 
 def metrics_beside(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Give what metrics.json beside a model holds; nothing where there is none that can be read."""
-    with _beside(Path(path), METRICS_FILE) as found:
-        if found is None:
-            return {}
-        try:
-            document = json.loads(found[1].read(_MOST_METRICS))
-        except ValueError:
-            return {}
+    try:
+        with content_beside(path, METRICS_FILE, _MOST_METRICS) as content:
+            document = {} if content is None else json.loads(bytes(content))
+    except (ArtifactError, ResourceError, ValueError, RecursionError):
+        return {}
     return document if isinstance(document, dict) else {}
-
-
-@contextlib.contextmanager
-def _beside(path: Path, name: str) -> Iterator[tuple[str, IO[bytes]] | None]:
-    if path.is_dir():
-        tar = path / "model.tar.gz"
-        path = tar if tar.is_file() and not (path / MODEL_FILE).is_file() else path
-    if path.is_file() and path.name.lower().endswith(_TAR):
-        try:
-            with tarfile.open(path, "r|gz") as tar_file:
-                for entry in tar_file:
-                    if entry.name.removeprefix("./") == name and entry.isreg() and entry.size <= MAX_BYTES:
-                        content = tar_file.extractfile(entry)
-                        assert content is not None
-                        yield f"{path}: {name}", io.BytesIO(content.read())
-                        return
-        except (tarfile.TarError, OSError, EOFError):
-            pass  # whoever reads the model says what is wrong
-        yield None
-        return
-    file = (path if path.is_dir() else path.parent) / name
-    if not file.is_file():
-        yield None
-        return
-    with file.open("rb") as opened:
-        yield str(file), opened

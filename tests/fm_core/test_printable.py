@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fm_core.printable import printable, quoted
+from fm_core.printable import begun, printable, quoted
 from tests.conftest import ROOT
 
 DEFINITIONS = [
@@ -75,3 +75,32 @@ def test_ordinary_text_stays_as_it_is(text):
 )
 def test_values_are_quoted_as_python_writes_them(value, shown):
     assert quoted(value) == shown
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON, st.integers(1, 60))
+def test_the_beginning_of_a_value_is_bounded_and_true(value, most):
+    shown = begun(value, most)
+    assert len(shown) <= most
+    whole = value if isinstance(value, str) else repr(value)
+    if "\\" not in whole and "'" not in whole and '"' not in whole:
+        assert whole.startswith(shown.rstrip("}].")) or "..." in shown
+
+
+def nested(depth, kind):
+    value = 1
+    for _ in range(depth):
+        value = [value] if kind is list else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+def test_no_depth_and_no_length_is_too_much_to_begin_with(kind):
+    assert len(begun(nested(100_000, kind))) <= 40
+    assert begun(list(range(10**6)), 12) == "[0, 1, 2, 3,"
+    assert begun([10**5000]).startswith("[an integer of 16610 bits")

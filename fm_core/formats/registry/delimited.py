@@ -133,6 +133,7 @@ def read_tables(
             delimiter=options.delimiter or of.delimiter or ",",
             header=header,
             quotes=options.quotes,
+            longest_row=options.longest_row,
         )
         yield from beside_folders(str(file.path), tables)
 

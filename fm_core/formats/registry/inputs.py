@@ -14,6 +14,7 @@ from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.registry import FORMATS, Format, format_of
 from fm_core.formats.registry.files import input_files, total_size
+from fm_core.formats.text.parse import MAX_LINE_BYTES
 
 if TYPE_CHECKING:  # a job of RecordIO reads no table
     from fm_core.formats.tables.learner import TablePlan
@@ -65,6 +66,8 @@ class Options:
         Whether quotes stand around cells of CSV and TSV; None: they do, and where it is doubtful it is an error.
     encoding : str or None
         Of CSV and TSV; None: UTF-8.
+    longest_row : int
+        Bytes of a row of CSV and TSV.
     scratch : Path or None
         A folder for a temporary file, which takes 4 bytes or so for each cell of tables with
         categories; None: the system's.
@@ -81,6 +84,7 @@ class Options:
     delimiter: str | None = None
     quotes: bool | None = None
     encoding: str | None = None
+    longest_row: int = MAX_LINE_BYTES
     scratch: Path | None = None
     progress: Progress = _no_progress
 

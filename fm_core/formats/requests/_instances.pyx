@@ -19,6 +19,7 @@ from libc.stdint cimport int32_t, int64_t
 import numpy as np
 
 from fm_core.errors import DataError
+from fm_core.printable import begun
 
 __all__ = ["collect"]
 
@@ -197,5 +198,5 @@ def _kind(item):
 
 
 def _short(item):
-    text = repr(item)
+    text = repr(item[:41]) if type(item) is str else begun(item, 41)
     return text if len(text) <= 40 else text[:37] + "..."

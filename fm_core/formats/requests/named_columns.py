@@ -17,6 +17,7 @@ from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import Column
 from fm_core.formats.tables.table import ArrayTable, PythonCells, check_names
 from fm_core.formats.text.parse import cell_blocks
+from fm_core.printable import begun
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,7 +131,7 @@ def _refused(column: Column, cell: Any) -> str:
     if cell is _MISSING:
         return "the column is missing, expected it, or null if it is empty"
     lists = " or a list of them" if column.separator is not None else ""
-    return f"found {str(cell)[:40]}, expected a text, a number, true, false or null{lists}"
+    return f"found {begun(cell)}, expected a text, a number, true, false or null{lists}"
 
 
 def decode_named_csv(body: Any, encoder: Encoder, *, header: bool | None = None) -> Iterator[Batch] | None:

@@ -12,7 +12,7 @@ from fm_core.formats.tables._columns import Vocabulary
 from fm_core.formats.tables._values import cell_codes, cell_hashes
 from fm_core.formats.tables.table import Table, check_names, where
 from fm_core.formats.tables.values import canonical_cells, in_order, is_missing, number_of
-from fm_core.formats.text.parse import cell_blocks
+from fm_core.formats.text.parse import MAX_LINE_BYTES, cell_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,6 +105,7 @@ def cell_tables(
     delimiter: str = ",",
     header: bool | None = None,
     quotes: bool | None = True,
+    longest_row: int = MAX_LINE_BYTES,
 ) -> Iterator[Table]:
     """Cut delimited text into tables.
 
@@ -116,6 +117,7 @@ def cell_tables(
     header : bool, optional
         Whether the first row names the columns; None: it does if no cell of it is a number, and does not if all are.
     quotes : bool or None
+    longest_row : int
         As for `cell_blocks`.
 
     Raises
@@ -124,7 +126,7 @@ def cell_tables(
         A row has another number of cells than the first one, two columns have one name, or nothing tells whether the
         first row names them.
     """
-    blocks = cell_blocks(source, chunks, delimiter=delimiter, quotes=quotes)
+    blocks = cell_blocks(source, chunks, delimiter=delimiter, quotes=quotes, longest_row=longest_row)
     first = next(blocks, None)
     if first is None:
         return

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from fm_core.formats.tables.schema import Column
 
-__all__ = ["KINDS", "Kind"]
+__all__ = ["KINDS", "MAX_CATEGORY", "Kind"]
 
 #: Characters of a category.
 MAX_CATEGORY = 65_536

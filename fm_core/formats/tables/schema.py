@@ -6,14 +6,14 @@ import functools
 import itertools
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
 from fm_core.atomic_file import atomic_write
 from fm_core.errors import ConfigError
 from fm_core.formats.tables.kinds import KINDS, Kind
-from fm_core.formats.tables.schema_check import MAX_BYTES, VERSION, checked_document, unwatched
+from fm_core.formats.tables.schema_check import VERSION, checked_document, most_bytes, unwatched
 from fm_core.given import check_kind
 
 __all__ = ["Column", "TableSchema"]
@@ -260,7 +260,12 @@ class TableSchema:
             **({"left_out": list(self.left_out)} if self.left_out else {}),
             "columns": columns,
         }
-        return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+        data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        most = most_bytes(self.feature_dim)
+        if len(data) > most:
+            raise ConfigError(f"schema.json would have {len(data)} bytes, and at most {most} are read: hash the "
+                              "largest columns")  # fmt: skip
+        return data.decode()
 
     @classmethod
     def from_json(
@@ -287,7 +292,10 @@ class TableSchema:
         """
         check_kind("the text of a schema", text, (str, bytes), "a text or bytes")
         data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
-        document = checked_document(data, source, watch)
+        return cls._of(checked_document(data, source, watch))
+
+    @classmethod
+    def _of(cls, document: dict[str, Any]) -> "TableSchema":
         columns = tuple(
             Column(
                 name=described["name"],
@@ -319,6 +327,11 @@ class TableSchema:
         Parameters
         ----------
         path : path
+
+        Raises
+        ------
+        ConfigError
+            As for `to_json`.
         """
         with atomic_write(Path(path)) as file:
             file.write(self.to_json().encode())
@@ -347,10 +360,35 @@ class TableSchema:
             It is no schema, or one of other data than the model's.
         """
         with Path(path).open("rb") as file:
-            schema = cls.from_json(file.read(MAX_BYTES + 1), str(path), watch)
+            return cls.read(file, str(path), feature_dim, watch=watch)
+
+    @classmethod
+    def read(
+        cls, file: BinaryIO, source: str, feature_dim: int | None = None, *, watch: Callable[[int], None] = unwatched
+    ) -> "TableSchema":
+        """Read schema.json from a file that is open.
+
+        Parameters
+        ----------
+        file : binary file
+        source : str
+            What it is called in messages.
+        feature_dim, watch
+            As for `load`.
+
+        Returns
+        -------
+        schema : TableSchema
+
+        Raises
+        ------
+        ConfigError
+            As for `load`.
+        """
+        schema = cls._of(checked_document(file, source, watch, feature_dim))
         if feature_dim is not None and schema.feature_dim != feature_dim:
             raise ConfigError(
-                f"{path}: its columns make {schema.feature_dim} features, expected {feature_dim} as the model has: it "
-                "is the schema of other data"
+                f"{source}: its columns make {schema.feature_dim} features, expected {feature_dim} as the model has: "
+                "it is the schema of other data"
             )
         return schema

@@ -1,33 +1,44 @@
 """From the bytes of a schema.json to a document that keeps every rule of docs/table_schema.json, or one sentence.
 
-A schema comes with a model, perhaps from somebody else. So it is measured before it is parsed: a file of brackets or
-of texts would take thirty times its size as Python's objects. Then it is looked at as a whole: the rules of the
-published JSON Schema, and what no JSON Schema can say: names that are there twice, features that do not add up.
+A schema comes with a model, perhaps from somebody else. So its size is looked at before it is read, and it is measured
+while it is read: a file of brackets or of texts would take thirty times its size as Python's objects, and what has one
+text or bracket too many is not read to its end. Then it is looked at as a whole: the rules of the published JSON
+Schema, and what no JSON Schema can say: names that are there twice, features that do not add up.
 """
 
+import io
+import os
+import stat
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import orjson
 
 from fm_core.errors import ConfigError
-from fm_core.formats.tables.kinds import KINDS
+from fm_core.formats.tables.kinds import KINDS, MAX_CATEGORY
 from fm_core.given import MOST_FEATURES
 from fm_core.printable import printable, quoted
 
-__all__ = ["MAX_BYTES", "MAX_COLUMNS", "MAX_TEXTS", "VERSION", "checked_document", "unwatched"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MAX_BYTES", "MAX_COLUMNS", "MAX_TEXTS", "VERSION", "checked_document", "most_bytes", "unwatched"]
 
 #: What is written; documents of the first version, which knew fewer kinds of columns, are read too.
 VERSION = 2
 
 #: Bytes of a schema.json: one of some millions of categories.
 MAX_BYTES = 256 * 2**20
+#: Of one beside a model: so many, whatever its columns, and for each feature, which is mostly a text of a few letters.
+_BYTES, _BYTES_OF_FEATURE = 16 * 2**20, 4096
 #: Columns, and texts: names and categories. A text takes some 100 bytes of memory beside its own.
 MAX_COLUMNS, MAX_TEXTS = 65_536, 20_000_000
 #: Characters of a name or a separator, and of a remark or an example.
 MAX_NAME = 1_024
+#: Remarks on a column, or on the label.
+MAX_REMARKS = 64
 
 #: Nesting: the document, its columns, a column, its categories.
 _DEPTH = 4
@@ -36,6 +47,8 @@ _PLAIN_VALUES = 16
 #: Numbers in lists: the edges of all columns.
 _MAX_NUMBERS = 4_000_000
 _PIECE = 1 << 20
+#: Bytes that a text takes in the file: a letter is at most two escapes of six.
+_LONGEST_TEXT = 12 * MAX_CATEGORY
 #: Bytes of memory that a text takes as one of Python's, beside its own.
 _BYTES_OF_TEXT = 100
 
@@ -54,17 +67,27 @@ def unwatched(n_bytes: int) -> None:
     """Let reading take what it takes."""
 
 
-def checked_document(data: bytes, source: str, watch: Callable[[int], None] = unwatched) -> dict[str, Any]:
+def most_bytes(feature_dim: int | None) -> int:
+    """Give the bytes that a schema.json may have, of a model of so many features; None: of any model."""
+    return MAX_BYTES if feature_dim is None else min(MAX_BYTES, _BYTES + _BYTES_OF_FEATURE * feature_dim)
+
+
+def checked_document(
+    data: bytes | BinaryIO, source: str, watch: Callable[[int], None] = unwatched, feature_dim: int | None = None
+) -> dict[str, Any]:
     """Parse a schema.json and look at all of it.
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or binary file
+        Of a file no more is read than a schema may have, and nothing if it has more by its size.
     source : str
         Of it, for the message.
     watch : callable
-        Gets the bytes of memory that parsing will take, before it takes them, and 0 for every megabyte and column that
-        is looked at. It raises if they are too many, or reading takes too long.
+        Gets the bytes of memory that reading and parsing will take, before it takes them, and 0 for every megabyte and
+        column that is looked at. It raises if they are too many, or reading takes too long.
+    feature_dim : int, optional
+        Of the model that it lies beside, which bounds its size.
 
     Returns
     -------
@@ -76,12 +99,13 @@ def checked_document(data: bytes, source: str, watch: Callable[[int], None] = un
     ConfigError
         It is something else; the message names what, and where.
     """
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        n_keys = _measured(data, watch)
+        text, n_keys = _measured(file, most_bytes(feature_dim), watch)
         try:
-            document = orjson.loads(data)
+            document = orjson.loads(text)
         except ValueError as error:
-            is_text = _is_utf8(data)
+            is_text = _is_utf8(text)
             raise _FaultError(
                 f"it is not JSON: {printable(str(error), 200)}" if is_text else "it is not UTF-8 text"
             ) from error
@@ -91,44 +115,103 @@ def checked_document(data: bytes, source: str, watch: Callable[[int], None] = un
     return document  # type: ignore[no-any-return]
 
 
-def _measured(data: bytes, watch: Callable[[int], None]) -> int:
-    """Hold what parsing would make of the bytes against the bounds, and count the keys of objects."""
-    _expect(len(data) <= MAX_BYTES, f"it has {len(data)} bytes, expected at most {MAX_BYTES}: hash the largest columns")
-    inside, depth, deepest, n_plain = False, 0, 0, 0
-    n = dict.fromkeys('{[":,', 0)
-    start = 0
-    while start < len(data):
+def _size(file: BinaryIO) -> int:
+    """The bytes of a file that say so before they are read; 0 of a pipe."""
+    if isinstance(file, io.BytesIO):
+        return len(file.getbuffer())
+    try:
+        facts = os.fstat(file.fileno())
+    except OSError:  # it is no file of the system
+        return 0
+    return facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+
+
+def _measured(file: BinaryIO, most: int, watch: Callable[[int], None]) -> tuple[bytes, int]:
+    """Read a file, hold what parsing would make of it against the bounds, and count the keys of objects."""
+    said = f"expected at most {most}: hash the largest columns"
+    size = _size(file)
+    _expect(size <= most, f"it has {size} bytes, {said}")
+    watch(size)
+    measure, pieces, n_bytes = _Measure(), [], 0
+    while piece := file.read(_PIECE):
         watch(0)
-        stop = min(start + _PIECE, len(data))
-        piece = data[start:stop]
+        n_bytes += len(piece)
+        _expect(n_bytes <= most, f"it has more than {most} bytes, {said}")
+        measure.take(piece)
+        pieces.append(piece)
+    watch(2 * n_bytes + _BYTES_OF_TEXT * measure.n_values)
+    return b"".join(pieces), measure.counts[":"]
+
+
+class _Measure:
+    """What parsing would make of JSON, found without parsing it.
+
+    Attributes
+    ----------
+    counts : dict of str to int
+        Of quotes, and of some marks outside of texts.
+    """
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys('{[":,', 0)
+        self._inside = False
+        self._escape = b""
+        self._depth = self._length = self._n_plain = 0
+
+    @property
+    def n_values(self) -> int:
+        """About how many texts, and values that are neither texts nor lists nor objects."""
+        return self.counts['"'] // 2 + self._n_plain
+
+    def take(self, piece: bytes) -> None:
+        """Look at the next bytes.
+
+        Raises
+        ------
+        _FaultError
+            A schema has not so much of something.
+        """
+        piece, self._escape = self._escape + piece, b""
         if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # an escape is not cut in two
-            stop += 1
-            piece = data[start:stop]
+            piece, self._escape = piece[:-1], piece[-1:]
         if b"\\" in piece:
-            piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
-        start = stop
-        bytes_ = np.frombuffer(piece or b" ", np.uint8)
+            piece = piece.replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
+        if not piece:
+            return
+        bytes_ = np.frombuffer(piece, np.uint8)
         quotes = bytes_ == ord('"')
-        within = np.logical_xor.accumulate(quotes) ^ inside
-        inside = bool(within[-1])
+        self._check_lengths(np.flatnonzero(quotes), len(bytes_))
+        within = np.logical_xor.accumulate(quotes) ^ self._inside
+        self._inside = bool(within[-1])
         outside = bytes_[~within & ~quotes]
+        n = self.counts
         n['"'] += int(np.count_nonzero(quotes))
         for character in "{[:,":
             n[character] += int(np.count_nonzero(outside == ord(character)))
-        brackets = outside[np.isin(outside, np.frombuffer(b"{[]}", np.uint8))]
-        levels = depth + np.cumsum(np.where((brackets == ord("{")) | (brackets == ord("[")), 1, -1), dtype=np.int64)
-        if len(levels):
-            depth, deepest = int(levels[-1]), max(deepest, int(levels.max()))
-        _expect(deepest <= _DEPTH, f"it is nested deeper than {_DEPTH}")
+        self._check_depth(outside[np.isin(outside, np.frombuffer(b"{[]}", np.uint8))])
         _expect(n["{"] <= 1 + MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")
         _expect(n["["] <= 4 + 3 * MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")  # edges, parts and remarks
         _expect(n['"'] <= 2 * MAX_TEXTS, f"it has more than {MAX_TEXTS} texts: hash the largest columns")
-        n_plain = max(n[","] + n[":"] - n['"'] // 2, 0)
+        self._n_plain = max(n[","] + n[":"] - n['"'] // 2, 0)
         _expect(
-            n_plain <= _PLAIN_VALUES * (1 + MAX_COLUMNS) + _MAX_NUMBERS, "it has a list of values that are no texts"
+            self._n_plain <= _PLAIN_VALUES * (1 + MAX_COLUMNS) + _MAX_NUMBERS,
+            "it has a list of values that are no texts",
         )
-    watch(2 * len(data) + _BYTES_OF_TEXT * (n['"'] // 2 + n_plain))
-    return n[":"]
+
+    def _check_lengths(self, quotes: "NDArray[np.int64]", n_bytes: int) -> None:
+        """Refuse a text that is too long, also one that is not at its end yet."""
+        ends = np.concatenate([[-1 - self._length], quotes, [n_bytes]])
+        lengths = np.diff(ends)[int(not self._inside) :: 2]
+        longest = int(lengths.max(initial=0)) - 1
+        _expect(longest <= _LONGEST_TEXT, f"it has a text of more than {_LONGEST_TEXT} bytes")
+        is_open = self._inside ^ (len(quotes) % 2 == 1)
+        self._length = n_bytes - 1 - int(ends[-2]) if is_open else 0
+
+    def _check_depth(self, brackets: "NDArray[np.uint8]") -> None:
+        opened = (brackets == ord("{")) | (brackets == ord("["))
+        levels = self._depth + np.cumsum(np.where(opened, 1, -1), dtype=np.int64)
+        _expect(levels.max(initial=0) <= _DEPTH, f"it is nested deeper than {_DEPTH}")
+        self._depth = int(levels[-1]) if len(levels) else self._depth
 
 
 def _expect(holds: bool, fault: str) -> None:
@@ -142,7 +225,7 @@ def _check(document: Any, n_keys: int, watch: Callable[[int], None]) -> None:
     _expect(type(version) is int and 1 <= version <= VERSION, f"version is {quoted(version)}, expected 1 to {VERSION}")
     _check_keys(document, _DOCUMENT | _REMARKS | {"label_classes", "weight"}, _DOCUMENT, "")
     for key in sorted(_REMARKS & document.keys()):
-        _check_remarks(document[key], key)
+        _check_remarks(document[key], key, MAX_COLUMNS if key == "left_out" else MAX_REMARKS)
     label, dim, columns = document["label"], document["feature_dim"], document["columns"]
     _expect(label is None or _is_text(label, MAX_NAME), f"label is {quoted(label)}, expected a name or null")
     _expect(_is_integer(dim, 1), f"feature_dim is {quoted(dim)}, expected an integer from 1 to {MOST_FEATURES}")
@@ -204,7 +287,7 @@ def _check_column(column: Any, number: int, first: int) -> int:
     _expect(fault is None, f"{where}{fault}")
     example = column.get("example", "")
     _expect(_is_text(example, MAX_NAME), f"{where}example is {quoted(example)}, expected a text")
-    _check_remarks(column.get("remarks", []), f"{where}remarks")
+    _check_remarks(column.get("remarks", []), f"{where}remarks", MAX_REMARKS)
     as_a_column: Any = SimpleNamespace(
         **{"gaps": False, "unseen": None} | {member: column[member] for member in _OF_KINDS if member in column}
     )
@@ -220,9 +303,9 @@ def _check_classes(classes: Any, label: str | None) -> None:
     _expect(label is not None or classes == ["0", "1"], "label_classes is there, and there is no label")
 
 
-def _check_remarks(remarks: Any, where: str) -> None:
+def _check_remarks(remarks: Any, where: str, most: int) -> None:
     is_one = isinstance(remarks, list) and all(_is_text(remark, 2 * MAX_NAME) for remark in remarks)
-    _expect(is_one, f"{where} is {quoted(remarks)}, expected a list of texts")
+    _expect(is_one and len(remarks) <= most, f"{where} is {quoted(remarks)}, expected a list of at most {most} texts")
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from fm_core.errors import DataError
 from fm_core.formats.tables._columns import Vocabulary
 from fm_core.formats.tables.values import ValueFault, is_missing, number_of, numbers_of, text_codes, text_of
+from fm_core.printable import begun, quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -298,10 +299,12 @@ class ArrayTable:
 
     def shown(self, row: int, column: int) -> str:  # noqa: D102
         value = self._columns[column][row]
+        if isinstance(value, dict | list | tuple):
+            return begun(value)
         try:
             return repr(text_of(value) if isinstance(value, np.generic) else value)[:40]
-        except TypeError:
-            return repr(value)[:40]
+        except (TypeError, ValueError):  # ValueError: an integer of thousands of digits
+            return quoted(value, 40)
 
     def place(self, row: int) -> str:  # noqa: D102
         return f"row {self._first_row + row}"

@@ -78,6 +78,7 @@ def cell_blocks(
     why: str = " as in the first row",
     quotes: bool | None = True,
     on_bad_line: Callable[[str], None] | None = None,
+    longest_row: int = MAX_LINE_BYTES,
 ) -> Iterator[Cells]:
     """Cut lines into cells.
 
@@ -94,6 +95,8 @@ def cell_blocks(
         Whether quotes stand around cells; None: they do, and it is an error where it is doubtful.
     on_bad_line : callable, optional
         As for `libsvm_blocks`.
+    longest_row : int
+        Bytes.
     """
 
     def parse(data: bytes, *, final: bool, first_line: int) -> Cells:
@@ -105,7 +108,7 @@ def cell_blocks(
         n_columns = block.n_columns
         return block
 
-    yield from _blocks(name, chunks, parse, {"why": why}, on_bad_line, "delimited text")
+    yield from _blocks(name, chunks, parse, {"why": why}, on_bad_line, "delimited text", longest_row)
 
 
 def _blocks(
@@ -115,6 +118,7 @@ def _blocks(
     facts: dict[str, Any],
     on_bad_line: Callable[[str], None] | None,
     expected: str,
+    longest_row: int = MAX_LINE_BYTES,
 ) -> Iterator[Any]:
     pieces: list[bytes] = []
     n_bytes = 0
@@ -147,9 +151,9 @@ def _blocks(
                 raise DataError(sentence)
             on_bad_line(sentence)
         pieces, n_bytes = [rest], len(rest)
-        wanted = min(2 * n_bytes, MAX_LINE_BYTES + 1)
-        if n_bytes > MAX_LINE_BYTES:
+        wanted = min(2 * n_bytes, longest_row + 1)
+        if n_bytes > longest_row:
             raise DataError(
-                f"{name}: line {line}: the row that begins here is longer than {MAX_LINE_BYTES} bytes, expected "
+                f"{name}: line {line}: the row that begins here is longer than {longest_row} bytes, expected "
                 f"{expected}; look for a quote that is not closed"
             )

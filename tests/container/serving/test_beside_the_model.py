@@ -1,5 +1,7 @@
 """What lies beside a model is held to the memory and the time that reading the model may take."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -124,3 +126,51 @@ def test_a_schema_of_a_further_source_encodes(tmp_path):
     (tmp_path / "model/catalogue.csv").unlink()
     TableSchema((Column("user", "categorical", categories=tuple("abcdefg")),)).save(source / "schema.json")
     assert opened_with_sources(tmp_path).encoder is not None
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+@pytest.mark.parametrize("name", ["schema.json", "catalogue.csv", "spread.npz", "baseline.json"])
+def test_what_is_no_file_is_not_opened(tmp_path, caplog, name, kind):
+    folder = folder_with(large_catalogue, tmp_path)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name) if kind == "pipe" else (folder / name).mkdir()
+    if name == "baseline.json":  # of which nothing depends
+        assert opened(folder).baseline is None
+        assert f"{name} is not a file" in caplog.text
+    else:
+        with pytest.raises(ArtifactError, match=f"{name} is not a file, expected a "):
+            opened(folder)
+
+
+CATALOGUES = {
+    "a row": "item,features\na," + "1 " * (2 << 20),
+    "cells": "item,features\n" + "," * (3 << 20),
+    "a quote": 'item,features\n"' + "a\n" * (2 << 20),
+    "a header": "a" * (3 << 20),
+}
+
+
+@pytest.mark.parametrize("text", CATALOGUES.values(), ids=CATALOGUES)
+def test_a_row_of_a_catalogue_is_bounded(tmp_path, text):
+    folder = folder_with(large_catalogue, tmp_path)
+    (folder / "catalogue.csv").write_text(text)
+    with pytest.raises(ArtifactError, match="the row that begins here is longer than 1048576 bytes"):
+        opened(folder)
+
+
+def test_the_columns_of_a_catalogue_are_bounded(tmp_path):
+    folder = folder_with(large_catalogue, tmp_path)
+    names = ["item", "features", *map(str, range(65_535))]
+    (folder / "catalogue.csv").write_text(",".join(names) + "\n" + "1," * (len(names) - 1) + "1\n")
+    with pytest.raises(ArtifactError, match="has 65537 columns, expected at most 65536"):
+        opened(folder)
+
+
+def test_the_size_of_a_schema_is_looked_at_before_it_is_read(tmp_path):
+    folder = folder_with(large_catalogue, tmp_path)
+    (folder / "schema.json").touch()
+    os.truncate(folder / "schema.json", 100 << 20)
+    reads = []
+    with pytest.raises(ArtifactError, match=r"it has 104857600 bytes, expected at most 16805888: hash"):
+        opened(folder, should_stop=lambda: reads.append(1) and False)
+    assert len(reads) < 10

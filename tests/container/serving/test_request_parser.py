@@ -103,3 +103,39 @@ def test_what_the_receiver_raises_comes_out():
 
     with pytest.raises(MemoryError, match="full"):
         RequestParser(Full()).feed(REQUESTS[1][0])
+
+
+CHUNKED = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+AROUND = {
+    "trailers": CHUNKED + b"2\r\nab\r\n0\r\n" + b"A: b\r\n" * (LARGEST_HEAD // 3),
+    "a trailer": CHUNKED + b"2\r\nab\r\n0\r\nA: " + b"b" * 2 * LARGEST_HEAD,
+    "an extension": CHUNKED + b"2;" + b"x" * 2 * LARGEST_HEAD,
+    "a size": CHUNKED + b"0" * 2 * LARGEST_HEAD,
+}
+
+
+@pytest.mark.parametrize("size", [1000, 65536])
+@pytest.mark.parametrize("text", AROUND.values(), ids=AROUND)
+def test_what_stands_around_chunks_is_bounded_as_a_head_is_and_not_kept(text, size):
+    seen = Seen()
+    parser = RequestParser(seen)
+    pieces = (text[at : at + size] for at in range(0, len(text), size))
+    with pytest.raises(HeadTooLargeError, match="65536 bytes between two chunks or behind the last"):
+        any(map(parser.feed, pieces))
+    assert len(parser.headers) <= 1
+    assert not seen.requests
+
+
+def test_chunks_that_come_together_are_one_piece():
+    pieces = []
+
+    class Keeps(Seen):
+        def body_came(self, data):
+            pieces.append(data)
+
+    seen = Keeps()
+    parser = RequestParser(seen)
+    parser.feed(CHUNKED + b"1\r\na\r\n" * 5000)
+    parser.feed(b"1\r\nb\r\n" * 5000 + b"0\r\n\r\n" + REQUESTS[0][0])
+    assert pieces == [b"a" * 5000, b"b" * 5000]
+    assert len(seen.requests) == 2

@@ -121,6 +121,7 @@ HOSTILE = {
     "a header cut": header(0)[:300],
     "a wrong checksum": header(0)[:150] + b"1" + header(0)[151:] + END,
     "very many pieces of gzip": gzip.compress(b"") * 50_000,
+    "very many pieces of gzip in a large file": gzip.compress(b"") * 1_000_000,
     "a gzip name without an end": b"\x1f\x8b\x08\x08" + bytes(6) + b"a" * (1 << 20),
     "gzip in gzip": gzip.compress(gzip.compress(header(0) + END)),
     "a tar in a tar": artifacts.tarred({"model_algo-1": artifacts.tarred({"model_algo-1": ZIP})}),

@@ -1,6 +1,7 @@
 """The file: what is written is read, and what is not what was written is refused."""
 
 import dataclasses
+import os
 import struct
 import zlib
 
@@ -200,3 +201,11 @@ def test_giving_up_leaves_the_old_file(tmp_path, path):
         checkpoint.write(path, made(), SOLVER, HP, {}, give_up=lambda: asked.append(1) or len(asked) > 2)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_is_no_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "checkpoint")
+    with pytest.raises(DamagedCheckpointError, match="checkpoint is not a file, expected a checkpoint"):
+        read(tmp_path / "checkpoint")
+    with pytest.raises(DamagedCheckpointError, match="is not a file"):
+        checkpoint.read_header(tmp_path / "checkpoint")

@@ -1,6 +1,7 @@
 """What a schema.json may be: the published JSON Schema, what goes beyond it, and bounds kept before parsing."""
 
 import copy
+import io
 import json
 import os
 import resource
@@ -213,6 +214,8 @@ BOMBS = {
     "depth": b"[" * (1 << 20),
     "depth in the dark": b'{"a":"' + b"\\\\" * 100_000 + b'"' + b',"b":[' * 50_000,
     "a long version": b'{"version":"' + b"A" * (20 << 20) + b'"}',
+    "a text of escapes": b'{"version":"' + b"\\u0000" * (5 << 20) + b'"}',
+    "blanks": b" " * (20 << 20) + b"{}",
     "escapes": b'{"version":"' + b"\\\\" * (5 << 20) + b'"}',
     "too long": schema_check.MAX_BYTES + 1,
 }
@@ -253,3 +256,63 @@ def test_a_bomb_is_refused_before_it_is_unpacked(name, tmp_path):
     assert n_letters < 500
     assert megabytes < 75 + 3 * size / 2**20
     assert time.monotonic() - started < 30
+
+
+class Slow(io.BytesIO):
+    """A file of which some bytes come at a time, and that is none of the system's."""
+
+    def __init__(self, data, size):
+        super().__init__(data)
+        self.size = size
+        self.n_read = 0
+
+    def getbuffer(self):
+        return b""
+
+    def read(self, n=-1):
+        data = super().read(min(n, self.size))
+        self.n_read += len(data)
+        return data
+
+
+@given(st.sampled_from([GOOD, FITTED, *map(json.loads, [json.dumps(DENSE)])]), st.integers(1, 50), st.booleans())
+@settings(max_examples=50)
+def test_a_schema_is_the_same_in_whatever_pieces_it_comes(document, size, spaced):
+    text = json.dumps(document, indent=2 if spaced else None).encode()
+    assert TableSchema.read(Slow(text, size), "x") == TableSchema.from_json(text)
+
+
+@given(st.integers(1, 40))
+@settings(max_examples=20)
+def test_a_text_is_measured_across_pieces(size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema_check, "_LONGEST_TEXT", 100)
+        for length in (100, 101):
+            text = json.dumps(changed(GOOD, ("columns", 1, "categories", 0), 'a"\\' * 14 + "b" * (length - 70)))
+            if length == 100:
+                TableSchema.read(Slow(text.encode(), size), "x")
+            else:
+                with pytest.raises(ConfigError, match="a text of more than 100 bytes"):
+                    TableSchema.read(Slow(text.encode(), size), "x")
+
+
+def test_what_is_too_long_is_not_read_to_its_end():
+    for text in (b'{"version":"' + b"A" * (20 << 20), b"[" * (20 << 20), b'{"version":1,"x":[' + b"{}," * (8 << 20)):
+        file = Slow(text, 1 << 20)
+        with pytest.raises(ConfigError):
+            TableSchema.read(file, "x")
+        assert file.n_read <= 2 << 20
+
+
+def test_a_schema_that_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
+    schema = TableSchema.from_json(json.dumps(GOOD))
+    monkeypatch.setattr(schema_check, "_BYTES", 100)
+    monkeypatch.setattr(schema_check, "_BYTES_OF_FEATURE", 1)
+    with pytest.raises(ConfigError, match=r"would have \d+ bytes, and at most 108 are read: hash the largest columns"):
+        schema.save(tmp_path / "schema.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_remarks_are_bounded():
+    assert "a list of at most 64 texts" in refusal(changed(GOOD, ("columns", 0, "remarks"), ["x"] * 65))
+    assert "left_out" in refusal(changed(GOOD, ("left_out",), ["x"] * 65_537))
