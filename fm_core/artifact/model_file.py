@@ -250,7 +250,13 @@ def _setting(settings: Mapping[str, Any], name: str) -> Any:
     parameter = parameters()[name]
     value = settings.get(name)
     # Ten digits are enough for every integer that is admitted.
-    if parameter.kind == "integer" and isinstance(value, str) and value.isdecimal() and len(value) <= 10:
+    if (
+        parameter.kind == "integer"
+        and isinstance(value, str)
+        and value.isascii()
+        and value.isdecimal()
+        and len(value) <= 10
+    ):
         value = int(value)
     problem = parameter.problem(value)
     if problem:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from fm_core.errors import ConfigError
 from fm_core.formats.tables import schema_check
-from fm_core.formats.tables.schema import TableSchema
+from fm_core.formats.tables.kinds import MAX_CATEGORY
+from fm_core.formats.tables.schema import Column, TableSchema
 from tests.conftest import ROOT
 
 PUBLISHED = json.loads((ROOT / "docs/table_schema.json").read_text())
@@ -225,7 +226,7 @@ import re, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from fm_core.errors import ConfigError
-from fm_core.formats.tables.schema import TableSchema
+from fm_core.formats.tables.schema import Column, TableSchema
 def peak():
     return int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
 before = peak()
@@ -282,18 +283,14 @@ def test_a_schema_is_the_same_in_whatever_pieces_it_comes(document, size, spaced
     assert TableSchema.read(Slow(text, size), "x") == TableSchema.from_json(text)
 
 
-@given(st.integers(1, 40))
-@settings(max_examples=20)
+@pytest.mark.parametrize("size", [997, 65536, 1 << 20])
 def test_a_text_is_measured_across_pieces(size):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema_check, "_LONGEST_TEXT", 100)
-        for length in (100, 101):
-            text = json.dumps(changed(GOOD, ("columns", 1, "categories", 0), 'a"\\' * 14 + "b" * (length - 70)))
-            if length == 100:
-                TableSchema.read(Slow(text.encode(), size), "x")
-            else:
-                with pytest.raises(ConfigError, match="a text of more than 100 bytes"):
-                    TableSchema.read(Slow(text.encode(), size), "x")
+    most = 12 * MAX_CATEGORY
+    for length in (most, most + 1):
+        text = json.dumps(changed(GOOD, ("columns", 1, "categories", 0), 'a"\\' * 14 + "b" * (length - 70)))
+        what = "a category is" if length == most else f"it has a text of more than {most} bytes"
+        with pytest.raises(ConfigError, match=what):
+            TableSchema.read(Slow(text.encode(), size), "x")
 
 
 def test_what_is_too_long_is_not_read_to_its_end():
@@ -304,11 +301,10 @@ def test_what_is_too_long_is_not_read_to_its_end():
         assert file.n_read <= 2 << 20
 
 
-def test_a_schema_that_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
-    schema = TableSchema.from_json(json.dumps(GOOD))
-    monkeypatch.setattr(schema_check, "_BYTES", 100)
-    monkeypatch.setattr(schema_check, "_BYTES_OF_FEATURE", 1)
-    with pytest.raises(ConfigError, match=r"would have \d+ bytes, and at most 108 are read: hash the largest columns"):
+def test_a_schema_that_could_not_be_read_again_is_not_written(tmp_path):
+    texts = tuple(f"{i:03}" + "x" * 65_000 for i in range(300))
+    schema = TableSchema((Column("a", "categorical", texts),))
+    with pytest.raises(ConfigError, match=r"would have \d+ bytes, and at most 18006016 are read: hash the largest"):
         schema.save(tmp_path / "schema.json")
     assert not list(tmp_path.iterdir())
 
