@@ -18,6 +18,7 @@ import functools
 import json
 import math
 import os
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -250,13 +251,7 @@ def _setting(settings: Mapping[str, Any], name: str) -> Any:
     parameter = parameters()[name]
     value = settings.get(name)
     # Ten digits are enough for every integer that is admitted.
-    if (
-        parameter.kind == "integer"
-        and isinstance(value, str)
-        and value.isascii()
-        and value.isdecimal()
-        and len(value) <= 10
-    ):
+    if parameter.kind == "integer" and isinstance(value, str) and re.fullmatch("[0-9]{1,10}", value):
         value = int(value)
     problem = parameter.problem(value)
     if problem:
