@@ -18,6 +18,7 @@ import numpy as np
 from fm_core.analysis.catalogue import CATALOGUE_FILE, FEATURES, Catalogue
 from fm_core.artifact.model_file import load_model
 from fm_core.cli.arguments import feature_range, progress_bar, source
+from fm_core.cli.output import refuse_inputs
 from fm_core.errors import ConfigError
 from fm_core.formats.registry import Role, format_of, formats_for
 from fm_core.formats.registry.inputs import Options, read_tables
@@ -81,6 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         tables, encoder, model.feature_dim, item=item, columns=arguments.columns, distinct=arguments.distinct, what=what
     )
     output = arguments.output or folder / CATALOGUE_FILE
+    refuse_inputs(output, arguments.model, arguments.table, arguments.schema)
     catalogue.save(output)
     print(printable(f"{output}: {len(catalogue):,} items, columns {', '.join(catalogue.columns)}", 1000))
 

@@ -19,6 +19,7 @@ import argparse
 from pathlib import Path
 
 from fm_core.cli.arguments import add_input_arguments, input_options, source
+from fm_core.cli.output import refuse_inputs
 from fm_core.cli.understood import understood
 from fm_core.errors import ConfigError
 from fm_core.formats.registry import Role, formats_for
@@ -68,6 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
         first_key=arguments.first_id,
         schema_path=arguments.schema_out,
     )
+    for path in (arguments.output, arguments.schema_out):
+        refuse_inputs(path, *arguments.inputs)
     options = input_options(arguments, needs_label=True)
     rows_of = None
     if arguments.negatives is not None:

@@ -12,6 +12,7 @@ from fm_core.analysis.embeddings import KINDS, write_vectors
 from fm_core.artifact.model_file import load_model
 from fm_core.cli import names
 from fm_core.cli.arguments import feature_range
+from fm_core.cli.output import refuse_inputs
 from fm_core.printable import printable
 
 __all__ = ["add_arguments", "run"]
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the file, or the two of TSV."""
+    refuse_inputs(arguments.output, arguments.model)
     model = load_model(arguments.model)
     start, stop = arguments.features
     features = range(start, model.feature_dim if stop is None else stop)

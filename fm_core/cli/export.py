@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fm_core.artifact.model_file import load_model
 from fm_core.artifact.onnx_export import save_onnx
+from fm_core.cli.output import refuse_inputs
 from fm_core.errors import ConfigError
 from fm_core.printable import printable
 
@@ -31,5 +32,6 @@ def run(arguments: argparse.Namespace) -> None:
     output = arguments.output
     if output.suffix not in EXPORTS:
         raise ConfigError(f"{output} ends in {output.suffix or 'nothing'!r}, expected one of {', '.join(EXPORTS)}")
+    refuse_inputs(output, arguments.model)
     EXPORTS[output.suffix](output, load_model(arguments.model))
     print(printable(f"{output}: {output.stat().st_size:,} bytes"))

@@ -8,11 +8,12 @@ import contextlib
 import io
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from fm_core.errors import ConfigError
 
-__all__ = ["standard_output", "whole_output"]
+__all__ = ["refuse_inputs", "standard_output", "whole_output"]
 
 _NAME = "standard output"
 
@@ -62,6 +63,21 @@ def whole_output() -> Iterator[None]:
         sys.stdout = before
         raw.is_lost = True  # what is left has been told of
         text.close()
+
+
+def refuse_inputs(output: Path | None, *inputs: Path | None) -> None:
+    """Refuse to write to what is read: it would be lost.
+
+    Raises
+    ------
+    ConfigError
+        The output is one of the inputs, by whatever name.
+    """
+    if output is None or not output.is_file():
+        return
+    for path in inputs:
+        if path is not None and path.exists() and output.samefile(path):
+            raise ConfigError(f"{output} is what is read, and would be lost: name another place to write to")
 
 
 def standard_output() -> BinaryIO:

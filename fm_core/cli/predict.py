@@ -30,7 +30,7 @@ from fm_core.atomic_file import atomic_write
 from fm_core.batch import Batch
 from fm_core.cli.arguments import column_list
 from fm_core.cli.names import schema_of
-from fm_core.cli.output import standard_output
+from fm_core.cli.output import refuse_inputs, standard_output
 from fm_core.cli.rows import add_row_arguments, read_rows, read_with_tables
 from fm_core.errors import DataError
 from fm_core.formats.text.numbers import decimals
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Score."""
+    refuse_inputs(arguments.output, arguments.model, arguments.rows, arguments.schema)
     model = load_model(arguments.model)
     totals = metrics_for(model.predictor_type)
     schema = schema_of(arguments)

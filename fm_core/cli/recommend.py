@@ -23,7 +23,7 @@ from fm_core.analysis.recommendation import Recommendation, Recommender
 from fm_core.artifact.model_file import load_model
 from fm_core.atomic_file import atomic_write
 from fm_core.cli.arguments import source
-from fm_core.cli.output import standard_output
+from fm_core.cli.output import refuse_inputs, standard_output
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.registry.inputs import read_tables
 from fm_core.formats.tables import SCHEMA_FILE, TableSchema
@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Answer the requests."""
     if (arguments.requests is None) == (arguments.users is None):
         raise ConfigError("expected a file of requests, or --users, and not both")
+    refuse_inputs(arguments.output, arguments.model, arguments.requests, arguments.seen)
     model = load_model(arguments.model)
     folder = arguments.model if arguments.model.is_dir() else arguments.model.parent
     recommender = Recommender.beside(model, folder, unseen=arguments.unseen)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fm_core.cli.arguments import add_input_arguments, input_options, source
+from fm_core.cli.output import refuse_inputs
 from fm_core.cli.understood import understood
 from fm_core.printable import printable
 from fm_core.system import usable_cores
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     arguments.fit = True
     say: Any = (lambda text: None) if arguments.quiet else (lambda text: print(printable(text, 1000), flush=True))
+    refuse_inputs(arguments.out, *arguments.inputs)
     check_free(arguments.out, overwrite=arguments.overwrite)
     job = Job(
         HoldOut(arguments.holdout, arguments.seed or 0, arguments.time_column, arguments.group),

@@ -25,7 +25,7 @@ from fm_core.formats.registry.inputs import Options
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.fitting import Fitted, fit_schema
 from fm_core.formats.tables.schema import TableSchema
-from fm_core.formats.tables.table import Table
+from fm_core.formats.tables.table import Table, of_same_columns
 from fm_core.hyperparameter_text import to_texts
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.links import link_for
@@ -160,7 +160,8 @@ def _table(files: Sequence[InputFile], of: Format, options: Options, job: Job) -
 
     def tables(what: str) -> Iterator[Table]:
         with options.progress(what, total_size(files)) as bar:
-            yield from of.functions.read_tables(files, of, options, bar.update)
+            found = of.functions.read_tables(files, of, options, bar.update)
+            yield from of_same_columns(found) if options.schema is None else found
 
     chosen = chooser(lambda: tables("Looking at times"), job.holdout)
     fitted = None

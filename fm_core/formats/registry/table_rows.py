@@ -15,7 +15,7 @@ from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.fitting import fit_schema
 from fm_core.formats.tables.learner import Learner
 from fm_core.formats.tables.schema import TableSchema
-from fm_core.formats.tables.table import Table
+from fm_core.formats.tables.table import Table, of_same_columns
 
 __all__ = ["Tables", "open_tables"]
 
@@ -30,6 +30,11 @@ def open_tables(files: Sequence[InputFile], tables: Tables, options: Options) ->
     """Find out which features the tables have, if there is no schema, and give their rows."""
     schema = options.schema
     if schema is None:
+        read = tables
+
+        def tables(update: Callable[[int], Any]) -> Iterator[Table]:
+            return of_same_columns(read(update))
+
         with options.progress("Looking at columns", total_size(files)) as bar:
             parts = tables(bar.update)
             first = next(parts, None)

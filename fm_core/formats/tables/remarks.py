@@ -5,6 +5,8 @@ for each column; what these lines remark is what has gone wrong elsewhere: ids t
 among the features, texts that stand for a missing value.
 """
 
+import re
+import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,8 @@ __all__ = ["MOST_ROWS", "example_of", "label_remarks", "remarks_of"]
 _FAR = 1000.0
 #: So many rows have to be there before it is odd that all are different.
 _ENOUGH_ROWS = 20
+#: Different texts that are compared with each other.
+_MOST_TEXTS = 1_000
 #: Rows that are looked at.
 MOST_ROWS = 4_000
 
@@ -152,6 +156,15 @@ def _of_texts(
     if was_guessed and table.declared(place) is None and 0 < n_numbers < len(used) and n_numbers > 0.5 * len(used):
         other = used[is_number.index(False)]
         found.append(f"numbers but for some texts, such as {other[:20]!r}, so each number is a category")
+    texts_alone = [text for text, number in zip(used, is_number, strict=True) if not number]
+    written = [text for text in texts_alone if _OTHERWISE.match(_plain(text))]
+    if was_guessed and written and n_numbers + len(written) > 0.5 * len(used):
+        example = repr(written[0][:20])
+        found.append(f"numbers written in another way, such as {example}, so each is a category: rewrite them")
+    pair = _alike([texts[code] for code in np.unique(there)[:_MOST_TEXTS].tolist()])
+    if pair is not None:
+        first, second = (text[:20] for text in pair)
+        found.append(f"differ in nothing but case, blanks or form, such as {first!r} and {second!r}: two categories")
     if any(text[:1] == "0" and text.isdecimal() and len(text) > 1 for text in used):
         found.append("numbers that begin with 0 are texts: what reads them as numbers makes other categories")
     if column.unseen is None and any(
@@ -161,6 +174,31 @@ def _of_texts(
     if labels is not None and 1 < n_different < 0.5 * len(there) and _tells(codes, labels[:MOST_ROWS]):
         found.append("tells the label: leave it out (--ignore)?")
     return found
+
+
+#: Of texts in their plain form: an amount of money, a percentage, groups of thousands, a comma before the fraction.
+_OTHERWISE = re.compile(
+    r"[+-]?(usd|eur|gbp|[$€£¥₹])?[+-]?(\d{1,3}([.,'_]\d{3})+|\d+)([.,]\d+)?(e[+-]?\d+)?(usd|eur|gbp|[$€£¥₹%‰])?$"
+)
+
+
+_SIGNS = {0x2212: "-", 0x2019: "'"}
+
+
+def _plain(text: str) -> str:
+    """Give a text without case, blanks, what cannot be seen, and the forms in which Unicode writes one character."""
+    plain = unicodedata.normalize("NFKC", text).casefold().translate(_SIGNS)
+    return "".join(c for c in plain if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc"))
+
+
+def _alike(texts: list[str]) -> tuple[str, str] | None:
+    """Find two texts that are one in their plain form."""
+    seen: dict[str, str] = {}
+    for text in texts:
+        other = seen.setdefault(_plain(text), text)
+        if other != text:
+            return other, text
+    return None
 
 
 def _tells(codes: "NDArray[np.int64]", labels: "NDArray[np.float32]") -> bool:

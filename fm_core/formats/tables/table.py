@@ -7,7 +7,7 @@ What a value is as a number or as a text is said in values.py.
 
 import functools
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "INDEX", "ArrayTable", "Cells", "PythonCells", "Table", "TextTable", "check_names", "no_column", "where",
+    "INDEX", "ArrayTable", "Cells", "PythonCells", "Table", "TextTable", "check_names", "no_column", "of_same_columns",
+    "where",
 ]  # fmt: skip
 
 
@@ -112,6 +113,33 @@ def check_names(where: str, names: Sequence[str]) -> None:
         if name in seen:
             raise DataError(f"{where}: two columns are named {name[:40]!r}, expected one")
         seen.add(name)
+
+
+def of_same_columns(tables: "Iterable[Table]") -> "Iterator[Table]":
+    """Give tables that a schema is learned from, and see that none has columns of which the first one knows nothing.
+
+    Without a header a column more would make others of all those behind it.
+
+    Raises
+    ------
+    DataError
+        One has, and nothing says what they are.
+    """
+    first: Table | None = None
+    for table in tables:
+        if first is None:
+            first = table
+        elif table.names != first.names:
+            strange = [repr(name[:40]) for name in table.names if name not in first.places]
+            lacks = [repr(name[:40]) for name in first.names if name not in table.places]
+            if strange:
+                more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
+                raise DataError(
+                    f"{table.source}: its columns are not those of {first.source}: it has {', '.join(strange[:5])}"
+                    f"{more}{f', and lacks {lacks[0]}' if lacks else ''}; expected the same columns in every file that "
+                    "is learned from"
+                )
+        yield table
 
 
 class Cells(Protocol):

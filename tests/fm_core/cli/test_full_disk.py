@@ -105,6 +105,28 @@ def test_files_are_whole_or_not_there(folder):
     assert files(folder) == before
 
 
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic", "hard"])
+def test_what_is_read_is_not_written_over(folder, link, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    before = files(folder)
+    as_rows, as_model = tmp_path / "rows.csv", tmp_path / "model.npy"
+    link(folder / "rows.csv", as_rows)
+    link(folder / "m" / "model_algo-1", as_model)
+    for arguments in (
+        ["convert", "rows.csv", str(as_rows), "--label", "y"],
+        ["convert", "rows.csv", str(as_rows.with_name("new.libsvm")), "--label", "y", "--schema-out", str(as_rows)],
+        ["predict", "m", "rows.csv", "-o", str(as_rows)],
+        ["predict", str(as_model), "rows.csv", "-o", str(as_model)],
+        ["recommend", "m", str(as_rows), "-o", "rows.csv"],
+        ["train", "rows.csv", "--label", "y", "-o", str(as_rows), "--overwrite"],
+        ["catalogue", "m", "rows.csv", "--item", "film", "--columns", "x", "--distinct", "-o", str(as_rows)],
+        ["embeddings", str(as_model), str(as_model)],
+    ):
+        assert main(arguments) == 1, arguments
+        assert "is what is read, and would be lost: name another place" in capsys.readouterr().err
+    assert files(folder) == before
+
+
 def test_every_command_is_tried():
     tried = {command[0] for command in [*TO_OUTPUT.values(), *TO_FILE.values()]}
     assert tried == set(COMMANDS)

@@ -58,6 +58,47 @@ def test_a_line_for_each_column_says_what_it_is_and_what_is_odd(tmp_path, capsys
 
 
 @pytest.mark.parametrize(
+    "numbers",
+    [
+        ["1,234", "12,345.50", "999"], ["1,5", "2,25", "-3,0"], ["12%", "3.5 %"], ["$12.50", "€ 3", "12 EUR"],
+        ["1'000", "22'000.5"], ["1 000", "1\u00a0000 000"], ["\u22121", "\u22122.5"], ["\uff11\uff12", "\u0663"],
+        ["1e999", "2e999"],
+    ],
+    ids=lambda numbers: numbers[0],
+)  # fmt: skip
+@pytest.mark.parametrize("fit", [[], ["--fit"]], ids=["as it is", "fit"])
+def test_numbers_that_are_written_in_another_way_are_said_to_be_categories(numbers, fit, tmp_path, capsys):
+    cells = numbers * 3
+    text = "".join(f'"{cell}",{i % 2}\n' for i, cell in enumerate(cells))
+    assert convert(tmp_path, f"x,y\n{text}", "--label", "y", *fit) == 0
+    assert f"numbers written in another way, such as {numbers[0]!r}, so each is a category" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("texts", [["u12", "f3"], ["1.2.3", "10.0.0.1"], ["a,b", "1,b"], ["12:30", "1/2"], ["", "x"]])
+def test_ids_are_not_taken_for_numbers_that_are_written_in_another_way(texts, tmp_path, capsys):
+    assert convert(tmp_path, "x,y\n" + "".join(f'"{text}",1\n' for text in texts), "--label", "y") == 0
+    said = capsys.readouterr().out
+    assert "written in another way" not in said
+    assert "differ in nothing" not in said
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Oslo", "OSLO"), ("straße", "STRASSE"), ("Zo\u00e9", "Zoe\u0301"), ("ann", "\u00a0ann"), ("ann", "an\u200bn"),
+        ("u1", "\ufeffu1"), ("New York", "New  York"), ("fi", "\ufb01"),
+    ],
+    ids=ascii,
+)  # fmt: skip
+@pytest.mark.parametrize("how", [[], ["--hashed", "x:9"], ["--fit"]], ids=" ".join)
+def test_texts_that_seem_one_and_are_two_categories_are_said(first, second, how, tmp_path, capsys):
+    text = "x,y\n" + f"{first},1\nother,0\n{second},1\n" * 3
+    assert convert(tmp_path, text, "--label", "y", *how) == 0
+    said = f"differ in nothing but case, blanks or form, such as {first!r} and {second!r}: two categories"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     "first", ["39, State-gov, 77516, <=50K", "0,1,2,3", "a,1,b,2"], ids=["numbers and texts", "counted", "mixed"]
 )
 def test_a_first_line_that_does_not_tell_whether_it_is_a_header_is_asked_about(first, tmp_path, capsys):

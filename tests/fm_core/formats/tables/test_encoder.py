@@ -104,6 +104,25 @@ def test_numbers_alone_make_dense_rows_without_a_header_too(tmp_path):
     assert again.values.tolist() == [[2.5, 3], [4, 0.5]]
 
 
+@pytest.mark.parametrize("plan", [{}, {"fit": True}, {"categorical": ("0",)}], ids=["as it is", "fit", "categories"])
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("1,0,5\n2,1,6\n", "1,9,0,5\n", "it has '3'"),  # what was the label's place is another column's
+        ("0,y,x\n1,0,5\n2,1,6\n", "0,y,x,z\n1,0,5,9\n", "it has 'z'"),
+        ("0,y,x\n1,0,5\n2,1,6\n", "0,y,x2\n1,0,5\n", "it has 'x2', and lacks 'x'"),
+    ],
+)
+def test_files_that_are_learned_from_have_the_same_columns(plan, first, second, said, tmp_path):
+    paths = [tmp_path / name for name in ("a.csv", "b.csv")]
+    for path, text in zip(paths, (first, second), strict=True):
+        path.write_text(text)
+    header = "y" in first
+    options = Options(plan=TablePlan(label="y" if header else "1", **plan), header=header)
+    with pytest.raises(DataError, match=rf"b.csv: its columns are not those of .*a.csv: {said}; expected the same"):
+        list(open_rows(paths, None, options).batches())
+
+
 def test_a_header_is_known_by_a_cell_that_is_no_number(tmp_path):
     batch, schema = encoded(put(tmp_path, "y,x\n0,y\n"), plan=TablePlan(label="y"))
     assert (schema.columns[0].name, batch.n_rows) == ("x", 1)
