@@ -105,12 +105,12 @@ def open_with_schema(
                 model.spread = load_spread(path, model.predictor_type, model.w0, model.w, allowed)
             catalogue_file = _found(folders, CATALOGUE_FILE, MAX_CATALOGUE_BYTES, "catalogue")
             if catalogue_file is None:
-                return ServedModel(model, encoder, None, _baseline(folders, model), allowed.taken)
+                return ServedModel(model, encoder, None, _baseline(folders, model, encoder), allowed.taken)
             catalogue = Catalogue.load(
                 catalogue_file, encoder, model.feature_dim, watch=_watching(allowed, catalogue_file)
             )
             recommender = Recommender(model, catalogue, encoder)
-            return ServedModel(model, encoder, recommender, _baseline(folders, model), allowed.taken)
+            return ServedModel(model, encoder, recommender, _baseline(folders, model, encoder), allowed.taken)
         except (ConfigError, DataError) as error:
             raise ArtifactError(str(error)) from error
         except OSError as error:
@@ -130,10 +130,11 @@ def _watching(limits: Limits, file: Path) -> Callable[[int], None]:
     return watch
 
 
-def _baseline(folders: Sequence[Path], model: "Model") -> Baseline | None:
+def _baseline(folders: Sequence[Path], model: "Model", encoder: Encoder | None) -> Baseline | None:
+    columns = None if encoder is None else {column.name for column in encoder.schema.columns}
     try:
         file = _found(folders, BASELINE_FILE, MAX_BASELINE_BYTES, "baseline")
-        return None if file is None else Baseline.load(file, model.feature_dim)
+        return None if file is None else Baseline.load(file, model.feature_dim, columns)
     except (ArtifactError, ConfigError, OSError) as error:
         _LOGGER.warning("scores are not compared with those of training: %s", printable(str(error), 1000))
         return None

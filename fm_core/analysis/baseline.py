@@ -11,7 +11,7 @@ is taken for no change, above 0.25 for a large one.
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,10 @@ import orjson
 from fm_core.atomic_file import atomic_write
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError
+from fm_core.given import MOST_FEATURES
 from fm_core.model import Model
 from fm_core.printable import printable, quoted
+from fm_core.small_json import object_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,6 +50,7 @@ MAX_BYTES = 2**20
 MAX_COLUMNS, _MAX_EDGES, _MAX_NAME = 256, 100, 1024
 
 _VERSION = 1
+_MEMBERS = {"version", "feature_dim", "source", "rows", "scores", "columns"}
 
 #: Parts of a sample that are kept apart: thousands of small arrays that stay keep the heap around them.
 _MOST_PARTS = 32
@@ -116,8 +119,23 @@ class Baseline:
             file.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
     @classmethod
-    def load(cls, path: Path, feature_dim: int) -> "Baseline":
+    def load(cls, path: Path, feature_dim: int, columns: Collection[str] | None = None) -> "Baseline":
         """Read what `save` wrote, and no more than that may be.
+
+        docs/baseline_schema.json has the rules of one file; edges that do not rise, shares that do not add up, another
+        model and other columns are refused too.
+
+        Parameters
+        ----------
+        path : Path
+        feature_dim : int
+            The model's.
+        columns : collection of str, optional
+            The names that the model's schema has.
+
+        Returns
+        -------
+        baseline : Baseline
 
         Raises
         ------
@@ -129,6 +147,8 @@ class Baseline:
         try:
             _expect(len(data) <= MAX_BYTES, f"it has more than {MAX_BYTES} bytes")
             baseline = _parsed(data)
+            unknown = next((name for name in baseline.columns if columns is not None and name not in columns), None)
+            _expect(unknown is None, f"column {quoted(unknown)} is none of the model's schema")
             _expect(
                 baseline.feature_dim == feature_dim,
                 f"feature_dim is {baseline.feature_dim}, expected {feature_dim} as the model has",
@@ -144,34 +164,46 @@ def _expect(holds: bool, fault: str) -> None:
 
 
 def _parsed(data: bytes) -> Baseline:
-    document = orjson.loads(data)
-    _expect(isinstance(document, dict), "it is no JSON object")
+    document = object_of(data)
     version = document.get("version")
     _expect(type(version) is int and version == _VERSION, f"version is {quoted(version)}, expected {_VERSION}")
+    _check_keys(document, _MEMBERS, "it")
     for name in ("feature_dim", "rows"):
-        found = document.get(name)
-        _expect(type(found) is int and found >= 1, f"{name} is {quoted(found)}, expected an integer of at least 1")
-    source, scores, columns = document.get("source"), document.get("scores"), document.get("columns")
+        found = document[name]
+        is_count = type(found) is int and 1 <= found <= MOST_FEATURES
+        _expect(is_count, f"{name} is {quoted(found)}, expected an integer from 1 to {MOST_FEATURES}")
+    source, scores, columns = document["source"], document["scores"], document["columns"]
     _expect(source in ("validation", "train"), f"source is {quoted(source)}, expected 'validation' or 'train'")
     _expect(isinstance(scores, dict), f"scores is {quoted(scores)}, expected an object")
-    edges, shares = scores.get("edges"), scores.get("shares")
+    _check_keys(scores, {"edges", "shares"}, "scores")
+    edges, shares = scores["edges"], scores["shares"]
     _expect(_are_numbers(edges) and len(edges) <= _MAX_EDGES, f"edges is {quoted(edges)}, expected a list of numbers")
     _expect(all(a < b for a, b in itertools.pairwise(edges)), "the edges of the scores do not rise")
     _expect(
         _are_numbers(shares) and len(shares) == len(edges) + 1 and all(0 <= share <= 1 for share in shares),
         f"shares is {quoted(shares)}, expected {len(edges) + 1} numbers from 0 to 1",
     )
+    _expect(abs(sum(shares) - 1) < 1e-6, f"the shares of the scores add up to {sum(shares):g}, expected 1")
     _expect(isinstance(columns, dict), f"columns is {quoted(columns)}, expected an object")
     _expect(len(columns) <= MAX_COLUMNS, f"it has {len(columns)} columns, expected at most {MAX_COLUMNS}")
     of_columns = {name: _parsed_column(name, column) for name, column in columns.items()}
     return Baseline(document["feature_dim"], source, document["rows"], tuple(edges), tuple(shares), of_columns)
 
 
+def _check_keys(found: dict[str, Any], members: set[str], what: str) -> None:
+    _expect(found.keys() == members, f"{what} has {_names(found)}, expected {_names(members)}")
+
+
+def _names(found: Iterable[str]) -> str:
+    return ", ".join(printable(name, 40) for name in sorted(found)[:20]) or "nothing"
+
+
 def _parsed_column(name: str, column: Any) -> OfColumn:
     members = {field.name for field in dataclasses.fields(OfColumn)}
     where = f"column {quoted(name)}"
     _expect(len(name) <= _MAX_NAME, f"{where}: expected a name of at most {_MAX_NAME} letters")
-    _expect(isinstance(column, dict) and column.keys() == members, f"{where}: expected {', '.join(sorted(members))}")
+    _expect(isinstance(column, dict), f"{where} is {quoted(column)}, expected an object")
+    _check_keys(column, members, where)
     for member in ("missing", "unseen"):
         share = column[member]
         _expect(_is_number(share) and 0 <= share <= 1, f"{where}: {member} is {quoted(share)}, expected 0 to 1")

@@ -8,7 +8,6 @@ zip_reader.py), and names are never used as paths.
 """
 
 import contextlib
-import json
 import mmap
 import os
 import stat
@@ -24,6 +23,7 @@ from fm_core.artifact.tar_reader import Found, Plain, Stream, Unpacked, find_fil
 from fm_core.artifact.zip_reader import DEFLATED, STORED, Entry, directory, unpacked
 from fm_core.errors import ArtifactError, ResourceError, is_exhausted
 from fm_core.printable import printable, quoted
+from fm_core.small_json import object_of
 
 __all__ = ["MODEL_FILE", "Archive", "Member", "content_beside", "model_folder", "opened", "opened_beside"]
 
@@ -194,12 +194,9 @@ class Archive:
         member = self.member("meta.json", max_size=max_size)
         member.check_sum()
         try:
-            meta = json.loads(bytes(member.data))
-        except (ValueError, RecursionError) as error:
-            raise ArtifactError(f"{kind}meta.json is not JSON: {error}") from error
-        if not isinstance(meta, dict):
-            raise ArtifactError(f"{kind}meta.json is not a JSON object")
-        return meta
+            return object_of(bytes(member.data))
+        except ValueError as error:
+            raise ArtifactError(f"{kind}meta.json: {error}") from error
 
     def member(self, name: str, max_size: int | None = None) -> Member:
         """Give a member: where it lies if it is stored, unpacked in memory if it is deflated."""

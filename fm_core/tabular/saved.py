@@ -20,6 +20,7 @@ from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables.schema import TableSchema
 from fm_core.formats.tables.schema_check import most_bytes
 from fm_core.model import Model
+from fm_core.small_json import object_of
 
 __all__ = ["METRICS_FILE", "REPORT_FILE", "check_free", "metrics_beside", "schema_beside", "write_model"]
 
@@ -143,7 +144,6 @@ def metrics_beside(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Give what metrics.json beside a model holds; nothing where there is none that can be read."""
     try:
         with content_beside(path, METRICS_FILE, _MOST_METRICS) as content:
-            document = {} if content is None else json.loads(bytes(content))
-    except (ArtifactError, ResourceError, ValueError, RecursionError):
+            return {} if content is None else object_of(bytes(content))
+    except (ArtifactError, ResourceError, ValueError):
         return {}
-    return document if isinstance(document, dict) else {}
