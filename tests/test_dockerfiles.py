@@ -120,7 +120,7 @@ def test_what_the_images_install_has_hashes_and_the_versions_that_are_pinned(nam
     for package, (version, n_hashes) in pins.items():
         assert version == pinned[package], f"{name}: {package}: make image-hashes"
         assert n_hashes > 0
-    assert set(pins) == _needed(PINNED[name], () if PINNED[name] else ("parquet", "report")), "make image-hashes"
+    assert set(pins) == _needed(PINNED[name], () if PINNED[name] else ("parquet",)), "make image-hashes"
 
 
 def test_every_installation_of_packages_asks_for_hashes_or_for_no_index(stages):

@@ -184,8 +184,6 @@ def test_a_block_runs(page, first_line, tmp_path):
     needed = NEEDS.get((page, first_line), "bash")
     if shutil.which(needed) is None:
         pytest.skip(f"{needed} is absent")
-    if "report" in page:
-        pytest.importorskip("pygal")
     (tmp_path / "before.py").write_text(before + (text if kind == "python" else ""))
     done = run(f"python before.py\n{text if kind == 'sh' else ''}{after}", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -217,5 +215,4 @@ def test_the_tutorial_runs_from_top_to_bottom_and_ends_with_good_answers(tmp_pat
     assert answer["score"] > 0.6  # visitor 7 likes gardens, and it is the hour of phones
     assert "visitor=visitor 7" in json.dumps(answer["explanation"])
     assert len((work / "scores.csv").read_text().splitlines()) == 99
-    assert pytest.importorskip("pygal")
     assert (work / "job/output/data/report.html").exists()

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
 BUILD = ["Cython", "setuptools", "wheel"]
 #: The extras of the library that are in the images.
-EXTRAS = ["parquet", "report"]
+EXTRAS = ["parquet"]
 GLIBC = ["2_36", "2_28", "2_27", "2_24", "2_17", "2_5"]
 HEADER = "# Made by `make image-hashes` of constraints.txt: what the images install, and the hashes of its files.\n"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Extras whose lowest versions are tried with the rest; those of PyTorch are tried by `make test-torch`, as pinned.
-EXTRAS = ("parquet", "progress", "report", "sklearn")
+EXTRAS = ("parquet", "progress", "sklearn")
 
 
 def lowest(requirements: list[str]) -> list[str]:

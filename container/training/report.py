@@ -1,16 +1,13 @@
 """The report of a job: output/data/report.html, and metrics.json beside it.
 
-They are made unless the job asks for none, or the package that draws is not installed and the
-job asks for nothing. A report that cannot be made is said, but is no reason to lose a model
+They are made unless the job asks for none. A report that cannot be written is said, but is no reason to lose a model
 that is trained.
 """
 
-import importlib.util
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from fm_core.errors import ConfigError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.training.callbacks import Callback
@@ -37,10 +34,8 @@ class TrainingReport:
 
     @classmethod
     def wanted(cls, folder: Path, asked: bool | None) -> "TrainingReport | None":
-        """Give one if the job asks for it, or asks for nothing and there is what draws it."""
-        if asked is None:
-            asked = importlib.util.find_spec("pygal") is not None
-        return cls(folder) if asked else None
+        """Give one, unless the job asks for none."""
+        return None if asked is False else cls(folder)
 
     def beside(self, callback: Callback) -> Callback:
         """Give a callback that tells `callback`, and takes notes."""
@@ -73,7 +68,7 @@ class TrainingReport:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._record.save(self._folder / "metrics.json", findings(self._record, hyperparameters))
             write_report(self._folder / "report.html", self._record, model, hyperparameters)
-        except (ConfigError, OSError) as error:
+        except OSError as error:
             _log.warning("No report was written: %s", error)
             return
         _log.debug("Wrote a report to %s", self._folder / "report.html")  # the log is the built-in's, line by line

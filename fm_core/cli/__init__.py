@@ -48,6 +48,7 @@ COMMANDS: dict[str, Command] = {
     "inspect": Command("fm_core.cli.inspect", "say what is in a model"),
     "predict": Command("fm_core.cli.predict", "score the rows of a file"),
     "recommend": Command("fm_core.cli.recommend", "find the best items of a catalogue for the requests of a file"),
+    "report": Command("fm_core.cli.report", "put jobs side by side"),
     "train": Command("fm_core.cli.train", "learn a model from a table"),
 }
 

@@ -10,7 +10,6 @@ gets the model, schema.json, metrics.json and report.html: a folder, or one file
 """
 
 import argparse
-import importlib.util
 import time
 from pathlib import Path
 from typing import Any
@@ -96,8 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     started = time.monotonic()
     trained = train(read, job, None if arguments.quiet else Progress(say))
-    has_report = not arguments.no_report and importlib.util.find_spec("pygal") is not None
-    names = save_trained(arguments.out, trained, overwrite=arguments.overwrite, report=has_report)
+    names = save_trained(arguments.out, trained, overwrite=arguments.overwrite, report=not arguments.no_report)
     say(f"learned in {time.monotonic() - started:.1f} s")
     if trained.figures:
         say(f"on the {read.held_out.n_rows:,} rows that were held out:")
@@ -105,8 +103,6 @@ def run(arguments: argparse.Namespace) -> None:
             say(line)
     for sentence in trained.findings:
         say(f"note: {sentence}")
-    if not has_report and not arguments.no_report:
-        say("no report is written: it needs pygal (pip install pygal)")
     say(f"{arguments.out}: {', '.join(names)}")
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.links import link_for
 from fm_core.report.history import TrainingRecord
+from fm_core.report.metric_words import in_words
 
 __all__ = ["RULES", "findings"]
 
@@ -58,24 +59,29 @@ class Facts:
 
     @property
     def loss(self) -> str:
+        """The metric that is the loss, in words."""
+        return in_words(self.loss_metric)
+
+    @property
+    def loss_metric(self) -> str:
         """The name of the metric that is the loss."""
         return link_for(self.hyperparameters.predictor_type).loss_metric
 
     @functools.cached_property
     def curve(self) -> list[float]:
         """The training loss of each epoch."""
-        return [epoch["train"][self.loss] for epoch in self.record.epochs]
+        return [epoch["train"][self.loss_metric] for epoch in self.record.epochs]
 
     @functools.cached_property
     def held_out(self) -> list[float]:
         """The validation loss of each epoch that has one."""
-        return [epoch["validation"][self.loss] for epoch in self.record.epochs if "validation" in epoch]
+        return [epoch["validation"][self.loss_metric] for epoch in self.record.epochs if "validation" in epoch]
 
     @functools.cached_property
     def of_kept(self) -> float:
         """The training loss of the model that was kept; NaN if there is none."""
         best = self.record.best_epoch if self.hyperparameters.early_stopping_patience is not None else None
-        known = {epoch["epoch"]: epoch["train"][self.loss] for epoch in self.record.epochs}
+        known = {epoch["epoch"]: epoch["train"][self.loss_metric] for epoch in self.record.epochs}
         return known.get(best, self.curve[-1]) if self.curve else math.nan
 
     @functools.cached_property

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,16 @@ from fm_core.batch import Batch
 from fm_core.model import Model
 from fm_core.training.callbacks import BatchReport, EpochReport, ResumeReport, ValidationReport
 
-__all__ = ["Sample", "SampledModel", "TrainingRecord"]
+__all__ = ["Mapped", "Sample", "SampledModel", "TrainingRecord"]
+
+
+class Mapped(NamedTuple):
+    """Where a feature is on the map of embeddings."""
+
+    name: str
+    column: str
+    x: float
+    y: float
 
 
 class TrainingRecord:
@@ -44,6 +53,15 @@ class TrainingRecord:
         Columns that tell the label all by themselves (analysis/leaks.py); set by the caller, as is `unseen`.
     unseen : dict of float
         Of columns of texts, by name: the share of held-out values that is rare or was not seen in training.
+    about : str
+        What was learned, of how many rows of which data; set by the caller, as are the following.
+    importances, pairs, effects : list of (str, float)
+        What columns, pairs of columns, and values of columns matter, the most important first
+        (analysis/importance.py), in the unit `importance_unit`.
+    embedding : list of Mapped
+        Factors of the values that matter most, in a plane.
+    started_at : float
+        Seconds since 1970.
     untested : str
         Why there is nothing of both, in words; empty where there was no test data.
     """
@@ -58,8 +76,13 @@ class TrainingRecord:
         self.learned: dict[str, Any] | None = None
         self.telling: list[str] = []
         self.unseen: dict[str, float] = {}
+        self.about, self.importance_unit = "", ""
+        self.importances: list[tuple[str, float]] = []
+        self.pairs: list[tuple[str, float]] = []
+        self.effects: list[tuple[str, float]] = []
+        self.embedding: list[Mapped] = []
         self.untested = ""
-        self._started = time.time()
+        self.started_at = time.time()
         self.seconds_to_first_batch = 0.0
         self.seconds_of_test = 0.0
 
@@ -69,7 +92,7 @@ class TrainingRecord:
 
     def started(self, is_dense: bool) -> None:
         """The first batch is there."""
-        self.seconds_to_first_batch = time.time() - self._started
+        self.seconds_to_first_batch = time.time() - self.started_at
 
     def batch(self, report: BatchReport) -> None:
         """A batch is done: of no interest here."""
@@ -118,7 +141,11 @@ class TrainingRecord:
         findings : sequence of str
             What stands out: of findings.py, or what else is to be said.
         """
-        of_learned = {} if self.learned is None else {"learned": self.learned}
+        of_learned: dict[str, Any] = {} if self.learned is None else {"learned": self.learned}
+        if self.importances:
+            of_learned |= {
+                "importances": dict(self.importances), "pairs": dict(self.pairs), "effects": dict(self.effects),
+            }  # fmt: skip
         return of_learned | {
             "epochs": [_without_nan(epoch) for epoch in self.epochs],
             "best_epoch": self.best_epoch,

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from fm_core.analysis.baseline import RowSample, make_baseline
-from fm_core.analysis.leaks import columns_that_tell
 from fm_core.analysis.learned import learned
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
@@ -28,11 +27,11 @@ from fm_core.formats.tables.schema import TableSchema
 from fm_core.formats.tables.table import Table, of_same_columns
 from fm_core.hyperparameter_text import to_texts
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.report.findings import findings
 from fm_core.report.history import TrainingRecord
 from fm_core.solvers.auto import choose
+from fm_core.tabular.columns import tell_of_columns
 from fm_core.tabular.figures import Figure, Scored, figures
 from fm_core.tabular.holdout import HoldOut, chooser
 from fm_core.tabular.rows import KeptRows
@@ -85,12 +84,22 @@ class Read:
     schema : TableSchema or None
         Of tables.
     predictor_type : str
+    source : str
+        The name of the data.
     """
 
     learned: KeptRows
     held_out: KeptRows
     schema: TableSchema | None
     predictor_type: str
+    source: str = ""
+
+    @property
+    def about(self) -> str:
+        """What was learned, of what, for people."""
+        label = "" if self.schema is None else f"{self.schema.label} of "
+        rows = f"{self.learned.n_rows:,} rows learned, {self.held_out.n_rows:,} held out"
+        return f"{label}{self.source}, {rows}" if self.source else rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +151,8 @@ def read_rows(paths: Sequence[Path], format_name: str | None, options: Options, 
     files = input_files(paths, options.scratch)
     read = _table(files, of, options, job) if of.is_table else _ids(files, of, options, job)
     source = str(paths[0])
+    named = f"{paths[0].name}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
+    read = dataclasses.replace(read, source="standard input" if named == "stdin" else named)
     if not read.learned.n_rows and read.learned.n_weightless:
         raise DataError(f"{source}: every row that is learned from has weight 0, expected some above 0")
     if not read.learned.n_rows:
@@ -238,6 +249,7 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
     if choice.why and callback is not None:
         callback.remarked(choice.why)
     record = TrainingRecord()
+    record.about = read.about
     result = fit(
         lambda epoch: read.learned.batches(hp.mini_batch_size),
         hp,
@@ -253,7 +265,8 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
     ]
     if held_out.n_rows:
         _tell(record, held_out, read.predictor_type)
-        _tell_of_columns(record, read)
+    if read.schema is not None:
+        tell_of_columns(record, result.model, read.schema, read.learned, read.held_out)
     return Trained(result.model, hp, read, of_both[0], of_both[1], record)
 
 
@@ -293,29 +306,6 @@ def _tell(record: TrainingRecord, scored: Scored, predictor_type: str) -> None:
     totals.update(scores, labels, scored.weights)
     record.sample.add(scores, labels)
     record.tested(totals.values(), len(labels), 0.0)
-
-
-def _tell_of_columns(record: TrainingRecord, read: Read) -> None:
-    """Let the report know which columns tell the label, and how much of the held-out rows was not seen."""
-    samples = [RowSample(20_000, 16 << 20), RowSample(20_000, 16 << 20)]
-    for sample, rows in zip(samples, (read.learned, read.held_out), strict=True):
-        for batch in rows:
-            sample.add(batch)
-    learned_from, held_out = (Batch.concatenate(list(sample.batches())) for sample in samples)
-    if read.schema is None or learned_from.is_dense or held_out.is_dense:
-        return
-    columns, offsets = read.schema.columns, np.array(read.schema.offsets)
-    is_classifier = link_for(read.predictor_type).is_classifier
-    telling = columns_that_tell(learned_from, held_out, offsets, is_classifier=is_classifier)
-    record.telling = [columns[i].name for i in telling]
-    occurring = np.bincount(held_out.csr[1], minlength=read.schema.feature_dim)
-    for column, first in zip(columns, offsets.tolist(), strict=True):
-        of_column = occurring[first : first + column.n_features]
-        if column.unseen == "feature":
-            rare = int(of_column[column.n_features - 1 - column.gaps])
-            record.unseen[column.name] = rare / max(1, int(of_column.sum()))
-        elif column.unseen == "ignore" and column.separator is None:
-            record.unseen[column.name] = 1 - int(of_column.sum()) / held_out.n_rows
 
 
 def save_trained(path: Path, trained: Trained, *, overwrite: bool = False, report: bool = True) -> list[str]:

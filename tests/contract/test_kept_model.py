@@ -122,7 +122,6 @@ AFTER_THE_MODEL = {
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), KeyError("x")], ids=repr)
 @pytest.mark.parametrize("step", AFTER_THE_MODEL)
 def test_whatever_fails_after_the_model_is_said_and_the_model_kept(job, monkeypatch, step, error):
-    pytest.importorskip("pygal")
     job.environment["FM_REPORT"] = "true"
     job.put("part", GOOD, "test")
     (job.root / "checkpoints").mkdir()
@@ -151,7 +150,6 @@ def test_a_model_that_cannot_be_saved_fails_the_job_and_leaves_none_not_even_an_
 
 
 def test_the_report_of_a_job_whose_test_data_is_bad_says_so(job):
-    pytest.importorskip("pygal")
     job.environment["FM_REPORT"] = "true"
     job.put("part", GOOD[:-6], "test")
     assert job.run_here().succeeded

@@ -24,7 +24,6 @@ def files(job):
 
 
 def test_a_job_leaves_a_report_and_its_numbers(job):
-    pytest.importorskip("pygal")
     job.put("data.pbr", records(seed=1), "validation")
     job.put("data.pbr", records(seed=2), "test")
     done = job.run()
@@ -39,7 +38,6 @@ def test_a_job_leaves_a_report_and_its_numbers(job):
 
 
 def test_the_model_is_the_same_with_a_report_and_without(job):
-    pytest.importorskip("pygal")
     job.environment["FM_REPORT"] = "false"
     without = job.run_here()
     assert files(job) == []
@@ -48,28 +46,12 @@ def test_the_model_is_the_same_with_a_report_and_without(job):
     assert files(job) == ["metrics.json", "report.html"]
 
 
-@pytest.mark.parametrize("asked", ["", "true"])
-def test_without_what_draws_it_there_is_no_report_and_who_asked_is_told(job, asked):
-    job.environment["FM_REPORT"] = asked
-    hide = "import sys; sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]; "
-    hiding = (
-        "class Hiding:\n"
-        "    def __init__(self, finder): self._finder = finder\n"
-        "    def find_spec(self, name, *more):\n"
-        "        return None if name == 'pygal' else self._finder.find_spec(name, *more)\n"
-    )
-    done = job.run("-c", f"{hiding}{hide}from container.train import main; sys.exit(main([]))")
-    assert done.succeeded, done.log
-    assert "report.html" not in files(job)
-    assert ("No report was written: a report needs pygal" in done.log) == bool(asked)
-
-
 def test_a_job_without_a_report_imports_nothing_for_one(job):
     job.environment["FM_REPORT"] = "false"
     code = "import sys; from container.train import main; main([]); print(*sorted(sys.modules))"
     done = job.run("-c", code)
     assert "fm_core.training.loop" in done.lines[-1]
-    assert not {"pygal", "fm_core.report.page", "fm_core.report.history"} & set(done.lines[-1].split())
+    assert not {"fm_core.report.page", "fm_core.report.history"} & set(done.lines[-1].split())
 
 
 def test_a_report_that_cannot_be_written_is_said_and_the_model_is_kept(job):
@@ -82,7 +64,6 @@ def test_a_report_that_cannot_be_written_is_said_and_the_model_is_kept(job):
 
 
 def test_the_figures_on_top_are_those_of_the_model_that_early_stopping_kept(job):
-    pytest.importorskip("pygal")
     job.hyperparameters |= {
         "epochs": "40", "mini_batch_size": "5", "linear_lr": "0.2", "factors_lr": "0.2", "early_stopping_patience": "4",
     }  # fmt: skip
@@ -100,7 +81,6 @@ def test_the_figures_on_top_are_those_of_the_model_that_early_stopping_kept(job)
 
 
 def test_test_rows_whose_scores_are_not_finite_end_no_job(job):
-    pytest.importorskip("pygal")
     job.hyperparameters["predictor_type"] = "regressor"
     file = io.BytesIO()
     huge = scipy.sparse.csr_array(np.full((2, FEATURE_DIM), 1e24, np.float32))

@@ -80,7 +80,6 @@ def test_it_goes_into_the_file_and_the_command_shows_it(model, tmp_path):
 
 @pytest.mark.parametrize("is_enough", [True, False, None])
 def test_the_report_shows_it_and_says_where_more_sweeps_would_help(is_enough):
-    pytest.importorskip("pygal")
     chain = Chain(40, None, None, None) if is_enough is None else Chain(40, 9.6, 0.004, is_enough)
     model, hp = fitted(2)
     record = TrainingRecord()

@@ -1,0 +1,17 @@
+"""What metrics are called where people read: their words, in the place of the names that logs and metrics.json have."""
+
+__all__ = ["in_words"]
+
+_WORDS = {
+    "binary_classification_accuracy": "accuracy",
+    "binary_classification_cross_entropy": "cross entropy",
+    "binary_f_1.000": "F1 score",
+    "rmse": "root mean squared error",
+    "mse": "mean squared error",
+    "absolute_loss": "mean absolute error",
+}
+
+
+def in_words(name: str) -> str:
+    """Give a metric's words; its name where it has none."""
+    return _WORDS.get(name, name)
