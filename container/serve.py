@@ -80,7 +80,7 @@ def _temporary_folder() -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix="fm-serve-", dir=shared_memory()))
     except OSError as error:
         raise ConfigError(
-            f"no folder for temporary files can be written to ({error.strerror or error}): "
+            f"no folder for temporary files is writable ({error.strerror or error}): "
             "make /tmp writable, or set TMPDIR to a folder that is"
         ) from error
     try:

@@ -200,7 +200,7 @@ class Model:
         spread = self.spread
         if spread is None:
             raise DataError(
-                "the model has no spread: train it with solver bayes, and keep the spread.npz that is written beside it"
+                "the model has no spread: train it with solver bayes, and keep the spread.npz that it writes"
             )
         return spread.std(batch, num_threads)
 

@@ -83,7 +83,7 @@ def _unpack(body: bytes | mmap.mmap, limit: int, unpacked: Spool) -> None:
             while not member.eof:
                 piece = member.unconsumed_tail or body[at : at + size]
                 if not piece:
-                    raise DataError("the body is no whole gzip: it ends too early")
+                    raise DataError("the body is truncated gzip data")
                 if not member.unconsumed_tail:
                     at += len(piece)
                     size = min(2 * size, _PIECE)

@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
                 self._give_up(self._receiving, came, now)
         elif self._parser.head_begun:
             if now - self._parser.head_begun > patience:
-                self._refuse_input(RequestTimeoutError(f"the head of the request is not complete after {patience:g} s"))
+                self._refuse_input(RequestTimeoutError(f"the headers were not complete after {patience:g} s"))
         elif not self._exchanges and now - self._moved > KEEP_ALIVE:
             transport.close()
 
@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
         expected = "" if exchange.length is None else f" of {exchange.length}"
         self._refuse_input(
             RequestTimeoutError(
-                f"{came} bytes{expected} of the body have come in {now - exchange.begun:.0f} s, and no more: "
+                f"{came} bytes{expected} of the body arrived in {now - exchange.begun:.0f} s, then nothing: "
                 "send it faster"
             )
         )
@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
         """Close the connection, since others need what it holds."""
         receiving = self._receiving
         if receiving is not None:
-            self._refuse_input(RequestTimeoutError("the body came too slowly while others waited: send it again"))
+            self._refuse_input(RequestTimeoutError("the body arrived too slowly while others waited: send it again"))
         elif self._transport is not None:
             self._transport.abort()
 

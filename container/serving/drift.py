@@ -29,7 +29,7 @@ _PERIODS = 24
 _LONGEST_NAME = 100
 
 _SAID = {
-    "values": "Values of a column that were looked at; of a cell of several ids, each.",
+    "values": "Values of a column that were checked; every id of a cell with several.",
     "missing": "Of these, missing ones.",
     "unseen": "Of these, texts that are not in the schema.",
     "outside": "Of these, numbers and dates beyond those of the training data.",

@@ -93,8 +93,8 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
 
 #: What Flask says at length.
 _PLAIN = {
-    404: "there is nothing at this address: GET / lists what there is",
-    405: "this address is not for this method: GET / lists what there is",
+    404: "unknown address: GET / lists all addresses",
+    405: "this address does not support the method: GET / lists all addresses",
 }
 
 #: Characters of a sentence, before escapes.
@@ -133,7 +133,7 @@ def refusal_of(error: Exception) -> Refusal | None:
         status = error.code or 500
         return _refusal(status, _PLAIN.get(status, error.description or error.name), error.get_headers())
     if isinstance(error, OSError) and is_exhausted(error):
-        error = ResourceError(f"the machine has not enough of what this request needs: {error.strerror}")
+        error = ResourceError(f"not enough resources for this request: {error.strerror}")
     for kind, status in STATUSES:
         if isinstance(error, kind):
             return _refusal(status, str(error) or "not enough memory for this request: send fewer rows at once")
@@ -158,6 +158,6 @@ def _refusal(status: int, detail: str, headers: Iterable[tuple[str, str]] = ()) 
 def too_large(size: int | str, limit: int) -> PayloadTooLargeError:
     """The error of a body above the limit."""
     return PayloadTooLargeError(
-        f"the body has {size} bytes, more than the {limit} that are taken: "
+        f"the body has {size} bytes, more than the limit of {limit}: "
         "send fewer rows at once, or set MAX_CONTENT_LENGTH in the container's environment"
     )

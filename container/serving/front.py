@@ -226,7 +226,7 @@ class Front:
             connection.refuse(exchange, _overloaded())
             return
         except OSError as error:
-            connection.refuse(exchange, ResourceError(f"the request could not be handed over: {error.strerror}"))
+            connection.refuse(exchange, ResourceError(f"the request could not be passed to a worker: {error.strerror}"))
             return
         self._load.add(self._slot, requests=1)
         self._waiting[exchange] = answering
@@ -238,13 +238,13 @@ class Front:
         except BlockingIOError:
             return
         except OSError as error:
-            connection.refuse(exchange, ResourceError(f"the answer could not be taken: {error.strerror}"))
+            connection.refuse(exchange, ResourceError(f"the worker's answer could not be read: {error.strerror}"))
             return
         if reply is None:
             connection.refuse(
                 exchange,
                 WorkerLostError(
-                    "the process that computed the answer died, most likely for want of memory: send fewer rows at once"
+                    "the process that computed the answer died, most likely for lack of memory: send fewer rows at once"
                 ),
             )
             return
@@ -268,4 +268,4 @@ class Front:
 
 
 def _overloaded() -> OverloadedError:
-    return OverloadedError("too many requests are under way: try again in a second")
+    return OverloadedError("too many requests are running: try again in a second")

@@ -146,8 +146,8 @@ class _Scorer:
             raise self._no_room("recommendations")
         if recommender is None:
             raise DataError(
-                "items were asked for, but the model has no catalogue: put the catalogue.csv that `fm catalogue` "
-                'writes beside it, or send "candidates"'
+                "the request asks for items, but the model has no catalogue: put the catalogue.csv that `fm catalogue` "
+                'writes next to it, or send "candidates"'
             )
         num_threads = self._threads_for(len(recommender.catalogue))
         answers = []
@@ -176,7 +176,7 @@ class _Scorer:
         try:
             return self._model.std(batch, self._threads_for(batch.values.size))
         except DataError as error:
-            raise DataError(f"spread was asked for: {error}") from None
+            raise DataError(f"the request asks for spread: {error}") from None
 
     def _explanations(self, rows: Rows) -> dict[int, Any]:
         if self._encoder.rankings is None:
@@ -186,7 +186,7 @@ class _Scorer:
         self._pairs_left -= int((n_features * (n_features - 1) // 2).sum())
         if self._pairs_left < 0:
             raise DataError(
-                f"explanations were asked for of rows with {MOST_PAIRS - self._pairs_left} pairs of features in all, "
+                f"explanations are limited: the rows have {MOST_PAIRS - self._pairs_left} pairs of features in all, "
                 f"more than {MOST_PAIRS}: send fewer of them at once"
             )
         encoder = self._served.encoder

@@ -68,7 +68,7 @@ class Metrics:
         self._bytes_in = counter("fm_request_bytes", "Bytes of bodies of requests.")
         self._bytes_out = counter("fm_answer_bytes", "Bytes of bodies of answers.")
         self._loads = counter("fm_model_loads", "Models loaded by POST /models.")
-        self._scores = counter("fm_scores", "Scores given, by the interval they lie in.", ["above", "up_to"])
+        self._scores = counter("fm_scores", "Scores returned, by interval.", ["above", "up_to"])
         self._seconds = prometheus_client.Histogram(
             "fm_request_seconds", "Time from a request's first byte to its answer.", ["path"],
             buckets=_BUCKETS, registry=prometheus_client.CollectorRegistry(),
@@ -126,7 +126,7 @@ class Metrics:
     def collect(self) -> Iterator[Any]:
         """Give what is looked up; prometheus-client asks."""
         gauge = self._core.GaugeMetricFamily
-        info = gauge("fm_build_info", "1, with what runs here.", labels=["version", "revision"])
+        info = gauge("fm_build_info", "1, labelled with the version and revision.", labels=["version", "revision"])
         info.add_metric([__version__, revision()], 1)
         yield info
         for name, description, value in self._now:

@@ -126,7 +126,7 @@ class ModelRegistry(Generic[Opened]):
             self._make_room(size)
             slot = listed.next_slot
             if slot >= _MAX_MODELS:
-                raise ResourceError(f"{_MAX_MODELS} models are loaded, and no more fit: unload some")
+                raise ResourceError(f"{_MAX_MODELS} models are loaded, the maximum: unload some")
             entry = Entry(name, url, str(path), size, slot, listed.next_serial)
             self._used[slot] = time.monotonic()
             self._opened[entry.serial] = model
@@ -150,7 +150,7 @@ class ModelRegistry(Generic[Opened]):
     def _check_size(self, name: str, size: int) -> None:
         if size > self._memory:
             raise ResourceError(
-                f"model {name[:80]!r} takes {size} bytes, more than the {self._memory} that models may take together: "
+                f"model {name[:80]!r} takes {size} bytes, more than the {self._memory} that all models may take: "
                 "use an instance with more memory, or set FM_MODEL_MEMORY_MB"
             )
 
@@ -164,7 +164,7 @@ class ModelRegistry(Generic[Opened]):
         except (OSError, ValueError, RuntimeError) as error:  # absent, a null byte, a loop of links
             if is_exhausted(error):
                 raise
-            raise DataError(f"url {url[:200]!r} leads to nothing, expected the folder of a model") from None
+            raise DataError(f"url {url[:200]!r} does not exist, expected the folder of a model") from None
         return path
 
     def _make_room(self, size: int) -> None:

@@ -85,7 +85,7 @@ _SCHEMAS: dict[str, Any] = {
         },
     },
     "Ranking": {
-        "description": "Candidates to put in order for one context.",
+        "description": "Candidates to rank for one context.",
         "type": "object",
         "required": ["context", "candidates"],
         "properties": {
@@ -114,22 +114,25 @@ _SCHEMAS: dict[str, Any] = {
         },
     },
     "Configuration": {
-        "description": "What else is wanted than scores: of one instance, or of all of a request.",
+        "description": "Additional output, for one instance or for all of a request.",
         "type": "object",
         "properties": {
             "explain": {
-                "description": "Which features made the score: true, or how many of them.",
+                "description": "Explain the score: true, or how many contributions to list.",
                 "anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1}],
             },
-            "spread": {"description": "How far off the score may be, where the model knows it.", "type": "boolean"},
+            "spread": {"description": "Add the standard deviation, if the model has spread.npz.", "type": "boolean"},
         },
     },
     "Prediction": {
         "type": "object",
         "properties": {
             "score": {"type": "number"},
-            "predicted_label": {"type": "number", "description": "Of a classifier: 1 if its score is at least 0.5."},
-            "std": {"type": "number", "description": "With spread: of the label, or of the probability."},
+            "predicted_label": {"type": "number", "description": "For a classifier: 1 if its score is at least 0.5."},
+            "std": {
+                "type": "number",
+                "description": "With spread: standard deviation of the label, or of the probability.",
+            },
         },
     },
 }
@@ -166,8 +169,8 @@ def describe(has_many_models: bool) -> dict[str, Any]:
     document : dict
     """
     paths: dict[str, Any] = {
-        "/": {"get": _operation("What this is", _json({"type": "object"}))},
-        "/ping": {"get": _operation("Whether this endpoint is healthy", {"description": "It is."})},
+        "/": {"get": _operation("Description of this endpoint", _json({"type": "object"}))},
+        "/ping": {"get": _operation("Health check", {"description": "It is."})},
         "/metrics": {"get": _operation("Prometheus metrics", _content({"text/plain": {"type": "string"}}))},
         "/openapi.json": {"get": _operation("This document", _json({"type": "object"}))},
     }
@@ -191,7 +194,7 @@ def _of_one_model() -> dict[str, Any]:
     return {
         "/invocations": {"post": _predictions()},
         "/execution-parameters": {
-            "get": _operation("What batch transform may send", _json({"type": "object", "properties": limits}))
+            "get": _operation("Limits for batch transform", _json({"type": "object", "properties": limits}))
         },
     }
 
@@ -207,13 +210,13 @@ def _of_many_models() -> dict[str, Any]:
     }
     return {
         "/models": {
-            "get": _operation("The models that are loaded", _json({"type": "object"})) | {"parameters": [token]},
+            "get": _operation("List the loaded models", _json({"type": "object"})) | {"parameters": [token]},
             "post": _operation("Load a model", told, *_OF_LOADING)
             | {"requestBody": {"required": True} | _content({"application/json": wanted})},
         },
         "/models/{name}": {
             "parameters": [name],
-            "get": _operation("Where a model is from", told, _NOT_LOADED),
+            "get": _operation("Describe a loaded model", told, _NOT_LOADED),
             "delete": _operation("Unload a model", told, _NOT_LOADED),
         },
         "/models/{name}/invoke": {"parameters": [name], "post": _predictions(_NOT_LOADED)},

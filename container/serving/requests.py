@@ -109,7 +109,7 @@ class _Instances:
         if self._columns is None:
             raise DataError(
                 f'{what} {first} has "columns", but the model has no schema: put the schema.json that `fm convert` '
-                "wrote beside it, or send feature ids"
+                "wrote next to it, or send feature ids"
             )
         return decode_named(instances, self._columns, what=what, first=first, partial=partial)
 

@@ -136,7 +136,7 @@ def _baseline(folders: Sequence[Path], model: "Model", encoder: Encoder | None) 
         file = _found(folders, BASELINE_FILE, MAX_BASELINE_BYTES, "baseline")
         return None if file is None else Baseline.load(file, model.feature_dim, columns)
     except (ArtifactError, ConfigError, OSError) as error:
-        _LOGGER.warning("scores are not compared with those of training: %s", printable(str(error), 1000))
+        _LOGGER.warning("Scores are not compared with those of training: %s", printable(str(error), 1000))
         return None
 
 
@@ -157,7 +157,7 @@ def _found(folders: Sequence[Path], name: str, most_bytes: int, what: str, *, mu
     *sources, own = folders
     found = [path for folder in sources if (path := _below(folder, name, most_bytes, what)) is not None]
     if len(found) > 1:
-        raise ArtifactError(f"{found[0]} and {found[1]} are both there, expected one {what} in the additional sources")
+        raise ArtifactError(f"{found[0]} and {found[1]} both exist, expected one {what} in the additional sources")
     if not found:
         return _below(own, name, most_bytes, what, must_exist=must_exist)
     _LOGGER.info("%s is the model's %s", printable(str(found[0]), 300), what)

@@ -76,8 +76,8 @@ class Server(BaseApplication):  # type: ignore[misc]
         Worker.work = self._work
         if metrics is not None:
             load = self._work.load
-            metrics.look_up("fm_requests_under_way", "Requests that wait or are computed.", lambda: load.requests)
-            metrics.look_up("fm_queue_size", "Requests that may be under way.", lambda: load.most_requests)
+            metrics.look_up("fm_requests_under_way", "Requests that wait or run.", lambda: load.requests)
+            metrics.look_up("fm_queue_size", "Limit on requests that wait or run.", lambda: load.most_requests)
             metrics.look_up("fm_body_bytes", "Bytes of bodies in memory.", lambda: load.bytes)
         super().__init__()
 

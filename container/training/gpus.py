@@ -99,13 +99,13 @@ class Gpus:
             names = usable_gpus()
         except ImportError:
             _log.warning(
-                "This machine has a GPU, and no PyTorch is installed that could use it: training runs on the CPU. "
+                "This machine has a GPU, but no PyTorch is installed that can use it: training runs on the CPU. "
                 "The image of Dockerfile.gpu has one."
             )
             return []
         if not names:
             _log.warning(
-                "This machine has a GPU, and the installed PyTorch cannot use it: training runs on the CPU. Either "
+                "This machine has a GPU, but the installed PyTorch cannot use it: training runs on the CPU. Either "
                 "that is a build for CPUs only (the image of Dockerfile.gpu has another one), or the GPU or its driver "
                 "is too old."
             )

@@ -9,9 +9,9 @@ from fm_core.hyperparameters import Parameter, parameters
 __all__ = ["argument_parser"]
 
 DESCRIPTION = """\
-Train a factorization machine as SageMaker asks for it. Hyperparameters, channels and hosts
+Train a factorization machine by SageMaker's contract. Hyperparameters, channels and hosts
 are read from input/config, data from input/data; the model is written to model, the reason
-of a failure to output/failure. FM_OPT_ML says where this tree is.
+of a failure to output/failure. FM_OPT_ML sets another place.
 """
 
 

@@ -82,7 +82,7 @@ def open_hosts(
         yield OneHost()
         return
     if settings.report:
-        _log.info("No training report is written of a job of several hosts.")
+        _log.info("No training report is written for a job on several hosts.")
     with told_to_hosts(job.paths, settings):
         if importlib.util.find_spec("torch") is None:
             raise _no_pytorch(job, "No module named 'torch'")
@@ -118,7 +118,7 @@ def _cluster(
 
 
 def _stopped(presence: "Presence") -> StoppedHost | None:
-    _log.warning("Asked to stop before all hosts were ready: the first one leaves the initial model.")
+    _log.warning("Stop requested before all hosts were ready: the first host saves the initial model.")
     return StoppedHost() if presence.rank == 0 else None
 
 

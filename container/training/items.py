@@ -86,7 +86,7 @@ class Items:
             return
         path = model_folder / CATALOGUE_FILE
         catalogue.save(path)
-        _log.info("%s has %d items: the endpoint recommends of them.", path, len(catalogue))
+        _log.info("%s has %d items: the endpoint can recommend them.", path, len(catalogue))
 
     def _of_records(self, seen: "ItemsSeen") -> "Catalogue":
         from fm_core.formats.tables.schema import TableSchema

@@ -1,9 +1,9 @@
 """A job, step by step: contract -> channels -> fit -> save -> test -> report.
 
-Asked to stop, the job saves its model first, be it the initial one, and then a checkpoint if there is time. Until the
-model is saved, whatever fails ends the job, and there is no model. What comes afterwards (spread, schema, test channel,
-last checkpoint, report) may fail: that is said, and the job succeeds with its model. So data is looked at before it is
-learned from: the first record of every channel, where it can be read twice.
+When a stop is requested, the job saves its model first, even the initial one, and then a checkpoint if there is time.
+Any failure before the model is saved ends the job without a model. A failure afterwards (spread, schema, test channel,
+last checkpoint, report) is logged, and the job succeeds with its model. So data is checked before training: the first
+record of every channel that can be read twice.
 
 Of several hosts the first one writes the model: it is saved when it has it whole, also where it loses another host
 right then. The others cannot know that, and fail.
@@ -235,12 +235,12 @@ def _train_with(
                 **({} if algorithm is None else {"algorithm": algorithm}),
             )
         if stop() and not reporter.has_started:
-            _log.warning("Asked to stop (%s) before the first batch: saving the initial model.", stop.signal_name)
+            _log.warning("Stop requested (%s) before the first batch: saving the initial model.", stop.signal_name)
         else:
             reporter.finished()
             if stop():
                 of_all = "" if hyperparameters.n_epochs is None else f"of {hyperparameters.n_epochs} "
-                _log.warning("Asked to stop (%s): %d %sepochs are done.", stop.signal_name, result.epochs_done, of_all)
+                _log.warning("Stop requested (%s): %d %sepochs are done.", stop.signal_name, result.epochs_done, of_all)
         _save(paths.model_file(job.current_host), result.model, translation.of_model(final), reporter, hosts)
         # The model is saved: from here on nothing that fails is worth losing it.
         if hosts.is_leading:
@@ -317,7 +317,7 @@ def _check_writable(job: TrainingJob) -> None:
 
 
 def _starting_model(folder: Path, stop: StopRequest) -> Model:
-    # Asked to stop, the job still has to leave this model, if it can be had before the job is killed.
+    # When a stop is requested, the job still has to leave this model, if it can be had before the job is killed.
     limits = Limits(should_stop=lambda: stop.seconds() > LAST_MODEL_SECONDS)
     try:
         model = load_model(folder, limits)
@@ -390,7 +390,7 @@ def score_test_channel(
     batches = itertools.takewhile(lambda _: not stop(), channel(0))
     metrics, n_records = hosts.evaluate(watched, batches, num_threads, hyperparameters, evaluation)
     if stop():
-        _log.warning("Asked to stop (%s): the test channel is not scored.", stop.signal_name)
+        _log.warning("Stop requested (%s): the test channel is not scored.", stop.signal_name)
         if report is not None:
             report.not_tested(f"the job was asked to stop ({stop.signal_name})")
     else:

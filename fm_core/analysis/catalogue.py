@@ -433,8 +433,7 @@ class _Reader:
         if not is_new.all() and not self._distinct:
             row = int(np.argmin(is_new))
             raise DataError(
-                f"{where(table, row, places[0])}: {table.shown(row, places[0])} comes a second time, expected each "
-                "item once"
+                f"{where(table, row, places[0])}: {table.shown(row, places[0])} occurs twice, expected each item once"
             )
         rows = self._rows(table)
         if not is_new.all():

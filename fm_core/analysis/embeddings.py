@@ -97,8 +97,8 @@ def write_vectors(path: Path, model: "Model", kind: str, features: range, names:
         raise ConfigError(f"{path} ends in {path.suffix or 'nothing'!r}, expected one of {', '.join(WRITERS)}")
     if not 0 <= features.start < features.stop <= model.feature_dim:
         raise ConfigError(
-            f"features {features.start} to {features.stop} were asked for, expected a part of 0 to "
-            f"{model.feature_dim}, which is the model's feature_dim"
+            f"features are {features.start}:{features.stop}, expected a range within 0:{model.feature_dim}, "
+            "the model's features"
         )
     width = model.num_factors + (kind != "factors")
     return WRITERS[path.suffix](path, (len(features), width), vectors(model, kind, features), names)

@@ -241,7 +241,7 @@ class FullRanking:
     def update(self, batch: Batch, predict: Predict) -> None:
         """Add the positives of a batch."""
         if batch.indptr is None or batch.indices is None:
-            raise DataError("records are dense, expected sparse ones, which say what user and what item they have")
+            raise DataError("records are dense, expected sparse ones with the features of a user and an item")
         self._n += batch.n_rows
         users = feature_of_rows(batch, self._users)
         items = feature_of_rows(batch, self._item_ranges[0])

@@ -124,7 +124,7 @@ def explain(model: "Model", batch: Batch, rows: Iterable[int] | None = None) -> 
     for row in chosen if rows is not None else ():
         check_kind("a row", row, (int, np.integer), "an integer")
         if not 0 <= row < batch.n_rows:
-            raise DataError(f"row {row} is to be explained, expected 0 to {batch.n_rows - 1}")
+            raise DataError(f"row {row} does not exist, expected a row from 0 to {batch.n_rows - 1}")
     return [_explain_row(model, *_row(batch, row), row) for row in chosen]
 
 

@@ -101,7 +101,7 @@ class ItemsSeen:
         """
         if not self._entries:
             start, stop = self._parts[0].start, self._parts[0].stop
-            raise DataError(f"no record has a feature of {start}:{stop}, which item_features says are ids of items")
+            raise DataError(f"no record has a feature of {start}:{stop}, which item_features declares as ids of items")
         if schema is None:
             keys, values = zip(*(self._entries[item] for item in self.ids.tolist()), strict=True)
             return _feature_table(self.ids + self._parts[0].start, keys, values)
@@ -130,7 +130,7 @@ class ItemsSeen:
         for column, _ in columns:
             if column.kind not in ("numeric", "categorical"):
                 raise ConfigError(
-                    f"column {column.name[:40]!r} is {column.kind}, whose features do not tell its cells: "
+                    f"column {column.name[:40]!r} is {column.kind}, whose features do not determine its cells: "
                     "give the items as a table"
                 )
         if columns[0][0].kind != "categorical" or columns[0][0].separator is not None:

@@ -341,7 +341,7 @@ class Recommender:
         if self._encoder is None:
             raise DataError(
                 f"{query.where} has columns, but the model has no schema: put the schema.json that `fm convert` wrote "
-                'beside it, or send a "context" of feature ids'
+                'next to it, or send a "context" of feature ids'
             )
         return self._encoder
 
@@ -418,7 +418,7 @@ class Recommender:
         try:
             return self.model.std(ranked_rows(alone, self.catalogue.rows, items), num_threads)
         except DataError as error:
-            raise DataError(f'{query.where}: "spread" was asked for: {error}') from None
+            raise DataError(f'{query.where}: the request asks for "spread": {error}') from None
 
     # --- reasons ---
 
@@ -431,7 +431,7 @@ class Recommender:
         n_features = np.diff(indptr) + len(context.keys) + 1
         if int((n_features * n_features).sum()) // 2 > MOST_PAIRS:
             raise DataError(
-                f"{query.where}: explanations were asked for of rows with more than {MOST_PAIRS} pairs of features in "
+                f"{query.where}: explanations are limited: the rows have more than {MOST_PAIRS} pairs of features in "
                 "all: ask for fewer items at once"
             )
         features, places = np.unique(np.concatenate([context.keys, indices]), return_inverse=True)

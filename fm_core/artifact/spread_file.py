@@ -187,8 +187,7 @@ def load_spread(
         for name, value in expected.items():
             if type(meta.get(name)) is not type(value) or meta[name] != value:
                 raise ArtifactError(
-                    f"{name} is {quoted(meta.get(name))}, expected {value!r}: it is the spread of another model "
-                    "than the one that it lies beside"
+                    f"{name} is {quoted(meta.get(name))}, expected {value!r}: it is the spread of another model"
                 )
         mean, scale = meta.get("mean"), meta.get("scale")
         if not (_is_finite(mean) and _is_finite(scale) and scale > 0):

@@ -143,7 +143,7 @@ def resharded(
         positions.append(found.position)
     position = _position(positions, hp, batch_size, is_same_data=fingerprint is not None, rank=partition.rank)
     _log.info(
-        "Going on from the checkpoint of %d hosts in %s: epoch %d, after %d of its batches.",
+        "Resuming from the checkpoint of %d hosts in %s: epoch %d, after %d of its batches.",
         step.n_hosts, step.paths[0].parent, position.epoch, position.n_batches,
     )  # fmt: skip
     return Checkpoint(position, arrays, changed, best)
@@ -158,9 +158,9 @@ def _position(
     sums = totals.sums()
     n_batches = 0
     if at.n_batches and not is_same_data:
-        _log.warning("Epoch %d begins anew, as its data is divided among another number of hosts.", at.epoch)
+        _log.warning("Epoch %d starts again, because its data is divided among another number of hosts.", at.epoch)
     elif at.n_batches and hp.shuffle and hp.mini_batch_size != batch_size:
-        _log.warning("Epoch %d begins anew, as batches of %d rows are shuffled into another order than those of %d.",
+        _log.warning("Epoch %d starts again, because batches of %d rows have another shuffled order than those of %d.",
                      at.epoch, hp.mini_batch_size, batch_size)  # fmt: skip
     elif at.n_batches:
         n_rows = at.n_batches * batch_size

@@ -223,13 +223,13 @@ class Checkpointer:
                 _log.info("Stop requested: loaded only the model of checkpoint %s.", path)
                 return found
             _log.info(
-                "Going on from checkpoint %s: epoch %d, after %d of its batches.",
+                "Resuming from checkpoint %s: epoch %d, after %d of its batches.",
                 path, found.position.epoch, found.position.n_batches,
             )  # fmt: skip
             return found
         if damaged:
             raise CheckpointError(
-                f"no checkpoint is whole: {damaged[0][1]}; use another checkpoint folder to train from the start"
+                f"all checkpoints are damaged: {damaged[0][1]}; use another checkpoint folder to train from the start"
             )
         return None
 
@@ -368,18 +368,18 @@ class Checkpointer:
             )  # fmt: skip
             self._let_go()
         except Abandoned:
-            _log.warning("There is no time to write checkpoint %s; the one before it stays.", path)
+            _log.warning("There is no time to write checkpoint %s; the one before it is kept.", path)
         except OSError as error:
             is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             _log.warning(
-                "Checkpoint %s could not be written: %s; it takes %d bytes%s. Training goes on, and those before stay.",
+                "Checkpoint %s could not be written: %s; it takes %d bytes%s. Training goes on; earlier ones are kept.",
                 path, error.strerror or error, checkpoint.size_on_disk(taken, self._layout),
                 f", and {_KEPT + 1} of them have to fit" if is_full else "",
             )  # fmt: skip
         except DivergenceError as error:
             self._failure = error
         except Exception:  # a bug, or no memory: no reason to lose what is being learned
-            _log.exception("Checkpoint %s could not be written. Training goes on, and those before stay.", path)
+            _log.exception("Checkpoint %s could not be written. Training goes on; earlier ones are kept.", path)
         self._seconds += time.monotonic() - started
         self._last = time.monotonic()
 

@@ -38,23 +38,23 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
-    "catalogue": Command("fm_core.cli.catalogue", "write the items that an endpoint recommends"),
+    "catalogue": Command("fm_core.cli.catalogue", "write the catalogue that an endpoint recommends from"),
     "convert": Command("fm_core.cli.convert", "convert data files to RecordIO-protobuf and back"),
     "embeddings": Command("fm_core.cli.embeddings", "write the vectors of a model's features"),
-    "evaluate": Command("fm_core.cli.evaluate", "say how good a model is on the rows of a file"),
-    "explain": Command("fm_core.cli.explain", "say which features and pairs made a score"),
-    "export": Command("fm_core.cli.export", "write a model for other programs, as ONNX"),
-    "fold-in": Command("fm_core.cli.fold_in", "add users or items who came after training to a model, from their rows"),
-    "inspect": Command("fm_core.cli.inspect", "say what is in a model"),
+    "evaluate": Command("fm_core.cli.evaluate", "evaluate a model on the rows of a file"),
+    "explain": Command("fm_core.cli.explain", "explain scores by features and pairs of features"),
+    "export": Command("fm_core.cli.export", "export a model as ONNX, for other programs"),
+    "fold-in": Command("fm_core.cli.fold_in", "add new users or items to a model, from their rows"),
+    "inspect": Command("fm_core.cli.inspect", "show the contents of a model"),
     "predict": Command("fm_core.cli.predict", "score the rows of a file"),
-    "recommend": Command("fm_core.cli.recommend", "find the best items of a catalogue for the requests of a file"),
-    "report": Command("fm_core.cli.report", "put jobs side by side"),
-    "train": Command("fm_core.cli.train", "learn a model from a table"),
+    "recommend": Command("fm_core.cli.recommend", "recommend items of a catalogue for the requests in a file"),
+    "report": Command("fm_core.cli.report", "compare jobs: hyperparameters and metrics"),
+    "train": Command("fm_core.cli.train", "train a model from a table"),
 }
 
 #: Of entry points that add sub-commands, those that are known, and what each needs.
 GROUP = "fm_core.commands"
-_ADDED = {"serve": ("answer requests with a model, as the endpoint does", "factorization-machines")}
+_ADDED = {"serve": ("start an endpoint for a model", "factorization-machines")}
 
 #: Characters of a sentence of refusal.
 _LONGEST = 4000

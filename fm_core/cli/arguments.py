@@ -35,27 +35,27 @@ def source(text: str) -> Path:
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what says how files of rows are read."""
-    group = parser.add_argument_group("what is read")
+    group = parser.add_argument_group("input")
     group.add_argument(
         "--from", metavar="FORMAT", dest="from_format", choices=formats_for(Role.READ),
-        help="format of IN, whatever its name",
+        help="format of IN (default: by its name)",
     )  # fmt: skip
-    group.add_argument("--feature-dim", metavar="N", type=int, help="how many features there are, if that is known")
+    group.add_argument("--feature-dim", metavar="N", type=int, help="number of features, if known")
     group.add_argument(
         "--first-id", metavar="N", type=int, choices=(0, 1), default=0,
         help="id of the first feature in libsvm and libFM text, 0 or 1 (default 0)",
     )  # fmt: skip
-    group.add_argument("--schema", metavar="FILE", type=Path, help="schema.json by which columns are encoded")
+    group.add_argument("--schema", metavar="FILE", type=Path, help="schema.json to encode the columns with")
     group.add_argument(
         "--unseen", choices=("error", "ignore"), default="error", help="what to do with categories not in the schema"
     )
-    group = parser.add_argument_group("columns of tables, where there is no schema yet")
+    group = parser.add_argument_group("columns of a table without a schema")
     group.add_argument("--label", metavar="COLUMN", help="the column to learn")
-    group.add_argument("--no-label", action="store_true", help="there is none")
-    group.add_argument("--weight", metavar="COLUMN", help="the column that says how often each row counts")
+    group.add_argument("--no-label", action="store_true", help="the data has no label")
+    group.add_argument("--weight", metavar="COLUMN", help="column of row weights")
     for name, text in {
-        "categorical": "columns whose every text is a feature",
-        "numeric": "columns that hold numbers",
+        "categorical": "columns of categories: a feature for each text",
+        "numeric": "columns of numbers",
         "ignore": "columns to leave out",
     }.items():
         group.add_argument(f"--{name}", metavar="A,B", type=column_list, action="extend", default=[], help=text)
@@ -71,7 +71,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--sparse", action="store_true", help="sparse rows, even if every column is numeric")
     group.add_argument(
-        "--missing", choices=("error", "zero"), default="error", help="what an empty cell of a numeric column is"
+        "--missing", choices=("error", "zero"), default="error", help="how to treat empty cells of a numeric column"
     )
     add_fitting_arguments(parser)
     add_text_arguments(parser)
@@ -86,23 +86,23 @@ _FITTING: dict[str, Any] = {
 
 def add_fitting_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what says how columns are made fit to learn from."""
-    group = parser.add_argument_group("columns made fit to learn from (--fit; chosen from the data if nothing is said)")
+    group = parser.add_argument_group("features of columns (--fit; chosen from the data by default)")
     group.add_argument("--bins", metavar="A:N", action="append", default=[], help="a column of numbers in N bins")
     for name, text in {
-        "scale": "columns of numbers brought to mean 0, deviation 1",
-        "log": "columns of numbers whose logarithm, log(1 + x), is scaled",
-        "date": "columns of dates or moments",
+        "scale": "columns of numbers, scaled to mean 0 and standard deviation 1",
+        "log": "columns of numbers, scaled after log(1 + x)",
+        "date": "columns of dates or times",
     }.items():
         group.add_argument(f"--{name}", metavar="A,B", type=column_list, action="extend", default=[], help=text)
     group.add_argument(
         "--weights", metavar="A:SEP", action="append", default=[],
-        help="a column of several ids, each with SEP and its value behind it",
+        help="a column of several ids, each followed by SEP and its value",
     )  # fmt: skip
     group.add_argument(
         "--min-count", metavar="N", type=int, default=2, help="texts in fewer rows share one feature (default 2)"
     )
-    group.add_argument("--max-categories", metavar="N", type=int, help="a column of more texts is hashed (500000)")
-    group.add_argument("--positive", metavar="CLASS", help="of a label of two classes, the one that is 1")
+    group.add_argument("--max-categories", metavar="N", type=int, help="hash columns with more texts (500000)")
+    group.add_argument("--positive", metavar="CLASS", help="the class that is 1, for a label of two classes")
 
 
 def add_text_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,16 +112,16 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
     header.add_argument("--header", action="store_true", default=None, help="the first line names the columns")
     header.add_argument(
         "--no-header", dest="header", action="store_false",
-        help="it does not (default: it does if no cell of it is a number)",
+        help="the first line is a row (default: a header if no cell is a number)",
     )  # fmt: skip
-    group.add_argument("--delimiter", metavar="C", help="what separates cells")
+    group.add_argument("--delimiter", metavar="C", help="character between cells")
     quotes = group.add_mutually_exclusive_group()
-    quotes.add_argument("--quotes", action="store_true", default=None, help="quotes stand around cells")
+    quotes.add_argument("--quotes", action="store_true", default=None, help="cells may be quoted")
     quotes.add_argument(
         "--no-quotes", dest="quotes", action="store_false",
-        help="they are letters like others (default: they stand around cells, unless that is doubtful)",
+        help="quotes are ordinary characters (default: cells may be quoted, unless ambiguous)",
     )  # fmt: skip
-    group.add_argument("--encoding", metavar="NAME", help="of the text, such as latin-1, cp1252 or utf-16 (utf-8)")
+    group.add_argument("--encoding", metavar="NAME", help="text encoding, such as latin-1, cp1252 or utf-16 (utf-8)")
 
 
 def text_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
     from fm_core.formats.tables.schema import TableSchema
 
     if arguments.label is not None and arguments.no_label:
-        raise ConfigError("--label and --no-label are both there, expected one of them")
+        raise ConfigError("--label and --no-label exclude each other: give one")
     schema = None
     if arguments.schema is not None:
         schema = TableSchema.load(arguments.schema)
@@ -180,16 +180,14 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
             *_FITTING,
         ):
             if getattr(arguments, name, False) not in (_FITTING.get(name), None, False, []):
-                raise ConfigError(
-                    f"--{name} and --schema are both there, expected one: the schema says what columns are"
-                )
+                raise ConfigError(f"--{name} and --schema exclude each other: the schema defines the columns")
     elif (
         needs_label
         and arguments.label is None
         and not arguments.no_label
         and format_of(arguments.inputs[0], arguments.from_format).is_table
     ):
-        raise ConfigError("nothing says which column is the label: name it with --label, or say --no-label")
+        raise ConfigError("the label column is not given: use --label, or --no-label")
     fit = getattr(arguments, "fit", False)
     for name, default in {} if fit else _FITTING.items():
         if getattr(arguments, name) != default:

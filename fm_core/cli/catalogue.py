@@ -37,20 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--item", metavar="COLUMN", help="the ids of the items (the first column)")
     parser.add_argument(
         "--columns", metavar="A,B", type=lambda text: [name for name in text.split(",") if name],
-        help="the other columns to take (all; of training data, name those of the item)",
+        help="the other columns to copy (all; for training data, name the item's)",
     )  # fmt: skip
-    parser.add_argument("--distinct", action="store_true", help="ids come more than once: the first row of each counts")
+    parser.add_argument("--distinct", action="store_true", help="ids may repeat: use the first row of each")
     parser.add_argument(
         "--features", type=feature_range, metavar="FROM:TO",
-        help="without a schema: each of these features is an item; TO is not among them",
+        help="without a schema: each of these features is an item; TO is excluded",
     )  # fmt: skip
-    parser.add_argument("--schema", type=Path, metavar="FILE", help="(schema.json beside the model)")
+    parser.add_argument("--schema", type=Path, metavar="FILE", help="(schema.json next to the model)")
     parser.add_argument(
         "--unseen", choices=("error", "ignore"), default="error", help="what to do with categories not in the schema"
     )
     parser.add_argument("--from", dest="from_format", metavar="FORMAT", choices=formats_for(Role.READ),
-                        help="format of TABLE, whatever its name")  # fmt: skip
-    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help=f"({CATALOGUE_FILE} beside the model)")
+                        help="format of TABLE (default: by its name)")  # fmt: skip
+    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help=f"({CATALOGUE_FILE} next to the model)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -65,9 +65,9 @@ def run(arguments: argparse.Namespace) -> None:
     item = arguments.item
     if arguments.table is not None:
         if arguments.features is not None:
-            raise ConfigError("--features and a table are both there, expected one of them")
+            raise ConfigError("--features and a table exclude each other: give one")
         if arguments.distinct and (item is None or arguments.columns is None):
-            raise ConfigError("--distinct needs --item and --columns: which columns of the data are the item's")
+            raise ConfigError("--distinct needs --item and --columns: name the item's columns")
         of = format_of(arguments.table, arguments.from_format)
         tables = read_tables([arguments.table], of, Options(progress=progress_bar()))
     elif arguments.features is not None:
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
     elif encoder is not None and item is not None:
         tables = iter([_categories(encoder.schema, item)])
     else:
-        raise ConfigError("nothing says which items there are, expected a table, --item of a schema, or --features")
+        raise ConfigError("no items were given, expected a table, --item of a schema, or --features")
     what = str(arguments.table or "the catalogue")
     catalogue = Catalogue.read(
         tables, encoder, model.feature_dim, item=item, columns=arguments.columns, distinct=arguments.distinct, what=what
@@ -91,7 +91,7 @@ def _features(part: tuple[int, int | None], feature_dim: int) -> Table:
     start, stop = part[0], feature_dim if part[1] is None else part[1]
     if not start < stop <= feature_dim:
         raise ConfigError(
-            f"--features {start}:{stop} is no part of 0 to {feature_dim}, which is the model's feature_dim"
+            f"--features is {start}:{stop}, expected a range within 0:{feature_dim}, the model's features"
         )
     return TextTable("--features", {FEATURES: list(map(str, np.arange(start, stop).tolist()))})
 

@@ -33,27 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="IN", type=source, help="files of one format; -: standard input")
     parser.add_argument("output", metavar="OUT", type=Path, help="file to write")
     add_input_arguments(parser)
-    group = parser.add_argument_group("what is written")
+    group = parser.add_argument_group("output")
     group.add_argument(
-        "--to", metavar="FORMAT", choices=formats_for(Role.WRITE), help="format of OUT, whatever its name"
+        "--to", metavar="FORMAT", choices=formats_for(Role.WRITE), help="format of OUT (default: by its name)"
     )
-    group.add_argument("--shards", metavar="N", type=_positive, default=1, help="deal the rows out to N files")
-    group.add_argument("--split", metavar="SHARE", type=_share, help="write .train and .test, this share to the first")
-    group.add_argument("--seed", metavar="N", type=int, default=0, help="decides which rows go where (default 0)")
-    group.add_argument("--threshold", metavar="X", type=float, help="make labels 1 from X on and 0 below")
-    group.add_argument("--schema-out", metavar="FILE", type=Path, help="where the schema goes (schema.json beside OUT)")
+    group.add_argument("--shards", metavar="N", type=_positive, default=1, help="divide the rows into N files")
+    group.add_argument("--split", metavar="SHARE", type=_share, help="write .train and .test; SHARE goes to .train")
+    group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of random choices (default 0)")
+    group.add_argument("--threshold", metavar="X", type=float, help="make labels of at least X 1, others 0")
+    group.add_argument("--schema-out", metavar="FILE", type=Path, help="output file of the schema (schema.json)")
     group.add_argument(
-        "--fit", action="store_true", help="make columns fit to learn from: bins, dates' parts, rare texts together"
+        "--fit", action="store_true", help="choose features for columns: bins, parts of dates, rare texts grouped"
     )
     group.add_argument(
-        "--negatives", metavar="N", type=_positive, help="behind each positive, N rows of other items, label 0"
+        "--negatives", metavar="N", type=_positive, help="after each positive, add N rows with other items, label 0"
     )
-    group.add_argument("--user", metavar="COLUMN", help="of --negatives: the users; without a schema 0:943")
-    group.add_argument("--items", metavar="A,B", help="of --negatives: the items' ids, and what else is theirs")
+    group.add_argument("--user", metavar="COLUMN", help="for --negatives: the users' column, or 0:943")
+    group.add_argument("--items", metavar="A,B", help="for --negatives: the items' columns, the id first")
     group.add_argument(
-        "--negative-sampling", choices=("uniform", "popularity"), default="uniform", help="how often an item (uniform)"
+        "--negative-sampling", choices=("uniform", "popularity"), default="uniform", help="how to draw items (uniform)"
     )
-    group.add_argument("--quiet", action="store_true", help="print neither progress nor what was written")
+    group.add_argument("--quiet", action="store_true", help="print no progress and no summary")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
 
         rows_of = rows_with_negatives(arguments)
     elif arguments.user is not None or arguments.items is not None:
-        raise ConfigError("--user and --items are there, expected them with --negatives only")
+        raise ConfigError("--user and --items need --negatives: give it, or remove them")
     written, feature_dim, schema = convert(
         arguments.inputs, arguments.output, conversion, arguments.from_format, options, rows_of
     )

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--features", type=feature_range, default=(0, None), metavar="FROM:TO",
-        help="these features only, such as 943:2625; FROM is the first, TO is not among them (all)",
+        help="only these features, such as 943:2625; TO is excluded (all)",
     )  # fmt: skip
     names.add_schema_argument(parser)
     names.add_names_argument(parser)

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
     parser.add_argument("table", type=source, metavar="TABLE", help="rows with labels, as csv, tsv, parquet or arrow")
     parser.add_argument("--of", required=True, metavar="COLUMN", help="the column whose ids are new")
-    parser.add_argument("--output", "-o", type=Path, required=True, metavar="FOLDER", help="where the model goes")
-    parser.add_argument("--schema", type=Path, metavar="FILE", help="(schema.json beside the model)")
+    parser.add_argument("--output", "-o", type=Path, required=True, metavar="FOLDER", help="output of the model")
+    parser.add_argument("--schema", type=Path, metavar="FILE", help="(schema.json next to the model)")
     parser.add_argument("--label", metavar="COLUMN", help="(the schema's)")
     parser.add_argument(
         "--unseen",
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to do with other columns' unknown categories",
     )
     parser.add_argument("--from", dest="from_format", metavar="FORMAT", choices=formats_for(Role.READ),
-                        help="format of TABLE, whatever its name")  # fmt: skip
+                        help="format of TABLE (default: by its name)")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> None:
         save_spread(arguments.output, new_model)  # the one of an earlier model goes
     said = f"{arguments.output / _MODEL}: {len(found):,} new of {column}, feature_dim is {new_model.feature_dim}"
     if of_items:
-        said += f"; {CATALOGUE_FILE} does not have them: write it anew with `fm catalogue`"
+        said += f"; {CATALOGUE_FILE} does not have them: run `fm catalogue` again"
     print(printable(said, 1000))
 
 

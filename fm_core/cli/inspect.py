@@ -87,9 +87,9 @@ def _text(facts: dict[str, Any]) -> str:
 def _learned(found: dict[str, Any] | None) -> list[str]:
     if found is None:
         return []
-    lines = ["", "learned beside the parameters (spread.npz)"]
+    lines = ["", "learned in addition to the parameters (spread.npz)"]
     if found["noise"] is not None:
-        lines.append(f"  noise    {found['noise']:.4g}, the standard deviation of labels about their scores")
+        lines.append(f"  noise    {found['noise']:.4g}, the standard deviation of labels around their scores")
     sweeps = found["sweeps"]
     if sweeps is not None:
         if sweeps["effective"] is None:

@@ -24,7 +24,7 @@ def add_names_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--names``."""
     parser.add_argument(
         "--names", type=Path, metavar="FILE",
-        help="names of the features: a text file, one a line, feature 0 first (by default those of the schema)",
+        help="text file of feature names, one per line, feature 0 first (default: the schema's names)",
     )  # fmt: skip
 
 

@@ -31,11 +31,11 @@ def rows_with_negatives(arguments: argparse.Namespace) -> Callable[[RowInput], I
     """
     for name, what in (("user", "the users"), ("items", "the items")):
         if getattr(arguments, name) is None:
-            raise ConfigError(f"--negatives needs --{name}: nothing says which column is {what}")
+            raise ConfigError(f"--negatives needs --{name}: name {what}")
     if arguments.split is not None:
         raise ConfigError(
-            "--negatives and --split are both there: split first, and draw negatives for the training part, so that "
-            "nothing of the test is known in it"
+            "--negatives and --split exclude each other: split first, then draw negatives for the training part, so "
+            "that the test part has no influence on it"
         )
 
     def rows_of(opened: RowInput) -> Iterator[Batch]:

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm predict``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
     add_row_arguments(parser)
-    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="written instead of standard output")
+    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="output file (standard output)")
     parser.add_argument(
         "--with", dest="along", metavar="A,B", type=column_list, action="extend", default=[],
         help="columns of a table to write before each score, as CSV with a header",

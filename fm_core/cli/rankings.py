@@ -40,13 +40,13 @@ _OPTIONS = {
 
 def add_ranking_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what says whose items are ordered."""
-    group = parser.add_argument_group("the order of users' items (what is not said is the model's of its training)")
-    group.add_argument("--user", metavar="COLUMN", help="whose rows belong together: a column, or features: 0:943")
-    group.add_argument("--items", metavar="A,B", help="columns of an item, its id first, or features: 943:2625")
-    group.add_argument("--top", type=int, metavar="K", help="how many of each user's items count (10)")
-    group.add_argument("--relevant", type=float, metavar="LABEL", help="label from which on an item is relevant (1)")
+    group = parser.add_argument_group("ranking metrics (default: as in the model's training)")
+    group.add_argument("--user", metavar="COLUMN", help="the users' column, or features: 0:943")
+    group.add_argument("--items", metavar="A,B", help="the items' columns, the id first, or features: 943:2625")
+    group.add_argument("--top", type=int, metavar="K", help="number of top items per user (10)")
+    group.add_argument("--relevant", type=float, metavar="LABEL", help="lowest label of a relevant item (1)")
     group.add_argument(
-        "--seen", type=source, metavar="FILE", help="rows of training: order all of their items, less the user's own"
+        "--seen", type=source, metavar="FILE", help="training rows: rank all their items except the user's own"
     )
 
 
@@ -115,10 +115,10 @@ def _hyperparameters(arguments: argparse.Namespace, model: Model) -> Hyperparame
     if not values.get("user_features"):
         for option in ("items", "top", "relevant", "seen"):
             if getattr(arguments, option) is not None:
-                raise ConfigError(f"--{option} needs --user: nothing says which column is the users'")
+                raise ConfigError(f"--{option} needs --user: name the users' column")
         return None
     if arguments.seen is not None and not values.get("item_features"):
-        raise ConfigError("--seen needs --items: nothing says which column is the items'")
+        raise ConfigError("--seen needs --items: name the items' column")
     return Hyperparameters(
         feature_dim=model.feature_dim, num_factors=1, predictor_type=model.predictor_type,
         loss="pointwise" if arguments.seen is None else "pairwise", **values,

@@ -25,14 +25,18 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
         "rows", type=source, metavar="FILE", help="rows, in any format that `fm convert` reads; -: standard input"
     )
     add_schema_argument(parser)
-    group = parser.add_argument_group("how FILE is read")
+    group = parser.add_argument_group("input")
     group.add_argument(
-        "--from", dest="from_format", metavar="FORMAT", choices=formats_for(Role.READ), help="whatever its name"
+        "--from",
+        dest="from_format",
+        metavar="FORMAT",
+        choices=formats_for(Role.READ),
+        help="format of FILE (default: by its name)",
     )
     group.add_argument(
-        "--label", metavar="COLUMN", help="of a table without a schema, whose columns all are numbers: not a feature"
+        "--label", metavar="COLUMN", help="a column that is not a feature, in a table of numbers without a schema"
     )
-    group.add_argument("--first-id", type=int, choices=(0, 1), default=0, help="of libsvm and libFM text (0)")
+    group.add_argument("--first-id", type=int, choices=(0, 1), default=0, help="first id in libsvm and libFM text (0)")
     group.add_argument(
         "--unseen", choices=("error", "ignore"), default="error", help="what to do with categories not in the schema"
     )

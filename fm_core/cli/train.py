@@ -27,7 +27,7 @@ _HYPERPARAMETERS = {
     "solver": (str, "auto, bayes or minibatch (auto)"),
     "num_factors": (int, "factors of each feature (16)"),
     "epochs": (int, "passes over the data (as many as it needs)"),
-    "seed": (int, "of every random number (0)"),
+    "seed": (int, "seed of all random numbers (0)"),
 }
 _PREDICTORS = {"class": "binary_classifier", "number": "regressor"}
 
@@ -37,22 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs", nargs="+", metavar="TABLE", type=source, help="files of one format (-: standard input)"
     )
-    parser.add_argument("--out", "-o", metavar="OUT", type=Path, required=True, help="where the model goes")
-    parser.add_argument("--overwrite", action="store_true", help="replace a model that is there")
+    parser.add_argument("--out", "-o", metavar="OUT", type=Path, required=True, help="output of the model")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing model")
     add_input_arguments(parser)
-    group = parser.add_argument_group("what is held out")
+    group = parser.add_argument_group("held-out rows")
     group.add_argument("--holdout", metavar="SHARE", type=float, default=0.1, help="share of the rows (0.1); 0: none")
-    group.add_argument("--time-column", metavar="COLUMN", help="hold the latest rows out, by this column")
-    group.add_argument("--group", metavar="COLUMN", help="hold whole groups out: rows alike in this column")
-    group = parser.add_argument_group("what is learned")
+    group.add_argument("--time-column", metavar="COLUMN", help="hold out the latest rows by this column")
+    group.add_argument("--group", metavar="COLUMN", help="hold out whole groups: rows equal in this column")
+    group = parser.add_argument_group("training")
     group.add_argument(
-        "--predict", choices=_PREDICTORS, help="a class of two or a number (class if there are two labels)"
+        "--predict", choices=_PREDICTORS, help="a class (of two) or a number (class if there are two labels)"
     )
     for name, (kind, text) in _HYPERPARAMETERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar="N" if kind is int else "NAME", type=kind, help=text)
     group.add_argument(
         "--positive-class-weight", metavar="W", type=_class_weight,
-        help="how much a row of label 1 counts against one of label 0; balanced: both labels as much in all (1)",
+        help="weight of rows with label 1; balanced: equal total weight of both labels (1)",
     )  # fmt: skip
     group.add_argument(
         "--set",
@@ -62,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="any hyperparameter (docs/reference/hyperparameters.md)",
     )
     group.add_argument("--num-threads", metavar="N", type=int, help="threads of the solver (one for each core)")
-    parser.add_argument("--no-report", action="store_true", help="write no report.html")
-    parser.add_argument("--quiet", action="store_true", help="say nothing but what is wrong")
+    parser.add_argument("--no-report", action="store_true", help="do not write report.html")
+    parser.add_argument("--quiet", action="store_true", help="print only errors")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -140,7 +140,7 @@ def _hyperparameters(arguments: argparse.Namespace) -> dict[str, Any]:
 
             close = difflib.get_close_matches(name, known, 1)
             meant = f", did you mean {close[0]}?" if close else ""
-            raise ConfigError(f"--set names {name[:60]!r}, which is no hyperparameter that can be set{meant}")
+            raise ConfigError(f"--set names {name[:60]!r}, which is not a hyperparameter that can be set{meant}")
     try:
         values = from_texts(texts)
     except ValueError as error:

@@ -35,6 +35,6 @@ def understood(schema: "TableSchema") -> Iterator[str]:
         for remark in row[4]:
             yield f"      {printable(remark, 200)}"
     if n_more:
-        yield f"  and {n_more} more columns, which the schema tells of"
+        yield f"  and {n_more} more columns; see the schema"
     for left_out in schema.left_out[:_MOST_COLUMNS]:
         yield printable(f"  left out: {left_out}", 200)

@@ -94,9 +94,7 @@ class Board:
         if self._processes.setdefault(rank, notice.process) != notice.process:
             if self._has_met:
                 raise ValueError(f"host {self._names[rank]} is another process")
-            sentence = (
-                f"two processes say that they are host {self._names[rank]}: each host has to have a name of its own"
-            )
+            sentence = f"two processes claim to be host {self._names[rank]}: give each host a name of its own"
             self._end(Said(sentence, "ClientError"))
             return
         self._heard[rank] = self._clock()
@@ -223,4 +221,4 @@ def lost(name: str, silent: float) -> Said:
 
 
 def _given_up(name: str, pause: float) -> Said:
-    return Said(f"host {name} was lost: it stood still for {pause:.0f} s, and the others have given it up")
+    return Said(f"host {name} was lost: it was paused for {pause:.0f} s, and the other hosts no longer wait for it")

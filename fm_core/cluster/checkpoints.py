@@ -111,7 +111,7 @@ class SharedCheckpointer:
             if self._members.rows.all_gather(np.array([isinstance(checkpoint, Checkpoint)], np.int64)).all():
                 assert isinstance(checkpoint, Checkpoint)
                 _log.info(
-                    "Going on from checkpoint %s: epoch %d, after %d of its batches.",
+                    "Resuming from checkpoint %s: epoch %d, after %d of its batches.",
                     steps[step], checkpoint.position.epoch, checkpoint.position.n_batches,
                 )  # fmt: skip
                 return checkpoint
@@ -181,6 +181,6 @@ class SharedCheckpointer:
             try:
                 self._members.rows.all_gather(np.zeros(1, np.int64))
             except ProcessGroupError as error:
-                _log.warning("Where training ended is not kept as a checkpoint: %s", error)
+                _log.warning("The final checkpoint was not written: %s", error)
                 self._own.forget_final()
         self._own.close(give_up)

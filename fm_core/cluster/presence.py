@@ -321,8 +321,8 @@ class Presence:
         elif self._clock.longest_pause > self._gone:
             self._fail(
                 Said(
-                    f"host {self.names[self.rank]} was lost: it stood still for {self._clock.longest_pause:.0f} s, "
-                    "and the others have given it up"
+                    f"host {self.names[self.rank]} was lost: it was paused for {self._clock.longest_pause:.0f} s, "
+                    "and the other hosts no longer wait for it"
                 )
             )
         elif self._answer is not None and not self._answer.has_ended:

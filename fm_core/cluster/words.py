@@ -114,7 +114,7 @@ def notice_of(line: bytes) -> Notice:
         and (facts is None or isinstance(facts, dict)) and isinstance(is_ready, bool) and isinstance(stops, bool)
         and isinstance(wants, str)
     ):  # fmt: skip
-        raise ValueError("it is no notice of a host")
+        raise ValueError("it is not a notice of a host")
     return Notice(rank, process, facts, is_ready, stops, _said(said), _texts(put), wants)
 
 
@@ -137,7 +137,7 @@ def answer_of(line: bytes) -> Answer:
         all(isinstance(flag, bool) for flag in (met, begun, stops, ended)) and isinstance(missing, list)
         and all(type(rank) is int for rank in missing)
     ):  # fmt: skip
-        raise ValueError("it is no answer of a board")
+        raise ValueError("it is not an answer of a board")
     return Answer(met, begun, stops, ended, missing, _said(verdict), _texts(texts))
 
 
@@ -149,10 +149,10 @@ def _said(found: Any) -> Said | None:
     if found is None:
         return None
     if not (isinstance(found, list) and len(found) == 2):
-        raise ValueError("it is no word of a host")
+        raise ValueError("it is not a message of a host")
     sentence, blame = found
     if not isinstance(sentence, str) or not (blame is None or blame in _BLAMES):
-        raise ValueError("it is no word of a host")
+        raise ValueError("it is not a message of a host")
     return Said(printable(sentence, _LONGEST_SENTENCE), blame)
 
 
@@ -160,7 +160,7 @@ def _texts(found: Any) -> dict[str, str]:
     if not isinstance(found, dict) or not all(
         isinstance(text, str) and len(name) + len(text) <= _LONGEST_TEXT for name, text in found.items()
     ):
-        raise ValueError("it has no texts by name")
+        raise ValueError("it does not hold texts by name")
     return found
 
 
@@ -172,5 +172,5 @@ def _object(line: bytes, fields: tuple[str, ...]) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     if not isinstance(found, dict) or found.keys() != set(fields):
-        raise ValueError("it is no object with the keys of this program")
+        raise ValueError("it is not an object with the keys of this program")
     return found

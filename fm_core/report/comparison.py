@@ -143,7 +143,7 @@ def comparison_page(jobs: Sequence[JobFacts]) -> str:
         f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>Jobs side by side</h1>\n"
         f'<section><table class="compared"><thead><tr><th></th>{names}</tr></thead><tbody>{rows}</tbody></table>'
         "<p>In bold: the best, where one is better.</p></section>\n"
-        f"<section><h2>What stands out</h2>{f'<ul>{found}</ul>' if found else '<p>Nothing stands out.</p>'}</section>\n"
+        f"<section><h2>Findings</h2>{f'<ul>{found}</ul>' if found else '<p>No problems were found.</p>'}</section>\n"
         f"<main>{''.join(_drawn(jobs))}{importances}</main>\n"
         + (
             f'<section><h2>Hyperparameters that differ</h2><table class="compared"><thead><tr><th></th>{names}</tr>'

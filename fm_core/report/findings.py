@@ -184,7 +184,7 @@ def _more_sweeps(facts: Facts) -> str | None:
 def _one_epoch(facts: Facts) -> str | None:
     if len(facts.curve) != 1:
         return None
-    return "There was one epoch only: whether the loss had settled cannot be told."
+    return "There was only one epoch, so convergence is unknown."
 
 
 # --- of validation rows ------------------------------------------------------------------------
@@ -239,13 +239,14 @@ def _worse_than_baseline(facts: Facts) -> str | None:
     known = "the share of label 1" if facts.is_classifier else "their mean"
     if mean < -_SURE * error and mean < 0:
         return (
-            f"The scores of test rows are worse than saying {known} of each: their {facts.loss} is "
-            f"{facts.losses.mean():.4g}, and that of the baseline {facts.losses_of_baseline.mean():.4g}. Look at the "
-            "scale of numeric features and at the learning rates."
+            f"The scores of test rows are worse than predicting {known} for each row: their {facts.loss} is "
+            f"{facts.losses.mean():.4g}, and that of the baseline {facts.losses_of_baseline.mean():.4g}. Check the "
+            "scale of numeric features and the learning rates."
         )
     return (
-        f"The scores of test rows are no better than saying {known} of each ({facts.loss} {facts.losses.mean():.4g}, "
-        f"of the baseline {facts.losses_of_baseline.mean():.4g}): the features tell nothing, or were not learned."
+        f"The scores of test rows are no better than predicting {known} for each row ({facts.loss} "
+        f"{facts.losses.mean():.4g}, of the baseline {facts.losses_of_baseline.mean():.4g}): the features carry no "
+        "information, or were not learned."
     )
 
 
@@ -333,7 +334,10 @@ def _too_good(facts: Facts) -> str | None:
         return None
     if not facts.losses.mean() < _TOO_GOOD[facts.is_classifier] * facts.losses_of_baseline.mean():
         return None
-    return "The test rows are scored all but perfectly: see whether a column tells the label, and is not known in time."
+    return (
+        "The test rows are scored almost perfectly: check whether a column reveals the label and is unknown when you "
+        "predict."
+    )
 
 
 def _label_scale(facts: Facts) -> str | None:
@@ -367,7 +371,7 @@ def _not_tested(facts: Facts) -> str | None:
     if len(record.sample.labels):
         return None
     why = f"The test data was not scored: {record.untested}" if record.untested else "There was no test channel"
-    return f"{why}, so nothing is said of scores on rows that the model has not seen."
+    return f"{why}, so the quality on unseen rows is unknown."
 
 
 #: In the order in which they are said.

@@ -139,7 +139,7 @@ class TrainingRecord:
         Parameters
         ----------
         findings : sequence of str
-            What stands out: of findings.py, or what else is to be said.
+            Findings: of findings.py, or what else is to be said.
         """
         of_learned: dict[str, Any] = {} if self.learned is None else {"learned": self.learned}
         if self.importances:

@@ -59,7 +59,7 @@ def page(record: TrainingRecord, model: Model, hyperparameters: Hyperparameters)
         kind="Binary classifier" if model.is_classifier else "Regressor",
         summary=html.escape(_summary(record, model)),
         tiles="".join(_tile(name, value) for name, value in _headline(record, hyperparameters)),
-        findings=f"<ul>{warnings}</ul>" if warnings else "<p>Nothing stands out.</p>",
+        findings=f"<ul>{warnings}</ul>" if warnings else "<p>No problems were found.</p>",
         learned=_learned(record),
         plots=sections,
         settings=_settings(hyperparameters),
@@ -77,7 +77,11 @@ def _learned(record: TrainingRecord) -> str:
     found = record.learned
     if found is None:
         return ""
-    said = [] if found["noise"] is None else [f"Labels are {found['noise']:.4g} off their scores on the whole."]
+    said = (
+        []
+        if found["noise"] is None
+        else [f"The standard deviation of labels around their scores is {found['noise']:.4g}."]
+    )
     sweeps = found["sweeps"]
     if sweeps is not None and sweeps["effective"] is not None:
         more = "More would still help." if sweeps["more_would_help"] else "More would hardly help."
@@ -90,7 +94,7 @@ def _learned(record: TrainingRecord) -> str:
         for group in found["groups"][:_MOST_GROUPS]
     )
     return (
-        f"<section><h2>What was learned of groups of features</h2><p>{html.escape(' '.join(said))}</p>"
+        f"<section><h2>Groups of features</h2><p>{html.escape(' '.join(said))}</p>"
         "<table><thead><tr><th>features</th><th>that occurred</th><th>precision of w</th><th>of v</th></tr></thead>"
         f"<tbody>{rows}</tbody></table><p>The larger a precision, the less the group's features matter beyond what "
         "they have in common.</p></section>"
@@ -198,7 +202,7 @@ _PAGE = """<!doctype html>
 <h1>{kind}</h1>
 <p>{summary}</p>
 <dl class="tiles">{tiles}</dl>
-<section><h2>What stands out</h2>{findings}</section>
+<section><h2>Findings</h2>{findings}</section>
 {learned}
 <main>{plots}</main>
 <section><h2>Hyperparameters</h2><p>In bold: those that are not the default.</p>{settings}</section>

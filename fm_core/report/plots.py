@@ -130,17 +130,17 @@ def _plots_of_classifier(scores: NDArray[np.float32], labels: NDArray[np.float32
     of_label = {"label 0": scores[~positive], "label 1": scores[positive]}
     return [
         *_curves_of_ranks(scores, positive),
-        Plot("Calibration", "Of the test rows, by tenths of the score. On the line, scores are probabilities.",
+        Plot("Calibration", "Test rows in ten groups by score. On the diagonal, scores are calibrated probabilities.",
              calibration),
         _confusion(scores, positive),
-        Plot("Scores", "Of the test rows, by their label.", _histogram(of_label, edges, "score")),
+        Plot("Scores", "Test rows, by label.", _histogram(of_label, edges, "score")),
     ]  # fmt: skip
 
 
 def _curves_of_ranks(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> list[Plot]:
     """Draw ROC, precision and recall, and gain: what the first rows by score hold."""
     if positive.all() or not positive.any():
-        return [Plot("ROC curve", f"All test rows have label {int(positive[0])}: of one class there is no curve.", "")]
+        return [Plot("ROC curve", f"All test rows have label {int(positive[0])}, so there is no curve.", "")]
     order = np.argsort(-scores, kind="stable")
     last_of_equal = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
     n_true = np.append(0, np.cumsum(positive[order])[last_of_equal])
@@ -173,7 +173,7 @@ def _curves_of_ranks(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -
         x_title="share of rows, best first", y_title="share of label 1", title="gain curve",
     )  # fmt: skip
     return [
-        Plot("ROC curve", f"Of the test rows. The area below it is {area:.4f}.", roc),
+        Plot("ROC curve", f"Test rows. The area under the curve is {area:.4f}.", roc),
         Plot("Precision and recall", f"Of the test rows. The mean precision is {mean_precision:.4f}; by chance it is "
              f"{share:.4f}, the share of label 1.", precise),
         Plot("Gain", f"Of the test rows. The tenth with the highest scores holds {100 * gained:.0f} % of those with "
@@ -200,8 +200,8 @@ def _plots_of_regressor(of_model: NDArray[np.float32], of_rows: NDArray[np.float
         x_title="score", y_title="label - score", title="residuals by score",
     )  # fmt: skip
     return [
-        Plot("Residuals", "Of test rows. A slope or a funnel is something the model has not learned.", residual),
-        Plot("Distribution of residuals", f"Their mean is {residuals.mean():.4g}; near 0 is right.",
+        Plot("Residuals", "Test rows. A slope or a funnel shows what the model has not learned.", residual),
+        Plot("Distribution of residuals", f"Their mean is {residuals.mean():.4g}; it should be near 0.",
              _histogram({"label - score": residuals}, _edges(residuals), "label - score")),
         Plot("Scores and labels", "Of the test rows.",
              _histogram({"labels": labels, "scores": scores}, _edges(np.concatenate([scores, labels])), "")),
@@ -214,7 +214,7 @@ def _norms(model: Model) -> Plot:
     norms = factor_norms(Model(model.predictor_type, model.w0, model.w[::step], model.V[::step]))
     norms = norms[np.isfinite(norms)]
     which = "each feature's" if step == 1 else f"one in {step} features'"
-    note = f"Of {which} factors. A bar near 0 holds features that were seen seldom, or not at all."
+    note = f"Of {which} factors. Bars near 0 are features that occurred rarely or never."
     return Plot("Norms of factors", note, _histogram({"features": norms}, _edges(norms), "norm"))
 
 

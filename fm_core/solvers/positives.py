@@ -97,7 +97,7 @@ class Positives:
     def _pairs(self, batch: Batch, before: int) -> "tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]":
         """Give the positives' rows, users and items, both counted from the begin of their range."""
         if batch.indptr is None or batch.indices is None:
-            raise DataError("records are dense, expected sparse ones, which say what user and what item they have")
+            raise DataError("records are dense, expected sparse ones with the features of a user and an item")
         found: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], int] = find_pairs(
             batch.indptr, batch.indices, batch.values, batch.labels,
             self._users.start, self._users.stop, self._ids.start, self._ids.stop,

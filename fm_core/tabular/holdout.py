@@ -52,7 +52,7 @@ class HoldOut:
         if not 0 <= self.share < 1:
             raise ConfigError(f"--holdout is {self.share:g}, expected a share from 0 to below 1")
         if self.time_column is not None and self.group is not None:
-            raise ConfigError("--time-column and --group are both there, expected one of them")
+            raise ConfigError("--time-column and --group exclude each other: give one")
 
     @property
     def words(self) -> str:

@@ -127,7 +127,7 @@ class Trained:
 
     @property
     def findings(self) -> list[str]:
-        """What stands out, in sentences; nothing where no rows were held out."""
+        """Findings, in sentences; nothing where no rows were held out."""
         return findings(self.record, self.hyperparameters) if self.figures else []
 
 
@@ -154,20 +154,20 @@ def read_rows(paths: Sequence[Path], format_name: str | None, options: Options, 
     named = f"{paths[0].name}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
     read = dataclasses.replace(read, source="standard input" if named == "stdin" else named)
     if not read.learned.n_rows and read.learned.n_weightless:
-        raise DataError(f"{source}: every row that is learned from has weight 0, expected some above 0")
+        raise DataError(f"{source}: every training row has weight 0, expected some above 0")
     if not read.learned.n_rows:
-        raise DataError(f"{source}: no row is left to learn from: hold fewer out (--holdout)")
+        raise DataError(f"{source}: no row is left for training: hold out fewer (--holdout)")
     if len(read.learned.labels_seen) < 2:
         label = f"{next(iter(read.learned.labels_seen)):g}"
         if read.schema is not None and read.schema.label_classes:
             label = repr(read.schema.label_classes[int(float(label))])
-        raise DataError(f"{source}: the label is {label} in every row that is learned from, expected different ones")
+        raise DataError(f"{source}: the label is {label} in every training row, expected different labels")
     return read
 
 
 def _table(files: Sequence[InputFile], of: Format, options: Options, job: Job) -> Read:
     if options.plan.label is None and options.schema is None:
-        raise ConfigError("nothing says which column is the label: name it with --label")
+        raise ConfigError("the label column is not given: use --label")
 
     def tables(what: str) -> Iterator[Table]:
         with options.progress(what, total_size(files)) as bar:

@@ -37,11 +37,11 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     ConfigError
     """
     if path.exists() and not overwrite:
-        raise ConfigError(f"{path} is there already: name another place with --out, or say --overwrite")
+        raise ConfigError(f"{path} exists already: give another --out, or --overwrite")
     if path.is_dir() and not (path / MODEL_FILE).is_file() and any(path.iterdir()):
-        raise ConfigError(f"{path} is a folder that holds no model, and is left as it is: name another with --out")
+        raise ConfigError(f"{path} is a folder that holds no model, and will not be replaced: give another --out")
     if not path.absolute().parent.is_dir():
-        raise ConfigError(f"{path}: there is no folder {path.parent}, make it first")
+        raise ConfigError(f"{path}: there is no folder {path.parent}: create it first")
 
 
 def write_model(

@@ -28,7 +28,7 @@ def skip(stream: Iterator[Batch], epoch: int, n_done: int, crc: int, should_stop
     if n < n_done:
         raise DataError(
             f"epoch {epoch} has {n} batches, and the checkpoint was written after {n_done} of it: the training data "
-            "is not what it was; use another checkpoint folder to train from the start"
+            "has changed; use another checkpoint folder to train from the start"
         )
     compare_labels(found, crc, epoch)
 
@@ -46,8 +46,8 @@ def compare_labels(found: int, crc: int, epoch: int) -> None:
     """Warn if what was learned from before has other labels now."""
     if crc not in (found, UNKNOWN_LABELS):
         _log.warning(
-            "The records of epoch %d that the checkpoint has seen are others now, or in another order: the model will "
-            "not be that of a training without interruption.", epoch,
+            "The records that epoch %d read before the checkpoint have changed, or their order has: the model will "
+            "differ from that of an uninterrupted training.", epoch,
         )  # fmt: skip
 
 

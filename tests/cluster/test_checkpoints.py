@@ -48,8 +48,8 @@ def test_killed_hosts_go_on_to_the_same_bytes(hosts, changes):
     finished = job.run()
     assert_only_the_first_wrote(finished)
     for host in finished:
-        assert "Going on from checkpoint" in host.log
-    starts = {re.search(r"Going on from checkpoint .*: (epoch .*)", host.log)[1] for host in finished}
+        assert "Resuming from checkpoint" in host.log
+    starts = {re.search(r"Resuming from checkpoint .*: (epoch .*)", host.log)[1] for host in finished}
     assert len(starts) == 1
     assert finished[0].model == expected[0].model
     last = re.findall(r"#quality_metric: host=127\.0\.0\.1, epoch=39, train .*", finished[0].log)

@@ -111,7 +111,7 @@ def test_after_sigterm_one_consistent_model_is_saved(hosts, asked):
     assert [host.code for host in finished] == [0, 0, 0], [host.log[-2000:] for host in finished]
     assert [list(host.model) for host in finished] == [["model_127.0.0.1"], [], []]
     load_model(job.jobs[0].root / "model")
-    said = [re.search(r"Asked to stop \(.*\): (\d+) of 1000000 epochs are done", host.log) for host in finished]
+    said = [re.search(r"Stop requested \(.*\): (\d+) of 1000000 epochs are done", host.log) for host in finished]
     assert len({match[1] for match in said}) == 1
 
 

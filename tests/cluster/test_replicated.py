@@ -78,7 +78,7 @@ def test_killed_hosts_go_on_to_the_same_bytes(hosts):
     finished = job.run()
     assert_only_the_first_wrote(finished)
     for host in finished:
-        assert "Going on from checkpoint" in host.log
+        assert "Resuming from checkpoint" in host.log
         assert "Dense batches train on cpu" in host.log
     assert finished[0].model == expected[0].model
 
@@ -94,7 +94,7 @@ def test_another_number_of_hosts_goes_on_also_without_devices(hosts, tmp_path, b
         put(job, data)
         with_checkpoints(job, folder)
         assert_only_the_first_wrote(finished := job.run())
-    assert "Going on from the checkpoint" in finished[0].log
+    assert "Resuming from the checkpoint" in finished[0].log
     expected = one_host(tmp_path / "one", {"train": [data["train"]]}, 60, **(changes | {"epochs": "2"}))[1]
     assert_same_model(load_model(second.jobs[0].root / "model"), expected)
 

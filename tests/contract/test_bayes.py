@@ -128,7 +128,7 @@ def test_a_job_that_was_interrupted_goes_on_to_the_same_bytes(job, expected, num
         assert np.isfinite(load_model(job.root / "model/model_algo-1").V).all()
     again = job.run()
     assert again.succeeded, again.log
-    assert number == signal.SIGKILL or "Going on from checkpoint" in again.log
+    assert number == signal.SIGKILL or "Resuming from checkpoint" in again.log
     assert again.model == expected.model
     assert curve(again.log)[-1] == curve(expected.log)[-1]
     once_more = job.run()  # nothing is left to do
@@ -148,7 +148,7 @@ def test_an_interrupted_pipe_is_read_again_and_goes_on_to_the_same_bytes(tmp_pat
         fifo.unlink()
     with fed(job, "train", file, epochs=1):
         again = job.run()
-    assert "Going on from checkpoint" in again.log
+    assert "Resuming from checkpoint" in again.log
     assert again.model == expected.model
 
 

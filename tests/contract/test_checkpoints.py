@@ -95,7 +95,7 @@ def test_a_job_that_was_interrupted_goes_on_to_the_same_model_and_metrics(job, e
     again = job.run()
     assert again.succeeded, again.log
     assert again.model == expected.model
-    assert re.search(r"Going on from checkpoint .*: epoch [2-5], after \d+ of its batches", again.log)
+    assert re.search(r"Resuming from checkpoint .*: epoch [2-5], after \d+ of its batches", again.log)
     assert f"Checkpoint loading and saving are enabled, in {job.root}/checkpoints." in again.log
     assert metrics(again.log) == metrics(expected.log)[-len(metrics(again.log)) :]
     assert again.log.splitlines()[-2:][0].count("test") == expected.log.splitlines()[-2:][0].count("test")
@@ -114,7 +114,7 @@ def test_a_job_that_was_stopped_loses_not_one_batch(job):
     interrupted(job, signal.SIGTERM, "epoch=1, train")
     (name,) = names(job)[-1:]
     with slowed(job).started() as process:
-        log = read_until(process, "Going on from")
+        log = read_until(process, "Resuming from")
     assert name in log
     assert int(name[-15:-3]) >= 120
 
@@ -160,7 +160,7 @@ def test_in_pipe_mode_the_fifos_count_from_0_again(tmp_path, expected, shuffle):
     with fed(job, "train", file, epochs=6):
         again = job.run()
     assert again.succeeded, again.log
-    going_on = re.search(r"Going on from checkpoint .*: epoch ([2-5])", again.log)
+    going_on = re.search(r"Resuming from checkpoint .*: epoch ([2-5])", again.log)
     assert going_on
     assert "in another order" not in again.log
     if shuffle == "true":
@@ -215,7 +215,7 @@ def stopped_in(job, module, function):
 def test_a_stop_while_the_initial_parameters_are_drawn_saves_them_and_learns_nothing(job):
     done = stopped_in(job, "fm_core.model", "Model.initialise")
     assert done.succeeded, done.log
-    assert "Asked to stop (SIGTERM): 0 of 6 epochs are done." in done.log
+    assert "Stop requested (SIGTERM): 0 of 6 epochs are done." in done.log
     assert is_untrained(job)
     assert names(job) == []
 
@@ -266,7 +266,7 @@ def test_a_stop_before_the_first_batch_of_a_warm_start_saves_the_model_it_starte
     job.put("model_algo-1", expected.model["model_algo-1"], "model")
     done = stopped_in(job, "container.training.channels", "ChannelReader.sources")
     assert done.succeeded, done.log
-    assert "Asked to stop (SIGTERM) before the first batch" in done.log
+    assert "Stop requested (SIGTERM) before the first batch" in done.log
     old, new = load_model_bytes(job.root, expected.model["model_algo-1"]), load_model(job.root / "model/model_algo-1")
     assert np.array_equal(new.V, old.V)
     assert np.array_equal(new.w, old.w)
@@ -334,7 +334,7 @@ def test_damaged_checkpoints_alone_fail_the_job(job):
         (job.root / f"checkpoints/checkpoint_algo-1_00000000000{n}.fm").write_bytes(b"\x89FMC")
     done = job.run()
     assert done.code == 1
-    assert re.match("ClientError: no checkpoint is whole: .*2.fm is not a checkpoint", done.failure)
+    assert re.match("ClientError: all checkpoints are damaged: .*2.fm is not a checkpoint", done.failure)
     assert len(names(job)) == 2
 
 

@@ -173,7 +173,7 @@ def test_sigterm_before_the_first_fifo_ends_the_job_at_once(job):
         done = job.finished(process.returncode, log)
     assert done.succeeded, log
     assert seconds < 0.7
-    assert "Asked to stop (SIGTERM) before the first batch: saving the initial model" in log
+    assert "Stop requested (SIGTERM) before the first batch: saving the initial model" in log
     assert is_untrained(job)
 
 
@@ -199,7 +199,7 @@ def test_sigterm_while_the_next_data_is_waited_for_saves_what_was_learned(job, f
         done = job.finished(process.returncode, head + log)
     assert done.succeeded, done.log
     assert seconds < 0.7
-    assert "Asked to stop (SIGTERM): 1 of 3 epochs are done." in log
+    assert "Stop requested (SIGTERM): 1 of 3 epochs are done." in log
     assert "epoch=1" not in done.log
 
 
@@ -214,7 +214,7 @@ def test_sigterm_in_the_middle_of_a_pass_saves_what_was_learned_and_is_no_cut_re
         done = job.finished(process.returncode, head + log)
     assert done.succeeded, done.log
     assert seconds < 0.7
-    assert "Asked to stop (SIGTERM): 0 of 3 epochs are done." in log
+    assert "Stop requested (SIGTERM): 0 of 3 epochs are done." in log
 
 
 def test_sigterm_while_the_test_channel_is_waited_for_keeps_the_model(job, file):

@@ -80,7 +80,7 @@ CATALOGUES = {
     "a header only": ("film,genre\n", "holds no items"),
     "of another schema": ("book,author\nDune,Herbert\n", "none of the columns book, author is in the model's schema"),
     "of another training": ("film,genre\nm1,crime\nm77,crime\n", "'m77' was not seen"),
-    "an item twice": ("film\nm1\nm1\n", "'m1' comes a second time"),
+    "an item twice": ("film\nm1\nm1\n", "'m1' occurs twice"),
     "an item without an id": ("film,genre\n,crime\n", "the cell is empty, expected an id"),
     "no text": (b"film\n\xff\xfe\n", "expected UTF-8"),
     "a row too long": ("film\nm1,crime,3\n", "line 2"),

@@ -189,7 +189,7 @@ def test_without_a_catalogue_there_are_no_items_to_recommend(job, tmp_path):
         ("film\nm1\nm999\n", "catalogue.csv: line 3, column 'film': 'm999' was not seen when the schema was made"),
         ("title,colour\nAlien,red\n", "none of the columns title, colour is in the model's schema"),
         ("film\n", "catalogue.csv holds no items"),
-        ("film\nm1\nm1\n", "line 3, column 'film': 'm1' comes a second time"),
+        ("film\nm1\nm1\n", "line 3, column 'film': 'm1' occurs twice"),
         (b"film\n\xff\xfe\n", "expected UTF-8"),
         (None, "leads out of the model's folder"),
     ],
@@ -227,14 +227,14 @@ def test_catalogues_can_be_of_training_data_of_a_schema_or_of_features(job, tmp_
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "nothing says which items there are"),
+        ([], "no items were given"),
         (
             ["--item", "book"],
             "--item is 'book', expected a column of categories in the schema, one in a cell: user, film",
         ),
         (["--item", "genres"], "--item is 'genres', expected a column of categories"),
-        (["--features", "0:1000000"], "is no part of 0 to"),
-        (["films.csv", "--features", "0:1"], "--features and a table are both there"),
+        (["--features", "0:1000000"], "expected a range within 0:"),
+        (["films.csv", "--features", "0:1"], "--features and a table exclude each other"),
         (["films.csv", "--distinct"], "--distinct needs --item and --columns"),
         (["x.recordio"], "recordio has no named columns, expected a table: one of csv, tsv, parquet, arrow"),
         (["films.csv", "--item", "book"], "there is no column 'book'"),

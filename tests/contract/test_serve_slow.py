@@ -131,9 +131,9 @@ def hasty(root, tmp_path_factory):
 @pytest.mark.parametrize(
     ("sent", "said"),
     [
-        (POST + b"Content-Le", "the head of the request is not complete after 0.5 s"),
-        (POST + b"Content-Length: 1000\r\n\r\n{", "1 bytes of 1000 of the body have come in "),
-        (POST + b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n{", "1 bytes of the body have come in "),
+        (POST + b"Content-Le", "the headers were not complete after 0.5 s"),
+        (POST + b"Content-Length: 1000\r\n\r\n{", "1 bytes of 1000 of the body arrived in "),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n{", "1 bytes of the body arrived in "),
     ],
 )
 def test_a_client_that_stalls_is_told_and_hung_up_on(hasty, sent, said):

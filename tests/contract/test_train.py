@@ -364,7 +364,7 @@ def test_a_job_that_is_stopped_saves_its_model_and_succeeds(good_job):
     assert done.succeeded
     assert seconds < 2
     load_model(good_job.root / "model/model_algo-1")
-    assert re.search(r"Asked to stop \(SIGTERM\): \d+ of 100000000 epochs are done", log)
+    assert re.search(r"Stop requested \(SIGTERM\): \d+ of 100000000 epochs are done", log)
     assert "host=algo-1, train binary_classification_accuracy <score>=" in log
     assert "the test channel is not scored" in log
 

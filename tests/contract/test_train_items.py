@@ -118,7 +118,7 @@ def test_in_pipe_mode_the_schema_may_come_with_the_items(tmp_path):
     ("name", "text", "sentence"),
     [
         ("films.csv", "film\nm1\nm999\n", "films.csv: line 3, column 'film': 'm999' was not seen when the schema"),
-        ("films.csv", "film\nm1\nm1\n", "line 3, column 'film': 'm1' comes a second time"),
+        ("films.csv", "film\nm1\nm1\n", "line 3, column 'film': 'm1' occurs twice"),
         ("films.csv", "film\n", "channel items holds no items, expected at least one"),
         ("films.csv", "title,colour\nAlien,red\n", "none of the columns title, colour is in the model's schema"),
         ("films.dat", "film\nm1\n", "the name does not tell the format"),

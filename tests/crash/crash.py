@@ -170,7 +170,7 @@ class Crashed:
     def undisturbed(self):
         with self.feeding():
             done = self.job.run("-c", SLOWED)
-        self.tally.add(resumes=int("Going on from checkpoint" in done.log))
+        self.tally.add(resumes=int("Resuming from checkpoint" in done.log))
         self.compare(done)
         return True
 
@@ -208,13 +208,13 @@ class Crashed:
             seconds = time.monotonic() - asked
             reader.join()
         done = self.job.finished(code, "".join(log))
-        self.tally.add(resumes=int("Going on from checkpoint" in done.log))
+        self.tally.add(resumes=int("Resuming from checkpoint" in done.log))
         self.look(done)
         name = self.scenario
         if code == -signal.SIGKILL:
             self.tally.add(SIGKILL=1)
             return False
-        if signal.SIGTERM not in signals or ("Asked to stop" not in done.log and done.log and code == 0):
+        if signal.SIGTERM not in signals or ("Stop requested" not in done.log and done.log and code == 0):
             self.tally.add(too_late=1)  # it had ended
             self.compare(done)
             return True
@@ -238,7 +238,7 @@ class Crashed:
         arguments = ["unshare", "--mount", "--propagation", "private", "bash", "-ec", shell, sys.executable]
         with self.feeding():
             done = self.job.run("-c", f"import os; os.execvp('unshare', {arguments!r})")
-        self.tally.add(faults=1, resumes=int("Going on from checkpoint" in done.log), **{f"fault: {fault}": 1})
+        self.tally.add(faults=1, resumes=int("Resuming from checkpoint" in done.log), **{f"fault: {fault}": 1})
         self.look(done)
         self.tally.check(
             done.code == expected, f"{fault}: exit code {done.code}, expected {expected}: {done.log[-2000:]}"

@@ -68,7 +68,7 @@ def test_a_job_that_was_stopped_ends_with_the_same_bytes(tmp_path):
     assert "of 150 epochs are done" in log
     resumed = job.run()
     assert resumed.succeeded
-    assert "Going on from checkpoint" in resumed.log
+    assert "Resuming from checkpoint" in resumed.log
     assert resumed.model == whole.model
 
 

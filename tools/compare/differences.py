@@ -71,7 +71,7 @@ MEANT = [
     Meant(
         "job: a report",
         "output/data/report.html",
-        "<h2>(What stands out|Hyperparameters)</h2>|^$",
+        "<h2>(What stands out|Findings|Hyperparameters)</h2>|^$",
         "truer, and more of them",
     ),
     Meant("job: a schema beside the data", "stdout", "schema.json", "said in plainer words"),

@@ -120,7 +120,7 @@ def convert(
     if Role.WRITE not in to.roles:
         raise ConfigError(f"{output}: {to.name} can only be read, expected one of {', '.join(formats_for(Role.WRITE))}")
     if not output.parent.is_dir():
-        raise ConfigError(f"{output}: there is no folder {output.parent}, make it first")
+        raise ConfigError(f"{output}: there is no folder {output.parent}: create it first")
     if options.scratch is None:
         options = dataclasses.replace(options, scratch=output.parent)  # where there has to be room anyway
     opened = open_rows(inputs, format_of(inputs[0], format_name), options)
@@ -216,8 +216,8 @@ def _names(output: Path, to: Format, shards: int, is_split: bool) -> list[list[P
 def _refuse_another(path: Path, text: str, conversion: Conversion) -> None:
     if conversion.schema_path is None and path.exists() and path.read_bytes() != text.encode():
         raise ConfigError(
-            f"{path} is there and holds another schema: encode by it with --schema {path}, or say with --schema-out "
-            "where the new one goes"
+            f"{path} exists and holds another schema: encode with it (--schema {path}), or write the new one elsewhere "
+            "(--schema-out)"
         )
 
 

@@ -168,7 +168,7 @@ def input_files(paths: Sequence[Path], scratch: Path | None = None) -> list[Inpu
     pipes = [file for file in files if not file.can_be_reopened]
     for i, file in enumerate(pipes):
         if file.identity in [other.identity for other in pipes[:i]]:
-            raise ConfigError(f"{file} is there twice, and can be read only once: name it once")
+            raise ConfigError(f"{file} is given twice, but can be read only once: give it once")
     return files
 
 

@@ -94,7 +94,7 @@ class CellTable:
 def _no_text(error: UnicodeDecodeError) -> str:
     return (
         f"byte {error.start} of the cell is {error.object[error.start]:#04x}, expected UTF-8 text: name the encoding "
-        "of the file (--encoding latin-1, say)"
+        "of the file, such as --encoding latin-1"
     )
 
 
@@ -151,13 +151,13 @@ def _is_header(source: str, block: Any) -> bool:
     if any(is_number) and any(is_text):
         found = f"{cells[is_number.index(True)][:20]!r} and {cells[is_text.index(True)][:20]!r}"
         raise DataError(
-            f"{source}: line {block.lines[0]} holds numbers and texts, {found}: say whether it names the columns "
-            "(--header or --no-header)"
+            f"{source}: line {block.lines[0]} holds numbers and texts, {found}: give --header if it names the "
+            "columns, else --no-header"
         )
     if len(cells) > 2 and cells == [str(column) for column in range(len(cells))]:
         raise DataError(
             f"{source}: line {block.lines[0]} counts the columns from 0, as names that pandas makes up do: "
-            "say whether it names them (--header or --no-header)"
+            "give --header if it names them, else --no-header"
         )
     return any(is_text) or not any(is_number)
 

@@ -168,7 +168,7 @@ def _place(table: Table, name: str) -> int:
 
 def _profiles(first: Table, plan: TablePlan, said: Mapping[int, str]) -> tuple[dict[str, _Profile], dict[str, str]]:
     """Choose how each column is looked at, by the first part of the data."""
-    left_out = {first.names[place]: "as it was said" for place, kind in said.items() if kind == "ignored"}
+    left_out = {first.names[place]: "as declared" for place, kind in said.items() if kind == "ignored"}
     for name, note in first.notes.items():
         if name in first.places and first.places[name] not in said:
             left_out[name] = note

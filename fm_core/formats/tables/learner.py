@@ -137,7 +137,7 @@ def said_of_columns(table: Table, plan: TablePlan) -> dict[int, str]:
         for name in names:
             column = find_column(table, name)[0]
             if said.setdefault(column, kind) != kind:
-                raise ConfigError(f"column {name!r} is said to be {said[column]} and {kind}, expected one of them")
+                raise ConfigError(f"column {name!r} is declared {said[column]} and {kind}, expected one of them")
     for name in plan.several:
         find_column(table, name)
     return said
@@ -211,7 +211,7 @@ class Learner(Encoder):
     def __init__(self, first: Table, plan: TablePlan, *, labels: str = "real") -> None:
         said = said_of_columns(first, plan)
         self._is_said = {first.names[place] for place in said}
-        self._left_out = {first.names[place]: "as it was said" for place, kind in said.items() if kind == "ignored"}
+        self._left_out = {first.names[place]: "as declared" for place, kind in said.items() if kind == "ignored"}
         for name, note in first.notes.items():
             if name in first.places and first.places[name] not in said:
                 self._left_out[name] = note

@@ -95,7 +95,7 @@ def _of_numbers(
     if not len(there) or (there == there[0]).all():
         return [*found, "the same number in every row"] if len(there) > 1 else found
     if labels is not None and np.array_equal(numbers, labels[:MOST_ROWS]):
-        found.append("equals the label: leave it out (--ignore)")
+        found.append("equals the label: leave it out? (--ignore)")
     may_be_written = table.declared(place) != "numbers"  # 100,000 columns are looked at, too
     written = [table.shown(row, place).strip("' ") for row in range(min(table.n_rows, 50))] if may_be_written else []
     if any(text[:1] == "0" and text.isdecimal() and len(text) > 1 for text in written):
@@ -106,7 +106,7 @@ def _of_numbers(
     is_as_it_is = column.of_kind.may_be_dense  # its number is the feature's value, with nothing done to it
     dates = next((what for what, is_date in _DATES.items() if is_date(there)), None) if whole else None
     if dates and is_as_it_is:
-        found.append(f"look like {dates}: as numbers they are far from 1 (--categorical, or make features of them)")
+        found.append(f"look like {dates}: as numbers they are far from 1 (--date or --categorical)")
     elif whole and enough and (np.diff(there) == 1).all():
         found.append("counts the rows: an index? (--ignore)")
     elif (
@@ -149,7 +149,7 @@ def _of_texts(
     if n_different == 1 and len(there) > 1:
         found.append("the same text in every row")
     if enough and n_different == len(there):
-        found.append("another text in every row: an id of rows? (--ignore)")
+        found.append("a different text in every row: an id of rows? (--ignore)")
     used = list(dict.fromkeys(texts[code] for code in there[:200].tolist()))
     is_number = [number_of(text) == number_of(text) for text in used]
     n_numbers = sum(is_number)
@@ -166,13 +166,13 @@ def _of_texts(
         first, second = (text[:20] for text in pair)
         found.append(f"differ in nothing but case, blanks or form, such as {first!r} and {second!r}: two categories")
     if any(text[:1] == "0" and text.isdecimal() and len(text) > 1 for text in used):
-        found.append("numbers that begin with 0 are texts: what reads them as numbers makes other categories")
+        found.append("numbers that begin with 0 are texts: a program that reads them as numbers makes other categories")
     if column.unseen is None and any(
         len(text) >= 10 and text[4:5] == text[7:8] == "-" and text[:4].isdecimal() for text in used[:20]
     ):
         found.append("dates: each is a category of its own")
     if labels is not None and 1 < n_different < 0.5 * len(there) and _tells(codes, labels[:MOST_ROWS]):
-        found.append("tells the label: leave it out (--ignore)?")
+        found.append("determines the label: leave it out? (--ignore)")
     return found
 
 

@@ -41,7 +41,7 @@ _SENTENCES = {
     TextFault.WEIGHT_MISSING: "the label {at!r} has no weight, expected label:weight as in the lines before",
     TextFault.STRAY_QUOTE: (
         "a quoted cell goes on to line {number}, and each of these lines has {n_columns} columns by itself: "
-        "if the quote is a stray one say --no-quotes, if not --quotes"
+        "give --no-quotes if the quote is a stray one, else --quotes"
     ),
 }
 

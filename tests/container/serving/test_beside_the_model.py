@@ -110,7 +110,7 @@ def test_a_further_source_goes_before_what_lies_beside_the_model(tmp_path):
     (second / "catalogue.csv").write_text("item,features\nnew,3\n")
     assert len(opened_with_sources(tmp_path).recommender.catalogue) == 1
     (first / "catalogue.csv").write_text("item,features\nother,3\n")
-    with pytest.raises(ArtifactError, match=r"first/catalogue\.csv and .*second/catalogue\.csv are both there"):
+    with pytest.raises(ArtifactError, match=r"first/catalogue\.csv and .*second/catalogue\.csv both exist"):
         opened_with_sources(tmp_path)
 
 

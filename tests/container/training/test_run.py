@@ -41,4 +41,4 @@ def test_a_job_that_has_to_stop_reads_no_more_of_its_test_channel(caplog):
     stop.request("SIGTERM")
     run.score_test_channel(None, batches, None, None, stop, 1, hosts)
     assert scored == []
-    assert "Asked to stop (SIGTERM): the test channel is not scored." in caplog.text
+    assert "Stop requested (SIGTERM): the test channel is not scored." in caplog.text

@@ -153,7 +153,7 @@ def test_cells_that_are_no_feature_ids_are_refused(tmp_path, cell):
         ("", "holds no items"),
         ("film,year\n", "holds no items"),
         ("film,year\nAlien,1\n,2\n", "line 3, column 'film': the cell is empty, expected an id"),
-        ("film,year\nAlien,1\nDune,2\nAlien,2\n", "line 4, column 'film': 'Alien' comes a second time"),
+        ("film,year\nAlien,1\nDune,2\nAlien,2\n", "line 4, column 'film': 'Alien' occurs twice"),
         ("film,year\nMetropolis,1\n", "line 2, column 'film': 'Metropolis' was not seen"),
         ("film,year\nAlien,old\n", "line 2, column 'year': found 'old', expected a number"),
         ("director,colour\nScott,red\n", "none of the columns director, colour is in the model's schema"),

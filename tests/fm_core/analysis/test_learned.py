@@ -85,7 +85,7 @@ def test_the_report_shows_it_and_says_where_more_sweeps_would_help(is_enough):
     record = TrainingRecord()
     record.learned = learned(dataclasses.replace(make_spread(), chain=chain))
     text = page(record, model, hp)
-    assert "What was learned of groups of features" in text
+    assert "Groups of features" in text
     assert "<td>1 to 2</td>" in text
     said = [sentence for sentence in findings(record, hp) if "more epochs would gain" in sentence]
     worth = "The model is the mean of 40 samples, worth 10 independent ones: "

@@ -298,5 +298,5 @@ def test_without_a_schema_contexts_are_feature_ids(tmp_path):
 
 def test_reasons_for_too_much_are_refused(regressor, monkeypatch):
     monkeypatch.setattr("fm_core.analysis.recommendation.MOST_PAIRS", 1000)
-    with pytest.raises(DataError, match="explanations were asked for of rows with more than 1000 pairs"):
+    with pytest.raises(DataError, match="explanations are limited: the rows have more than 1000 pairs"):
         regressor.recommend([{"columns": {"user": "u1"}, "top_k": 300, "explain": 1}])

@@ -190,7 +190,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, caplog
     assert same(result.model, expected)
     assert f"{newest} has " in caplog.text
     assert "the checkpoint before it is used" in caplog.text
-    assert f"Going on from checkpoint {before}" in caplog.text
+    assert f"Resuming from checkpoint {before}" in caplog.text
     assert newest.with_name(f"{newest.name}.damaged").exists()
     assert checkpointer.paths()[0] == newest  # written anew
 
@@ -203,7 +203,7 @@ def test_no_whole_checkpoint_is_an_error_and_nothing_is_removed(tmp_path):
         path.write_bytes(b"x")
     names = sorted(entry.name for entry in tmp_path.iterdir())
     with pytest.raises(
-        CheckpointError, match=r"no checkpoint is whole: .* is not a checkpoint.*another checkpoint fold"
+        CheckpointError, match=r"all checkpoints are damaged: .* is not a checkpoint.*another checkpoint fold"
     ):
         checkpointer.latest()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == names

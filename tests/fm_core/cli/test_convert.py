@@ -99,13 +99,13 @@ def test_every_argument_for_columns(fm, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["x.csv", "y.rec"], "nothing says which column is the label: name it with --label, or say --no-label"),
+        (["x.csv", "y.rec"], "the label column is not given: use --label, or --no-label"),
         (["x.csv", "y.rec", "--label", "z"], "x.csv: there is no column 'z', expected one of: a, b"),
         (["x.csv", "y.txt", "--label", "a"], "y.txt: the name does not tell the format"),
         (["x.csv", "y.arrow", "--label", "a"], "y.arrow: arrow can only be read"),
         (["none.csv", "y.rec", "--label", "a"], "none.csv: No such file or directory"),
-        (["x.csv", "none/y.rec", "--label", "a"], "there is no folder none, make it first"),
-        (["x.csv", "y.rec", "--label", "a", "--no-label"], "--label and --no-label are both there"),
+        (["x.csv", "none/y.rec", "--label", "a"], "there is no folder none: create it first"),
+        (["x.csv", "y.rec", "--label", "a", "--no-label"], "--label and --no-label exclude each other"),
         (["x.csv", "y.rec", "--schema", "s.json", "--label", "a"], "s.json: No such file or directory"),
         (["x.csv", "y.rec", "--schema", "x.csv"], "x.csv is no schema as `fm convert` writes it"),
         (["x.csv", "y.rec", "--label", "a", "--hashed", "b"], "--hashed is 'b', expected a column, a colon"),

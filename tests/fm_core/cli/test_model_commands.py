@@ -152,8 +152,8 @@ def test_inner_products_of_users_and_items_are_in_the_order_of_scores(model, pat
     ("arguments", "sentence"),
     [
         (["e.csv"], "e.csv ends in '.csv', expected one of .npy, .tsv, .parquet"),
-        (["e.npy", "--features", "5:21"], "features 5 to 21 were asked for, expected a part of 0 to 20"),
-        (["e.npy", "--features", "5:5"], "features 5 to 5 were asked for"),
+        (["e.npy", "--features", "5:21"], "features are 5:21, expected a range within 0:20"),
+        (["e.npy", "--features", "5:5"], "features are 5:5"),
     ],
 )
 def test_embeddings_that_cannot_be_written_are_refused_and_nothing_is_left(arguments, sentence, path, tmp_path):

@@ -168,7 +168,7 @@ def test_a_model_that_comes_through_a_pipe_is_refused(model, piped, tmp_path, ca
 
 def test_a_pipe_that_is_named_twice_is_refused(piped, tmp_path, capfd):
     pipe = str(piped(b"1,2\n"))
-    with pytest.raises(ConfigError, match="is there twice"):
+    with pytest.raises(ConfigError, match="is given twice"):
         input_files([Path(pipe), Path(pipe)])
     assert main(["convert", pipe, pipe, str(tmp_path / "x.npz"), "--from", "csv", "--label", "0"]) == 1
     assert "name it once" in capfd.readouterr().err

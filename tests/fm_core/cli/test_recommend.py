@@ -116,7 +116,7 @@ def test_films_are_folded_in_too(folder, tmp_path):
     path.write_text("user,film,genres,rating\n" + "".join(f"u{i},Dune,drama|crime,{y}\n" for i, y in enumerate(labels)))
     said = fm("fold-in", folder, path, "--of", "film", "--output", tmp_path / "grown")
     assert "1 new of film" in said
-    assert "write it anew with `fm catalogue`" in said
+    assert "run `fm catalogue` again" in said
     schema = TableSchema.load(tmp_path / "grown/schema.json")
     model = load_model(tmp_path / "grown")
     rows = TextTable("t", {"user": ["u0", "u1"], "film": ["Dune"] * 2, "genres": ["drama|crime"] * 2})
@@ -226,7 +226,7 @@ def test_bad_requests_are_said(folder, arguments, text, sentence):
 @pytest.mark.parametrize("folder", ["regressor"], indirect=True)
 def test_standard_deviations_come_with_the_best_and_go_with_a_model_that_has_none(folder, tmp_path):
     request = json.dumps({"columns": {"user": "u3"}, "top_k": 2, "configuration": {"spread": True}}) + "\n"
-    assert 'line 0: "spread" was asked for: the model has no spread' in fm(
+    assert 'line 0: the request asks for "spread": the model has no spread' in fm(
         "recommend", folder, "-", text=request, status=1
     )
     model = load_model(folder)

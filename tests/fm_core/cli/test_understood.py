@@ -44,16 +44,16 @@ def test_a_line_for_each_column_says_what_it_is_and_what_is_odd(tmp_path, capsys
         "      3 of 30 cells are missing, such as 'NA'",
         "      numbers but for some texts, such as 'x', so each number is a category",
         "      written with zeros in front: ids? (--categorical)",
-        "      equals the label: leave it out (--ignore)",
+        "      equals the label: leave it out? (--ignore)",
         "  stars  label",
-        "  left out: same: as it was said",
+        "  left out: same: as declared",
     ):
         assert line in said, line
     schema = TableSchema.load(tmp_path / "schema.json")
     by_name = {column.name: column for column in schema.columns}
     assert by_name["id"].example == "0"
-    assert by_name["leak"].remarks == ("equals the label: leave it out (--ignore)",)
-    assert schema.left_out == ("same: as it was said",)
+    assert by_name["leak"].remarks == ("equals the label: leave it out? (--ignore)",)
+    assert schema.left_out == ("same: as declared",)
     assert TableSchema.from_json(schema.to_json()) == schema
 
 
@@ -103,7 +103,7 @@ def test_texts_that_seem_one_and_are_two_categories_are_said(first, second, how,
 )
 def test_a_first_line_that_does_not_tell_whether_it_is_a_header_is_asked_about(first, tmp_path, capsys):
     text = f"{first}\n1,2,3,4\n"
-    assert "say whether it names" in refused(tmp_path, capsys, text, "--label=-1")
+    assert "give --header if it names" in refused(tmp_path, capsys, text, "--label=-1")
     assert convert(tmp_path, text, "--label=-1", "--header", "--quiet") == 0
     assert len(read_records(tmp_path / "out.recordio")[1]) == 1
 

@@ -253,8 +253,8 @@ BAD = {
     "a header only": ("x,y\n", [], "holds no rows"),
     "one column": (rows("y", *"ab" * 99), [], "there is no column beside the label"),
     "all rows alike": (rows("x,y", *["a,1"] * 99), [], "no column is worth a feature"),
-    "a label that is constant": (rows("x,y", *["a,1", "b,1"] * 99), [], "the label is 1 in every row"),
-    "a label that is constant text": (rows("x,y", *["a,u", "b,u"] * 99), [], "the label is 'u' in every row"),
+    "a label that is constant": (rows("x,y", *["a,1", "b,1"] * 99), [], "the label is 1 in every training row"),
+    "a label that is constant text": (rows("x,y", *["a,u", "b,u"] * 99), [], "the label is 'u' in every training row"),
     "two columns of one name": (rows("x,x,y", "a,b,1"), [], "two columns are named 'x'"),
     "no such label": (rows("x,z", "a,1", "b,2"), [], "there is no column 'y', expected one of: x, z"),
     "a label that is missing": (
@@ -273,7 +273,7 @@ BAD = {
     "no such group": (rows("x,y", *["a,1", "b,0"] * 50), ["--group", "q"], "there is no column 'q'"),
     "one time": (rows("x,t,y", *["a,1,1", "b,1,0"] * 50), ["--time-column", "t"], "the same time in every row"),
     "a share": (rows("x,y", "a,1"), ["--holdout", "1.5"], "--holdout is 1.5, expected a share"),
-    "two ways": (rows("x,y", "a,1"), ["--group", "x", "--time-column", "x"], "expected one of them"),
+    "two ways": (rows("x,y", "a,1"), ["--group", "x", "--time-column", "x"], "exclude each other: give one"),
     "no such class": (
         rows("x,y", *["a,p", "b,q"] * 50),
         ["--positive", "z"],
@@ -302,7 +302,7 @@ def test_a_column_that_tells_the_label_is_remarked(tmp_path, capfd):
     (tmp_path / "t.csv").write_text(rows("x,z,y", *[f"{i % 3},{'pq'[i % 2]},{i % 2}" for i in range(300)]))
     status, text, _ = said(capfd, "train", tmp_path / "t.csv", "--label", "y", "--out", tmp_path / "m", *FEW)
     assert status == 0
-    assert "tells the label: leave it out (--ignore)?" in text
+    assert "determines the label: leave it out? (--ignore)" in text
 
 
 LEAKS = {
@@ -341,7 +341,7 @@ def test_groups_that_training_has_not_seen_are_told(tmp_path, capfd):
 
 def test_what_is_there_is_not_lost(csv, model, tmp_path, capfd):
     before = (model / "model_algo-1").read_bytes()
-    assert "is there already" in refused(capfd, "train", csv, "--label", "bought", "--out", model)
+    assert "exists already" in refused(capfd, "train", csv, "--label", "bought", "--out", model)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/letter.txt").write_text("dear")
     assert "holds no model" in refused(

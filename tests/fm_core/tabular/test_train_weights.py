@@ -73,7 +73,7 @@ def test_a_class_may_count_more(tmp_path):
             "line 2, column 'w': the weight is '-1', expected a finite number of at least 0",
         ),
         ({"w": "much"}, ["--weight", "w"], "the weight is 'much'"),
-        ({"w": 0}, ["--weight", "w"], "every row that is learned from has weight 0, expected some above 0"),
+        ({"w": 0}, ["--weight", "w"], "every training row has weight 0, expected some above 0"),
         ({}, ["--weight", "v"], "no column 'v'"),
         ({}, ["--weight", "y"], "is said to be label and weight, expected one of them"),
         ({"y": 3.5}, ["--positive-class-weight", "balanced"], "the label is 3.5 in every row"),

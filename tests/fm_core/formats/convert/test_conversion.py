@@ -298,7 +298,7 @@ def test_outputs_that_cannot_be_written_are_refused(tmp_path):
     path.write_text("1 0:1\n")
     with pytest.raises(ConfigError, match="parquet can only be read, expected one of recordio, libsvm"):
         convert([path], tmp_path / "x.parquet", Conversion())
-    with pytest.raises(ConfigError, match=r"y\.rec: there is no folder .*none, make it first"):
+    with pytest.raises(ConfigError, match=r"y\.rec: there is no folder .*none: create it first"):
         convert([path], tmp_path / "none/y.rec", Conversion())
     with pytest.raises(FileNotFoundError):
         convert([path, tmp_path / "z.libsvm"], tmp_path / "y.rec", Conversion())

@@ -338,9 +338,7 @@ def test_an_existing_schema_is_not_overwritten_by_another(tmp_path):
     convert([path], out, Conversion(), None, options)
     before = (tmp_path / "schema.json").read_bytes()
     put(tmp_path, "user,y\nbob,1\n")
-    with pytest.raises(
-        ConfigError, match=r"schema\.json is there and holds another schema: encode by it with --schema"
-    ):
+    with pytest.raises(ConfigError, match=r"schema\.json exists and holds another schema: encode with it \(--schema"):
         convert([path], out, Conversion(), None, options)
     assert (tmp_path / "schema.json").read_bytes() == before
     convert([path], out, Conversion(schema_path=tmp_path / "schema.json"), None, options)
