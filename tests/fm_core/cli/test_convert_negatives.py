@@ -78,7 +78,7 @@ def test_rows_of_label_0_stay_and_who_knows_all_has_no_negatives(tmp_path):
     [
         (["--negatives", 2, "--user", "user"], "--negatives needs --items"),
         (["--negatives", 2, "--items", "film"], "--negatives needs --user"),
-        (["--user", "user"], "expected them with --negatives only"),
+        (["--user", "user"], "--user and --items need --negatives"),
         (["--negatives", 2, "--user", "user", "--items", "movie"], "--items names column 'movie'"),
         (["--negatives", 2, "--user", "user", "--items", "film", "--split", 0.5], "split first"),
     ],

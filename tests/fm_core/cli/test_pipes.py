@@ -171,7 +171,7 @@ def test_a_pipe_that_is_named_twice_is_refused(piped, tmp_path, capfd):
     with pytest.raises(ConfigError, match="is given twice"):
         input_files([Path(pipe), Path(pipe)])
     assert main(["convert", pipe, pipe, str(tmp_path / "x.npz"), "--from", "csv", "--label", "0"]) == 1
-    assert "name it once" in capfd.readouterr().err
+    assert "give it once" in capfd.readouterr().err
     Path(pipe).read_bytes()  # for the writer
 
 

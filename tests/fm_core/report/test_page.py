@@ -61,7 +61,7 @@ def record_of(kind="regressor", train=(3.0, 2.0, 1.99), validation=None, n_teste
     [
         ({"train": (3.0, 2.0, 1.0)}, "still fell by 50.0 % in the last epoch"),
         ({"train": (1.0, 2.0, 1.9)}, "rose in 1 of 2 epochs: learning rates may be too high"),
-        ({"train": (1.0,)}, "one epoch only"),
+        ({"train": (1.0,)}, "only one epoch"),
         ({"validation": (2.0, 1.0, 1.5)}, "was best after epoch 1 and has risen since"),
         ({"n_tested": 0}, "no test channel"),
     ],

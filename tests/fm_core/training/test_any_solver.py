@@ -138,7 +138,7 @@ def test_other_labels_are_said_of_rows_in_memory_too(tmp_path, caplog):
             resume=checkpointer.latest(), should_stop=lambda told=told: told.stopped,
         )  # fmt: skip
         checkpointer.close()
-    assert "in another order" in caplog.text
+    assert "or their order has" in caplog.text
 
 
 class Unfinished(MeanSolver):
