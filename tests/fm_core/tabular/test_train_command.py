@@ -254,7 +254,7 @@ BAD = {
     "one column": (rows("y", *"ab" * 99), [], "there is no column beside the label"),
     "all rows alike": (rows("x,y", *["a,1"] * 99), [], "no column is worth a feature"),
     "a label that is constant": (rows("x,y", *["a,1", "b,1"] * 99), [], "the label is 1 in every training row"),
-    "a label that is constant text": (rows("x,y", *["a,u", "b,u"] * 99), [], "the label is 'u' in every training row"),
+    "a label that is constant text": (rows("x,y", *["a,u", "b,u"] * 99), [], "the label is 'u' in every row"),
     "two columns of one name": (rows("x,x,y", "a,b,1"), [], "two columns are named 'x'"),
     "no such label": (rows("x,z", "a,1", "b,2"), [], "there is no column 'y', expected one of: x, z"),
     "a label that is missing": (

@@ -290,7 +290,7 @@ def test_a_category_never_seen_is_left_out_if_that_is_wanted(tmp_path):
      TablePlan(ignored=["a"], several={"a": "|"})],
 )  # fmt: skip
 def test_a_column_is_of_one_kind(plan, tmp_path):
-    with pytest.raises(ConfigError, match=r"is said to be .* and .*, expected one of them"):
+    with pytest.raises(ConfigError, match=r"is declared .* and .*, expected one of them"):
         encoded(put(tmp_path, "a,b\n1,2\n"), plan=plan)
 
 
