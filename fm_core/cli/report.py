@@ -39,10 +39,11 @@ def run(arguments: argparse.Namespace) -> None:
         JobFacts(name, _document(path), _hyperparameters(path))
         for name, path in zip(names, arguments.jobs, strict=True)
     ]
+    if arguments.html is not None:
+        write_comparison(arguments.html, jobs)
     for line in comparison_text(jobs).splitlines():
         print(printable(line, 1000))
     if arguments.html is not None:
-        write_comparison(arguments.html, jobs)
         print(printable(f"wrote {arguments.html}", 1000))
 
 

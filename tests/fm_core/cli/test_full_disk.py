@@ -22,6 +22,7 @@ TO_OUTPUT = {
     "inspect": ["inspect", "m"],
     "evaluate": ["evaluate", "m", "rows.csv"],
     "recommend": ["recommend", "m", "requests.jsonl"],
+    "report": ["report", "m"],
 }
 TO_FILE = {
     "convert": ["convert", "rows.csv", "out.libsvm", "--label", "y", "--quiet"],
@@ -35,6 +36,7 @@ TO_FILE = {
     "embeddings": ["embeddings", "m", "out.npy"],
     "embeddings as text": ["embeddings", "m", "out.tsv"],
     "export": ["export", "m", "out.onnx"],
+    "report": ["report", "m", "--html", "out.html"],
     "catalogue": ["catalogue", "m", "--item", "film", "-o", "out.csv"],
     "fold-in": ["fold-in", "m", "new.csv", "--of", "film", "--label", "y", "-o", "out"],
     "fold-in in place": ["fold-in", "m", "new.csv", "--of", "film", "--label", "y", "-o", "m"],
