@@ -76,7 +76,7 @@ def test_a_class_may_count_more(tmp_path):
         ({"w": 0}, ["--weight", "w"], "every training row has weight 0, expected some above 0"),
         ({}, ["--weight", "v"], "no column 'v'"),
         ({}, ["--weight", "y"], "is declared label and weight, expected one of them"),
-        ({"y": 3.5}, ["--positive-class-weight", "balanced"], "the label is 3.5 in every row"),
+        ({"y": 3.5}, ["--positive-class-weight", "balanced"], "the label is 3.5 in every training row"),
         ({"y": range(240)}, ["--positive-class-weight", "balanced"], "balanced, and a number is learned"),
         ({"y": range(240)}, ["--positive-class-weight", "2"], "predictor_type is regressor, and positive_class_weight"),
     ],
