@@ -78,7 +78,7 @@ def test_a_class_may_count_more(tmp_path):
         ({}, ["--weight", "y"], "is declared label and weight, expected one of them"),
         ({"y": 3.5}, ["--positive-class-weight", "balanced"], "the label is 3.5 in every training row"),
         ({"y": range(240)}, ["--positive-class-weight", "balanced"], "balanced, and a number is learned"),
-        ({"y": range(240)}, ["--positive-class-weight", "2"], "predictor_type is regressor, and positive_class_weight"),
+        ({"y": range(240)}, ["--positive-class-weight", "2"], "predictor_type is regressor, but positive_class_weight"),
     ],
 )
 def test_what_is_no_weight_is_refused(tmp_path, capfd, change, arguments, expected):
