@@ -94,7 +94,7 @@ def test_standard_input_is_read_whole_and_a_redirected_file_too(files, tmp_path)
 
 
 #: Paths of what is written, or is no rows; rows are read from all others.
-NO_ROWS = {"model", "output", "out", "requests", "schema", "names", "schema_out"}
+NO_ROWS = {"model", "output", "out", "requests", "schema", "names", "schema_out", "jobs", "html"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
