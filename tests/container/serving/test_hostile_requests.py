@@ -1,4 +1,4 @@
-"""Requests with a value where none of its kind belongs: an answer or one sentence, never an error of ours."""
+"""Requests with a value where none of its kind belongs: an answer or one sentence, never an unhandled exception."""
 
 import itertools
 import json
