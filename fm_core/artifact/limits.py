@@ -1,13 +1,12 @@
 """What reading a model may take: memory, time, and whether it is still wanted."""
 
-import contextlib
 import dataclasses
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from fm_core.errors import ArtifactError, ResourceError
+from fm_core.system import free_memory
 
 __all__ = ["Limits"]
 
@@ -41,7 +40,7 @@ class Limits:
         ------
         ResourceError
         """
-        room = _available() if self.memory is None else self.memory
+        room = free_memory() if self.memory is None else self.memory
         self.taken += n_bytes
         if self.taken > room:
             raise ResourceError(f"{what} takes {n_bytes} bytes of memory, {self.taken} with what was read before, and "
@@ -58,12 +57,3 @@ class Limits:
             raise ArtifactError(f"reading was given up after {self.seconds:g} s")
         if self.should_stop():
             raise ArtifactError("reading was given up, for the process is to stop")
-
-
-def _available() -> int:
-    """The memory that the system could give without swapping; without bound where it does not say."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    return 2**63

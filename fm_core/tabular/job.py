@@ -30,7 +30,9 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.report.findings import findings
 from fm_core.report.history import TrainingRecord
-from fm_core.solvers.auto import choose
+from fm_core.solvers import registry
+from fm_core.solvers.auto import Choice, choose, of_stream
+from fm_core.system import free_memory
 from fm_core.tabular.columns import tell_of_columns
 from fm_core.tabular.figures import Figure, Scored, figures
 from fm_core.tabular.holdout import HoldOut, chooser
@@ -38,6 +40,7 @@ from fm_core.tabular.rows import KeptRows
 from fm_core.tabular.saved import check_free, write_model
 from fm_core.training.callbacks import Callback, Together
 from fm_core.training.fit import fit
+from fm_core.training.memory import memory_needed, rows_needed
 
 __all__ = ["Job", "Read", "Trained", "read_rows", "save_trained", "train"]
 
@@ -50,6 +53,8 @@ _OF_MINIBATCH: dict[str, Any] = {
     "epochs": 30, "linear_lr": 0.01, "factors_lr": 0.01, "mini_batch_size": 100, "shuffle": True,
     "early_stopping_patience": 3, "validation_fraction": 0.1,
 }  # fmt: skip
+#: The share of the free memory that rows may take.
+_OF_FREE = 0.8
 #: Columns whose features have a group of their own; beyond, the solver finds groups itself.
 _MOST_GROUPS = 10_000
 
@@ -66,12 +71,15 @@ class Job:
     num_threads : int
     predictor_type : {"binary_classifier", "regressor"} or None
         None: the labels decide.
+    free_memory : int or None
+        Bytes that may be taken; None: those that the system has.
     """
 
     holdout: HoldOut = dataclasses.field(default_factory=HoldOut)
     hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     num_threads: int = 1
     predictor_type: str | None = None
+    free_memory: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +252,7 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
         Parameters are no longer finite.
     """
     hp = _hyperparameters(read, job)
-    choice = choose(hp, next(iter(read.learned), None))
+    choice = _fitting(choose(hp, next(iter(read.learned), None)), hp, read, job)
     hp = choice.hyperparameters
     if choice.why and callback is not None:
         callback.remarked(choice.why)
@@ -268,6 +276,21 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
     if read.schema is not None:
         tell_of_columns(record, result.model, read.schema, read.learned, read.held_out)
     return Trained(result.model, hp, read, of_both[0], of_both[1], record)
+
+
+def _fitting(choice: Choice, asked: Hyperparameters, read: Read, job: Job) -> Choice:
+    """Choose what needs no rows in memory, where they do not fit."""
+    hp = choice.hyperparameters
+    algorithm = registry.algorithm(hp, job.num_threads)
+    if asked.solver != "auto" or algorithm.needs != "resident":
+        return choice
+    needed = rows_needed(read.learned.n_rows, read.learned.n_entries, hp, algorithm) + memory_needed(hp, algorithm)
+    free = free_memory() if job.free_memory is None else job.free_memory
+    if needed <= _OF_FREE * free:
+        return choice
+    stream = of_stream(dataclasses.replace(asked, epochs=None))
+    why = f"solver {hp.solver} would take {needed >> 20} MiB of memory, and {free >> 20} MiB are free"
+    return Choice(stream, f"Solver auto trains with {stream.solver}, by each row once: {why}.")
 
 
 def _hyperparameters(read: Read, job: Job) -> Hyperparameters:

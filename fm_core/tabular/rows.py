@@ -32,14 +32,14 @@ class KeptRows:
 
     Attributes
     ----------
-    n_rows, n_bytes : int
+    n_rows, n_entries, n_bytes : int
     n_weightless : int
         Rows of weight 0 that came too, and are not kept.
     """
 
     def __init__(self, feature_dim: int, scratch: Path | None = None) -> None:
         self.feature_dim = feature_dim
-        self.n_rows = self.n_bytes = self.n_weightless = 0
+        self.n_rows = self.n_entries = self.n_bytes = self.n_weightless = 0
         self._folder = None if scratch is None else str(scratch)
         self._batches: list[Batch] = []
         self._file: tempfile._TemporaryFileWrapper[bytes] | None = None
@@ -54,6 +54,7 @@ class KeptRows:
         if not batch.n_rows:
             return
         self.n_rows += batch.n_rows
+        self.n_entries += batch.values.size
         labels = batch.known_labels.astype(np.float64)
         if batch.weights is None:
             self._sum += float(labels.sum())

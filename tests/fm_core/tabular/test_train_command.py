@@ -16,8 +16,12 @@ import pytest
 from fm_core.artifact.model_file import load_model, read_meta
 from fm_core.cli import main
 from fm_core.formats.draws import draws
+from fm_core.formats.registry.inputs import Options
 from fm_core.formats.tables import TableSchema
+from fm_core.formats.tables.learner import TablePlan
 from fm_core.tabular.figures import Scored, figures
+from fm_core.tabular.job import Job, read_rows, save_trained, train
+from fm_core.training.callbacks import Silent
 from tests.conftest import ROOT
 
 FEW = ["--epochs", "8", "--num-threads", "1", "--no-report"]
@@ -328,6 +332,28 @@ def test_a_column_that_is_a_label_is_named_by_the_findings(what, tmp_path, capfd
     told = json.loads((tmp_path / "m/metrics.json").read_text())["findings"]
     assert ("note: Column 'when' tells the label all by itself" in text) == (what != "nothing")
     assert any("'when' tells the label all by itself" in sentence for sentence in told) == (what != "nothing")
+
+
+def test_rows_that_do_not_fit_are_learned_once_each(csv, tmp_path):
+    options = Options(plan=TablePlan(label="bought"))
+    told = []
+
+    class Told(Silent):
+        def remarked(self, remark):
+            told.append(remark)
+
+    figures_of = {}
+    for free in (None, 1 << 15):
+        job = Job(hyperparameters={"epochs": 5}, free_memory=free)
+        trained = train(read_rows([csv], None, options, job), job, Told())
+        figures_of[trained.hyperparameters.solver] = trained.figures["cross_entropy"]
+        names = save_trained(tmp_path / f"m{free}", trained)
+        assert {"model_algo-1", "schema.json", "report.html"} <= set(names)
+    assert set(figures_of) == {"bayes", "online"}
+    assert figures_of["online"].value < 0.9 * figures_of["online"].baseline
+    assert re.search(
+        r"trains with online, by each row once: solver bayes would take \d+ MiB of memory, and 1 MiB", told[-1]
+    )
 
 
 def test_groups_that_training_has_not_seen_are_told(tmp_path, capfd):
