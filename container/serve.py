@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from container.harmless_log import HarmlessFormatter
 from container.resources import usable_cores, usable_memory
 from container.serving.app import create_app, takes_long
 from container.serving.drift import Drift
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     """
     parser = argparse.ArgumentParser("serve", description=_DESCRIPTION)
     parser.parse_args(arguments)
+    handler = logging.StreamHandler()
+    handler.setFormatter(HarmlessFormatter("[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"))
+    logging.basicConfig(handlers=[handler])
     try:
         settings = ServingSettings.from_environment(environ or os.environ, cores=usable_cores(), memory=usable_memory())
         in_use()  # FM_CORE_KERNELS may name a build that is not there

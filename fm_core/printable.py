@@ -6,10 +6,11 @@ like a metric that a tuning job reads. What is made of them here is one line, in
 and in which no metric's regular expression finds anything.
 """
 
+import html
 import re
 from typing import Any
 
-__all__ = ["begun", "printable", "printable_json", "quoted"]
+__all__ = ["begun", "printable", "printable_html", "printable_json", "quoted"]
 
 #: How the built-in's metrics begin or end; docs/metric_definitions.json looks for nothing without one of them.
 _METRIC = re.compile(r"#(?=\w+_(?:metric|score)\b|metrics\b)|<(?=(?:loss|score)>)")
@@ -37,17 +38,31 @@ def printable(text: str, most: int | None = None) -> str:
     return _METRIC.sub("?", text)
 
 
+def printable_html(text: str, most: int = 2000) -> str:
+    """Make a text one harmless line of a page: in an element, or in an attribute between quotes.
+
+    Parameters
+    ----------
+    text : str
+    most : int
+        Characters after which it is cut.
+    """
+    return html.escape(printable(text, most))
+
+
 def printable_json(text: str) -> str:
-    r"""Escape what is not printable in JSON, whose texts are the same after that; its line ends stay.
+    r"""Escape what is not printable in JSON, and what a metric begins with: its texts are the same after that.
+
+    Line ends between its values stay.
 
     Parameters
     ----------
     text : str
         JSON, perhaps on several lines.
     """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+    return _METRIC.sub(lambda found: _escaped(found[0]), text)  # which are nowhere in JSON but in texts
 
 
 def _escaped(character: str) -> str:

@@ -26,6 +26,7 @@ from container.serving.wsgi import status_line
 from container.version import revision
 from fm_core import __version__
 from fm_core.errors import DataError
+from fm_core.printable import printable_json
 
 if TYPE_CHECKING:
     from fm_core.model import Model
@@ -234,7 +235,8 @@ def _refusal(app: Flask, error: Exception, environ: dict[str, Any]) -> Answer:
 
 
 def _json(document: object) -> Response:
-    return _respond(answered(orjson.dumps(document), "application/json"), request.environ)
+    text = printable_json(orjson.dumps(document).decode())  # names and urls are clients'
+    return _respond(answered(text.encode(), "application/json"), request.environ)
 
 
 def _respond(answer: Answer, environ: dict[str, Any]) -> Response:

@@ -7,7 +7,7 @@ stability index is of the last day, say, and not of all days since the start.
 
 import mmap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +57,7 @@ class Drift:
         schema = None if served.encoder is None else served.encoder.schema
         names = [] if schema is None else [column.name for column in schema.columns[:MAX_COLUMNS]]
         self._names = names
+        self._labels = _labels([*names, *(() if baseline is None else baseline.columns)])
         self._counts = _shared(n_slots, len(names), len(COUNTS))
         n_bins = 0 if baseline is None else len(baseline.shares)
         # The first number of a row is its period's.
@@ -102,7 +103,7 @@ class Drift:
         core : module
             prometheus_client.core.
         """
-        names = [printable(name, _LONGEST_NAME) for name in self._names]
+        names = [self._labels[name] for name in self._names]
         if names:
             totals = self._counts.sum(axis=0)
             for at, what in enumerate(COUNTS):
@@ -124,7 +125,7 @@ class Drift:
             yield gauge("fm_score_psi", said.format(hours, baseline.source), stability(baseline.shares, counts))
         yield gauge("fm_score_psi_rows", "Rows behind fm_score_psi.", n_rows)
         labels = ["above", "up_to"]
-        bounds = ["-Inf", *(f"{edge:.6g}" for edge in baseline.edges), "+Inf"]
+        bounds = ["-Inf", *_bounds(baseline.edges), "+Inf"]
         then = gauge("fm_score_baseline_share", "Share of the training's scores by interval.", labels=labels)
         recent = gauge("fm_score_recent_share", "Share of the recent scores by interval.", labels=labels)
         for i, (share, count) in enumerate(zip(baseline.shares, counts.tolist(), strict=True)):
@@ -135,8 +136,26 @@ class Drift:
         for what, name in (("missing", "fm_baseline_missing_share"), ("unseen", "fm_baseline_unseen_share")):
             family = gauge(name, f"Share of {what} values in training.", labels=["column"])
             for column_name, column in baseline.columns.items():
-                family.add_metric([printable(column_name, _LONGEST_NAME)], getattr(column, what))
+                family.add_metric([self._labels[column_name]], getattr(column, what))
             yield family
+
+
+def _labels(names: Iterable[str]) -> dict[str, str]:
+    """Give columns' names as labels: harmless and bounded, and no two alike, of which Prometheus would take none."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in dict.fromkeys(names):
+        label = printable(name, _LONGEST_NAME)
+        while label in taken:
+            label = f"{label[:_LONGEST_NAME]} ({len(taken)})"
+        taken.add(label)
+        found[name] = label
+    return found
+
+
+def _bounds(edges: Sequence[float]) -> list[str]:
+    short = [f"{edge:.6g}" for edge in edges]
+    return short if len(set(short)) == len(short) else list(map(repr, edges))
 
 
 def _shared(*shape: int) -> "NDArray[np.int64]":

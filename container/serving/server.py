@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
 
+from container.harmless_log import HarmlessFormatter
 from container.serving.handover import Handover
 from container.serving.load import Load
 from container.serving.metrics import SCRAPE, Metrics
@@ -18,7 +20,7 @@ from container.serving.settings import ServingSettings
 from container.serving.worker import DRAIN_SECONDS, Work, Worker
 from container.serving.wsgi import App
 
-__all__ = ["Server", "shared_memory"]
+__all__ = ["GunicornLogger", "Server", "shared_memory"]
 
 _LEVELS = ((50, "critical"), (40, "error"), (30, "warning"), (20, "info"), (0, "debug"))
 
@@ -29,6 +31,16 @@ _RESERVED_FILES = 48
 def shared_memory() -> str | None:
     """The folder of shared memory; None where it is absent, which means the folder of temporary files."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+class GunicornLogger(Logger):  # type: ignore[misc]
+    """gunicorn's own lines, harmless."""
+
+    def setup(self, cfg: Any) -> None:
+        """Make the handlers."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(HarmlessFormatter(self.error_fmt, self.datefmt))
 
 
 def _never(environ: dict[str, Any], body: bytes) -> bool:
@@ -96,6 +108,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             # Until a worker has its own handlers it would lose a SIGTERM to those of its parent, and hold up the end.
             "post_fork": lambda server, worker: signal.signal(signal.SIGTERM, signal.SIG_DFL),
             "child_exit": self._forget,
+            "logger_class": GunicornLogger,
             # Its socket would be one more thing to reach this process by.
             "control_socket_disable": True,
             # Heartbeats are writes to a file, which on a disk can block.

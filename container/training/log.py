@@ -6,7 +6,6 @@ bar takes the place of the batch lines.
 """
 
 import contextlib
-import copy
 import logging
 import os
 import time
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from container.harmless_log import LONGEST_LINE, HarmlessFormatter
 from container.training import log_lines as lines
 from container.training.log_lines import Line, PassStatistics, RecordCounters
 from fm_core.hyperparameters import Hyperparameters
@@ -74,17 +74,8 @@ class Progress:
         return pause
 
 
-#: Characters of a line: the hyperparameters of a job may have 250,000, and a log service takes no more.
-_LONGEST_LINE = 250_000
-
-
-class _Formatter(logging.Formatter):
-    """The built-in's prefix; errors also name the place they are said at.
-
-    Names of files and columns, hyperparameters and other hosts' sentences are anybody's text. A message is one
-    harmless line, whatever it quotes: it begins no other line, and no metric is read in it. A traceback's lines are
-    harmless too, and indented.
-    """
+class _Formatter(HarmlessFormatter):
+    """The built-in's prefix; errors also name the place they are said at."""
 
     _DATE = "%m/%d/%Y %H:%M:%S"
 
@@ -92,13 +83,10 @@ class _Formatter(logging.Formatter):
         super().__init__(f"{prefix}%(message)s", self._DATE)
 
     def format(self, record: logging.LogRecord) -> str:
-        record = copy.copy(record)
-        if not getattr(record, "is_ours", False):
-            record.msg, record.args = printable(record.getMessage(), _LONGEST_LINE), None
-        return record.getMessage() if getattr(record, "bare", False) else super().format(record)
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        return "\n".join(f"  {printable(line, _LONGEST_LINE)}" for line in super().formatException(ei).split("\n"))
+        if getattr(record, "bare", False):
+            message = record.getMessage()
+            return message if getattr(record, "is_ours", False) else printable(message, LONGEST_LINE)
+        return logging.Formatter.format(self, record) if getattr(record, "is_ours", False) else super().format(record)
 
 
 class _Formatters(logging.Formatter):

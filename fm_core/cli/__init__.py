@@ -18,6 +18,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -74,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, or 1 after an error that was said, or 130 or 143 when interrupted or terminated. Bad arguments
         exit with 2, as argparse does.
     """
+    if arguments is None:
+        sys.excepthook = _tell_of_bug
     given = list(sys.argv[1:] if arguments is None else arguments)
     completed = completion.words() if arguments is None else None
     if completed is not None:
@@ -127,6 +130,12 @@ def _terminate(number: int, frame: object) -> None:
     raise _Terminated
 
 
+def _tell_of_bug(kind: type[BaseException], error: BaseException, traced: Any) -> None:
+    """Print the traceback of an error that is ours; what it quotes is anybody's text."""
+    for line in "".join(traceback.format_exception(kind, error, traced)).rstrip("\n").split("\n"):
+        print(printable(line, _LONGEST), file=sys.stderr)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that says what was perhaps meant."""
 
@@ -140,7 +149,7 @@ class _Parser(argparse.ArgumentParser):
             close = difflib.get_close_matches((pair[0] or pair[1]).split("=")[0], names, 1)
             if close:
                 message += f"; did you mean {close[0]}?"
-        super().error(message)
+        super().error(printable(message, _LONGEST))
 
     def parse_args(self, *given: Any, **named: Any) -> Any:
         """Parse arguments; those that are left over are said by the parser of the sub-command, which knows its own."""

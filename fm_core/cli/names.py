@@ -71,7 +71,7 @@ def feature_names(arguments: argparse.Namespace, feature_dim: int) -> Names:
     source = arguments.names or arguments.schema
     names: list[str] | None = None
     if arguments.names is not None:
-        names = arguments.names.read_text().splitlines()
+        names = _lines(arguments.names)
     elif arguments.schema is not None:
         schema = schema_of(arguments)
         names = None if schema is None else schema.feature_names()
@@ -80,3 +80,14 @@ def feature_names(arguments: argparse.Namespace, feature_dim: int) -> Names:
     if len(names) != feature_dim:
         raise ConfigError(f"{source} names {len(names)} features, expected {feature_dim} as the model's feature_dim")
     return names.__getitem__
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: byte {error.start} is {error.object[error.start]:#04x}, expected UTF-8 text"
+        ) from None
+    # not `splitlines`, to which U+2028 in a name ends a line
+    return text.removesuffix("\n").split("\n") if text else []

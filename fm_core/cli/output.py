@@ -7,11 +7,12 @@ as on a disk that is full; and without it, what is left is written after the exi
 import contextlib
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from fm_core.errors import ConfigError
+from fm_core.printable import printable
 
 __all__ = ["refuse_inputs", "standard_output", "whole_output"]
 
@@ -50,7 +51,8 @@ def whole_output() -> Iterator[None]:
         return
     before.flush()
     raw = _Whole(number, "wb", closefd=False)
-    text = io.TextIOWrapper(io.BufferedWriter(raw), before.encoding, before.errors, line_buffering=True)
+    # what the terminal's encoding has not is escaped
+    text = io.TextIOWrapper(io.BufferedWriter(raw), before.encoding, "backslashreplace", line_buffering=True)
     sys.stdout = text
     try:
         yield
@@ -81,7 +83,7 @@ def refuse_inputs(output: Path | None, *inputs: Path | None) -> None:
 
 
 def standard_output() -> BinaryIO:
-    """Give standard output for bytes.
+    """Give standard output for bytes: lines of UTF-8, which a terminal gets harmless, and anything else as they are.
 
     Raises
     ------
@@ -90,4 +92,24 @@ def standard_output() -> BinaryIO:
     """
     if sys.stdout is None:
         raise ConfigError("standard output is closed, expected somewhere to write to: name a file with --output")
-    return sys.stdout.buffer
+    return _Terminal(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
+
+
+class _Terminal(io.BytesIO):
+    """A terminal: what is written to it moves no cursor, changes no colour and turns no direction."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        super().__init__()
+        self._out = out
+
+    def write(self, data: Any) -> int:
+        lines = bytes(data).decode(errors="backslashreplace").split("\n")
+        self._out.write("\n".join(map(printable, lines)).encode())
+        return len(data)
+
+    def writelines(self, lines: Iterable[Any]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        self._out.flush()

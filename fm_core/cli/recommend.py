@@ -29,6 +29,7 @@ from fm_core.formats.registry.inputs import read_tables
 from fm_core.formats.tables import SCHEMA_FILE, TableSchema
 from fm_core.formats.tables.table import no_column
 from fm_core.formats.text.numbers import decimals
+from fm_core.printable import printable_json
 
 __all__ = ["add_arguments", "run"]
 
@@ -124,4 +125,5 @@ def _line(found: Recommendation, *, is_classifier: bool) -> bytes:
         if explanation is not None:
             text += b',"explanation":%b' % orjson.dumps(explanation)
         items.append(text + b"}")
-    return b'{"items":[%b]}\n' % b",".join(items)
+    # A catalogue may hold line ends of Unicode's, which would end a line here for many a reader.
+    return printable_json((b'{"items":[%b]}\n' % b",".join(items)).decode()).encode()

@@ -8,12 +8,13 @@ than with pygal; and there are two forms, curves and histograms, of which each i
 Every number is finite and below 1e100 by magnitude: whoever calls leaves others out.
 """
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from fm_core.printable import printable_html
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,13 +92,13 @@ class _Axes:
         if x_title:
             middle = (self.left + self.right) / 2
             self.parts.append(
-                f'<text x="{middle:.1f}" y="{_HEIGHT - 7}" text-anchor="middle">{html.escape(x_title)}</text>'
+                f'<text x="{middle:.1f}" y="{_HEIGHT - 7}" text-anchor="middle">{printable_html(x_title)}</text>'
             )
         if y_title:
             middle = (self.bottom + _TOP) / 2
             self.parts.append(
                 f'<text transform="translate({_LINE - 2},{middle:.1f}) rotate(-90)" text-anchor="middle">'
-                f"{html.escape(y_title)}</text>"
+                f"{printable_html(y_title)}</text>"
             )
 
     def at_x(self, value: float) -> float:
@@ -113,10 +114,10 @@ class _Axes:
     def drawing(self, title: str, legend: Sequence[tuple[str, str]] = ()) -> str:
         """Give the drawing, and what its colours are."""
         named = "".join(
-            f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>' for name, colour in legend if name
+            f'<span><i style="background:{colour}"></i>{printable_html(name)}</span>' for name, colour in legend if name
         )
         return (
-            f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(title)}">'
+            f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{printable_html(title)}">'
             f"{''.join(self.parts)}</svg>" + (f'<p class="legend">{named}</p>' if named else "")
         )
 
@@ -154,7 +155,7 @@ def curves(
             labels = [*each.labels, *[""] * len(at)]
             axes.parts += [
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" style="fill:{colour}">'
-                f"{f'<title>{html.escape(label)}</title>' if label else ''}</circle>"
+                f"{f'<title>{printable_html(label)}</title>' if label else ''}</circle>"
                 for (x, y), label in zip(at, labels, strict=False)
             ]
         written += list(zip(at[: each.written], each.labels, strict=False))
@@ -173,7 +174,7 @@ def _written(points: Sequence[tuple[tuple[float, float], str]]) -> list[str]:
         if any(abs(y - other) < _LINE and left < end and start < left + width for start, end, other in taken):
             continue
         taken.append((left, left + width, y))
-        found.append(f'<text x="{left:.1f}" y="{y + 4:.1f}">{html.escape(text)}</text>')
+        found.append(f'<text x="{left:.1f}" y="{y + 4:.1f}">{printable_html(text)}</text>')
     return found
 
 
@@ -221,9 +222,9 @@ def bars(values: Sequence[tuple[str, float, str]]) -> str:
     """
     most = max((abs(value) for _, value, _ in values), default=0.0) or 1.0
     rows = "".join(
-        f"<tr><th>{html.escape(name)}</th><td><i style='width:{100 * abs(value) / most:.1f}%"
+        f"<tr><th>{printable_html(name)}</th><td><i style='width:{100 * abs(value) / most:.1f}%"
         f"{';background:var(--second)' if value < 0 else ''}'></i></td>"
-        f"<td>{html.escape(text)}</td></tr>"
+        f"<td>{printable_html(text)}</td></tr>"
         for name, value, text in values
     )
     return f'<table class="bars">{rows}</table>'
@@ -231,9 +232,9 @@ def bars(values: Sequence[tuple[str, float, str]]) -> str:
 
 def matrix(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     """Write a table with names at two sides."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    head = "".join(f"<th>{printable_html(name)}</th>" for name in columns)
     body = "".join(
-        f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in of_row)}</tr>"
+        f"<tr><th>{printable_html(name)}</th>{''.join(f'<td>{printable_html(cell)}</td>' for cell in of_row)}</tr>"
         for name, of_row in zip(rows, cells, strict=True)
     )
     return f'<table class="matrix"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'

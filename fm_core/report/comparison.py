@@ -5,13 +5,13 @@ it is one, and what is missing is left empty.
 """
 
 import dataclasses
-import html
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fm_core.atomic_file import atomic_write
+from fm_core.printable import printable_html
 from fm_core.report.charts import Series, curves
 from fm_core.report.metric_words import in_words
 from fm_core.report.page import STYLE
@@ -114,9 +114,9 @@ def comparison_text(jobs: Sequence[JobFacts]) -> str:
 
 def comparison_page(jobs: Sequence[JobFacts]) -> str:
     """Make a page of jobs side by side, without scripts, that loads nothing."""
-    names = "".join(f"<th>{html.escape(job.name)}</th>" for job in jobs)
+    names = "".join(f"<th>{printable_html(job.name)}</th>" for job in jobs)
     rows = "".join(
-        f"<tr><th>{html.escape(row.name)}</th>"
+        f"<tr><th>{printable_html(row.name)}</th>"
         + "".join(
             f"<td{' class=set' if i == row.best else ''}>{_shown(value)}</td>" for i, value in enumerate(row.values)
         )
@@ -124,18 +124,20 @@ def comparison_page(jobs: Sequence[JobFacts]) -> str:
         for row in compared(jobs)
     )
     differing = "".join(
-        f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{html.escape(value)}</td>' for value in values)}</tr>"
+        f"<tr><th>{printable_html(name)}</th>{''.join(f'<td>{printable_html(value)}</td>' for value in values)}</tr>"
         for name, values in _differing(jobs)
     )
     importances = "".join(
-        f"<figure><h2>What columns matter: {html.escape(job.name)}</h2><ol>"
-        + "".join(f"<li>{html.escape(name)}: {value:.3g}</li>" for name, value in _importances(job))
+        f"<figure><h2>What columns matter: {printable_html(job.name)}</h2><ol>"
+        + "".join(f"<li>{printable_html(name)}: {value:.3g}</li>" for name, value in _importances(job))
         + "</ol></figure>"
         for job in jobs
         if _importances(job)
     )
     found = "".join(
-        f"<li>{html.escape(job.name)}: {html.escape(sentence)}</li>" for job in jobs for sentence in _sentences(job)
+        f"<li>{printable_html(job.name)}: {printable_html(sentence)}</li>"
+        for job in jobs
+        for sentence in _sentences(job)
     )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

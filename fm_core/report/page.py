@@ -5,7 +5,6 @@ dark scheme, is one column wide on a phone, and can be printed.
 """
 
 import dataclasses
-import html
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from fm_core.atomic_file import atomic_write
 from fm_core.hyperparameter_text import to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
+from fm_core.printable import printable_html
 from fm_core.report.findings import findings
 from fm_core.report.history import TrainingRecord
 from fm_core.report.metric_words import in_words
@@ -50,14 +50,14 @@ def page(record: TrainingRecord, model: Model, hyperparameters: Hyperparameters)
     """Make the page."""
     sentences = findings(record, hyperparameters) + _of_features(model, hyperparameters)
     sections = "".join(
-        f"<figure><h2>{html.escape(plot.title)}</h2>{plot.drawing}<figcaption>{html.escape(plot.note)}</figcaption></figure>"
+        f"<figure><h2>{printable_html(plot.title)}</h2>{plot.drawing}<figcaption>{printable_html(plot.note)}</figcaption></figure>"
         for plot in plots(record, model)
     )
-    warnings = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences)
+    warnings = "".join(f"<li>{printable_html(sentence)}</li>" for sentence in sentences)
     return _PAGE.format(
         style=STYLE,
         kind="Binary classifier" if model.is_classifier else "Regressor",
-        summary=html.escape(_summary(record, model)),
+        summary=printable_html(_summary(record, model)),
         tiles="".join(_tile(name, value) for name, value in _headline(record, hyperparameters)),
         findings=f"<ul>{warnings}</ul>" if warnings else "<p>No problems were found.</p>",
         learned=_learned(record),
@@ -94,7 +94,7 @@ def _learned(record: TrainingRecord) -> str:
         for group in found["groups"][:_MOST_GROUPS]
     )
     return (
-        f"<section><h2>Groups of features</h2><p>{html.escape(' '.join(said))}</p>"
+        f"<section><h2>Groups of features</h2><p>{printable_html(' '.join(said))}</p>"
         "<table><thead><tr><th>features</th><th>that occurred</th><th>precision of w</th><th>of v</th></tr></thead>"
         f"<tbody>{rows}</tbody></table><p>The larger a precision, the less the group's features matter beyond what "
         "they have in common.</p></section>"
@@ -143,14 +143,14 @@ def _headline(record: TrainingRecord, hyperparameters: Hyperparameters) -> Seque
 
 
 def _tile(name: str, value: str) -> str:
-    return f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+    return f"<div><dt>{printable_html(name)}</dt><dd>{printable_html(value)}</dd></div>"
 
 
 def _settings(hyperparameters: Hyperparameters) -> str:
     table = parameters()
     rows = "".join(
         f"<tr{'' if getattr(hyperparameters, name) == table[name].default else ' class=set'}>"
-        f"<th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+        f"<th>{printable_html(name)}</th><td>{printable_html(text)}</td></tr>"
         for name, text in to_texts(hyperparameters).items()
         if table[name].has_effect
     )
