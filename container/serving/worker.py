@@ -134,7 +134,7 @@ class Worker(base.Worker):  # type: ignore[misc]
 
 
 def answer(app: App, task: Task) -> None:
-    """Compute an answer, and send it; for want of memory, a refusal."""
+    """Compute an answer, and send it; for lack of memory, a refusal."""
     if not task.is_wanted:
         return
     try:
