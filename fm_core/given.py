@@ -20,10 +20,12 @@ __all__ = [
     "MOST_FEATURES",
     "check_csr",
     "check_kind",
+    "check_scores",
     "check_threads",
     "check_weights",
     "float_array",
     "refuse_gaps",
+    "refuse_masked",
     "refuse_moments",
 ]
 
@@ -56,6 +58,8 @@ def check_kind(what: str, value: Any, kind: type | tuple[type, ...], expected: s
     """
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
         raise TypeError(f"{what} is {quoted(value)} of type {type(value).__name__}, expected {expected}")
+    if kind is np.ndarray and type(value) is not np.ndarray:
+        refuse_masked(what, value)
 
 
 def check_threads(num_threads: Any) -> None:
@@ -81,6 +85,7 @@ def float_array(what: str, values: Any) -> "NDArray[np.float32]":
     DataError
         They are no numbers, or complex ones, or rows are of different lengths.
     """
+    refuse_masked(what, values)
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -95,6 +100,37 @@ def float_array(what: str, values: Any) -> "NDArray[np.float32]":
         array = numbers
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, np.float32)
+
+
+def refuse_masked(what: str, values: Any) -> None:
+    """Refuse an array of which some values are masked: NumPy would give what lies behind the mask.
+
+    Raises
+    ------
+    DataError
+    """
+    if np.ma.is_masked(values):
+        raise DataError(f"{what} have values that are masked, which would count as if they were there: fill them first")
+
+
+def check_scores(scores: "NDArray[np.float32]", n_before: int = 0) -> None:
+    """Refuse to give scores that are not finite.
+
+    Parameters
+    ----------
+    scores : ndarray of float32, shape (n_rows,)
+    n_before : int
+        Rows before these.
+
+    Raises
+    ------
+    DataError
+        The message names the row.
+    """
+    finite = np.isfinite(scores)
+    if not finite.all():
+        row = n_before + int(np.argmin(finite))
+        raise DataError(f"the score of row {row} overflows float32: its values are too large")
 
 
 def check_weights(weights: "NDArray[np.float32]") -> None:

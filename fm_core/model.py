@@ -116,6 +116,7 @@ class Model:
         model : Model
             Its w and V are views of one array, each page of which was touched once.
         """
+        check_threads(num_threads)
         hp = hyperparameters
         first, every = partition.rank, partition.size
         n_rows = partition.n_features(hp.feature_dim)

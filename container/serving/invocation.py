@@ -20,6 +20,7 @@ from fm_core.analysis.explanation import MOST_PAIRS, explain
 from fm_core.analysis.ranking import rank, ranked_rows
 from fm_core.batch import Batch
 from fm_core.errors import DataError
+from fm_core.given import check_scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -200,10 +201,7 @@ class _Scorer:
         )
 
     def _predictions(self, scores: "NDArray[np.float32]", rows: Rows | None = None) -> Predictions:
-        finite = np.isfinite(scores)
-        if not finite.all():
-            row = self.n_rows + int(np.argmin(finite))
-            raise DataError(f"the score of row {row} overflows float32: its values are too large")
+        check_scores(scores, self.n_rows)
         is_classifier = self._model.is_classifier
         if self._on_scores is not None:
             self._on_scores(scores, is_classifier, rows is not None)

@@ -283,6 +283,9 @@ class Catalogue:
         -------
         there : ndarray of bool, shape (n,)
         """
+        check_kind("features", features, np.ndarray, "an ndarray of integers")
+        if features.ndim != 1 or features.dtype.kind not in "iu":
+            raise DataError(f"features are {features.dtype} of {features.ndim} dimensions, expected integers of one")
         if not len(self._features):
             return np.zeros(len(features), np.bool_)
         place = np.minimum(np.searchsorted(self._features, features), len(self._features) - 1)
@@ -349,7 +352,15 @@ class Catalogue:
         Returns
         -------
         document : dict
+
+        Raises
+        ------
+        DataError
+            There is no item there.
         """
+        check_kind("item", item, (int, np.integer), "an integer")
+        if not 0 <= item < len(self):
+            raise DataError(f"there is no item {quoted(item)}, expected 0 to {len(self) - 1}")
         return {name: column.value(item) for name, column in self.columns.items()}
 
     def save(self, path: Path) -> None:

@@ -74,6 +74,8 @@ class Explanation:
             ``total``, ``bias``, ``features``, ``pairs``, and ``rest``: the sum of the `n_left_out`
             shares that are not listed. Bias, listed shares and rest add up to the total.
         """
+        check_kind("top", top, (int, np.integer), "an integer")
+        top = max(top, 0)
         n_left_out = max(len(self.features) - top, 0) + max(len(self.pairs) - top, 0)
         document: dict[str, Any] = {
             "total": self.total,

@@ -19,6 +19,7 @@ import numpy as np
 
 from fm_core.analysis.inspection import blocks
 from fm_core.errors import DataError
+from fm_core.given import refuse_masked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,6 +120,7 @@ def fold_in(
     DataError
         A label is no finite float32, or a classifier's is neither 0 nor 1; or values are too large to solve for.
     """
+    refuse_masked("the labels", labels)
     labels = np.asarray(labels)
     if labels.dtype.kind not in "biuf" or labels.shape != (len(contexts),):
         raise DataError(

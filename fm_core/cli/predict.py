@@ -32,8 +32,8 @@ from fm_core.cli.arguments import column_list
 from fm_core.cli.names import schema_of
 from fm_core.cli.output import refuse_inputs, standard_output
 from fm_core.cli.rows import add_row_arguments, read_rows, read_with_tables
-from fm_core.errors import DataError
 from fm_core.formats.text.numbers import decimals
+from fm_core.given import check_scores
 from fm_core.metrics import Metrics, metrics_for
 from fm_core.model import Model
 
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _scored(model: Model, batch: Batch, arguments: argparse.Namespace, n_before: int) -> tuple[Floats, Floats | None]:
     threads = max(1, arguments.num_threads)
     found = model.predict(batch, threads)
-    _check_finite(found, n_before)
+    check_scores(found, n_before)
     return found, model.std(batch, threads) if arguments.spread else None
 
 
@@ -135,13 +135,6 @@ def _csv(rows: Iterable[Iterable[str]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
-
-
-def _check_finite(scores: NDArray[np.float32], n_before: int) -> None:
-    finite = np.isfinite(scores)
-    if not finite.all():
-        row = n_before + int(np.argmin(finite))
-        raise DataError(f"the score of row {row} overflows float32: its values are too large")
 
 
 def _write_text(file: BinaryIO, scores: Scores, model: Model, classes: tuple[str, ...]) -> None:

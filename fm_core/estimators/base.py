@@ -21,7 +21,7 @@ from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables.frames import is_frame
 from fm_core.formats.tables.mixed_frames import MixedFrame, is_mixed
 from fm_core.formats.tables.schema import TableSchema
-from fm_core.given import refuse_gaps, refuse_moments
+from fm_core.given import check_scores, refuse_gaps, refuse_masked, refuse_moments
 from fm_core.hyperparameter_text import from_texts, to_text, to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.metrics import metrics_for
@@ -200,6 +200,7 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
         return self._checked_labels(y, "y")
 
     def _checked_labels(self, y: "ArrayLike", what: str) -> "NDArray[Any]":
+        refuse_masked(what, y)
         refuse_gaps(what, y)
         kind = "numeric" if self._y_is_numeric else None
         try:
@@ -210,6 +211,8 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
 
     def _validated(self, X: Any, y: Any = "no_validation", *, reset: bool = True) -> Any:
         """Let scikit-learn look at rows, and at their labels, where there are some."""
+        for what, values in (("the rows", X), ("the labels", y)):
+            refuse_masked(what, values)
         refuse_gaps("y", y)
         how = {} if isinstance(y, str) and y == "no_validation" else {"y_numeric": self._y_is_numeric}
         try:
@@ -309,7 +312,9 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
         """Give the score of each row, by the model or another one."""
         check_is_fitted(self, "model_")
         batch = self._whole_batch(X)
-        return (model or self.model_).predict(batch, self._n_threads())
+        scores: NDArray[np.float32] = (model or self.model_).predict(batch, self._n_threads())
+        check_scores(scores)
+        return scores
 
     def std_of_rows(self, X: Any) -> "NDArray[np.float32]":
         """Give the standard deviation of each row's score."""
@@ -386,6 +391,7 @@ def _weighted(rows: Batch, sample_weight: "ArrayLike | None") -> Batch:
     """Give rows their weights, without those that weigh nothing."""
     if sample_weight is None:
         return rows
+    refuse_masked("the weights", sample_weight)
     if isinstance(sample_weight, numbers.Number):
         sample_weight = np.full(rows.n_rows, sample_weight)
     found = check_array(sample_weight, ensure_2d=False, dtype=np.float32, order="C", input_name="sample_weight")
@@ -404,6 +410,6 @@ def two_classes(classes: "NDArray[Any]") -> "NDArray[Any]":
     """Give classes back, if they are two different ones."""
     if len(classes) != 2:
         raise ValueError(f"y has {len(classes)} class{'es' * (len(classes) > 1)}, {classes.tolist()}, expected two")
-    if classes[0] == classes[1]:
+    if classes[0] == classes[1] or any(label != label for label in classes.tolist()):
         raise ValueError(f"classes are {classes.tolist()}, expected two different ones")
     return classes

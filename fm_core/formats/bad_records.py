@@ -1,8 +1,11 @@
 """The records, or rows, that may be skipped because of what they contain."""
 
+import numbers
 from collections.abc import Callable
 
-from fm_core.errors import DataError
+from fm_core.errors import ConfigError, DataError
+from fm_core.given import check_kind
+from fm_core.printable import quoted
 
 __all__ = ["BadRecords"]
 
@@ -13,11 +16,20 @@ class BadRecords:
     Parameters
     ----------
     most : int
+        At least 0: max_bad_records.
     report : callable or None
         Gets a sentence for each skipped record.
+
+    Raises
+    ------
+    ConfigError, TypeError
+        `most` is none.
     """
 
     def __init__(self, most: int, report: Callable[[str], None] | None = None) -> None:
+        check_kind("max_bad_records", most, (int, numbers.Integral), "an integer")
+        if most < 0:
+            raise ConfigError(f"max_bad_records is {quoted(most)}, expected at least 0")
         self._most = most
         self._report = report
         self._n_bad = 0

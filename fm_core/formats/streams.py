@@ -11,7 +11,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-from fm_core.errors import DataError
+from fm_core.errors import ConfigError, DataError
+from fm_core.given import check_kind
+from fm_core.printable import quoted
 
 __all__ = ["CHUNK_BYTES", "Sink", "Source", "decompressed", "open_chunks", "pieces_of", "transcoded"]
 
@@ -41,6 +43,10 @@ class Sink(Protocol):
 
     def write(self, data: bytes, /) -> object:
         """Take the next bytes."""
+
+
+#: Bytes of a chunk, at most.
+_MOST_AT_ONCE = 1 << 30
 
 
 class Source(NamedTuple):
@@ -78,6 +84,9 @@ def open_chunks(path: str | os.PathLike[str], chunk_size: int = CHUNK_BYTES) -> 
     DataError
         It is gzip and damaged or cut.
     """
+    check_kind("chunk_size", chunk_size, int, "an integer")
+    if not 0 < chunk_size <= _MOST_AT_ONCE:
+        raise ConfigError(f"chunk_size is {quoted(chunk_size)}, expected 1 to {_MOST_AT_ONCE}")
     with pathlib.Path(path).open("rb", buffering=0) as file:
         yield from decompressed(iter(lambda: file.read(chunk_size), b""), os.fspath(path), chunk_size)
 

@@ -103,6 +103,7 @@ def _array(value: np.ndarray) -> Iterator[tuple[str, Any]]:
     yield "texts", np.full(value.shape, "a")
     yield "objects", np.full(value.shape, None)
     yield "complex numbers", value.astype(complex) + 1j
+    yield "masked", np.ma.masked_array(value, np.arange(value.size).reshape(value.shape) == 0)
     yield "a text", "text"
     yield "moments", np.zeros(value.shape, "datetime64[s]")
     for name, number in (("NaN", np.nan), ("infinite", np.inf), ("huge", 1e39)):

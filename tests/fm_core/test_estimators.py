@@ -173,6 +173,20 @@ def test_a_partial_fit_that_diverges_says_so_at_once(changes, factor, sentence, 
         estimator.partial_fit(rows.toarray() if dense else rows, y * factor)
 
 
+@pytest.mark.parametrize("kind", [FMRegressor, FMClassifier])
+def test_scores_that_overflow_are_refused_as_an_endpoint_does(kind):
+    """A model whose factors have grown without bounds, and values without."""
+    rows, y = ratings(n=20)
+    estimator = kind(mini_batch_size=20, factors_lr=1e30, solver="minibatch").partial_fit(rows, of_kind(kind, y),
+                     **({"classes": ["liked", "left"]} if kind is FMClassifier else {}))  # fmt: skip
+    assert np.isfinite(estimator.model_.V).all()
+    with pytest.raises(DataError, match=r"the score of row 0 overflows float32"):
+        estimator.predict(rows)
+    calm = kind(epochs=1, solver="minibatch", early_stopping=False).fit(rows, of_kind(kind, y))
+    with pytest.raises(DataError, match=r"the score of row 3 overflows float32: its values are too large"):
+        calm.predict(np.vstack([rows[:3].toarray(), np.full((1, rows.shape[1]), 1e30)]))
+
+
 def test_partial_fit_of_a_classifier_takes_both_classes_at_first():
     rows, y = ratings(n=100)
     y = of_kind(FMClassifier, y)

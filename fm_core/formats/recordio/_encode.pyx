@@ -20,7 +20,7 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from fm_core.errors import DataError
-from fm_core.given import check_csr, check_weights, float_array
+from fm_core.given import check_csr, check_weights, float_array, refuse_masked
 from fm_core.kernels._bounds import all_finite
 from fm_core.printable import quoted
 
@@ -304,6 +304,8 @@ def write_records(file, rows, labels=None, weights=None):
     DataError
         A type or shape is another one, or an integer does not fit into 32 bits.
     """
+    refuse_masked("the rows", rows)
+    refuse_masked("the labels", labels)
     if hasattr(rows, "tocsr"):
         rows = rows.tocsr()
         check_csr(rows)

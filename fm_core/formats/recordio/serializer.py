@@ -8,12 +8,13 @@ import numpy as np
 from fm_core.errors import DataError
 from fm_core.formats.recordio import MEDIA_TYPE
 from fm_core.formats.recordio._encode import write_records
-from fm_core.given import float_array
+from fm_core.given import float_array, refuse_masked
 
 __all__ = ["RecordSerializer"]
 
 
 def _array(data: Any) -> Any:
+    refuse_masked("the rows", data)
     array = data if isinstance(data, np.ndarray) else float_array("the rows", data)
     return array if array.dtype.kind in "biuf" else float_array("the rows", array)
 

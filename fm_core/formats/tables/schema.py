@@ -4,6 +4,7 @@ import bisect
 import dataclasses
 import functools
 import itertools
+import numbers
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,10 +12,11 @@ from typing import Any, BinaryIO
 import orjson
 
 from fm_core.atomic_file import atomic_write
-from fm_core.errors import ConfigError
+from fm_core.errors import ConfigError, DataError
 from fm_core.formats.tables.kinds import KINDS, Kind
 from fm_core.formats.tables.schema_check import VERSION, checked_document, most_bytes, unwatched
 from fm_core.given import check_kind
+from fm_core.printable import quoted
 
 __all__ = ["Column", "TableSchema"]
 
@@ -177,6 +179,7 @@ class TableSchema:
             for column, first in zip(self.columns, self.offsets, strict=True)
         }
         for name in names:
+            check_kind(f"a name of {what}", name, str, "a text")
             if name.strip() not in parts:
                 raise ConfigError(
                     f"{what} names column {name.strip()[:40]!r}, which the schema does not have, expected some of: "
@@ -216,8 +219,11 @@ class TableSchema:
         -------
         name : str
         """
+        check_kind("feature", feature, numbers.Integral, "an integer")
         offsets = self.offsets
         at = bisect.bisect_right(offsets, feature) - 1
+        if at < 0 or feature - offsets[at] >= self.columns[at].n_features:
+            raise DataError(f"there is no feature {quoted(feature)}, expected 0 to {self.feature_dim - 1}")
         return self.columns[at].feature_name(feature - offsets[at])
 
     def feature_names(self) -> list[str]:
