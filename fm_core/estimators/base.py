@@ -153,10 +153,10 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
         if not (is_mixed_frame and start is not None):
             self.__dict__.pop("_frame", None)
         if is_mixed_frame:
+            targets = self._targets(X, y)
             if start is None:
                 self._frame = MixedFrame.of(X)
                 self.feature_names_in_, self.n_features_in_ = self._frame.names, len(self._frame.names)
-            targets = self._targets(X, y)
             whole = self._frame.batch(X)
         else:
             refuse_moments(X, y)
@@ -235,6 +235,8 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
     ) -> _Self:
         """Learn from rows once; see the estimators."""
         is_first = not hasattr(self, "model_")
+        if is_first:
+            self.__dict__.pop("_frame", None)  # of a fit that was refused
         if is_first and is_mixed(X):
             self._frame = MixedFrame.of(X)
             self.feature_names_in_, self.n_features_in_ = self._frame.names, len(self._frame.names)
