@@ -71,9 +71,13 @@ format: $(VENV)/.installed  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The tests of a file stay in one process, where they share what they have made.
+TEST_PROCESSES ?= 2
+BY_FILES = -n $(TEST_PROCESSES) --dist loadfile
+
 .PHONY: test
-test: $(VENV)/.built  ## run the tests (PYTEST_ARGS adds arguments)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.built  ## run the tests (PYTEST_ARGS adds arguments; TEST_PROCESSES=0 for a debugger)
+	$(BIN)/python -m pytest $(BY_FILES) $(PYTEST_ARGS)
 
 # A copy of the tree, so that the checkout's own extensions stay as they are. Left out are a test of the
 # plain NumPy reference alone, one of pyarrow, whose C++ exceptions end a process that preloads libasan,
@@ -90,7 +94,7 @@ test-asan: $(VENV)/.installed  ## build the extensions with address and undefine
 	cd $(ASAN) && CFLAGS='$(SANITIZE)' LDFLAGS='$(SANITIZE)' \
 	    $(CURDIR)/$(BIN)/python setup.py --quiet build_ext --inplace --parallel 2
 	cd $(ASAN) && LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
-	    UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc $(CURDIR)/$(BIN)/python -m pytest \
+	    UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc $(CURDIR)/$(BIN)/python -m pytest $(BY_FILES) \
 	    -p no:cacheprovider -p no:faulthandler -k 'not references_gradient and not a_bomb_is_refused' \
 	    --ignore tests/fm_core/formats/tables/test_encoder.py --ignore tests/fm_core/formats/tables/test_lists.py \
 	    --ignore tests/fm_core/formats/tables/test_arrow_types.py tests/fm_core/test_public_calls.py tests/fm_core/kernels tests/fm_core/formats \

@@ -47,3 +47,8 @@ def shared():
     if not (folder / "reference_runs").is_dir():
         pytest.skip("../shared is absent: real data, and runs of the built-in, that are not ours to redistribute")
     return folder
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Name long bytes by their length: gzip writes the time, and every process of xdist has to find the same names."""
+    return f"{argname} of {len(val)} bytes" if isinstance(val, bytes) and len(val) > 16 else None
