@@ -1,7 +1,11 @@
 """Rows of a file in any format, for a model that is there: with a bar on a terminal."""
 
 import argparse
-from collections.abc import Iterator
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+
+import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.cli.arguments import add_text_arguments, progress_bar, source, text_options
@@ -11,12 +15,18 @@ from fm_core.formats.registry import Role, format_of, formats_for
 from fm_core.formats.registry.inputs import Options, check_width, open_rows, read_tables
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.learner import TablePlan, find_column
+from fm_core.formats.tables.schema import TableSchema
 from fm_core.formats.tables.table import Table
+from fm_core.formats.tables.watch import COUNTS, ColumnCounts
+from fm_core.printable import printable
 
 __all__ = ["add_row_arguments", "read_rows", "read_with_tables"]
 
 #: A separator: with one, cells of text are given as they stand, and lists joined by it.
 _AS_THEY_STAND = "|"
+
+#: A column is warned of where more than this share of its cells holds what nothing was learned of.
+_STRANGE = 0.5
 
 
 def add_row_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +70,7 @@ def read_rows(arguments: argparse.Namespace, feature_dim: int, labels: str = "no
     """
     of = format_of(arguments.rows, arguments.from_format)
     schema = schema_of(arguments)
+    watch, strange = _watch(arguments, schema if of.is_table else None)
     must_be_numbers = of.is_table and schema is None
     options = Options(
         # Of columns it is said first whether they can be the model's: were some taken for categories, they are not.
@@ -70,6 +81,7 @@ def read_rows(arguments: argparse.Namespace, feature_dim: int, labels: str = "no
         schema=schema,
         unseen=arguments.unseen,
         progress=progress_bar(),
+        watch=watch,
         **text_options(arguments),
     )
     opened = open_rows([arguments.rows], of, options)
@@ -81,7 +93,7 @@ def read_rows(arguments: argparse.Namespace, feature_dim: int, labels: str = "no
                 "the schema.json by which the training data was converted"
             )
         check_width(arguments.rows, opened, feature_dim)
-    return opened.batches()
+    return itertools.chain(opened.batches(), strange())
 
 
 def read_with_tables(
@@ -105,9 +117,41 @@ def read_with_tables(
     if not of.is_table or schema is None:
         raise ConfigError(f"{arguments.rows}: --with needs a table and a schema, expected both")
     encoder = Encoder(schema, unseen=arguments.unseen, labels=labels)
+    watch, strange = _watch(arguments, schema)
+    if watch is not None:
+        encoder.watched_by(watch)
     options = Options(schema=schema, progress=progress_bar(), **text_options(arguments))
     for table in read_tables([arguments.rows], of, options):
         yield [_cells(table, name) for name in along], encoder.encode(table)
+    for _ in strange():
+        pass
+
+
+def _watch(
+    arguments: argparse.Namespace, schema: TableSchema | None
+) -> tuple[ColumnCounts | None, Callable[[], Iterator[Batch]]]:
+    """Give what counts the cells that a model has learned nothing of, and what warns of columns full of them.
+
+    A score is made all the same, of what else is in a row. In a column where most cells are so, it is
+    another spelling, unit or encoding more often than news.
+    """
+    if schema is None:
+        return None, lambda: iter(())
+    names = [column.name for column in schema.columns]
+    counts = np.zeros((len(names), len(COUNTS)), np.int64)
+
+    def warn() -> Iterator[Batch]:
+        for name, (values, missing, unseen, outside) in zip(names, counts.tolist(), strict=True):
+            n_there = values - missing
+            for n, what in ((unseen, "is not in the schema"), (outside, "is beyond the numbers of its data")):
+                if n > _STRANGE * n_there:
+                    print(
+                        printable(f"{arguments.rows}: column {name!r}: what {n} of {n_there} cells hold {what}", 1000),
+                        file=sys.stderr,
+                    )
+        yield from ()  # after the last row
+
+    return ColumnCounts(names, counts, {}), warn
 
 
 def _cells(table: Table, name: str) -> list[str]:

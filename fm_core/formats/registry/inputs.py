@@ -17,6 +17,7 @@ from fm_core.formats.registry.files import input_files, total_size
 from fm_core.formats.text.parse import MAX_LINE_BYTES
 
 if TYPE_CHECKING:  # a job of RecordIO reads no table
+    from fm_core.formats.tables.entries import Watch
     from fm_core.formats.tables.learner import TablePlan
     from fm_core.formats.tables.schema import TableSchema
     from fm_core.formats.tables.table import Table
@@ -72,6 +73,8 @@ class Options:
         A folder for a temporary file, which takes 4 bytes or so for each cell of tables with
         categories; None: the system's.
     progress : callable
+    watch : Watch or None
+        Counts what cells hold that the schema's data did not, where there is a schema.
     """
 
     feature_dim: int | None = None
@@ -87,6 +90,7 @@ class Options:
     longest_row: int = MAX_LINE_BYTES
     scratch: Path | None = None
     progress: Progress = _no_progress
+    watch: "Watch | None" = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,6 +53,8 @@ def open_tables(files: Sequence[InputFile], tables: Tables, options: Options) ->
 
 def _encoded(files: Sequence[InputFile], tables: Tables, options: Options, schema: TableSchema) -> RowInput:
     encoder = Encoder(schema, unseen=options.unseen, labels=options.labels)
+    if options.watch is not None:
+        encoder.watched_by(options.watch)
 
     def batches() -> Iterator[Batch]:
         with options.progress("Encoding", total_size(files)) as bar:

@@ -232,8 +232,27 @@ def test_new_rows_never_fail_for_a_new_category_or_a_gap(model, tmp_path, capfd)
     frame["city"], frame["year"], frame["day"] = "never seen", None, None
     frame.to_csv(tmp_path / "new.csv", index=False)
     status, text, err = said(capfd, "predict", model, tmp_path / "new.csv")
-    assert (status, err) == (0, "")
+    told = f"{tmp_path / 'new.csv'}: column 'city': what 20 of 20 cells hold is not in the schema\n"
+    assert (status, err) == (0, told)
     assert len(text.split()) == 20
+
+
+@pytest.mark.parametrize("along", [[], ["--with", "city"], ["--metrics"]], ids=" ".join)
+def test_a_column_in_another_spelling_or_unit_is_warned_of(model, tmp_path, capfd, along):
+    frame = purchases()[:20]
+    few = frame["city"].where(frame.index > frame.index[9], "new")  # half of them
+    for file, changes, sentence in (
+        ("same.csv", {}, ""),
+        ("few.csv", {"city": few}, ""),
+        ("case.csv", {"city": frame["city"].str.upper()}, "'city': what 20 of 20 cells hold is not in the schema"),
+        ("unit.csv", {"year": frame["year"] * 1000}, "'year': what 20 of 20 cells hold is beyond the numbers"),
+    ):
+        frame.assign(**changes).to_csv(tmp_path / file, index=False)
+        status, _, err = said(capfd, "predict", model, tmp_path / file, *along)
+        assert status == 0
+        lines = [line for line in err.splitlines() if "column" in line]
+        assert len(lines) == bool(sentence)
+        assert sentence in "".join(lines)
 
 
 def test_evaluate_says_the_same_as_training(csv, model, tmp_path, capfd):
