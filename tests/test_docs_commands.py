@@ -144,6 +144,10 @@ RUN = {
     ("docs/reference/formats.md", "from fm_core.formats import write_records"): (DATA, "fm convert train.rec x.libsvm"),
     ("docs/how-to/migration.md", "fm inspect model.tar.gz"): (MODEL, "test $(wc -l < scores.txt) = 200"),
     ("docs/how-to/report.md", "from fm_core.report import write_report"): (DATA, "grep -q '</html>' report.html"),
+    ("docs/how-to/report.md", "fm report model_a model_b"): (
+        PURCHASES + "import subprocess\nfor name in ('model_a', 'model_b'):\n    subprocess.run(\n"
+        "        ['fm', 'train', 'purchases.csv', '--label', 'bought', '--out', name, '--quiet'], check=True)\n",
+        "grep -q '</html>' compared.html"),
 }  # fmt: skip
 
 NEEDS = {("docs/reference/artifact.md", "tar xzf model.tar.gz"): "unzip"}
