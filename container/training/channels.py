@@ -78,6 +78,7 @@ class ChannelReader:
         # ShardedByS3Key gives nothing to some hosts when there are fewer objects than hosts.
         self.may_be_empty = n_hosts > 1 and channel.distribution == "ShardedByS3Key"
         self._files: list[Path] = []
+        self._at_first: str | None = None
         if channel.mode != "Pipe":
             self._find_files()
 
@@ -89,12 +90,13 @@ class ChannelReader:
         Interrupted
             The job was asked to stop while data was waited for.
         DataError
-            A FIFO did not appear, or fell silent, for longer than the limit.
+            A FIFO did not appear, or fell silent, for longer than the limit; or files are not those of the first pass.
         """
         self.n_bytes = 0
         if self._channel.mode == "Pipe":
             fifo = self._channel.fifo(epoch - self.first_epoch)
             yield self._source(fifo.name, decompressed(self._fifo_chunks(fifo), fifo.name))
+        self._refuse_other_files()
         for path in self._files:
             yield self._source(path.relative_to(self._channel.folder.parent).as_posix(), open_chunks(path))
 
@@ -151,6 +153,23 @@ class ChannelReader:
             )  # fmt: skip
         if not self._files:
             self.refuse_empty(0)
+
+    def _refuse_other_files(self) -> None:
+        """Refuse files that were changed since the first pass, as far as their names and sizes tell."""
+        if self.is_stream:
+            return
+        try:
+            found = self.fingerprint
+        except FileNotFoundError as error:
+            raise self._changed(f"{error.filename} is gone") from error
+        if self._at_first is not None and found != self._at_first:
+            raise self._changed(f"there are {found}, and there were {self._at_first}")
+        self._at_first = found
+
+    def _changed(self, how: str) -> DataError:
+        return DataError(
+            f"channel {self._channel.name} was changed while it was read: {how}; write new data to another place"
+        )
 
     def _fifo_chunks(self, fifo: Path) -> Iterator[bytes]:
         """Read a FIFO to its end. Leaving the iterator early closes it, as SageMaker allows."""

@@ -43,8 +43,10 @@ def areas_under_curves(
     Returns
     -------
     roc_auc, pr_auc : float
-        NaN, where there are not both labels, and where there is no label 1.
+        NaN, where there are not both labels, and where there is no label 1; and both where a score is NaN.
     """
+    if np.isnan(scores).any():
+        return math.nan, math.nan
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # of equal scores, the last
     if not len(order):

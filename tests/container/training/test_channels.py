@@ -136,6 +136,21 @@ def test_each_pass_is_counted_anew(folder):
         assert channel.n_bytes == 1000
 
 
+@pytest.mark.parametrize("change", ["longer", "shorter", "gone"])
+def test_files_that_change_between_passes_are_refused(folder, change):
+    for name in ("a", "b"):
+        (folder / name).write_bytes(b"x" * 1000)
+    channel = reader(folder)
+    for epoch in range(2):
+        content(channel, epoch)
+    if change == "gone":
+        (folder / "b").unlink()
+    else:
+        (folder / "b").write_bytes(b"x" * {"longer": 1001, "shorter": 999}[change])
+    with pytest.raises(DataError, match=r"channel train was changed while it was read: .*; write new data to another"):
+        content(channel, 2)
+
+
 def test_a_folder_that_is_not_there_is_said(tmp_path):
     with pytest.raises(ConfigError, match="channel train: TrainingInputMode is FastFile, but there is no folder"):
         reader(tmp_path / "train", mode="FastFile")

@@ -29,6 +29,14 @@ def test_no_rows_have_no_areas():
     assert np.isnan(areas_under_curves(np.empty(0, np.float32), np.empty(0, np.float32))).all()
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_scores_that_are_no_numbers_have_no_areas(place):
+    scores, labels = np.array([0.1, 0.9, 0.5], np.float32), np.array([0, 1, 1], np.float32)
+    assert areas_under_curves(scores, labels) == (1, 1)
+    scores[place] = np.nan
+    assert np.isnan(areas_under_curves(scores, labels)).all()
+
+
 def of_groups(groups, scores, gains, k):
     """What the rows of groups come to; relevant is what has a gain."""
     starts, first, ideal = groups_in_order(groups, scores, gains, k)
