@@ -17,7 +17,7 @@ from typing import Any
 from fm_core.cluster.awake import AwakeClock
 from fm_core.cluster.listening import Listening
 from fm_core.cluster.words import MOST_BYTES, Answer, Notice, Said, answer_text, notice_of
-from fm_core.printable import printable
+from fm_core.printable import begun, printable
 
 __all__ = ["BEAT", "GONE", "SILENCE", "Board", "lost"]
 
@@ -149,8 +149,8 @@ class Board:
             other = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
             if other:
                 told = ", ".join(
-                    f"{printable(str(key), 80)} is {printable(str(theirs.get(key)), 200)} on {name} and "
-                    f"{printable(str(ours.get(key)), 200)} on {self._names[0]}" for key in other[:5]
+                    f"{printable(key, 80)} is {printable(begun(theirs.get(key), 200))} on {name} and "
+                    f"{printable(begun(ours.get(key), 200))} on {self._names[0]}" for key in other[:5]
                 )  # fmt: skip
                 sentence = f"hosts {name} and {self._names[0]} disagree: {told}; "
                 sentence += "all hosts of a job need the same version, hyperparameters and files"
@@ -206,8 +206,8 @@ class Board:
             self._server.close()
 
     def _converse(self, connection: socket.socket) -> None:
-        # what no host of this job says is answered by nothing
-        with contextlib.suppress(OSError, ValueError), connection, connection.makefile("rb") as lines:
+        # what no host of this job says is answered by nothing, whatever it does to us
+        with contextlib.suppress(Exception), connection, connection.makefile("rb") as lines:
             connection.settimeout(_IDLE)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while line := lines.readline(MOST_BYTES + 1):

@@ -278,7 +278,7 @@ class Presence:
                 self._connection.close()
                 if self._farewell is not None and self._is_dismissed():  # the first host may have gone
                     self._is_told.set()
-            except ValueError as error:
+            except Exception as error:
                 self._connection.close()
                 self._fail(Said(self._not_understood(error)))
             self._judge()

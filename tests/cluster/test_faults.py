@@ -227,7 +227,7 @@ def test_what_takes_the_place_of_a_host_before_it_comes_is_told_at_once_and_in_a
 def test_two_processes_that_say_to_be_the_same_host(hosts):
     job = training(hosts)
     job.jobs[2].resources["current_host"] = job.names[1]
-    assert_failed(job.run(timeout=LIMIT), r"^ClientError: two processes say that they are host 127\.0\.0\.2")
+    assert_failed(job.run(timeout=LIMIT), r"^ClientError: two processes claim to be host 127\.0\.0\.2")
 
 
 def wait_until_open(port):
@@ -276,3 +276,37 @@ def test_the_first_host_listens_on_the_jobs_interface(hosts):
         for process in processes:
             process.send_signal(signal.SIGTERM)
         assert [host.code for host in job.ended(processes, timeout=30)] == [0, 0]
+
+
+def ports_of(process):
+    """The ports of all addresses at which a process listens."""
+    found = set()
+    sockets = set()
+    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            sockets.add(str(descriptor.readlink()))
+    for line in Path(f"/proc/{process.pid}/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+            address, port = fields[1].split(":")
+            found.add((socket.inet_ntoa(bytes.fromhex(address)[::-1]), int(port, 16)))
+    return found
+
+
+def test_what_an_outsider_sends_between_hosts_ends_a_job_at_worst_in_a_sentence(hosts):
+    """The ports of gloo's connections, which nobody has to know: what comes there is no host's."""
+    job = training(hosts, 2)
+    with job.started() as processes:
+        for process in processes:
+            read_until(process, "epoch=1, train")
+        for address, port in set().union(*map(ports_of, processes)):
+            for text in (b"", b"x", b"\xff" * 8, b"\0" * 64, bytes(range(256)) * 4096):
+                with contextlib.suppress(OSError), socket.create_connection((address, port), 5) as connection:
+                    connection.sendall(text)
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        finished = job.ended(processes, timeout=LIMIT)
+    for host in finished:
+        assert host.code in (0, 1), host.log[-2000:]
+        assert "Traceback" not in host.log
+        assert host.code == 0 or host.failure.isprintable()

@@ -249,9 +249,7 @@ def test_another_process_in_a_hosts_place_is_not_heard():
 def test_a_second_process_in_a_hosts_place_does_not_hear_in_place_of_it():
     made = Board(NAMES, Clock(), wait=600)
     made.take(Notice(1, "first", {}))
-    assert made.take(Notice(1, "second", {})).verdict.sentence.startswith(
-        "two processes say that they are host 127.0.0.2"
-    )
+    assert made.take(Notice(1, "second", {})).verdict.sentence.startswith("two processes claim to be host 127.0.0.2")
     assert not made.is_heard_by_all(those_to_come=False)
     made.take(Notice(1, "first", {}))
     assert made.is_heard_by_all(those_to_come=False)

@@ -2,12 +2,15 @@
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fm_core.cluster.awake import AwakeClock
+from fm_core.cluster.board import Board
 from fm_core.cluster.listening import interface_address, listening
 from fm_core.cluster.steps import StepPlanner
 from fm_core.cluster.words import Answer, Notice, Said, answer_of, answer_text, notice_of, notice_text
@@ -148,3 +151,27 @@ def test_the_address_of_an_interface():
     assert interface_address("lo") == "127.0.0.1"
     assert interface_address("absent0") is None
     assert interface_address("x" * 300) is None
+
+
+def verdict_on(value):
+    """What becomes of a job one of whose hosts has such a value; None: it is not even read."""
+    board = Board(("a", "b"), AwakeClock(), wait=60.0)
+    assert board.take(Notice(0, "p", {"factors_lr": 0.5})).verdict is None
+    line = notice_text(Notice(1, "q", {"factors_lr": 0})).replace(b'"factors_lr": 0', b'"factors_lr": ' + value)
+    try:
+        notice = notice_of(line)
+    except ValueError:
+        return None
+    return board.take(notice).verdict.sentence
+
+
+def test_facts_of_any_shape_end_a_job_in_a_sentence():
+    depths = [300, *range(900, 1001)]
+    values = [b"[" * n + b"]" * n for n in depths] + [b'"' + b"x" * 500_000 + b'"', b"[" + b"1," * 300_000 + b"1]"]
+    with ThreadPoolExecutor(1) as thread:  # where the stack is as low as a board's
+        sentences = [sentence for sentence in thread.map(verdict_on, values) if sentence is not None]
+    assert len(sentences) > 50
+    for sentence in sentences:
+        assert sentence.startswith("hosts b and a disagree: factors_lr is ")
+        assert is_harmless(sentence)
+        assert len(sentence) < 1000
