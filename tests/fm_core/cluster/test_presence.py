@@ -235,7 +235,7 @@ def test_a_first_host_that_stood_still_for_too_long_says_that_of_itself():
     [answer] = beat(made, 0)
     assert (
         answer.verdict.sentence
-        == "host 127.0.0.1 was lost: it stood still for 33 s, and the other hosts no longer wait for it"
+        == "host 127.0.0.1 was lost: it was paused for 33 s, and the other hosts no longer wait for it"
     )
 
 
