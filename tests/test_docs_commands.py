@@ -205,18 +205,24 @@ def test_the_tutorial_runs_from_top_to_bottom_and_ends_with_good_answers(tmp_pat
     found[0] = ("sh", found[0][1].removeprefix(installs))
     script = "trap '[ -z \"${SERVER:-}\" ] || kill $SERVER 2>/dev/null || true' EXIT\n"
     for kind, text in found:
-        text = text.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+        text = text.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace("fm serve", f"fm serve --port {port}")
         script += text if kind == "sh" else f"python <<'PYTHON'\n{text}PYTHON\n"
     started = time.monotonic()
     done = run(script, tmp_path, SAGEMAKER_BIND_TO_PORT=str(port), SAGEMAKER_MODEL_SERVER_WORKERS="1")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert time.monotonic() - started < 100  # of the ten minutes
+    assert time.monotonic() - started < 300  # of the ten minutes, on a machine that has other work
     work = tmp_path / "work/tutorial"
-    assert "feature_dim is 508" in done.stdout
-    accuracy = re.search(r"test binary_classification_accuracy <score>=([\d.]+)", done.stdout)
-    assert float(accuracy[1]) > 0.8
+    assert "visitor  categorical                        500 features" in done.stdout
+    # on rows held out, and on new ones: the margins that the page states
+    for figures in re.findall(r"cross entropy +([\d.]+) +([\d.]+)\n +accuracy +([\d.]+) +([\d.]+)", done.stdout):
+        entropy, base_entropy, accuracy, base_accuracy = map(float, figures)
+        assert entropy < 2 / 3 * base_entropy
+        assert accuracy > base_accuracy + 0.05
+    assert done.stdout.count("cross entropy   ") == 2
+    assert "visitor=visitor" in done.stdout  # the schema beside the model names features
+    assert len((work / "predicted.csv").read_text().splitlines()) == 2001
     (answer,) = json.loads((work / "answer.json").read_text())["predictions"]
     assert answer["score"] > 0.6  # visitor 7 likes gardens, and it is the hour of phones
     assert "visitor=visitor 7" in json.dumps(answer["explanation"])
     assert len((work / "scores.csv").read_text().splitlines()) == 99
-    assert (work / "job/output/data/report.html").exists()
+    assert (work / "model/report.html").exists()

@@ -17,7 +17,7 @@ Names = Callable[[int], str]
 
 def add_schema_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--schema``."""
-    parser.add_argument("--schema", type=Path, metavar="FILE", help="the schema.json that `fm convert` wrote")
+    parser.add_argument("--schema", type=Path, metavar="FILE", help="schema.json (the one beside the model)")
 
 
 def add_names_argument(parser: argparse.ArgumentParser) -> None:
@@ -68,13 +68,13 @@ def feature_names(arguments: argparse.Namespace, feature_dim: int) -> Names:
     ConfigError
         There are names for another number of features than the model has.
     """
-    source = arguments.names or arguments.schema
     names: list[str] | None = None
     if arguments.names is not None:
         names = _lines(arguments.names)
-    elif arguments.schema is not None:
+    else:
         schema = schema_of(arguments)
         names = None if schema is None else schema.feature_names()
+    source = arguments.names or arguments.schema
     if names is None:
         return str
     if len(names) != feature_dim:
