@@ -196,7 +196,7 @@ docs: $(VENV)/.installed  ## renew the tables of docs/ that are made from declar
 .PHONY: docs-site
 docs-site: .venvs/docs/.installed  ## build the documentation as a site with search in build/site; a broken link fails it
 	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --strict --quiet
-	@echo "open build/site/index.html"
+	@echo "open build/site/index.html; search needs a server: python3 -m http.server --directory build/site"
 
 .venvs/docs/.installed: docs/requirements.txt
 .venvs/notebooks/.installed: examples/requirements.txt
