@@ -162,7 +162,7 @@ def test_a_body_too_large_to_be_read_is_refused_at_once(server):
     sent = POST + b"Content-Length: 1000000000000\r\n\r\n" + b"x" * 1_000_000
     ((status, headers, body),) = answers(raw(server.port, sent))
     assert (status, headers["Connection"]) == (413, "close")
-    assert "1000000000000 bytes, more than the 6291456" in json.loads(body)["detail"]
+    assert "1000000000000 bytes, more than the limit of 6291456" in json.loads(body)["detail"]
 
 
 def test_who_asks_before_sending_is_told(server):

@@ -132,7 +132,7 @@ def test_a_packed_body_is_unpacked(server, n, coding):
         (gzip.compress(LINE) + b"more", "gzip", 400, "the body is no gzip"),
         (gzip.compress(b""), "gzip", 400, "the body is empty"),
         (zlib.compress(LINE), "gzip", 400, "the body is no gzip"),
-        (gzip.compress(b" " * 300 * MB), "gzip", 413, "more than the 6291456"),
+        (gzip.compress(b" " * 300 * MB), "gzip", 413, "more than the limit of 6291456"),
         (gzip.compress(gzip.compress(b" " * 300 * MB)), "gzip", 400, "not valid JSON"),
     ],
 )

@@ -65,7 +65,7 @@ REFUSED = {
     "another width": (400, "text/csv", None, b"1,2", "line 1: found 2 columns"),
     "a cut record": (400, RECORDIO, None, framed([1.0], [1], 5)[:-5], "record 0"),
     "no acceptable type": (406, JSON, "image/png", BODIES[JSON], "accept one of"),
-    "too large": (413, JSON, None, b" " * (6 * 2**20 + 1), "more than the 6291456"),
+    "too large": (413, JSON, None, b" " * (6 * 2**20 + 1), "more than the limit of 6291456"),
     "octet-stream": (415, "application/octet-stream", None, b"x", "set it to one of"),
 }
 

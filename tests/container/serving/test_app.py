@@ -152,7 +152,7 @@ def test_custom_attributes_are_echoed_with_answers_and_refusals(client):
         (400, "the body is empty", {"data": b"", "content_type": JSON}),
         (400, "the body is not valid JSON", {"data": b"{", "content_type": JSON}),
         (406, "Accept is 'image/png'", {"json": {"instances": []}, "headers": {"Accept": "image/png"}}),
-        (413, "the body has 1001 bytes, more than the 1000", {"data": b" " * 1001, "content_type": JSON}),
+        (413, "the body has 1001 bytes, more than the limit of 1000", {"data": b" " * 1001, "content_type": JSON}),
         (415, "application/octet-stream", {"data": b"x", "content_type": "application/octet-stream"}),
         (415, "no Content-Type", {"data": b"x"}),
     ],
