@@ -77,7 +77,10 @@ def encoder_of(accept: str, default: str) -> Encoder:
     """
     order = sorted(ENCODERS.values(), key=lambda encoder: encoder.media_type != _essence(default))
     if order[0].media_type != _essence(default):
-        raise NotAcceptableError(f"media type {default!r} is not supported, expected one of {', '.join(ENCODERS)}")
+        raise NotAcceptableError(
+            f"environment variable SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT is {default[:80]!r}, expected one of "
+            f"{', '.join(ENCODERS)}"
+        )
     wanted = [_weighed(item) for item in accept.split(",") if item.strip()] or [("*/*", 1.0)]
     refused = {media_type for media_type, weight in wanted if weight == 0}
     for media_type, weight in sorted(wanted, key=lambda item: -item[1]):

@@ -95,7 +95,12 @@ def open_with_schema(
         path = model_folder(path)
         encoder = None
         folders = [*sources, path]
-        schema_file = _found(folders, name or SCHEMA_FILE, MAX_SCHEMA_BYTES, "schema", must_exist=name is not None)
+        try:
+            schema_file = _found(folders, name or SCHEMA_FILE, MAX_SCHEMA_BYTES, "schema", must_exist=name is not None)
+        except ArtifactError as error:
+            if name is None:
+                raise
+            raise ArtifactError(f"environment variable FM_SCHEMA is {name[:80]!r}: {error}") from error
         try:
             if schema_file is not None:
                 schema = TableSchema.load(schema_file, model.feature_dim, watch=_watching(allowed, schema_file))

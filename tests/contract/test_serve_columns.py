@@ -249,6 +249,7 @@ def test_a_schema_outside_of_the_models_folder_is_not_read(tree):
         assert (status, "leads out of the model's folder" in log) == (1, True), log
     status, log = refused_start(tree, FM_SCHEMA="other.json")
     assert (status, "other.json: No such file or directory, expected a schema" in log) == (1, True), log
+    assert "environment variable FM_SCHEMA is 'other.json': " in log
 
 
 def test_a_schema_that_is_too_large_is_not_read(tree):

@@ -229,12 +229,14 @@ def test_with_a_damaged_model_it_says_so_and_exits(root, damage):
         ("FM_CLIENT_TIMEOUT_SECONDS", "soon"),
         ("FM_SERVER_QUEUE", "none"),
         ("FM_UNSEEN", "skip"),
+        ("FM_SCHEMA", "absent.json"),
     ],
 )
 def test_with_a_setting_it_cannot_read_it_says_so_and_exits(root, name, text):
     status, stderr = refused_start(root, **{name: text})
     assert (status, len(stderr.splitlines())) == (1, 1)
     assert text in stderr
+    assert name in stderr
 
 
 def test_arguments_are_refused_and_help_is_given():
