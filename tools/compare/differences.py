@@ -68,12 +68,7 @@ MEANT = [
         r'"findings"|^ +"[A-Z]|^ \],?$',
         "the report's sentences are there too",
     ),
-    Meant(
-        "job: a report",
-        "output/data/report.html",
-        "<h2>(What stands out|Findings|Hyperparameters)</h2>|^$",
-        "truer, and more of them",
-    ),
+    Meant("job: a report", "output/data/report.html", ".*", "drawn anew: more charts, for phones and print"),
     Meant("job: a schema beside the data", "stdout", "schema.json", "said in plainer words"),
     Meant("job: fails: test channel", "stdout", ".*", "a test channel's first record is looked at before training"),
     Meant(
@@ -101,6 +96,11 @@ MEANT = [
         "estimator: *", "stdout", r"^(FM(Classifier|Regressor)\(|\s+[a-z_]+=)", "the mini-batches are asked for by name"
     ),
     Meant("estimator: regressor, no such parameter", "stderr", ".*", "the error names the estimator"),
+    Meant("checkpoint: *", "stdout", "(Going on|Resuming) from checkpoint", "plain English"),
+    Meant("fm: convert: no *", "stderr", ".*", "plain English, and how the format is named"),
+    Meant("request: *: refused: columns", "refusal", "(beside|next to) it, or send feature ids$", "plain English"),
+    Meant("request: *: refused: 7 MB", "refusal", "^the body has 7000000 bytes, more than", "plain English"),
+    Meant("request: models: load nothing", "refusal", "(leads to nothing|does not exist), expected", "plain English"),
 ]
 
 
