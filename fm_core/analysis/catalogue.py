@@ -282,6 +282,11 @@ class Catalogue:
         Returns
         -------
         there : ndarray of bool, shape (n,)
+
+        Raises
+        ------
+        DataError
+            They are no integers.
         """
         check_kind("features", features, np.ndarray, "an ndarray of integers")
         if features.ndim != 1 or features.dtype.kind not in "iu":

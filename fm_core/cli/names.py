@@ -1,11 +1,13 @@
 """Names of features, for people: those of a schema.json, of a text file, or the feature's id."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from fm_core.errors import ConfigError
+from fm_core.printable import printable
 
 if TYPE_CHECKING:
     from fm_core.formats.tables.schema import TableSchema
@@ -72,7 +74,7 @@ def feature_names(arguments: argparse.Namespace, feature_dim: int) -> Names:
     if arguments.names is not None:
         names = _lines(arguments.names)
     else:
-        schema = schema_of(arguments)
+        schema = _schema_for_names(arguments)
         names = None if schema is None else schema.feature_names()
     source = arguments.names or arguments.schema
     if names is None:
@@ -80,6 +82,18 @@ def feature_names(arguments: argparse.Namespace, feature_dim: int) -> Names:
     if len(names) != feature_dim:
         raise ConfigError(f"{source} names {len(names)} features, expected {feature_dim} as the model's feature_dim")
     return names.__getitem__
+
+
+def _schema_for_names(arguments: argparse.Namespace) -> "TableSchema | None":
+    """The schema; one that only happens to lie beside the model, and is of other data, is told and left alone."""
+    is_guessed = arguments.schema is None
+    try:
+        return schema_of(arguments)
+    except ConfigError as error:
+        if not is_guessed:
+            raise
+        print(f"note: {printable(str(error), 500)}; features are shown by their ids", file=sys.stderr)
+        return None
 
 
 def _lines(path: Path) -> list[str]:

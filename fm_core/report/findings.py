@@ -157,7 +157,7 @@ def _rises(facts: Facts) -> str | None:
 
 def _still_falls(facts: Facts) -> str | None:
     curve = facts.curve
-    if len(curve) < 2 or not np.isfinite(curve).all() or _rises(facts) or not curve[-1] < curve[-2] * 0.98:
+    if len(curve) < 2 or not np.isfinite(curve).all() or _rises(facts) or not 0 < curve[-2] * 0.98 > curve[-1]:
         return None
     if facts.is_overfitted or _validation_rises(facts) or _worse_than_baseline(facts):
         return None  # more of the same would not help

@@ -203,7 +203,16 @@ class TableSchema:
         return self.has_header_beside(())
 
     def has_header_beside(self, folders: Collection[str]) -> bool:
-        """Whether columns have names, where `folders` are columns that the file does not hold itself."""
+        """Whether columns have names, where `folders` are columns that the file does not hold itself.
+
+        Parameters
+        ----------
+        folders : collection of str
+
+        Returns
+        -------
+        has_header : bool
+        """
         names = [column.name for column in self.columns] + [self.label or "0", self.weight or "0"]
         return not all(name.isdecimal() or name in folders for name in names)
 
@@ -218,6 +227,11 @@ class TableSchema:
         Returns
         -------
         name : str
+
+        Raises
+        ------
+        DataError
+            There is no such feature.
         """
         check_kind("feature", feature, numbers.Integral, "an integer")
         offsets = self.offsets
@@ -241,6 +255,11 @@ class TableSchema:
         Returns
         -------
         text : str
+
+        Raises
+        ------
+        ConfigError
+            It would be larger than what is read.
         """
         columns = []
         for column, offset in zip(self.columns, self.offsets, strict=True):

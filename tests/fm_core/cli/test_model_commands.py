@@ -100,6 +100,16 @@ def test_names_for_another_number_of_features_are_refused(path, tmp_path):
     assert "few names 2 features, expected 20" in fm("inspect", path, "--names", tmp_path / "few", status=1)
 
 
+def test_a_schema_of_other_data_beside_a_model_names_nothing_and_encodes_nothing(path, records, tmp_path):
+    (tmp_path / "t.csv").write_text("user,label\nann,1\nbob,0\n")
+    fm("convert", tmp_path / "t.csv", tmp_path / "t.recordio", "--label", "label")
+    done = subprocess.run([*FM, "inspect", path, "--top", "1"], capture_output=True, text=True, check=True)
+    assert "expected 20 as the model has" in done.stderr
+    assert "features are shown by their ids" in done.stderr
+    assert "expected 20" in fm("inspect", path, "--schema", tmp_path / "schema.json", status=1)
+    assert "expected 20" in fm("predict", path, tmp_path / "t.csv", status=1)
+
+
 @pytest.mark.parametrize("command", ["inspect", "embeddings", "predict", "explain"])
 def test_what_is_no_model_is_said_in_a_line(command, tmp_path):
     (tmp_path / "text").write_text("no model")

@@ -141,5 +141,5 @@ def test_a_schema_whose_weight_is_another_column_is_refused():
     for weight, said in (("y", "label and weight are both"), ("n", "'n' is among the columns"), (3, "expected a name")):
         with pytest.raises(ConfigError, match=said):
             TableSchema.from_json(json.dumps(json.loads(schema.to_json()) | {"weight": weight}))
-    with pytest.raises(ConfigError, match="said to be label and weight"):
+    with pytest.raises(ConfigError, match="declared label and weight"):
         make_schema([frame_table(FRAME)], TablePlan(label="y", weight="y"))

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fm_core.errors import DataError
-from fm_core.formats.text import parse as lines
 from fm_core.formats.text.faults import TextFault
 from fm_core.formats.text.parse import cell_blocks, libsvm_blocks
 from tests.conftest import ROOT
@@ -178,10 +177,9 @@ def test_a_label_that_is_missing_further_down_is_refused(labels):
         list(libsvm_blocks("x", [b"1 0:1\n1:1\n"], feature_dim=3, labels=labels))
 
 
-def test_a_row_that_never_ends_is_refused(monkeypatch):
-    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 1000)
+def test_a_row_that_never_ends_is_refused():
     with pytest.raises(DataError, match=r"^x: line 2: the row that begins here is longer than 1000 bytes"):
-        list(cell_blocks("x", [b'a\n"', *[b"b" * 100] * 20, b'"']))
+        list(cell_blocks("x", [b'a\n"', *[b"b" * 100] * 20, b'"'], longest_row=1000))
 
 
 def test_lines_are_those_of_an_editor():
