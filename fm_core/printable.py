@@ -6,7 +6,6 @@ like a metric that a tuning job reads. What is made of them here is one line, in
 and in which no metric's regular expression finds anything.
 """
 
-import html
 import re
 from typing import Any
 
@@ -47,6 +46,8 @@ def printable_html(text: str, most: int = 2000) -> str:
     most : int
         Characters after which it is cut.
     """
+    import html  # its table of entities takes longer to load than all of this, and only pages need it
+
     return html.escape(printable(text, most))
 
 
