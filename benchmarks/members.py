@@ -46,6 +46,8 @@ class Found:
         Bytes of its rows of the model and of the optimizer's state.
     epochs : list of float
         When each epoch ended, by a clock that all members have.
+    learned, worked : list of float
+        Seconds of CPU by then: of the thread that learns, and of all threads.
     """
 
     bytes: list[int]
@@ -56,6 +58,8 @@ class Found:
     peak: int
     state: int
     epochs: list[float] = dataclasses.field(default_factory=list)
+    learned: list[float] = dataclasses.field(default_factory=list)
+    worked: list[float] = dataclasses.field(default_factory=list)
 
 
 def run(
@@ -133,10 +137,14 @@ class Ends(Silent):
 
     def __init__(self) -> None:
         self.at: list[float] = []
+        self.learned: list[float] = []
+        self.worked: list[float] = []
 
     def epoch(self, report: Any) -> None:
         """Note it."""
         self.at.append(time.monotonic())
+        self.learned.append(time.thread_time())
+        self.worked.append(time.process_time())
 
 
 def main() -> None:
@@ -154,9 +162,11 @@ def main() -> None:
 
 def _alone(mine: list[Batch], hp: Hyperparameters) -> Found:
     before, wall, cpu = _memory("VmRSS"), time.perf_counter(), time.process_time()
-    fit(lambda epoch: mine, hp)
+    ends = Ends()
+    fit(lambda epoch: mine, hp, callback=ends)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    return Found([0, 0], [0, 0], cpu, wall, before, _memory("VmHWM"), memory_needed(hp))
+    told = [0, 0], [0, 0], cpu, wall, before, _memory("VmHWM"), memory_needed(hp)
+    return Found(*told, ends.at, ends.learned, ends.worked)
 
 
 def _with_others(mine: list[Batch], hp: Hyperparameters, rank: int, task: dict[str, Any]) -> Found:
@@ -177,7 +187,8 @@ def _with_others(mine: list[Batch], hp: Hyperparameters, rank: int, task: dict[s
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     found = Found(
         [each.n_bytes for each in communicators], [each.n_messages for each in communicators],
-        cpu, wall, before, _memory("VmHWM"), memory_needed(local_hyperparameters(hp, group)), ends.at,
+        cpu, wall, before, _memory("VmHWM"), memory_needed(local_hyperparameters(hp, group)),
+        ends.at, ends.learned, ends.worked,
     )  # fmt: skip
     group.leave()
     return found

@@ -6,14 +6,14 @@ back a gradient as long. As an owner it does the opposite. All numbers are of fo
 eight by which the members agree on the step:
 
     keys        4 D (H - 1) / H                 keys
-                8 (H + 5) (H - 1)               what is agreed on
+                8 (2 H + 4) (H - 1)             what is agreed on
     rows        2 * 4 (k + 1) D (H - 1) / H     rows, and gradients
                 8 (H - 1)                       sums of residuals, for w0
 
 Or, where that is less, by sums (fm_core/cluster/summed.py), with E entries in a batch:
 
     keys        4 m (H - 1) + 8 E (H - 1) / H   lengths of rows, entries
-                8 (H + 5) (H - 1)               what is agreed on
+                8 (2 H + 4) (H - 1)             what is agreed on
     rows        2 * 4 (k + 1) m (H - 1)         parts of sums, and sums
 
 Each is what a member sends; it receives as much. tests/cluster compares them with what
@@ -30,8 +30,8 @@ from fm_core.cluster.summed import is_shorter
 
 __all__ = ["Sent", "StepData", "by_averages", "data_of", "expected", "of_a_pass", "seconds_of_a_step"]
 
-#: Numbers of eight bytes by which a member tells of its step, besides one for each member.
-FACTS = 5
+#: Numbers of eight bytes by which a member tells of its step, besides two for each member.
+FACTS = 4
 #: Exchanges in a row on the communicator of rows: rows, sums of residuals, gradients.
 TURNS = 3
 
@@ -84,7 +84,7 @@ def expected(
     others = size - 1
     elsewhere = distinct * others / size
     by_rows = Sent(
-        4 * elsewhere + 8 * (size + FACTS) * others,
+        4 * elsewhere + 8 * (2 * size + FACTS) * others,
         2 * 4 * (num_factors + 1) * elsewhere + 8 * others,
         2 * others,
         TURNS * others,
@@ -92,12 +92,12 @@ def expected(
     if rows is None or entries is None:
         return by_rows
     by_sums = Sent(
-        (4 * rows + 8 * (size + FACTS)) * others + 8 * entries * others / size,
+        (4 * rows + 8 * (2 * size + FACTS)) * others + 8 * entries * others / size,
         2 * 4 * (num_factors + 1) * rows * others,
-        4 * others,
+        2 * others,
         2 * others,
     )
-    return by_sums if by_rows.total - by_sums.total >= 1 << 19 else by_rows
+    return by_sums if by_rows.total > by_sums.total else by_rows
 
 
 def by_averages(of_one: float, of_all: float, num_factors: int, size: int, interval: int, n_states: int = 2) -> float:
@@ -164,18 +164,18 @@ def of_a_pass(steps: Sequence[StepData], num_factors: int, n_sums: int, interval
     others, width = size - 1, 4 * (num_factors + 1)
     lines = -(-len(steps) // interval) + 1  # the epoch's own is the last
     # and once more it is agreed that nobody has rows left
-    once = Sent(8 * (size + FACTS) * others, 8 * n_sums * others * lines, others, others * lines)
+    once = Sent(8 * (2 * size + FACTS) * others, 8 * n_sums * others * lines, others, others * lines)
     sent = []
     for rank in range(size):
         total = once
         for step in steps:
             wanted = step.wanted
-            if is_shorter(wanted, step.n_rows, step.entries.sum(axis=1), num_factors):
+            if is_shorter(wanted, step.n_rows, step.entries, num_factors):
                 total += _by_sums(step, rank, width)
                 continue
             asks, serves = np.delete(wanted[rank], rank), np.delete(wanted[:, rank], rank)
             total += Sent(
-                int(4 * asks.sum()) + 8 * (size + FACTS) * others,
+                int(4 * asks.sum()) + 8 * (2 * size + FACTS) * others,
                 int(width * (asks.sum() + serves.sum())) + 8 * others,
                 others + np.count_nonzero(asks),
                 others + np.count_nonzero(asks) + np.count_nonzero(serves),
@@ -189,9 +189,9 @@ def _by_sums(step: StepData, rank: int, width: int) -> Sent:
     others, entries = size - 1, np.delete(step.entries[rank], rank)
     theirs = np.delete(step.n_rows, rank)
     return Sent(
-        (4 * m + 8 * (size + FACTS)) * others + int(8 * entries.sum()),
+        (4 * m + 8 * (2 * size + FACTS)) * others + int(8 * entries.sum()),
         width * (int(theirs.sum()) + m * others),
-        others + others * (m > 0) + 2 * np.count_nonzero(entries),
+        others + others * (m > 0),
         np.count_nonzero(theirs) + others * (m > 0),
     )
 

@@ -57,7 +57,7 @@ def evaluate_together(
     with prefetch(lambda: planner(stream()), DEPTH) as ready:
         for step in ready:
             assert isinstance(step, Step)
-            scores = scored(step, model.V.base, model.w0, hyperparameters, members, num_threads)[-1]
+            scores = scored(step, model.V.base, model.w0, hyperparameters, members, num_threads).scores
             evaluation.update(step.original, lambda _, scores=scores: scores)  # type: ignore[misc]
     if planner.stopped:
         return None

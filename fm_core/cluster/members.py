@@ -26,8 +26,10 @@ class Collectives(Protocol):
     def all_gather(self, row: NDArray[Any]) -> NDArray[Any]:
         """Give the rows of all members."""
 
-    def all_to_all(self, sent: NDArray[Any], to: Any, by: Any, *, is_large: bool = False) -> NDArray[Any]:
-        """Send each member its rows, and give those that came from each."""
+    def all_to_all(
+        self, sent: NDArray[Any], to: Any, by: Any, out: NDArray[Any] | None = None, *, is_large: bool = False
+    ) -> NDArray[Any]:
+        """Send each member its rows, and give those that came from each, in `out` if that is given."""
 
 
 class Members(Protocol):

@@ -1,19 +1,21 @@
 """The update of a model whose rows are spread over members, from one step of all; see sharded.py."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-import fm_core.kernels._sharded as kernels
+import fm_core.kernels._sharded as numbers
 from fm_core.cluster.data import local_hyperparameters
 from fm_core.cluster.members import Floats, Members, partition_of
 from fm_core.cluster.steps import Step, safe_point
 from fm_core.cluster.summed import SummedStep, scored_by_sums
 from fm_core.errors import DivergenceError
 from fm_core.hyperparameters import Hyperparameters
+from fm_core.kernels import Step as Rates
+from fm_core.kernels import in_use, padded
 from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.solvers.base import Moment, SafePoint, SolverState
@@ -78,73 +80,76 @@ class ShardedSolver(ParametersLearner):
         at.n_steps += 1
         if isinstance(step, SummedStep):
             return self._by_sums(step)
-        params, sums, residuals, scores = scored(step, at.params, float(at.bias[0]), hp, members, threads)
-        total = members.rows.all_gather(np.array([residuals.sum(dtype=np.float64)]))
-        gradients = np.empty_like(params)
-        kernels.gradients(step.starts, step.rows, step.row_values, params, sums, residuals, gradients, threads)
+        found = scored(step, at.params, float(at.bias[0]), hp, members, threads)
+        total = members.rows.all_gather(np.array([found.residuals.sum(dtype=np.float64)]))
+        gradients = np.empty_like(found.params)
+        in_use()[1].gradients(
+            step.starts, step.rows, step.row_values, found.params, found.sums, found.residuals, found.pair_residuals,
+            found.has_pairless, gradients, threads,
+        )  # fmt: skip
         received = members.rows.all_to_all(gradients, step.wanted, step.asked, is_large=step.is_large)
         bias_gradient = functools.reduce(lambda a, b: a + b, total[:, 0].tolist())  # in the members' order
-        self._update(step, step.touched_starts, step.places, received, bias_gradient)
-        return scores
-
-    def _by_sums(self, step: SummedStep) -> Floats:
-        at, threads = self.parameters, self._num_threads
-        predictor_type = self.hyperparameters.predictor_type
-        found = scored_by_sums(step, at.params, float(at.bias[0]), predictor_type, self._members, threads)
-        n = len(step.touched)
-        params = np.empty((n, at.params.shape[1]), np.float32)
-        kernels.gather(at.params, step.touched, params, threads)
-        gradients = np.empty_like(params)
-        kernels.gradients(
-            step.starts,
-            step.rows,
-            step.row_values,
-            params,
-            found.sums,
-            found.residuals,
-            gradients,
-            threads,
-            step.has_pairs,
-        )
-        each = np.arange(n + 1, dtype=np.int64)
-        self._update(step, each, each[:-1], gradients, found.bias_gradient)
+        rates_of_step = self._rates(bias_gradient)
+        in_use()[1].update(
+            step.touched, step.touched_starts, step.places, received,
+            np.empty((len(step.touched) + 1, at.params.shape[1]), np.float32), at.params, at.state, rates_of_step,
+            hp.lazy_update or step.is_dense, threads,
+        )  # fmt: skip
+        numbers.update_bias(at.bias, bias_gradient, rates_of_step)
         return found.scores
 
-    def _update(
-        self,
-        step: Step | SummedStep,
-        starts: NDArray[np.int64],
-        places: NDArray[np.int64],
-        gradients: Floats,
-        bias: float,
-    ) -> None:
-        hp, at = self.hyperparameters, self.parameters
-        if not math.isfinite(bias):
-            raise DivergenceError(f"scores are no longer finite at update {at.n_steps}{self.remedy}")
-        numbers = rates(hp, at.n_steps)
-        kernels.update(
-            step.touched, starts, places, gradients,
-            np.empty((len(step.touched) + 1, at.params.shape[1]), np.float32), at.params, at.state, numbers,
-            hp.lazy_update or step.is_dense, self._num_threads,
+    def _by_sums(self, step: SummedStep) -> Floats:
+        hp, at, threads = self.hyperparameters, self.parameters, self._num_threads
+        found = scored_by_sums(step, at.params, float(at.bias[0]), hp.predictor_type, self._members, threads)
+        rates_of_step = self._rates(found.bias_gradient)
+        in_use()[1].learn_parts(
+            step.touched, step.starts, step.rows, step.row_values, found.told, step.has_pairs, at.params, at.state,
+            hp.lazy_update or step.is_dense, rates_of_step, threads,
         )  # fmt: skip
-        kernels.update_bias(at.bias, bias, numbers)
+        numbers.update_bias(at.bias, found.bias_gradient, rates_of_step)
+        return found.scores
+
+    def _rates(self, bias_gradient: float) -> Rates:
+        """Give the numbers of this update, unless a score is not finite."""
+        if not math.isfinite(bias_gradient):
+            raise DivergenceError(f"scores are no longer finite at update {self.parameters.n_steps}{self.remedy}")
+        return rates(self.hyperparameters, self.parameters.n_steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredRows:
+    """What a member's batch comes to.
+
+    Attributes
+    ----------
+    params : ndarray of float32, shape (features of the batch, num_factors + 1)
+        The rows of the model that it touches.
+    sums, residuals, pair_residuals, scores : ndarray of float32
+    has_pairless : bool
+        As of `kernels.interface.Kernels.score_rows`.
+    """
+
+    params: Floats
+    sums: Floats
+    residuals: Floats
+    pair_residuals: Floats
+    scores: Floats
+    has_pairless: bool
 
 
 def scored(
     step: Step, params: Floats, w0: float, hyperparameters: Hyperparameters, members: Members, num_threads: int
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Fetch the rows that a step touches; give them, and the sums, residuals and scores of this member's batch."""
+) -> ScoredRows:
+    """Fetch the rows that a step touches, and score this member's batch."""
     batch = step.batch
     wanted = np.empty((len(step.keys), params.shape[1]), np.float32)
-    kernels.gather(params, step.keys, wanted, num_threads)
+    numbers.gather(params, step.keys, wanted, num_threads)
     fetched = members.rows.all_to_all(wanted, step.asked, step.wanted, is_large=step.is_large)
     n = batch.n_rows
-    sums = np.empty((n, params.shape[1] - 1), np.float32)
-    residuals, scores = np.empty(n, np.float32), np.empty(n, np.float32)
-    kernels.score(
-        *batch.csr, batch.known_labels, fetched, w0, sums, residuals, scores,
-        link_for(hyperparameters.predictor_type).is_classifier, num_threads,
+    sums = np.empty((n, padded(params.shape[1] - 1)), np.float32)
+    residuals, pair_residuals, scores = np.empty((3, n), np.float32)
+    has_pairless = in_use()[1].score_rows(
+        *batch.csr, batch.known_labels, fetched, w0, sums, residuals, pair_residuals, scores,
+        link_for(hyperparameters.predictor_type).is_classifier, num_threads, batch.weights,
     )  # fmt: skip
-    if batch.weights is not None:
-        residuals *= batch.weights
-    return fetched, sums, residuals, scores
+    return ScoredRows(fetched, sums, residuals, pair_residuals, scores, has_pairless)

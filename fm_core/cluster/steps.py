@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-import fm_core.kernels._sharded as kernels
+import fm_core.kernels._sharded as numbers
 from fm_core.batch import Batch
 from fm_core.cluster.members import LARGE, Floats, Members, partition_of
 from fm_core.cluster.summed import SummedStep, is_shorter, plan
@@ -24,8 +24,8 @@ from fm_core.solvers.base import SafePoint
 
 __all__ = ["PlannedStep", "Step", "StepPlanner", "safe_point"]
 
-#: What each member says of a step, before how many keys it asks of each.
-_ROWS, _DENSE, _STOPS, _CHECKPOINT, _ENTRIES, _FACTS = range(6)
+#: What each member says of a step; behind it, how many features it asks of each, and how many entries those have.
+_ROWS, _DENSE, _STOPS, _CHECKPOINT, _FACTS = range(5)
 
 
 class PlannedStep(Protocol):
@@ -138,7 +138,7 @@ class StepPlanner:
         *,
         sums: bool = False,
     ) -> None:
-        self._sums = sums
+        self._sums = sums and members.size > 1
         self.stopped = False
         self._replicas = replicas
         self._members = members
@@ -146,6 +146,7 @@ class StepPlanner:
         self._n_local = partition_of(members).n_rows_at_most(hyperparameters.feature_dim)
         self._should_stop = should_stop
         self._wants_checkpoint = wants_checkpoint
+        self._marks = np.zeros(-(-self._n_local * members.size // 64) if self._sums else 0, np.uint64)
         if self._n_local * members.size > MOST_FEATURES:
             raise ConfigError(
                 f"feature_dim is {hyperparameters.feature_dim}, expected at most {MOST_FEATURES - members.size} here"
@@ -178,28 +179,34 @@ class StepPlanner:
         rows = _as_sparse(original) if original.is_dense else original
         indptr, indices, values = rows.csr
         ordered = np.empty_like(indices)
-        kernels.order(indices, members.size, self._n_local, ordered)
-        features, starts, row_of, row_values = group(indptr, ordered, values, self._n_local * members.size)
-        bounds = np.searchsorted(features, np.arange(members.size + 1, dtype=np.int64) * self._n_local)
-        wanted = np.diff(bounds)
-        table = self._told(batch, stops, wanted, len(indices))
+        numbers.order(indices, members.size, self._n_local, ordered)
+        size, n_local = members.size, self._n_local
+        wanted, entries = np.zeros((2, size), np.int64)
+        groups = None
+        if self._sums:
+            numbers.count(ordered, n_local, self._marks, wanted, entries)
+        else:
+            groups, wanted = self._grouped(indptr, ordered, values)
+        table = self._told(batch, stops, wanted, entries)
         if table is None:
             return None
         is_dense, writes_checkpoint = bool((table[:, _DENSE] == 1).any()), bool(table[0, _CHECKPOINT])
         n_rows = self._checked(table[:, _ROWS].clip(0), 0, MOST_FEATURES)
-        if self._sums and is_shorter(table[:, _FACTS:], n_rows, table[:, _ENTRIES], self._hp.num_factors):
+        of_all, entries_of_all = table[:, _FACTS : _FACTS + size], table[:, _FACTS + size :]
+        if self._sums and is_shorter(of_all, n_rows, entries_of_all, self._hp.num_factors):
             return plan(
-                original, (indptr, ordered, values), n_rows.tolist(), self._n_local, members, self._checked,
+                original, (indptr, ordered, values), n_rows, entries_of_all, n_local, members,
                 num_factors=self._hp.num_factors, is_dense=is_dense, writes_checkpoint=writes_checkpoint,
             )  # fmt: skip
-        asked = self._checked(table[:, _FACTS + members.rank], 0, self._n_local)
+        features, starts, row_of, row_values = groups or self._grouped(indptr, ordered, values)[0]
+        asked = self._checked(of_all[:, members.rank], 0, self._n_local)
         local = features % np.int32(self._n_local)
         keys = self._checked(members.keys.all_to_all(local, wanted, asked), 0, self._n_local - 1)
         begins = np.zeros(members.size + 1, np.int64)
         np.cumsum(asked, out=begins[1:])
         touched, touched_starts, ranks, _ = group(begins, keys, np.zeros(len(keys), np.float32), self._n_local)
         places = np.empty(len(keys), np.int64)
-        kernels.places(ranks, begins[:-1].copy(), places)
+        numbers.places(ranks, begins[:-1].copy(), places)
         return Step(
             batch=_renumbered(rows, starts, row_of, row_values),
             original=original,
@@ -212,10 +219,16 @@ class StepPlanner:
             touched=touched,
             touched_starts=touched_starts,
             places=places,
-            is_large=bool(table[:, _FACTS:].max() * 4 * (self._hp.num_factors + 1) >= LARGE),
+            is_large=bool(of_all.max() * 4 * (self._hp.num_factors + 1) >= LARGE),
             is_dense=is_dense,
             writes_checkpoint=writes_checkpoint,
         )
+
+    def _grouped(self, indptr: NDArray[np.int64], ordered: NDArray[np.int32], values: Floats) -> Any:
+        """Group entries by feature; give that, and how many features each member owns of them."""
+        size, n_local = self._members.size, self._n_local
+        groups = group(indptr, ordered, values, n_local * size)
+        return groups, np.diff(np.searchsorted(groups[0], np.arange(size + 1, dtype=np.int64) * n_local))
 
     def _checked(self, numbers: NDArray[Any], least: int, most: int) -> NDArray[Any]:
         """Hold numbers of other members, by which rows are found, against the rows that there are."""
@@ -226,15 +239,16 @@ class StepPlanner:
             )
         return numbers
 
-    def _told(self, batch: Batch | None, stops: bool, wanted: Any, n_entries: int = 0) -> NDArray[np.int64] | None:
+    def _told(self, batch: Batch | None, stops: bool, wanted: Any, entries: Any = 0) -> NDArray[np.int64] | None:
         """What the members say of a step, a row of each; None: there is no further one."""
-        facts = np.zeros(_FACTS + self._members.size, np.int64)
+        size = self._members.size
+        facts = np.zeros(_FACTS + 2 * size, np.int64)
         facts[_ROWS] = -1 if batch is None else batch.n_rows
         facts[_DENSE] = -1 if batch is None else batch.is_dense
         facts[_STOPS] = stops
         facts[_CHECKPOINT] = self._wants_checkpoint()
-        facts[_ENTRIES] = n_entries
-        facts[_FACTS:] = wanted
+        facts[_FACTS : _FACTS + size] = wanted
+        facts[_FACTS + size :] = entries
         table: NDArray[np.int64] = self._members.keys.all_gather(facts)
         if table[:, _STOPS].any():
             self.stopped = True
@@ -250,7 +264,7 @@ class StepPlanner:
 def _renumbered(rows: Batch, starts: Any, row_of: Any, row_values: Any) -> Batch:
     indptr, _, _ = rows.csr
     indices, values = np.empty(len(row_of), np.int32), np.empty(len(row_of), np.float32)
-    kernels.columns(starts, row_of, row_values, indptr[:-1].copy(), indices, values)
+    numbers.columns(starts, row_of, row_values, indptr[:-1].copy(), indices, values)
     return Batch.trusted(len(starts) - 1, values, indptr, indices, rows.known_labels, rows.weights)
 
 

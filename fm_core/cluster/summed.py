@@ -12,24 +12,20 @@ is the same but for the last digits, and the same bits from run to run: which wa
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
 
-import fm_core.kernels._sharded as kernels
+import fm_core.kernels._sharded as numbers
 from fm_core.batch import Batch
 from fm_core.cluster.members import LARGE, Floats, Members
-from fm_core.kernels import group
+from fm_core.errors import ProcessGroupError
+from fm_core.given import MOST_FEATURES
+from fm_core.kernels import PADDING, group, in_use
 from fm_core.links import link_for
 
 __all__ = ["Scored", "SummedStep", "is_shorter", "plan", "scored_by_sums"]
-
-
-#: Bytes that have to be saved in a step: to sort and send entries takes the reading thread about as long as 10 Gb/s
-#: takes for so many.
-_WORTH = 1 << 19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,48 +71,46 @@ class Scored:
 
     Attributes
     ----------
-    sums : ndarray of float32, shape (rows of all members, num_factors)
-    residuals : ndarray of float32, shape (rows of all members,)
+    told : ndarray of float32
+        As `kernels.interface.Kernels.learn_parts` takes it, of the rows of all members.
     scores : ndarray of float32, shape (rows of this member,)
     bias_gradient : float
         The sum of all residuals, in the members' order.
     """
 
-    sums: Floats
-    residuals: Floats
+    told: Floats
     scores: Floats
     bias_gradient: float
 
 
 def is_shorter(
-    wanted: NDArray[np.int64], n_rows: NDArray[np.int64], n_entries: NDArray[np.int64], num_factors: int
+    wanted: NDArray[np.int64], n_rows: NDArray[np.int64], entries: NDArray[np.int64], num_factors: int
 ) -> bool:
-    """Tell whether the member that sends most sends less by sums than by rows, by so much that it is worth it.
+    """Tell whether the member that sends most sends less by sums than by rows.
 
     Parameters
     ----------
-    wanted : ndarray of int64, shape (n_members, n_members)
-        Distinct features in a member's rows, by who has them and who owns them.
-    n_rows, n_entries : ndarray of int64, shape (n_members,)
+    wanted, entries : ndarray of int64, shape (n_members, n_members)
+        Distinct features, and entries, in a member's rows, by who has them and who owns them.
+    n_rows : ndarray of int64, shape (n_members,)
         Of each member's batch.
     num_factors : int
     """
     size, width = len(n_rows), 4 * (num_factors + 1)
     of_others = wanted - np.diag(np.diag(wanted))
-    asks, serves = of_others.sum(axis=1), of_others.sum(axis=0)
-    by_rows = (4 + width) * asks + width * serves
-    # of entries about as many go to each owner
-    by_sums = width * (n_rows.sum() - n_rows + (size - 1) * n_rows) + (size - 1) * (4 * n_rows + 8 * n_entries // size)
-    return bool(by_rows.max() - by_sums.max() >= _WORTH)
+    by_rows = (4 + width) * of_others.sum(axis=1) + width * of_others.sum(axis=0)
+    to_others = 4 * (size - 1) * n_rows + 8 * (entries.sum(axis=1) - np.diag(entries))
+    by_sums = width * (n_rows.sum() + (size - 2) * n_rows) + to_others
+    return bool(by_rows.max() > by_sums.max())
 
 
 def plan(
     original: Batch,
     csr: tuple[NDArray[np.int64], NDArray[np.int32], Floats],
-    n_rows: list[int],
+    n_rows: NDArray[np.int64],
+    entries: NDArray[np.int64],
     n_local: int,
     members: Members,
-    checked: Callable[[NDArray[Any], int, int], NDArray[Any]],
     *,
     num_factors: int,
     is_dense: bool,
@@ -129,45 +123,44 @@ def plan(
     original : Batch
     csr : tuple
         Its rows, whose features are numbered by owner: those of member r begin at ``r * n_local``.
-    n_rows : list of int
+    n_rows : ndarray of int64, shape (n_members,)
         Rows of each member.
+    entries : ndarray of int64, shape (n_members, n_members)
+        As `is_shorter` takes them.
     n_local : int
     members : Members
-    checked : callable
-        Holds numbers of other members to a range.
     num_factors, is_dense, writes_checkpoint
         Of the step.
+
+    Raises
+    ------
+    ProcessGroupError
+        What another member sends is not of this program.
     """
-    size, m = members.size, n_rows[members.rank]
-    indptr, ordered, values = csr
-    owners = ordered // np.int32(n_local)
-    by_owner = np.argsort(owners, kind="stable")  # within an owner's, row by row
-    row_of = np.repeat(np.arange(m, dtype=np.int64), np.diff(indptr))
-    counts = np.bincount(owners.astype(np.int64) * m + row_of, minlength=size * m).astype(np.int32)
-    to = counts.reshape(size, m).sum(axis=1, dtype=np.int64).tolist()
-    has_pairs = np.bincount(row_of[values != 0], minlength=m) > 1
-    coded = 2 * counts + np.tile(has_pairs, size).astype(np.int32)
-    told = checked(members.keys.all_to_all(coded, [m] * size, n_rows), 0, 2 * n_local + 1)
-    lengths = told // 2
-    ends = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=ends[1:])
-    by = np.diff(ends[np.cumsum([0, *n_rows])]).tolist()
-    local = (ordered % np.int32(n_local))[by_owner]
-    indices = checked(members.keys.all_to_all(local, to, by), 0, n_local - 1)
-    taken = members.keys.all_to_all(values[by_owner], to, by)
-    touched, starts, rows, row_values = group(ends, indices, taken, n_local)
+    n, mine, ours = int(n_rows.sum()), entries[members.rank].copy(), entries[:, members.rank].copy()
+    to, by = n_rows[members.rank] + 2 * mine, n_rows + 2 * ours
+    if not (by >= 0).all() or by.sum() > MOST_FEATURES:
+        raise ProcessGroupError(f"another host sends {by.tolist()} numbers for a step: it is not of this program")
+    dealt = np.empty(to.sum(), np.int32)
+    numbers.deal(*csr, n_local, mine, dealt)
+    taken = members.keys.all_to_all(dealt, to, by)
+    ends, indices, values = np.empty(n + 1, np.int64), *np.empty((2, ours.sum()), np.int32)
+    values, has_pairs = values.view(np.float32), np.empty(n, np.uint8)
+    if not numbers.take(taken, n_rows, ours, n_local, ends, indices, values, has_pairs):
+        raise ProcessGroupError("other hosts send entries that are none of this host's: they are not of this program")
+    touched, starts, rows, row_values = group(ends, indices, values, n_local)
     return SummedStep(
         original=original,
-        n_rows=n_rows,
+        n_rows=n_rows.tolist(),
         indptr=ends,
         indices=indices,
-        values=taken,
+        values=values,
         starts=starts,
         rows=rows,
         row_values=row_values,
-        has_pairs=(told % 2).astype(np.uint8),
+        has_pairs=has_pairs,
         touched=touched,
-        is_large=max(n_rows) * 4 * (num_factors + 1) >= LARGE,
+        is_large=bool(n_rows.max() * 4 * (num_factors + 1) >= LARGE),
         is_dense=is_dense,
         writes_checkpoint=writes_checkpoint,
     )
@@ -177,33 +170,23 @@ def scored_by_sums(
     step: SummedStep, params: Floats, w0: float, predictor_type: str, members: Members, num_threads: int
 ) -> Scored:
     """Score the rows of a step, with all members."""
-    n, k, size = len(step.indptr) - 1, params.shape[1] - 1, members.size
+    n, width, size = len(step.indptr) - 1, params.shape[1], members.size
     m = step.n_rows[members.rank]
-    parts = np.empty((n, k + 1), np.float32)
-    sums, of_rows, unused = np.empty((n, k), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
-    kernels.score(
-        step.indptr, step.indices, step.values, np.zeros(n, np.float32), params, 0.0, sums, unused, of_rows,
-        False, num_threads,
+    kernels = in_use()[1]
+    parts = np.empty((n, width), np.float32)
+    kernels.score_parts(step.indptr, step.indices, step.values, params, parts, num_threads)
+    mine = members.rows.all_to_all(parts, step.n_rows, [m] * size, is_large=step.is_large).reshape(size, m, width)
+    told, scores = np.empty((size, m, width), np.float32), np.empty(m, np.float32)
+    kernels.add_parts(
+        mine, w0, step.original.known_labels, told[0], scores, link_for(predictor_type).is_classifier,
+        step.original.weights,
     )  # fmt: skip
-    parts[:, :k], parts[:, k] = sums, of_rows
-    mine = members.rows.all_to_all(parts, step.n_rows, [m] * size, is_large=step.is_large).reshape(size, m, k + 1)
-    told = np.zeros((m, k + 1), np.float32)
-    z = np.full(m, w0, np.float64)
-    for (
-        part
-    ) in mine:  # in the members' order; each times the sum of those before it, so that large values do not cancel
-        z += part[:, k]
-        z += np.einsum("rf,rf->r", part[:, :k], told[:, :k])
-        told[:, :k] += part[:, :k]
-    labels, weights = step.original.known_labels, step.original.weights
-    scores = link_for(predictor_type).score(z)
-    told[:, k] = scores - labels
-    if weights is not None:
-        told[:, k] *= weights
-    every = members.rows.all_to_all(np.concatenate([told] * size), [m] * size, step.n_rows, is_large=step.is_large)
-    residuals = np.ascontiguousarray(every[:, k])
-    of_members = np.split(residuals, np.cumsum(step.n_rows)[:-1])
-    bias_gradient = functools.reduce(
-        lambda a, b: a + b, (float(of_one.sum(dtype=np.float64)) for of_one in of_members)
+    told[1:] = told[0]
+    every = np.empty(n * width + PADDING, np.float32)
+    of_members = every[: n * width].reshape(n, width)
+    members.rows.all_to_all(
+        told.reshape(size * m, width), [m] * size, step.n_rows, of_members, is_large=step.is_large
     )  # fmt: skip
-    return Scored(np.ascontiguousarray(every[:, :k]), residuals, scores.astype(np.float32), bias_gradient)
+    ends = itertools.pairwise(itertools.accumulate(step.n_rows, initial=0))
+    bias_gradient = functools.reduce(lambda a, b: a + b, (numbers.sum_last(of_members[a:b]) for a, b in ends))
+    return Scored(every, scores, bias_gradient)

@@ -268,7 +268,7 @@ cdef void _dense_learn(
         at = 0
         while at < a.k:
             block = <int> min(<Py_ssize_t> FULL, a.k - at)
-            _learn_block(a, p + at, state + at, lanes_load(g + i * a.sums_stride + at, FULL), squares[i], block)
+            _learn_block(a, p + at, state + at, lanes_load(g + i * a.sums_stride + at, FULL), squares[i], block, False)
             at += FULL
         if a.rule.use_linear:
             _update_one(p + a.k, state + a.k, columns, linear[i], a.rule, a.rule.linear)

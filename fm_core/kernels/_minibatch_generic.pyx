@@ -2,5 +2,6 @@
 
 include "_optimizers.pxi"
 include "_sparse.pxi"
+include "_hosts.pxi"
 include "_ranked.pxi"
 include "_dense.pxi"

@@ -1,21 +1,14 @@
-"""The passes of a training whose rows are spread over hosts, where one host's are one loop.
+"""The numbers by which hosts find each other's rows, and what all hosts must have to the same bit.
 
-A host works on copies of the rows that its batch touches, numbered one after the other: `score` them,
-then `gradients` of each. The owner of a row adds the gradients that came for it, in the hosts' order, and
-`update`s it once. `order`, `columns` and `places` prepare the numbers that this needs; they depend on the
-data only and run in the reading thread. Equations: interface.py; the plain form: reference.py.
-
-One build, for any processor: between hosts the network is what limits, and these loops are not
-the ones that a single host runs.
+`order`, `count`, `deal`, `take`, `columns` and `places` prepare the numbers of a step; they depend on the data only and
+run in the reading thread. The passes themselves are those of _hosts.pxi, in as many builds as there are instruction
+sets. This is one build for any processor: w0 is on all hosts, and updated alike on all of them.
 """
 
 from cython.parallel cimport prange
-from libc.math cimport exp
-from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from fm_core.kernels.checks cimport need, need_room, need_rows, need_threads
-from fm_core.kernels.simd cimport FULL
 
 import numpy as np
 
@@ -23,23 +16,170 @@ cdef extern from *:
     void __builtin_prefetch(const void* address) nogil
 
 cdef enum:
-    ROWS_A_TASK = 32
-    FEATURES_A_TASK = 64
     AHEAD = 8            # rows, scattered in memory, that are asked for ahead of their use
 
 
 # ---------------------------------------------------------------- numbers
 
+cdef inline int32_t _quotient(int32_t f, double per_host) noexcept nogil:
+    # f // world, without a division: the half keeps it from the next whole number by more than it is rounded by
+    return <int32_t> ((f + 0.5) * per_host)
+
+
 def order(const int32_t[::1] features, int32_t world, int32_t n_local, int32_t[::1] out):
     """Number features owner by owner: ``out = features % world * n_local + features // world``."""
     cdef Py_ssize_t i
-    cdef int32_t f
+    cdef int32_t f, local
     need("numbers", out.shape[0], features.shape[0])
     need_room("hosts", world, 1)
+    cdef double per_host = 1.0 / world
     with nogil:
         for i in range(features.shape[0]):
             f = features[i]
-            out[i] = f % world * n_local + f // world
+            local = _quotient(f, per_host)
+            out[i] = (f - local * world) * n_local + local
+
+
+def count(
+    const int32_t[::1] ordered, int32_t n_local, uint64_t[::1] marks, int64_t[::1] n_distinct, int64_t[::1] n_entries
+):
+    """Count the distinct features of each owner, and the entries; they are numbered by `order`.
+
+    Parameters
+    ----------
+    ordered : ndarray of int32
+    n_local : int
+    marks : ndarray of uint64
+        Scratch: a bit for each number that there may be; zeros, as it is left again.
+    n_distinct, n_entries : ndarray of int64, shape (n_hosts,)
+        Outputs.
+    """
+    cdef Py_ssize_t i, owner
+    cdef int32_t f
+    cdef uint64_t bit, one = 1
+    need("counts of entries", n_entries.shape[0], n_distinct.shape[0])
+    need_room("bits", 64 * marks.shape[0], n_distinct.shape[0] * n_local)
+    n_distinct[:] = 0
+    n_entries[:] = 0
+    cdef double per_owner = 1.0 / n_local
+    with nogil:
+        for i in range(ordered.shape[0]):
+            f = ordered[i]
+            owner = _quotient(f, per_owner)
+            n_entries[owner] += 1
+            bit = one << (f & 63)
+            if not marks[f >> 6] & bit:
+                marks[f >> 6] |= bit
+                n_distinct[owner] += 1
+        for i in range(ordered.shape[0]):
+            marks[ordered[i] >> 6] = 0
+
+
+def deal(
+    const int64_t[::1] indptr, const int32_t[::1] ordered, const float[::1] values, int32_t n_local,
+    const int64_t[::1] n_entries, int32_t[::1] out,
+):
+    """Deal the entries of CSR rows out to the owners of their features.
+
+    Parameters
+    ----------
+    indptr, ordered, values : ndarray
+        Rows whose features are numbered by `order`.
+    n_local : int
+    n_entries : ndarray of int64, shape (n_hosts,)
+        As `count` gives it.
+    out : ndarray of int32, shape (n_hosts * n_rows + 2 * n_entries.sum(),)
+        Output, one owner after the other. First of each row: twice how many entries it has there, and one more if it
+        has more than one value other than zero. Then the entries, row by row: the owner's number of the feature, and
+        the bits of the value.
+    """
+    cdef Py_ssize_t n_rows = indptr.shape[0] - 1, n_hosts = n_entries.shape[0], r, j, owner, base = 0
+    cdef int32_t n_values
+    need_rows(indptr, ordered.shape[0], values.shape[0])
+    at_, lengths_ = np.empty(n_hosts, np.int64), np.empty(n_hosts, np.int64)
+    cdef int64_t[::1] at = at_, lengths = lengths_
+    for owner in range(n_hosts):
+        lengths[owner] = base
+        at[owner] = base + n_rows
+        base += n_rows + 2 * n_entries[owner]
+    need("numbers to deal out", out.shape[0], base)
+    need("entries", (base - n_hosts * n_rows) // 2, ordered.shape[0])
+    cdef double per_owner = 1.0 / n_local
+    cdef const int32_t* bits = <const int32_t*> &values[0] if values.shape[0] else NULL
+    with nogil:
+        for r in range(n_rows):
+            n_values = 0
+            for j in range(indptr[r], indptr[r + 1]):
+                n_values += values[j] != 0
+            for owner in range(n_hosts):
+                out[lengths[owner] + r] = n_values > 1
+            for j in range(indptr[r], indptr[r + 1]):
+                owner = _quotient(ordered[j], per_owner)
+                out[lengths[owner] + r] += 2
+                out[at[owner]] = <int32_t> (ordered[j] - owner * n_local)
+                out[at[owner] + 1] = bits[j]
+                at[owner] += 2
+
+
+def take(
+    const int32_t[::1] dealt, const int64_t[::1] n_rows, const int64_t[::1] n_entries, int32_t n_local,
+    int64_t[::1] indptr, int32_t[::1] indices, float[::1] values, unsigned char[::1] has_pairs,
+):
+    """Put together what all hosts have dealt out to one: CSR rows, one host's after the other's.
+
+    Parameters
+    ----------
+    dealt : ndarray of int32
+        See `deal`.
+    n_rows, n_entries : ndarray of int64, shape (n_hosts,)
+        Of each host.
+    n_local : int
+    indptr, indices, values : ndarray
+        Outputs.
+    has_pairs : ndarray of uint8
+        Output: whether a row has more than one value other than zero, at whichever host.
+
+    Returns
+    -------
+    is_sound : bool
+        False: lengths do not belong to the entries, or a feature is none of this host's; the outputs are of no use.
+    """
+    cdef Py_ssize_t host, r, end, row = 0, entry = 0, at = 0
+    cdef int32_t length
+    cdef int64_t total
+    cdef bint is_sound = True
+    need("hosts", n_entries.shape[0], n_rows.shape[0])
+    cdef int64_t of_rows = 0, of_entries = 0
+    for host in range(n_rows.shape[0]):
+        of_rows += n_rows[host]
+        of_entries += n_entries[host]
+    need("numbers dealt out", dealt.shape[0], of_rows + 2 * of_entries)
+    need("starts of rows", indptr.shape[0], of_rows + 1)
+    need("rows", has_pairs.shape[0], of_rows)
+    need("indices", indices.shape[0], of_entries)
+    need("values", values.shape[0], of_entries)
+    cdef int32_t* bits = <int32_t*> &values[0] if values.shape[0] else NULL
+    with nogil:
+        indptr[0] = 0
+        for host in range(n_rows.shape[0]):
+            total = 0
+            for r in range(n_rows[host]):
+                length = dealt[at + r]
+                is_sound = is_sound and length >= 0
+                has_pairs[row] = length & 1
+                total += length >> 1
+                indptr[row + 1] = indptr[row] + (length >> 1)
+                row += 1
+            is_sound = is_sound and total == n_entries[host]
+            at += n_rows[host]
+            end = entry + n_entries[host]
+            while entry < end:
+                is_sound = is_sound and 0 <= dealt[at] < n_local
+                indices[entry] = dealt[at]
+                bits[entry] = dealt[at + 1]
+                entry += 1
+                at += 2
+    return is_sound
 
 
 def columns(
@@ -104,212 +244,23 @@ def gather(const float[:, :] params, const int32_t[::1] wanted, float[:, ::1] ou
             out[j, c] = row[c]
 
 
-cdef inline double _sigmoid(double z) noexcept nogil:
-    return 1 / (1 + exp(-z)) if z >= 0 else exp(z) / (1 + exp(z))
-
-
-cdef inline double _pairs(
-    const float* params, Py_ssize_t k, const int32_t* keys, const float* x, Py_ssize_t n, float* sums
-) noexcept nogil:
-    # sum_{i<j} <v_i, v_j> x_i x_j: each entry times the sum of those before it, so that large values do not cancel
-    cdef Py_ssize_t j, f
-    cdef const float* v
-    cdef float t, pairs
-    cdef double total = 0
-    memset(sums, 0, k * sizeof(float))
-    for j in range(n):
-        v = params + keys[j] * (k + 1)
-        pairs = 0
-        for f in range(k):
-            t = x[j] * v[f]
-            pairs = pairs + t * sums[f]
-            sums[f] = sums[f] + t
-        total += pairs
-    return total
-
-
-def score(
-    const int64_t[::1] indptr, const int32_t[::1] indices, const float[::1] values, const float[::1] labels,
-    const float[:, ::1] params, double w0, float[:, ::1] sums, float[::1] residuals, float[::1] scores,
-    bint classify, int num_threads,
-):
-    """Score CSR rows.
-
-    Outputs: `sums`, s_f of each row, shape (n_rows, num_factors); `scores`; `residuals`, scores less labels.
-    """
-    cdef Py_ssize_t r, j, k = params.shape[1] - 1
-    cdef const float* rows = &params[0, 0] if params.shape[0] else NULL
-    cdef const int32_t* keys = &indices[0] if indices.shape[0] else NULL
-    cdef const float* x = &values[0] if indices.shape[0] else NULL
-    cdef double z
-    need_rows(indptr, indices.shape[0], values.shape[0])
-    need("starts of rows", indptr.shape[0], scores.shape[0] + 1)
-    need("labels", labels.shape[0], scores.shape[0])
-    need("residuals", residuals.shape[0], scores.shape[0])
-    need("rows of sums", sums.shape[0], scores.shape[0])
-    need("columns of sums", sums.shape[1], k)
-    need_threads(num_threads)
-    with nogil:
-        for r in prange(scores.shape[0], num_threads=num_threads, schedule="dynamic", chunksize=ROWS_A_TASK):
-            z = w0
-            for j in range(indptr[r], indptr[r + 1]):
-                z = z + params[indices[j], k] * values[j]
-            z = z + _pairs(
-                rows, k, keys + indptr[r], x + indptr[r], indptr[r + 1] - indptr[r], &sums[r, 0]
-            )
-            z = _sigmoid(z) if classify else z
-            scores[r] = <float> z
-            residuals[r] = <float> (z - labels[r])
-
-
-def gradients(
-    const int64_t[::1] starts, const int32_t[::1] rows, const float[::1] row_values, const float[:, ::1] params,
-    const float[:, ::1] sums, const float[::1] residuals, float[:, ::1] out, int num_threads, has_pairs=None,
-):
-    """G of each row of `params`: feature j occurs in the entries ``starts[j]:starts[j + 1]``.
-
-    `has_pairs`, uint8: whether a row has more than one value other than zero, where some of them are elsewhere.
-    """
-    cdef Py_ssize_t j, e, f, k = params.shape[1] - 1
-    cdef double linear, squares, ex
-    cdef float weight, rest
-    need("values of rows", row_values.shape[0], rows.shape[0])
-    need_room("starts", starts.shape[0], 1)
-    need("entries of the starts", starts[starts.shape[0] - 1], rows.shape[0])
-    need("rows of parameters", params.shape[0], starts.shape[0] - 1)
-    need("rows of gradients", out.shape[0], starts.shape[0] - 1)
-    need("columns of gradients", out.shape[1], k + 1)
-    need("rows of sums", sums.shape[0], residuals.shape[0])
-    need("columns of sums", sums.shape[1], k)
-    need_threads(num_threads)
-    # values other than zero, of each row; at most 2
-    cdef unsigned char[::1] n_values = np.zeros(residuals.shape[0], np.uint8) if has_pairs is None else 2 * has_pairs
-    need("rows of pairs", n_values.shape[0], residuals.shape[0])
-    if has_pairs is None:
-        for e in range(rows.shape[0]):
-            if row_values[e] != 0 and n_values[rows[e]] < 2:
-                n_values[rows[e]] += 1
-    for j in prange(
-        starts.shape[0] - 1, num_threads=num_threads, schedule="dynamic", chunksize=FEATURES_A_TASK, nogil=True
-    ):
-        linear = 0
-        squares = 0
-        for f in range(k):
-            out[j, f] = 0
-        for e in range(starts[j], starts[j + 1]):
-            ex = residuals[rows[e]] * row_values[e]
-            linear = linear + ex
-            if n_values[rows[e]] == 2:  # else there are no pairs: the factors' gradient is exactly zero
-                squares = squares + ex * row_values[e]
-                weight = <float> ex
-                for f in range(k):
-                    out[j, f] = out[j, f] + weight * sums[rows[e], f]
-        rest = <float> squares
-        for f in range(k):
-            out[j, f] = out[j, f] - rest * params[j, f]
-        out[j, k] = <float> linear
-
-
-# ---------------------------------------------------------------- updates
+# ---------------------------------------------------------------- w0
 
 include "_optimizers.pxi"
 
 
-cdef inline void _update(
-    float* p, float* state, Py_ssize_t stride, const float* gradient, Py_ssize_t n, const Rule* rule, Rates rates
-) noexcept nogil:
-    # n parameters that share their rates
-    cdef Rule own = rule[0]  # the compiler cannot know that writing parameters leaves the caller's as it is
-    cdef Py_ssize_t f = 0
-    while n - f >= FULL:
-        _update_lanes(p + f, state + f, stride, lanes_load(gradient + f, FULL), FULL, &own, rates)
-        f += FULL
-    if n > f:
-        _update_lanes(p + f, state + f, stride, lanes_load(gradient + f, <int> (n - f)), <int> (n - f), &own, rates)
-
-
-cdef inline const float* _total(
-    const float* gradients, const int64_t[::1] at, int64_t start, int64_t stop, Py_ssize_t width, float* total
-) noexcept nogil:
-    # the sum of a row's gradients, in the hosts' order; where there is one alone, that one as it lies
-    cdef Py_ssize_t f, e
-    cdef const float* g = gradients + at[start] * width
-    if stop - start == 1:
-        return g
-    memcpy(total, g, width * sizeof(float))
-    for e in range(start + 1, stop):
-        g = gradients + at[e] * width
-        for f in range(width):
-            total[f] = total[f] + g[f]
-    return total
-
-
-def update(
-    const int32_t[::1] touched, const int64_t[::1] starts, const int64_t[::1] at, const float[:, ::1] received,
-    float[:, ::1] totals, float[:, ::1] params, float[:, ::1] state, step, bint lazy, int num_threads,
-):
-    """Add the gradients of each row in `touched` in the hosts' order, and update it; not `lazy`: every row.
-
-    Row ``touched[j]`` has the gradients ``received[at[starts[j]:starts[j + 1]]]``; `totals` is scratch of as many
-    rows as `touched` has, and one more.
-    """
-    cdef Rule rule = _rule(step)
-    cdef Py_ssize_t j, i, f, e, width = params.shape[1], k = width - 1, stride = state.shape[1]
-    cdef Py_ssize_t n = touched.shape[0], n_rows = params.shape[0] if not lazy else n, block, first
-    cdef float* states = &state[0, 0] if state.shape[0] and stride else NULL
-    cdef const float* gradients = &received[0, 0] if received.shape[0] else NULL
-    cdef const float* g
-    need_room("starts", starts.shape[0], n + 1)
-    need("entries of the starts", starts[n], at.shape[0])
-    need("columns of gradients", received.shape[1], width)
-    need_room("rows of totals", totals.shape[0], n + 1)
-    need("columns of totals", totals.shape[1], width)
-    need("rows of the state", state.shape[0], params.shape[0])
-    need_states(&rule, stride, width)
-    need_threads(num_threads)
+def sum_last(const float[:, ::1] rows):
+    """Give the sum of the last column, in float64."""
+    cdef Py_ssize_t r, last = rows.shape[1] - 1
+    cdef double total = 0
     with nogil:
-        if lazy:
-            for j in prange(n, num_threads=num_threads, schedule="dynamic", chunksize=FEATURES_A_TASK):
-                if j + AHEAD < n:
-                    i = touched[j + AHEAD]
-                    _ask_for(&params[i, 0], width)
-                    _ask_for(states + i * stride, stride)
-                i = touched[j]
-                g = _total(gradients, at, starts[j], starts[j + 1], width, &totals[j, 0])
-                _update(&params[i, 0], states + i * stride, width, g, k, &rule, rule.factors)
-                if rule.use_linear:
-                    _update(&params[i, k], states + i * stride + k, width, g + k, 1, &rule, rule.linear)
-        else:
-            for j in prange(n, num_threads=num_threads, schedule="dynamic", chunksize=FEATURES_A_TASK):
-                g = _total(gradients, at, starts[j], starts[j + 1], width, &totals[j, 0])
-                if g != &totals[j, 0]:
-                    memcpy(&totals[j, 0], g, width * sizeof(float))
-            # those without an occurrence have a gradient of zero: their decay and moments go on
-            for f in range(width):
-                totals[n, f] = 0
-            for block in prange((n_rows + 63) // 64, num_threads=num_threads, schedule="dynamic"):
-                first = block * 64
-                j = 0
-                e = n
-                while j < e:  # the first of `touched` that is not below this block
-                    i = (j + e) // 2
-                    if touched[i] < first:
-                        j = i + 1
-                    else:
-                        e = i
-                for i in range(first, min(first + 64, n_rows)):
-                    e = n
-                    if j < n and touched[j] == i:
-                        e = j
-                        j = j + 1
-                    _update(&params[i, 0], states + i * stride, width, &totals[e, 0], k, &rule, rule.factors)
-                    if rule.use_linear:
-                        _update(&params[i, k], states + i * stride + k, width, &totals[e, k], 1, &rule, rule.linear)
+        for r in range(rows.shape[0]):
+            total += rows[r, last]
+    return total
 
 
 def update_bias(float[::1] bias, double gradient, step):
     """Update w0, from the sum of all hosts' residuals."""
     cdef Rule rule = _rule(step)
-    cdef float g = <float> gradient
     if rule.use_bias:
-        _update(&bias[0], &bias[1], 1, &g, 1, &rule, rule.bias)
+        _update_one(&bias[0], &bias[1], 1, <float> gradient, &rule, rule.bias)

@@ -235,10 +235,14 @@ cdef struct Learning:
 
 
 cdef inline void _learn_block(
-    const Learning* a, float* p, float* state, lanes g, float squares, int n
+    const Learning* a, float* p, float* state, lanes g, float squares, int n, bint is_kept
 ) noexcept nogil:
-    # n factors of a feature, whose gradient is g - squares * v
-    _update_lanes(p, state, a.k + 1, g - squares * lanes_load(p, n), n, a.rule, a.rule.factors)
+    # n factors of a feature, whose gradient is g - squares * v; `is_kept`, a constant wherever this is called: it is
+    # written to `state`, and nothing is updated
+    if is_kept:
+        lanes_store(state, g - squares * lanes_load(p, n), n)
+    else:
+        _update_lanes(p, state, a.k + 1, g - squares * lanes_load(p, n), n, a.rule, a.rule.factors)
 
 
 # The gradient and update of one feature i that occurs in n rows with the values x, a block or more of
@@ -248,7 +252,8 @@ cdef inline void _learn_block(
 # `own` is 0 and not 1: it has no gradient but sum_r e_r x_r s_rf.
 
 cdef inline double _factors4(
-    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n, float own
+    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n, float own,
+    bint is_kept,
 ) noexcept nogil:
     cdef lanes g0 = lanes_zero(), g1 = lanes_zero(), g2 = lanes_zero(), g3 = lanes_zero()
     cdef const float* s
@@ -267,15 +272,16 @@ cdef inline double _factors4(
     q = own * <float> squares
     cdef float* p = a.params + i * width + at
     cdef float* state = a.state + i * a.n_states * width + at
-    _learn_block(a, p, state, g0, q, FULL)
-    _learn_block(a, p + FULL, state + FULL, g1, q, FULL)
-    _learn_block(a, p + 2 * FULL, state + 2 * FULL, g2, q, FULL)
-    _learn_block(a, p + 3 * FULL, state + 3 * FULL, g3, q, FULL)
+    _learn_block(a, p, state, g0, q, FULL, is_kept)
+    _learn_block(a, p + FULL, state + FULL, g1, q, FULL, is_kept)
+    _learn_block(a, p + 2 * FULL, state + 2 * FULL, g2, q, FULL, is_kept)
+    _learn_block(a, p + 3 * FULL, state + 3 * FULL, g3, q, FULL, is_kept)
     return linear
 
 
 cdef inline double _factors2(
-    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n, float own
+    const Learning* a, Py_ssize_t i, Py_ssize_t at, const int32_t* rows, const float* x, Py_ssize_t n, float own,
+    bint is_kept,
 ) noexcept nogil:
     cdef lanes g0 = lanes_zero(), g1 = lanes_zero()
     cdef const float* s
@@ -292,14 +298,14 @@ cdef inline double _factors2(
     q = own * <float> squares
     cdef float* p = a.params + i * width + at
     cdef float* state = a.state + i * a.n_states * width + at
-    _learn_block(a, p, state, g0, q, FULL)
-    _learn_block(a, p + FULL, state + FULL, g1, q, FULL)
+    _learn_block(a, p, state, g0, q, FULL, is_kept)
+    _learn_block(a, p + FULL, state + FULL, g1, q, FULL, is_kept)
     return linear
 
 
 cdef inline double _factors1(
     const Learning* a, Py_ssize_t i, Py_ssize_t at, int block, const int32_t* rows, const float* x, Py_ssize_t n,
-    float own,
+    float own, bint is_kept,
 ) noexcept nogil:
     cdef lanes g = lanes_zero()
     cdef double linear = 0, squares = 0
@@ -312,7 +318,7 @@ cdef inline double _factors1(
         g = g + e * lanes_load(a.sums + rows[j] * a.sums_stride + at, FULL)
     cdef float* p = a.params + i * width + at
     cdef float* state = a.state + i * a.n_states * width + at
-    _learn_block(a, p, state, g, own * <float> squares, block)
+    _learn_block(a, p, state, g, own * <float> squares, block, is_kept)
     return linear
 
 
@@ -328,26 +334,28 @@ cdef double _linear(const Learning* a, const int32_t* rows, const float* x, Py_s
 
 cdef inline void _learn(
     const Learning* a, Py_ssize_t i, const int32_t* rows, const float* x, Py_ssize_t n, bint with_pairless,
-    bint with_contexts,
+    bint with_contexts, bint is_kept,
 ) noexcept nogil:
     # feature i occurs in n rows, with the values x; some rows may have no pairs, or none; some may be contexts, or none
     cdef Py_ssize_t at = 0, width = a.k + 1
     cdef double linear = 0
     cdef float own = 0 if with_contexts and n > 0 and rows[0] < a.n_contexts else 1
     while a.k - at >= 4 * FULL:
-        linear = _factors4(a, i, at, rows, x, n, own)
+        linear = _factors4(a, i, at, rows, x, n, own, is_kept)
         at += 4 * FULL
     if a.k - at >= 2 * FULL:
-        linear = _factors2(a, i, at, rows, x, n, own)
+        linear = _factors2(a, i, at, rows, x, n, own, is_kept)
         at += 2 * FULL
     if a.k - at >= FULL:
-        linear = _factors1(a, i, at, FULL, rows, x, n, own)
+        linear = _factors1(a, i, at, FULL, rows, x, n, own, is_kept)
         at += FULL
     if a.k - at > 0:
-        linear = _factors1(a, i, at, <int> (a.k - at), rows, x, n, own)
+        linear = _factors1(a, i, at, <int> (a.k - at), rows, x, n, own, is_kept)
     if with_pairless:
         linear = _linear(a, rows, x, n)
-    if a.rule.use_linear:
+    if is_kept:
+        a.state[i * a.n_states * width + a.k] = <float> linear
+    elif a.rule.use_linear:
         _update_one(
             a.params + i * width + a.k, a.state + i * a.n_states * width + a.k, width,
             own * <float> linear, a.rule, a.rule.linear,
@@ -385,7 +393,9 @@ cdef inline void _learn_tasks(
                 if a.n_states:
                     lanes_prefetch(a.state + next_ * a.n_states * width, a.n_states * width)
             at = g.starts[j]
-            _learn(a, g.features[j], g.rows + at, g.values + at, g.starts[j + 1] - at, with_pairless, with_contexts)
+            _learn(
+                a, g.features[j], g.rows + at, g.values + at, g.starts[j + 1] - at, with_pairless, with_contexts, False
+            )
 
 
 cdef void _learn_features(
@@ -410,10 +420,12 @@ cdef void _learn_all(
         for i in range(task * FEATURES_A_TASK, min((task + 1) * FEATURES_A_TASK, feature_dim)):
             if j < n_features and g.features[j] == i:
                 at = g.starts[j]
-                _learn(a, i, g.rows + at, g.values + at, g.starts[j + 1] - at, a.has_pairless[0], a.n_contexts > 0)
+                _learn(
+                    a, i, g.rows + at, g.values + at, g.starts[j + 1] - at, a.has_pairless[0], a.n_contexts > 0, False
+                )
                 j = j + 1
             else:
-                _learn(a, i, g.rows, g.values, 0, False, False)
+                _learn(a, i, g.rows, g.values, 0, False, False, False)
 
 
 cdef void _learn_bias(

@@ -192,6 +192,108 @@ class Kernels(Protocol):
         as for `train_sparse`; `sums` and `residuals` are scratch.
         """
 
+    def score_rows(
+        self,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        values: Floats,
+        labels: Floats,
+        params: Floats,
+        w0: float,
+        sums: Floats,
+        residuals: Floats,
+        pair_residuals: Floats,
+        scores: Floats,
+        classify: bool,
+        num_threads: int,
+        weights: Floats | None = None,
+    ) -> bool:
+        """Score CSR rows to learn from them: of several hosts, by copies of parameters.
+
+        `pair_residuals` are the residuals, but zero where a row has no pairs; gives whether there is such a row.
+        """
+
+    def gradients(
+        self,
+        starts: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        row_values: Floats,
+        params: Floats,
+        sums: Floats,
+        residuals: Floats,
+        pair_residuals: Floats,
+        has_pairless: bool,
+        out: Floats,
+        num_threads: int,
+    ) -> None:
+        """Write G of each row of `params` to `out`; row j occurs in the entries ``starts[j]:starts[j + 1]``."""
+
+    def update(
+        self,
+        touched: NDArray[np.int32],
+        starts: NDArray[np.int64],
+        at: NDArray[np.int64],
+        received: Floats,
+        totals: Floats,
+        params: Floats,
+        state: Floats,
+        step: Step,
+        lazy: bool,
+        num_threads: int,
+    ) -> None:
+        """Add the gradients of each row in `touched`, in their order, and update it; not `lazy`: every row.
+
+        Row ``touched[j]`` has the gradients ``received[at[starts[j]:starts[j + 1]]]``, one at least; `totals` is
+        scratch of as many rows as `touched` has, and one more.
+        """
+
+    def score_parts(
+        self,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        values: Floats,
+        params: Floats,
+        parts: Floats,
+        num_threads: int,
+    ) -> None:
+        """Give what the entries that this host has of CSR rows come to: of each row s_f, and its score without w0."""
+
+    def add_parts(
+        self,
+        parts: Floats,
+        w0: float,
+        labels: Floats,
+        told: Floats,
+        scores: Floats,
+        classify: bool,
+        weights: Floats | None = None,
+    ) -> None:
+        """Add up the parts of rows, of shape (n_hosts, n_rows, k + 1), in their order.
+
+        Outputs: `scores`; `told`, s_f of each row and its residual, shape (n_rows, k + 1).
+        """
+
+    def learn_parts(
+        self,
+        features: NDArray[np.int32],
+        starts: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        row_values: Floats,
+        told: Floats,
+        has_pairs: NDArray[np.uint8],
+        params: Floats,
+        state: Floats,
+        lazy: bool,
+        step: Step,
+        num_threads: int,
+    ) -> None:
+        """Update this host's features from the rows of all.
+
+        `features` to `row_values` are what `group` gives of the entries; `told` is flat, with what `add_parts` told of
+        all rows, and PADDING floats behind it that nothing depends on; `has_pairs` says of each row, all its entries
+        counted, whether it has pairs.
+        """
+
     def train_dense(
         self,
         X: Floats,

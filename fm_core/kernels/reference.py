@@ -3,11 +3,26 @@
 One row and one feature at a time, in float64, straight from the equations of interface.py, and of draw.h.
 """
 
+import itertools
+
 import numpy as np
 
 from fm_core.kernels.interface import OPTIMIZERS
 
-__all__ = ["draw", "predict_dense", "predict_sparse", "threefry", "train_dense", "train_sparse"]
+__all__ = [
+    "add_parts",
+    "draw",
+    "gradients",
+    "learn_parts",
+    "predict_dense",
+    "predict_sparse",
+    "score_parts",
+    "score_rows",
+    "threefry",
+    "train_dense",
+    "train_sparse",
+    "update",
+]
 
 #: Rounded to float32, as the built-in's engine has them.
 _BETA1, _BETA2 = float(np.float32(0.9)), float(np.float32(0.999))
@@ -121,6 +136,71 @@ def train_dense(
     _train(X, np.arange(len(params)), labels, params, state, bias, sums, residuals, scores, classify, step, weights)
 
 
+def score_rows(
+    indptr, indices, values, labels, params, w0, sums, residuals, pair_residuals, scores, classify, num_threads,
+    weights=None,
+):  # fmt: skip
+    """See `interface.Kernels.score_rows`."""
+    k = params.shape[1] - 1
+    for r in range(len(labels)):
+        entries = slice(indptr[r], indptr[r + 1])
+        z, s = _of_entries(indices[entries], values[entries], params)
+        sums[r, :k] = s
+        scores[r] = _sigmoid(w0 + z) if classify else w0 + z
+        residuals[r] = (scores[r] - labels[r]) * (1 if weights is None else weights[r])
+        pair_residuals[r] = residuals[r] if np.count_nonzero(values[entries]) > 1 else 0
+    return any(np.count_nonzero(values[a:b]) < 2 for a, b in itertools.pairwise(indptr))
+
+
+def gradients(
+    starts, rows, row_values, params, sums, residuals, pair_residuals, has_pairless, out, num_threads
+):  # fmt: skip
+    """See `interface.Kernels.gradients`."""
+    for j, theta in enumerate(params.astype(float)):
+        entries = slice(starts[j], starts[j + 1])
+        out[j] = _gradient(rows[entries], row_values[entries].astype(float), theta, sums, residuals, pair_residuals)
+
+
+def update(touched, starts, at, received, totals, params, state, step, lazy, num_threads):
+    """See `interface.Kernels.update`."""
+    gradient = np.zeros(params.shape)
+    for j, i in enumerate(touched):
+        gradient[i] = received[at[starts[j] : starts[j + 1]]].astype(float).sum(axis=0)
+    _step(touched if lazy else range(len(params)), gradient, params, state, step)
+
+
+def score_parts(indptr, indices, values, params, parts, num_threads):
+    """See `interface.Kernels.score_parts`."""
+    for r in range(len(parts)):
+        entries = slice(indptr[r], indptr[r + 1])
+        z, s = _of_entries(indices[entries], values[entries], params)
+        parts[r] = np.append(s, z)
+
+
+def add_parts(parts, w0, labels, told, scores, classify, weights=None):
+    """See `interface.Kernels.add_parts`."""
+    parts = parts.astype(float)
+    s, own = parts[:, :, :-1], parts[:, :, -1]
+    z = w0 + own.sum(axis=0) + 0.5 * (s.sum(axis=0) ** 2 - (s**2).sum(axis=0)).sum(axis=1)
+    scores[:] = _sigmoid(z) if classify else z
+    told[:, :-1] = s.sum(axis=0)
+    told[:, -1] = (scores - labels) * (1 if weights is None else weights)
+
+
+def learn_parts(features, starts, rows, row_values, told, has_pairs, params, state, lazy, step, num_threads):
+    """See `interface.Kernels.learn_parts`."""
+    n, width = len(has_pairs), params.shape[1]
+    told = told[: n * width].reshape(n, width).astype(float)
+    gradient = np.zeros(params.shape)
+    for j, i in enumerate(features):
+        entries = slice(starts[j], starts[j + 1])
+        gradient[i] = _gradient(
+            rows[entries], row_values[entries].astype(float), params[i].astype(float),
+            told[:, :-1], told[:, -1], told[:, -1] * has_pairs,
+        )  # fmt: skip
+    _step(features if lazy else range(len(params)), gradient, params, state, step)
+
+
 def predict_sparse(indptr, indices, values, w0, w, V, scores, classify, num_threads):
     """See `interface.Kernels.predict_sparse`."""
     predict_dense(_dense_rows(indptr, indices, values, len(w)), w0, w, V, scores, classify, num_threads)
@@ -131,6 +211,20 @@ def predict_dense(X, w0, w, V, scores, classify, num_threads):
     for r, x in enumerate(X):
         z, _ = _score(x.astype(float), float(w0), w.astype(float), V.astype(float))
         scores[r] = _sigmoid(z) if classify else z
+
+
+def _of_entries(keys, x, params):
+    """The score without w0, and the sums s_f, of some entries of a row."""
+    factors, linear = params[keys, :-1].astype(float) * x[:, np.newaxis].astype(float), params[keys, -1] @ x
+    s = factors.sum(axis=0)
+    return linear + 0.5 * (s**2 - (factors**2).sum(axis=0)).sum(), s
+
+
+def _gradient(rows, x, theta, sums, residuals, pair_residuals):
+    """G of a feature that has the values x in these rows."""
+    k = len(theta) - 1
+    e = pair_residuals[rows].astype(float)
+    return np.append((e * x) @ sums[rows, :k].astype(float) - (e @ x**2) * theta[:k], residuals[rows].astype(float) @ x)
 
 
 def _dense_rows(indptr, indices, values, feature_dim):

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.kernels import OPTIMIZERS, _sharded, available, build_in_use, builds, group, in_use, reference
+from fm_core.kernels import OPTIMIZERS, available, build_in_use, builds, group, in_use, padded, reference
 from fm_core.model import Model
 from fm_core.solvers.base import Moment, SolverState
 from fm_core.solvers.minibatch import MiniBatchSolver as Solver
@@ -192,11 +192,14 @@ def test_a_hosts_gradient_of_zero_is_zero(data, k):
     features = data.draw(arrays(np.int32, n, elements=st.integers(0, 6)))
     params = np.random.default_rng(0).normal(size=(7, k + 1)).astype(np.float32)
     indptr, labels = np.arange(n + 1), np.linspace(-1, 3, n, dtype=np.float32)
-    sums, residuals, scores = np.empty((n, k), np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
-    _sharded.score(indptr, features, values, labels, params, 0.5, sums, residuals, scores, False, 2)
+    kernels = in_use()[1]
+    sums, (residuals, of_pairs, scores) = np.empty((n, padded(k)), np.float32), np.empty((3, n), np.float32)
+    has_pairless = kernels.score_rows(
+        indptr, features, values, labels, params, 0.5, sums, residuals, of_pairs, scores, False, 2
+    )
     distinct, starts, rows, row_values = group(indptr, features, values, 7)
     gradients = np.empty((len(distinct), k + 1), np.float32)
-    _sharded.gradients(starts, rows, row_values, params[distinct], sums, residuals, gradients, 2)
+    kernels.gradients(starts, rows, row_values, params[distinct], sums, residuals, of_pairs, has_pairless, gradients, 2)
     assert not gradients[:, :k].any()
 
 
