@@ -139,8 +139,11 @@ def plan(
     """
     n, mine, ours = int(n_rows.sum()), entries[members.rank].copy(), entries[:, members.rank].copy()
     to, by = n_rows[members.rank] + 2 * mine, n_rows + 2 * ours
-    if not (by >= 0).all() or by.sum() > MOST_FEATURES:
-        raise ProcessGroupError(f"another host sends {by.tolist()} numbers for a step: it is not of this program")
+    if not (ours >= 0).all() or by.sum() > MOST_FEATURES:
+        raise ProcessGroupError(
+            f"another host has {ours.min()} to {ours.max()} entries in a step, expected 0 to {MOST_FEATURES // 2}: it "
+            "is not of this program"
+        )
     dealt = np.empty(to.sum(), np.int32)
     numbers.deal(*csr, n_local, mine, dealt)
     taken = members.keys.all_to_all(dealt, to, by)

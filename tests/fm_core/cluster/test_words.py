@@ -90,8 +90,8 @@ def test_a_number_of_rows_that_are_not_there_is_refused(forged):
 
     def task(member):
         if member.rank == 1:
-            facts = np.zeros(5 + 2, np.int64)
-            facts[-2:] = forged
+            facts = np.zeros(4 + 2 * 2, np.int64)
+            facts[4:6] = forged
             member.keys.all_gather(facts)
             return
         with pytest.raises(ProcessGroupError, match="another host asks for what is not there"):
@@ -106,13 +106,35 @@ def test_a_row_that_is_not_there_is_refused(forged):
 
     def task(member):
         if member.rank == 1:
-            facts = np.zeros(5 + 2, np.int64)
-            facts[-2:] = [1, 0]
-            wanted = member.keys.all_gather(facts)[:, -1]
+            facts = np.zeros(4 + 2 * 2, np.int64)
+            facts[4:6] = [1, 0]
+            wanted = member.keys.all_gather(facts)[:, 5]
             member.keys.all_to_all(np.array(forged, np.int32), [1, 0], wanted)
             return
         with pytest.raises(ProcessGroupError, match="another host asks for what is not there"):
             next(StepPlanner(member, hp, lambda: False)(iter([_rows(hp)])))
+
+    together(2, task)
+
+
+@pytest.mark.parametrize(
+    ("n_entries", "dealt"), [(-1, []), (2**40, []), (1, [4, 0, 0]), (1, [2, 3, 0]), (1, [2, -1, 0]), (0, [-2])]
+)
+def test_entries_that_are_not_there_are_refused(n_entries, dealt, monkeypatch):
+    """A host, not of this program, that sends other entries than it told of, or those of features that nobody has."""
+    monkeypatch.setattr("fm_core.cluster.steps.is_shorter", lambda *given: True)
+    hp = Hyperparameters(feature_dim=6, num_factors=2, predictor_type="regressor")
+
+    def task(member):
+        if member.rank == 1:
+            facts = np.array([1, 0, 0, 0, 0, 0, n_entries, 0], np.int64)
+            table = member.keys.all_gather(facts)
+            if dealt:
+                by = table[:, 0] + 2 * table[:, 7]
+                member.keys.all_to_all(np.array([*dealt, 0], np.int32), [len(dealt), 1], by)
+            return
+        with pytest.raises(ProcessGroupError, match=r"(it is|they are) not of this program"):
+            next(StepPlanner(member, hp, lambda: False, sums=True)(iter([_rows(hp)])))
 
     together(2, task)
 
