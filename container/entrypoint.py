@@ -1,7 +1,6 @@
-"""The image's entry point: ``train``, which is also what no argument means, or ``serve``.
+"""The image's entry point: ``train`` (the default) or ``serve``.
 
-SageMaker runs the image with one of the two words; the SDK's version 3 local mode runs
-it with none to train.
+SageMaker runs the image with one of the two words. To train, local mode of version 3 of the SDK gives no word.
 """
 
 import signal
@@ -17,8 +16,8 @@ __all__ = ["main", "program"]
 _USAGE = """\
 usage: factorization-machines [train | serve] [--help]
 
-  train   train a model on the channels below the tree's input folder; the default
-  serve   answer requests with the model in the tree's model folder
+  train   train a model on the channels in the input folder (the default)
+  serve   answer requests with the model in the model folder
 
 `train --help` lists the hyperparameters.
 """
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def program() -> NoReturn:
-    """Be the program."""
+    """Run as a program, and exit."""
     end(main())
 
 

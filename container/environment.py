@@ -1,4 +1,4 @@
-"""What both verbs share of the environment: where the tree lies, and how a variable's text is parsed.
+"""Environment variables that both verbs share: the root folder, and how a variable's text is parsed.
 
 The variables themselves are parsed once into frozen settings, training's and serving's each in its own
 settings.py; nothing else in this package looks at the environment.
@@ -19,12 +19,12 @@ def opt_ml(environ: Mapping[str, str]) -> Path:
 
 
 def of_tree(environ: Mapping[str, str], root: Path, port: int) -> dict[str, str]:
-    """Give an environment with another root of SageMaker's tree, and another port for requests."""
+    """Return an environment with another root of SageMaker's tree, and another port for requests."""
     return {**environ, "FM_OPT_ML": str(root), "SAGEMAKER_BIND_TO_PORT": str(port)}
 
 
 def integer(environ: Mapping[str, str], name: str, default: int, minimum: int, maximum: int) -> int:
-    """A variable that holds an integer; `default` where it is absent or empty.
+    """Parse a variable that holds an integer; `default` if it is absent or empty.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def integer(environ: Mapping[str, str], name: str, default: int, minimum: int, m
 
 
 def boolean(environ: Mapping[str, str], name: str) -> bool:
-    """A variable that holds true or false; false where it is absent or empty.
+    """Parse a variable that holds true or false; false if it is absent or empty.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def boolean(environ: Mapping[str, str], name: str) -> bool:
 
 
 def seconds(environ: Mapping[str, str], name: str, default: float) -> float:
-    """A variable that holds seconds above 0; `default` where it is absent or empty.
+    """Parse a variable that holds seconds above 0; `default` if it is absent or empty.
 
     Raises
     ------

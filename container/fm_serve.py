@@ -50,9 +50,9 @@ def _lay_out(model: Path, place: Path) -> None:
     Raises
     ------
     ArtifactError
-        It is no model.
+        It is not a model.
     ConfigError
-        Its schema is of other data.
+        Its schema belongs to other data.
     """
     loaded = load_model(model)  # what is wrong is said before anything is served
     schema_beside(model, loaded.feature_dim)

@@ -1,6 +1,6 @@
-"""Log lines that quote anybody's text: names of files, columns and models, values, other hosts' sentences.
+"""Safe log lines for text from outside: names of files, columns and models, values, messages of other hosts.
 
-A message is one harmless line, whatever it quotes: it begins no other line, and no metric is read in it. The lines of a
+A message stays one line, whatever it quotes: it cannot start another line, and no metric matches in it. The lines of a
 traceback are harmless too, and indented.
 """
 

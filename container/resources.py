@@ -1,6 +1,6 @@
-"""What this process may use of its machine: cores and memory, control groups included, and GPUs.
+"""The cores, memory and GPUs that this process may use, within the limits of its control groups.
 
-A container with `--cpus 2` on a machine of 64 cores sees 64 of them. Threads beyond the
+A container with `--cpus 2` on a machine with 64 cores sees all 64. Threads beyond the
 quota are throttled together, so the quota is what counts; with memory it is the same.
 """
 
@@ -39,7 +39,7 @@ def usable_cores(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> in
 
 
 def usable_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
-    """The bytes this process may use: the machine's, or the limit of a group if that is lower.
+    """Count the bytes this process may use: the machine's memory, or the limit of a group if that is lower.
 
     Parameters
     ----------
@@ -51,14 +51,14 @@ def usable_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> i
 
 
 def available_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP, meminfo: Path = _MEMINFO) -> int:
-    """The bytes this process may still take, before the machine or one of its groups has no more.
+    """Count the bytes this process can still allocate before the machine or one of its groups runs out.
 
     Parameters
     ----------
     cgroups, membership : Path
         As for `usable_cores`.
     meminfo : Path
-        The machine's account of its memory.
+        The file ``/proc/meminfo`` of the machine.
     """
     limits = _limits(cgroups, membership, "memory", _bytes_left_v2, _bytes_left_v1)
     found = re.search(r"^MemAvailable: *(\d+) kB", _read(meminfo), re.MULTILINE)
@@ -82,7 +82,7 @@ def _limits(
     limit_v2: Callable[[Path], float | None],
     limit_v1: Callable[[Path], float | None],
 ) -> list[float]:
-    """Every limit that binds this process, of its groups and those above them."""
+    """Find every limit on this process, of its groups and those above them."""
     limits = []
     for line in _read(membership).splitlines():
         _, controllers, path = line.split(":", 2)
@@ -136,7 +136,7 @@ def _bytes_left_v1(folder: Path) -> float | None:
 
 
 def _in_use(folder: Path, usage: str, of_files: str) -> int:
-    """The bytes a group uses, without those of files, which are given back on demand."""
+    """Count the bytes a group uses, without the page cache, which is freed on demand."""
     used = _read(folder / usage).strip()
     cached = re.search(rf"^{of_files} (\d+)", _read(folder / "memory.stat"), re.MULTILINE)
     return max(0, (int(used) if used.isdigit() else 0) - (int(cached[1]) if cached else 0))

@@ -33,7 +33,7 @@ from fm_core.printable import printable
 
 __all__ = ["main"]
 
-_DESCRIPTION = "Answer requests with the model in the tree's model folder. Settings are environment variables."
+_DESCRIPTION = "Answer requests with the model in the model folder. Settings are environment variables."
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:

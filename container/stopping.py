@@ -20,7 +20,7 @@ __all__ = ["Interrupted", "StopRequest", "end"]
 
 
 class Interrupted(Exception):
-    """A wait for data was cut short because the job has to stop."""
+    """Waiting for data was interrupted because the job has to stop."""
 
 
 class StopRequest:

@@ -1,4 +1,4 @@
-"""Which program this is: its version, and the revision that it was made from."""
+"""The program's version, and the git revision that it was built from."""
 
 import functools
 from pathlib import Path
@@ -18,5 +18,5 @@ def revision() -> str:
 
 
 def program_name() -> str:
-    """Name, version and revision, as logs and reports say them."""
+    """Name, version and revision, as in logs and reports."""
     return f"factorization-machines {__version__} (revision {revision()})"

@@ -141,7 +141,7 @@ def _created(path: Path) -> int:
         except FileExistsError:  # what a killed process left, or a link that somebody put there
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
-    raise FileExistsError(errno.EEXIST, "it comes again whenever it is removed", str(path))
+    raise FileExistsError(errno.EEXIST, "it reappears whenever it is removed", str(path))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -302,7 +302,7 @@ class Batch:
             They are not rising, or `start` is beyond the last row.
         """
         if not 0 <= start <= self.n_rows or stop < start:
-            raise DataError(f"rows {start} to {stop} of a batch of {self.n_rows}, expected rising ones from 0 on")
+            raise DataError(f"rows {start} to {stop} of a batch of {self.n_rows}, expected increasing ones from 0 on")
         labels = None if self.labels is None else self.labels[start:stop]
         weights = None if self.weights is None else self.weights[start:stop]
         if self.indptr is None or self.indices is None:
@@ -455,7 +455,7 @@ def _check_sizes(batch: Batch) -> None:
         _check_array("indices", batch.indices, np.int32, 1)
         _check_array("values", batch.values, np.float32, 1)
         if len(batch.indptr) == 0 or batch.indptr[0] != 0 or batch.indptr[-1] != len(batch.indices):
-            raise DataError(f"indptr does not rise from 0 to the {len(batch.indices)} keys")
+            raise DataError(f"indptr does not increase from 0 to the {len(batch.indices)} keys")
         if len(batch.values) != len(batch.indices):
             raise DataError(f"{len(batch.values)} values for {len(batch.indices)} keys, expected one each")
     if batch.labels is not None:
@@ -480,7 +480,7 @@ def _check_csr(
     indptr: "NDArray[np.int64]", indices: "NDArray[np.int32]", values: "NDArray[np.float32]", feature_dim: int
 ) -> None:
     if (np.diff(indptr) < 0).any():
-        raise DataError(f"indptr does not rise from 0 to the {len(indices)} keys")
+        raise DataError(f"indptr does not increase from 0 to the {len(indices)} keys")
 
     def refuse(position: int, what: str) -> None:
         raise DataError(f"row {int(np.searchsorted(indptr, position, side='right')) - 1}: {what}")

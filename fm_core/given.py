@@ -89,7 +89,7 @@ def float_array(what: str, values: Any) -> "NDArray[np.float32]":
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise DataError(f"{what} are no array of numbers: rows of different lengths") from error
+        raise DataError(f"{what} are not an array of numbers: rows differ in length") from error
     if array.dtype.kind not in "biuf":
         try:
             numbers = array.astype(np.float64) if array.dtype.kind == "O" else None
@@ -110,7 +110,7 @@ def refuse_masked(what: str, values: Any) -> None:
     DataError
     """
     if np.ma.is_masked(values):
-        raise DataError(f"{what} have values that are masked, which would count as if they were there: fill them first")
+        raise DataError(f"{what} have masked values, which would be used as data: fill them first")
 
 
 def check_scores(scores: "NDArray[np.float32]", n_before: int = 0) -> None:
@@ -162,7 +162,7 @@ def check_csr(matrix: Any) -> None:
     kind = getattr(matrix, "format", None)
     if kind != "csr":
         what = f"a {kind} matrix" if isinstance(kind, str) else f"a {type(matrix).__name__}"
-        raise DataError(f"the rows are {what}, expected a CSR matrix of SciPy's: call its tocsr()")
+        raise DataError(f"the rows are {what}, expected a SciPy CSR matrix: call tocsr()")
     indptr, indices, data = matrix.indptr, matrix.indices, matrix.data
     if len(matrix.shape) != 2 or not 0 < matrix.shape[1] <= MOST_FEATURES:
         raise DataError(f"the rows have shape {matrix.shape}, expected 1 to {MOST_FEATURES} features")
@@ -171,7 +171,7 @@ def check_csr(matrix: Any) -> None:
     if indptr.dtype.kind != "i" or indices.dtype.kind != "i" or len(indptr) != matrix.shape[0] + 1:
         raise DataError(f"the matrix has {len(indptr)} starts of rows, expected {matrix.shape[0] + 1} integers")
     if indptr[0] != 0 or (np.diff(indptr) < 0).any() or indptr[-1] > min(len(indices), len(data)):
-        raise DataError(f"the starts of rows do not rise from 0 to at most {min(len(indices), len(data))}")
+        raise DataError(f"the starts of rows do not increase from 0 to at most {min(len(indices), len(data))}")
     used = indices[: indptr[-1]]
     if used.size and not 0 <= used.min() <= used.max() < matrix.shape[1]:  # two quick walks, no array of truths
         at = int(np.argmax((used < 0) | (used >= matrix.shape[1])))
@@ -191,8 +191,8 @@ def refuse_moments(*given: Any) -> None:
         for dtype in kinds:
             if getattr(dtype, "kind", "") in ("m", "M") or str(dtype).lower().startswith(_MOMENTS):
                 raise TypeError(
-                    f"a column is {dtype}, expected numbers: make what matters of it, such as the hour or the age in "
-                    "days, a column of numbers"
+                    f"a column is {dtype}, expected numbers: derive columns of numbers from it, such as the hour or "
+                    "the age in days"
                 )
 
 

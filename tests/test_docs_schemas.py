@@ -118,12 +118,12 @@ def test_what_a_published_schema_refuses_is_refused(tmp_path, name, data):
 SPOILT = {
     "a key twice": (lambda text: text.replace("{", '{"a": 1, "a": 2, ', 1), "an object has a key twice"),
     "an inner key twice": (lambda text: text[:-1] + ', "more": {"a": 1, "a": 2}}', "an object has a key twice"),
-    "NaN": (lambda text: text.replace("{", '{"a": NaN, ', 1), "it has NaN, which is no number of JSON"),
+    "NaN": (lambda text: text.replace("{", '{"a": NaN, ', 1), "it has NaN, which is not a JSON number"),
     "Infinity": (lambda text: text.replace("{", '{"a": -Infinity, ', 1), "it has -Infinity"),
     "depth": (lambda text: '{"a":' * 60_000, "nested too deep|declares|not JSON"),
     "digits": (lambda text: text.replace("{", '{"a": %s, ' % ("9" * 5000), 1), "4300 digits"),
     "two documents": (lambda text: text * 2, "it is not JSON"),
-    "a list": (lambda text: f"[{text}]", "it is no JSON object"),
+    "a list": (lambda text: f"[{text}]", "it is not a JSON object"),
 }
 
 
@@ -141,7 +141,7 @@ def test_what_says_two_things_is_refused_in_a_sentence(tmp_path, name, how):
 def test_a_baseline_does_not_contradict_itself_or_the_schema(tmp_path):
     for path, value, sentence in (
         (("scores", "shares"), [0.5, 0.5, 0.5], "add up to 1.5, expected 1"),
-        (("columns", "other"), BASELINE["columns"]["age"], "column 'other' is none of the model's schema"),
+        (("columns", "other"), BASELINE["columns"]["age"], "column 'other' is not in the model's schema"),
         (("more",), 1, "it has columns, feature_dim, more, rows, scores, source, version, expected"),
     ):
         with pytest.raises(ConfigError, match=sentence):

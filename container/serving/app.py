@@ -1,7 +1,7 @@
 """The Flask app: three addresses of SageMaker's contract, or the multi-model API.
 
 A view is a few lines: the formats are media_types.py's, the statuses errors.py's. The app is
-made with its model, so tests hand it one of three features.
+created with its model, so tests can pass a model of three features.
 """
 
 from collections.abc import Callable, Iterable
@@ -58,11 +58,10 @@ def create_app(
     Parameters
     ----------
     models : Model, ServedModel or ModelRegistry
-        The one model that is served, with its schema or without; or the registry of a
-        multi-model endpoint.
+        The model to serve, with or without its schema; or the registry of a multi-model endpoint.
     settings : ServingSettings
     on_scores : callable, optional
-        Called with the scores that are given.
+        Called with the scores of each answer.
 
     Returns
     -------
@@ -71,7 +70,7 @@ def create_app(
     Raises
     ------
     NotAcceptableError
-        ``settings.default_accept`` is no media type that is written.
+        ``settings.default_accept`` is not a media type of answers.
     """
     encoder_of("", settings.default_accept)
     app = Flask(__name__, static_folder=None)
@@ -142,7 +141,7 @@ def _add_invocations(
 
 
 def takes_long(environ: dict[str, Any], body: bytes) -> bool:
-    """Whether a request with a small body takes more than some milliseconds of computing, or waits for files."""
+    """Whether a request with a small body needs more than a few milliseconds of CPU, or waits for files."""
     if "HTTP_CONTENT_ENCODING" in environ or environ["PATH_INFO"].startswith("/models"):
         return True
     return any(word in body for word in _LONG_WORDS)

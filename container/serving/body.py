@@ -1,4 +1,4 @@
-"""The body of a request, as a view reads it: whole, within the limit, unpacked.
+"""The body of a request, as a view reads it: complete, within the limit, decompressed.
 
 Our own server leaves it in the environment as a buffer; other servers have a stream.
 """
@@ -33,21 +33,22 @@ def open_body(environ: dict[str, Any], limit: int) -> Iterator[bytes | mmap.mmap
     environ : dict
         Of WSGI.
     limit : int
-        Bytes that are taken, unpacked.
+        The largest body, in bytes after decompression.
 
     Raises
     ------
     PayloadTooLargeError
         There are more.
     UnsupportedMediaTypeError
-        It is packed in a way that is not known.
+        Its content encoding is not supported.
     DataError
         There are none, or fewer than announced; or they are damaged.
     """
     coding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if coding not in _CODINGS:
         raise UnsupportedMediaTypeError(
-            f"Content-Encoding is {coding[:80]!r}, which is not supported: send the body as it is, or packed by gzip"
+            f"Content-Encoding is {coding[:80]!r}, which is not supported: send the body uncompressed, or compressed "
+            "with gzip"
         )
     body = environ[BODY] if BODY in environ else _read(environ, limit)
     if not len(body):
@@ -77,7 +78,7 @@ def _unpack(body: bytes | mmap.mmap, limit: int, unpacked: Spool) -> None:
         while at < len(body):  # members, one after the other
             n_members += 1
             if n_members > _MOST_MEMBERS + len(body) // 1024:
-                raise DataError(f"the body is gzip of more than {n_members - 1} members: pack it as one")
+                raise DataError(f"the body is gzip of more than {n_members - 1} members: compress it as one")
             # zlib copies what a member leaves of a piece: pieces grow with it, as in fm_core/formats/streams.py.
             member, size = zlib.decompressobj(wbits=31), _FIRST_PIECE
             while not member.eof:
@@ -92,7 +93,7 @@ def _unpack(body: bytes | mmap.mmap, limit: int, unpacked: Spool) -> None:
                     raise too_large("too many", limit)
             at -= len(member.unused_data)
     except zlib.error as error:
-        raise DataError(f"the body is no gzip, as Content-Encoding says: {error}") from None
+        raise DataError(f"Content-Encoding is gzip, but the body is not: {error}") from None
 
 
 def _read(environ: dict[str, Any], limit: int) -> bytes:

@@ -80,14 +80,14 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is under way, or begun."""
+        """Whether no request is running or partly received."""
         return not self._exchanges and not self._parser.head_begun and not self._unsent
 
     def expendable(self) -> tuple[int, float]:
-        """A key to order connections by: the first is the one to be closed where there are too many.
+        """A key that orders connections: if there are too many, the first is closed.
 
-        Those that only linger come first, then idle ones, heads and bodies that come slowly, and last those
-        that wait for us.
+        First those that only linger, then idle ones, then slow heads and bodies, and last those that wait for an
+        answer.
         """
         if self._lingers:
             rank = 0
@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether somebody waits for something that is still to be done or sent."""
+        """Whether a client waits for something that is not yet computed or sent."""
         if self._transport is None:
             return False
         return bool(self._exchanges) or self._transport.get_write_buffer_size() > 0
@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
         )
 
     def evict(self) -> None:
-        """Close the connection, since others need what it holds."""
+        """Close the connection, because others need its memory."""
         receiving = self._receiving
         if receiving is not None:
             self._refuse_input(RequestTimeoutError("the body arrived too slowly while others waited: send it again"))
@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def stop(self) -> None:
-        """Close the connection as soon as nothing is under way."""
+        """Close the connection as soon as no request is running."""
         if self.is_idle and self._transport is not None:
             self._transport.close()
 

@@ -1,8 +1,9 @@
-"""How what a model is asked differs from what it was trained on: values of columns, and the distribution of scores.
+"""Drift: how the requests to a model differ from its training data, in values of columns and the distribution of "
+"scores.
 
 Each process adds up in rows of its own in memory that all share, so that a request takes no lock, and a process that
-is replaced leaves its counts to the next. Scores are counted by period, of which the last few are looked at: the
-stability index is of the last day, say, and not of all days since the start.
+is replaced leaves its counts to the next one. Scores are counted by period, and only recent periods are used: the
+stability index covers the last day, for example, and not all days since the start.
 """
 
 import mmap
@@ -37,7 +38,7 @@ _SAID = {
 
 
 class Drift:
-    """What is counted of one model's requests.
+    """Drift counts of one model's requests.
 
     Made before the processes are forked. It has the columns of the model's encoder counted.
 
@@ -96,7 +97,7 @@ class Drift:
         return found
 
     def families(self, core: Any) -> Iterator[Any]:
-        """Give what is known as prometheus-client's families.
+        """Return the counts as prometheus-client's metric families.
 
         Parameters
         ----------
@@ -141,7 +142,7 @@ class Drift:
 
 
 def _labels(names: Iterable[str]) -> dict[str, str]:
-    """Give columns' names as labels: harmless and bounded, and no two alike, of which Prometheus would take none."""
+    """Turn columns' names into labels: safe, of limited length, and unique, as Prometheus requires."""
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in dict.fromkeys(names):

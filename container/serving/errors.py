@@ -1,4 +1,4 @@
-"""Errors of a request, the one table from exception class to HTTP status, and the one shape of a refusal.
+"""Errors of a request, the table from exception class to HTTP status, and the form of an error response.
 
 The shape is that of RFC 9457, "Problem Details", in plain JSON:
 ``{"status": 400, "title": "Bad Request", "detail": "the body is empty, expected at least one row"}``.
@@ -34,11 +34,11 @@ __all__ = [
 
 
 class UnsupportedMediaTypeError(FMError):
-    """The body is of a media type that is not read."""
+    """The media type of the body is not supported."""
 
 
 class NotAcceptableError(FMError):
-    """The client accepts no media type that is written."""
+    """The client accepts no supported media type."""
 
 
 class PayloadTooLargeError(FMError):
@@ -46,7 +46,7 @@ class PayloadTooLargeError(FMError):
 
 
 class MalformedRequestError(FMError):
-    """What came is no HTTP request."""
+    """The bytes received are not an HTTP request."""
 
 
 class HeadTooLargeError(FMError):
@@ -58,11 +58,11 @@ class RequestTimeoutError(FMError):
 
 
 class OverloadedError(FMError):
-    """As many requests are under way as may be."""
+    """The maximum number of requests is running."""
 
 
 class WorkerLostError(FMError):
-    """The process that computed an answer died over it."""
+    """The process that computed an answer died."""
 
 
 class ModelNotLoadedError(FMError):
@@ -105,7 +105,7 @@ _RETRY_AFTER = "1"
 
 
 class Refusal(NamedTuple):
-    """The answer that tells a client of an error.
+    """The response that reports an error to a client.
 
     Attributes
     ----------
@@ -123,12 +123,12 @@ class Refusal(NamedTuple):
 
     @property
     def is_urgent(self) -> bool:
-        """Whether it is given before the body is there: the client had better not send it."""
+        """Whether it is sent before the body arrives, so that the client need not send it."""
         return self.status == HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def refusal_of(error: Exception) -> Refusal | None:
-    """What to answer to an error; None if it is a bug of ours."""
+    """Return the response to an error; None if the error is a bug of this program."""
     if isinstance(error, HTTPException):  # Flask's own: no such path, no such method
         status = error.code or 500
         return _refusal(status, _PLAIN.get(status, error.description or error.name), error.get_headers())
@@ -141,7 +141,7 @@ def refusal_of(error: Exception) -> Refusal | None:
 
 
 def internal_error() -> Refusal:
-    """What to answer where the error is a bug of ours."""
+    """Return the response to a bug of this program."""
     return _refusal(500, "internal error; the container's log has the traceback")
 
 

@@ -1,4 +1,4 @@
-"""A request and what becomes of it, and what a connection asks of the process that it is in."""
+"""A request with its state, and the interface between a connection and its process."""
 
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ class Exchange:
     begun : float
         When its first byte came.
     held : int
-        Bytes of the body that are counted as being in memory.
+        Bytes of the body that count as held in memory.
     discarded : int
         Bytes of the body that were dropped.
     answering, answered : bool
@@ -57,7 +57,7 @@ class Exchange:
 
 
 class Answering(Protocol):
-    """What an owner asks of a connection."""
+    """The interface of a connection for its owner."""
 
     def respond(self, exchange: Exchange, status: str, headers: list[tuple[str, str]], body: bytes | Spool) -> None:
         """Write an answer."""
@@ -70,7 +70,7 @@ class Answering(Protocol):
 
 
 class Owner(Protocol):
-    """What a connection asks: front.py's `Front`, which has them all.
+    """The interface of the owner of connections: `Front` in front.py.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Owner(Protocol):
         """Count the memory that a body takes now."""
 
     def forget(self, exchange: Exchange) -> None:
-        """Give up what a request takes."""
+        """Release the memory and the place of a request."""
 
     def answer(self, connection: "Answering", exchange: Exchange) -> None:
         """Answer a request, now or later, by its `respond` or `refuse`."""

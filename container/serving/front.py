@@ -1,4 +1,4 @@
-"""What holds the connections of clients: an event loop that never computes for long.
+"""The event loop that holds the connections of clients and never computes for long.
 
 A request with a small body is answered where it came in, which takes a millisecond or two. Everything else,
 bodies above 64 KB and what the app says takes long, is handed over to the processes that compute; so this
@@ -198,7 +198,7 @@ class Front:
         exchange.held = held
 
     def forget(self, exchange: Exchange) -> None:
-        """Give up what a request takes."""
+        """Release the memory and the place of a request."""
         exchange.body.close()
         answering = self._waiting.pop(exchange, None)
         self._load.add(self._slot, requests=-int(answering is not None), size=-exchange.held)
@@ -244,7 +244,8 @@ class Front:
             connection.refuse(
                 exchange,
                 WorkerLostError(
-                    "the process that computed the answer died, most likely for lack of memory: send fewer rows at once"
+                    "the process that computed the answer died, probably because it ran out of memory: send fewer "
+                    "rows at once"
                 ),
             )
             return

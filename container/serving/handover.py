@@ -1,4 +1,4 @@
-"""Requests that take long go from the processes that hold connections to those that compute.
+"""Handover of slow requests from the processes that hold connections to those that compute.
 
 One pair of sockets is the queue: whoever has a request sends it into the one end, whichever computing
 process is free takes it from the other, and the kernel gives each message to one of them. A body travels

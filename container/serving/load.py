@@ -1,4 +1,4 @@
-"""How much the processes of a server have in hand, all together: a few numbers in memory that they share.
+"""The load of all processes of a server together: a few numbers in shared memory.
 
 Each process writes cells of its own and reads everybody's, so there is no lock that a killed process
 could leave behind. Two that look at the same moment may both find room; the bounds are no less use for that.
@@ -32,7 +32,7 @@ class Load:
 
     @property
     def requests(self) -> int:
-        """The requests under way."""
+        """The number of running requests."""
         return sum(self._cells[: self._n])
 
     @property
@@ -51,7 +51,7 @@ class Load:
         return self.requests >= self.most_requests
 
     def add(self, slot: int, requests: int = 0, size: int = 0) -> None:
-        """Count what a process takes, or, below zero, gives up."""
+        """Count what a process takes or, if negative, releases."""
         self._cells[slot] += requests
         self._cells[self._n + slot] += size
 

@@ -1,4 +1,4 @@
-"""Which decoder a Content-Type asks for, and which encoder an Accept.
+"""Content-Type to decoder, and Accept to encoder.
 
 Media types are matched without case, and of their parameters only the header of text/csv counts.
 """
@@ -36,7 +36,7 @@ def decoder_of(content_type: str) -> Decoder:
     Raises
     ------
     UnsupportedMediaTypeError
-        There is none; the message lists those there are.
+        There is none; the message lists the supported types.
     """
     essence = _essence(content_type)
     found = DECODERS.get(essence)
@@ -61,19 +61,19 @@ def encoder_of(accept: str, default: str) -> Encoder:
     """The encoder of an answer for this Accept header.
 
     The accepted type with the highest q wins; among equals the first, and of those that a
-    wildcard admits the default, where it is one of them.
+    wildcard allows the default, if it is one of them.
 
     Parameters
     ----------
     accept : str
         Empty if the header is absent.
     default : str
-        Media type to use where the client leaves the choice.
+        Media type to use if the client leaves the choice.
 
     Raises
     ------
     NotAcceptableError
-        Nothing acceptable can be written; the message lists what can.
+        No accepted type is supported; the message lists the supported types.
     """
     order = sorted(ENCODERS.values(), key=lambda encoder: encoder.media_type != _essence(default))
     if order[0].media_type != _essence(default):

@@ -41,7 +41,7 @@ _PATHS = ("/", "/openapi.json", "/ping", "/invocations", "/execution-parameters"
 
 
 class Metrics:
-    """What is counted of requests, scores and models.
+    """Metrics of requests, scores and models.
 
     Made before the processes are forked.
 
@@ -91,11 +91,11 @@ class Metrics:
             self._rows.inc(rows)
 
     def watch(self, drift: Drift) -> None:
-        """Have what is asked and answered compared with the training."""
+        """Compare requests and answers with the training data."""
         self._drift = drift
 
     def place(self, slot: int) -> None:
-        """Say which slot is that of the process that is forked next."""
+        """Set the slot of the process that is forked next."""
         if self._drift is not None:
             self._drift.place(slot)
 
@@ -109,11 +109,11 @@ class Metrics:
             self._scores.labels(names[i], names[i + 1]).inc(int(counts[i]))
 
     def look_up(self, name: str, description: str, value: Callable[[], float]) -> None:
-        """Have a value looked up whenever the metrics are asked for."""
+        """Register a function that is called whenever the metrics are requested."""
         self._now.append((name, description, value))
 
     def forget(self, process_id: int) -> None:
-        """Say that a worker is gone."""
+        """Forget a worker that has ended."""
         self._multiprocess.mark_process_dead(process_id)  # type: ignore[no-untyped-call]
 
     def text(self) -> tuple[bytes, str]:

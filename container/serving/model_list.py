@@ -32,7 +32,7 @@ class Entry:
     url : str
         As the client wrote it.
     path : str
-        Where that led, links resolved.
+        The path of the url, with links resolved.
     size : int
         Bytes of its files.
     slot : int

@@ -30,7 +30,7 @@ _MAX_MODELS = 16384
 
 
 class ModelRegistry(Generic[Opened]):
-    """Models by name: loaded, found, listed and dropped, from any worker and any thread.
+    """Models by name: load, find, list and unload them from any worker and any thread.
 
     Made before the workers are forked.
 
@@ -39,7 +39,7 @@ class ModelRegistry(Generic[Opened]):
     models_root : Path
         Models outside of it are refused.
     memory : int
-        Bytes that all models together may take.
+        The most bytes for all models together.
     state_folder : Path
         An empty folder of our own.
     open_model : callable
@@ -98,18 +98,18 @@ class ModelRegistry(Generic[Opened]):
         return {name: entries[name].url for name in page}, page[-1] if len(after) > _PAGE_SIZE else None
 
     def load(self, name: str, url: str) -> None:
-        """Load a model; those longest unused make room for it.
+        """Load a model; the least recently used ones make room for it.
 
         Raises
         ------
         ModelExistsError
             One of this name is loaded.
         DataError
-            The url leads to nothing, or out of the folder of models.
+            The url does not exist, or points outside the folder of models.
         ArtifactError
             There is no model there, or a damaged one.
         ResourceError
-            It does not fit even when it is alone.
+            It does not fit even alone.
         """
         if name in self._now():
             raise _exists(name)
@@ -150,8 +150,8 @@ class ModelRegistry(Generic[Opened]):
     def _check_size(self, name: str, size: int) -> None:
         if size > self._memory:
             raise ResourceError(
-                f"model {name[:80]!r} takes {size} bytes, more than the {self._memory} that all models may take: "
-                "use an instance with more memory, or set FM_MODEL_MEMORY_MB"
+                f"model {name[:80]!r} takes {size} bytes, more than the {self._memory} for all models: use an "
+                "instance with more memory, or set FM_MODEL_MEMORY_MB"
             )
 
     def _checked(self, url: str) -> Path:
@@ -160,7 +160,7 @@ class ModelRegistry(Generic[Opened]):
             path = Path(url).resolve(strict=True)
             is_inside = path != root and path.is_relative_to(root)
             if not is_inside or not all(item.resolve().is_relative_to(root) for item in path.rglob("*")):
-                raise DataError(f"url {url[:200]!r} leads out of {self._root}, expected a model below it")
+                raise DataError(f"url {url[:200]!r} points outside {self._root}, expected a model below it")
         except (OSError, ValueError, RuntimeError) as error:  # absent, a null byte, a loop of links
             if is_exhausted(error):
                 raise
@@ -168,7 +168,7 @@ class ModelRegistry(Generic[Opened]):
         return path
 
     def _make_room(self, size: int) -> None:
-        """Take out those longest unused, until a model of this size fits."""
+        """Remove the least recently used models, until one of this size fits."""
         listed = self._list
         if listed.size + size <= self._memory:
             return

@@ -1,4 +1,4 @@
-"""The endpoint as OpenAPI 3.1 describes it, made of the registries of media types and statuses.
+"""The OpenAPI 3.1 description of the endpoint, made from the registries of media types and statuses.
 
 It is served at /openapi.json; docs/openapi.json is the same document, of an endpoint of one model.
 """

@@ -1,4 +1,4 @@
-"""What a request holds and what is answered, between the formats that read and write them."""
+"""The contents of requests and answers, independent of the formats that read and write them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ class Rows:
     uids, metadatas : sequence of (str, bytes or None), or None
         Echoed as they came.
     explained : mapping of int to int
-        The rows whose scores are to be explained, each with how many shares of a kind are wanted.
+        The rows to explain, each with the number of shares of a kind to return.
     spread : sequence of int
-        The rows whose scores' standard deviations are wanted, rising.
+        The rows whose standard deviations are requested, in increasing order.
     """
 
     batch: Batch
@@ -37,7 +37,7 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Predictions:
-    """What the rows of a request got.
+    """The predictions for the rows of a request.
 
     Attributes
     ----------

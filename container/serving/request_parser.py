@@ -21,7 +21,7 @@ _SWITCHING = (b"upgrade", b"http2-settings")
 
 
 class Receiver(Protocol):
-    """Who is told."""
+    """The receiver of a parser's events."""
 
     def head_came(self, parser: "RequestParser") -> None:
         """All of a head is there: the parser's attributes hold it."""
@@ -75,7 +75,7 @@ class RequestParser:
         Raises
         ------
         MalformedRequestError
-            They are no HTTP/1 requests.
+            They are not HTTP/1 requests.
         HeadTooLargeError
         Exception
             What the receiver raised.
@@ -107,7 +107,7 @@ class RequestParser:
         self._asks_for_upgrade = False
         method, version = self._parser.get_method(), self._parser.get_http_version().encode()
         if method == b"CONNECT":
-            raise MalformedRequestError("CONNECT is for proxies, which this is not")
+            raise MalformedRequestError("CONNECT is not supported: this is not a proxy")
         lines = [b"%b %b HTTP/%b" % (method, self.target, version)]
         for name, value in self.headers:
             if name.lower() == b"connection":
@@ -169,7 +169,7 @@ def _too_large() -> HeadTooLargeError:
 
 def _trailers_too_large() -> HeadTooLargeError:
     return HeadTooLargeError(
-        f"the body has more than {LARGEST_HEAD} bytes between two chunks or behind the last: send no trailers"
+        f"the body has more than {LARGEST_HEAD} bytes between two chunks or after the last: send no trailers"
     )
 
 

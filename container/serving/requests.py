@@ -3,8 +3,8 @@
 A decoder makes parts of `Rows` (or of `Ranking`, or `Wishes`) of a body, by the model's schema where it names columns.
 A part is of a megabyte or less, so that what a request takes in memory does not grow with it.
 
-What else than scores is wanted stands in ``"configuration"``: that of the request is of all its instances, that of an
-instance goes before.
+``"configuration"`` requests more than scores: that of the request applies to all its instances, and that of an instance
+overrides it.
 """
 
 import itertools

@@ -15,7 +15,7 @@ __all__ = ["ENCODERS", "Encoder"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Encoder:
-    """How an answer of one media type is written: its parts, and what stands around and between them.
+    """The encoder of answers in one media type: its parts, and the bytes around and between them.
 
     Attributes
     ----------

@@ -46,7 +46,7 @@ MAX_CATALOGUE_BYTES = 2**30
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model, and what encodes columns for it.
+    """A model, and the encoder of columns for it.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class ServedModel:
         None: there is no catalogue.
     baseline : Baseline or None
     memory : int
-        Bytes that the model takes beside its file, which is mapped: what was unpacked.
+        Bytes that the model takes in addition to its memory-mapped file: what was decompressed.
     """
 
     model: "Model"
@@ -77,7 +77,7 @@ def open_with_schema(
     name : str or None
         Of the schema, below the folder. None: schema.json, which may be absent.
     unseen : {"error", "ignore"}
-        What a category is that the schema does not have.
+        How to treat a category that is not in the schema.
     limits : callable
         Gives the limits of reading one model.
     sources : sequence of Path
@@ -176,7 +176,7 @@ def _below(folder: Path, name: str, most_bytes: int, what: str, *, must_exist: b
         if not must_exist and not path.is_symlink() and not path.exists():
             return None
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
-            raise ArtifactError(f"{path} leads out of the model's folder, expected a {what} below it")
+            raise ArtifactError(f"{path} points outside the model's folder, expected a {what} below it")
         facts = path.stat()
     except (OSError, RuntimeError, ValueError) as error:  # absent, no file, a loop of links, a null byte
         reason = getattr(error, "strerror", None) or str(error)

@@ -1,4 +1,4 @@
-"""What the environment tells a server, parsed once into frozen settings."""
+"""The environment variables of a server, parsed once into frozen settings."""
 
 import dataclasses
 import re
@@ -24,7 +24,7 @@ _MEMORY_OF_WORKER = 64 * 2**20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServingSettings:
-    """What the environment tells a server.
+    """The settings of a server.
 
     Attributes
     ----------
@@ -49,8 +49,7 @@ class ServingSettings:
     predict_threads : int
         Threads of one prediction: the cores if there is one worker, else 1.
     timeout : int
-        ``SAGEMAKER_MODEL_SERVER_TIMEOUT``: seconds without a sign of life after which a worker
-        is replaced.
+        ``SAGEMAKER_MODEL_SERVER_TIMEOUT``: seconds without a heartbeat after which a worker is replaced.
     max_content_length : int
         ``MAX_CONTENT_LENGTH``: the largest body taken, in bytes; by default 6 MB, and in batch
         transform ``SAGEMAKER_MAX_PAYLOAD_IN_MB`` or 100 MB.
@@ -73,7 +72,7 @@ class ServingSettings:
         ``FM_MODEL_MEMORY_MB``, in bytes here: what the models of a multi-model endpoint may
         take together; by default 70 % of the memory.
     model_load_seconds : float
-        ``FM_MODEL_LOAD_SECONDS``: after how long reading a model is given up.
+        ``FM_MODEL_LOAD_SECONDS``: the time limit for reading a model.
     schema : str or None
         ``FM_SCHEMA``: the file in the model's folder by which named columns become features;
         None: schema.json, if it is there.
@@ -118,7 +117,7 @@ class ServingSettings:
         Raises
         ------
         ConfigError
-            A variable holds something else than it should; the message names it.
+            A variable has an invalid value; the message names it.
         """
         batch = boolean(environ, "SAGEMAKER_BATCH")
         payload_mb = integer(environ, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 0, 0, 100)

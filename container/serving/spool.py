@@ -1,4 +1,4 @@
-"""Where bytes wait until all of them are there: the body of a request, and that of an answer.
+"""Buffers for bytes until all of them have arrived: the body of a request, and that of an answer.
 
 A few stay in the process that has them. More go, piece by piece as they come, into an anonymous file in
 memory (memfd_create(2), which needs no /dev/shm), whose descriptor another process can be handed without a

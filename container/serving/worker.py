@@ -46,7 +46,7 @@ class Work:
     handover : Handover
     load : Load
     n_pairs : int
-        How many workers of each kind.
+        The number of workers of each kind.
     patience : float
         Seconds that a client may keep us waiting.
     largest_body : int
@@ -81,7 +81,7 @@ class Worker(base.Worker):  # type: ignore[misc]
     slot = 0
 
     def run(self) -> None:
-        """Be a worker until told to stop."""
+        """Run until told to stop."""
         if self.is_front:
             self._hold_connections()
         else:

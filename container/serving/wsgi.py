@@ -1,4 +1,4 @@
-"""WSGI as the caller of an app sees it: the environment of a request, and one call."""
+"""WSGI from the server's side: the environment of a request, and the call of an app."""
 
 import sys
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ SERVER = {
 
 
 class Called(NamedTuple):
-    """What an app answered.
+    """The answer of an app.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ def content_length(environ: dict[str, Any]) -> int | None:
 
 
 def call(app: App, environ: dict[str, Any]) -> Called:
-    """Call an app, and gather all of its answer; one that is gathered already, in a `Spool`, stays as it is."""
+    """Call an app, and collect its whole answer; an answer in a `Spool` stays as it is."""
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:

@@ -163,7 +163,7 @@ class ChannelReader:
         except FileNotFoundError as error:
             raise self._changed(f"{error.filename} is gone") from error
         if self._at_first is not None and found != self._at_first:
-            raise self._changed(f"there are {found}, and there were {self._at_first}")
+            raise self._changed(f"there are {found}, but at first there were {self._at_first}")
         self._at_first = found
 
     def _changed(self, how: str) -> DataError:

@@ -110,5 +110,5 @@ class Gpus:
                 "is too old."
             )
         elif isinstance(self._wanted, int) and self._wanted > len(names):
-            _log.warning("_num_gpus is %d, and this machine has %d: those are used.", self._wanted, len(names))
+            _log.warning("_num_gpus is %d, but this machine has %d: using those.", self._wanted, len(names))
         return names if isinstance(self._wanted, str) else names[: self._wanted]

@@ -1,4 +1,4 @@
-"""What a training job says while it runs.
+"""The log of a training job.
 
 `Reporter` is the solver's callback: it puts the lines of container/training/log_lines.py in the
 built-in's order and hands them to `logging`. On a terminal, and only there, a progress
@@ -134,7 +134,7 @@ def emit(said: Iterable[Line]) -> None:
 
 
 class Reporter:
-    """The solver's callback, and what is said before and after it.
+    """The solver's callback, and the log lines before and after training.
 
     Parameters
     ----------

@@ -102,7 +102,7 @@ def worker_lines(process_id: int, checkpoints: Path | None = None) -> list[Line]
 
 
 def pipe_line(channel: str, folder: Path) -> Line:
-    """Said of each channel in Pipe mode."""
+    """The line for each channel in Pipe mode."""
     return Line(f"The channel '{channel}' is in pipe input mode under {folder}.")
 
 
@@ -138,12 +138,12 @@ def _kind(name: str) -> str:
 
 
 def speed_line(epoch: int, batch: int, records_per_second: float) -> Line:
-    """Said before the metrics of every batch that is reported, but an epoch's first."""
+    """The line before the metrics of every reported batch, except the first of an epoch."""
     return Line(f"Iter[{epoch}] Batch [{batch}]\tSpeed: {records_per_second:.2f} samples/sec", is_ours=True)
 
 
 def dense_epoch_lines(epoch: int, metrics: Mapping[str, float], seconds: float) -> list[Line]:
-    """Said at the end of an epoch over dense data only."""
+    """The lines at the end of an epoch over dense data only."""
     return [
         *(Line(f"Epoch[{epoch}] Train-{name}={value:f}", is_ours=True) for name, value in metrics.items()),
         Line(f"Epoch[{epoch}] Time cost={seconds:.3f}"),
@@ -159,7 +159,7 @@ def test_score_lines(host: str, metrics: Mapping[str, float]) -> list[Line]:
 
 
 def no_test_line() -> Line:
-    """Said in place of the scores of a test channel."""
+    """The line if there is no test channel."""
     return Line("Test data is not provided.")
 
 

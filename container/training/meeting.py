@@ -53,7 +53,7 @@ def told_to_hosts(paths: Paths, settings: TrainingSettings) -> Iterator[None]:
 def attend(
     job: TrainingJob, hyperparameters: Hyperparameters, settings: TrainingSettings, stop: StopRequest
 ) -> "Presence":
-    """Be there, from now on.
+    """Join the other hosts, from now on.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Whether the memory that a job may use suffices: asked before it is taken.
+"""Check that a job's memory suffices, before it is allocated.
 
 What the solver's arrays need is known from the hyperparameters, what batches need from the first of them, what there
 is from the machine and its control groups. So a job whose arrays do not fit fails before it reads; one whose batches do
-not, before it learns. A process that the system kills would leave no word.
+not, before it learns. A process that the system kills could leave no message.
 """
 
 from container.resources import available_memory
@@ -22,7 +22,7 @@ _FORESIGHT = 1.2
 
 
 class Memory:
-    """What a job may use, as it begins.
+    """The memory of a job, as it starts.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Memory:
         Raises
         ------
         ResourceError
-            It says what is needed, what is available, and what to lower.
+            The message says what is needed, what is available, and what to lower.
         """
         needed = self._arrays + OTHER_BYTES
         if needed > self._available:
@@ -72,7 +72,7 @@ class Memory:
             )
 
     def check_batches(self, first: Batch) -> None:
-        """Refuse a job whose batches cannot fit beside its arrays, before the second one is read.
+        """Refuse a job whose batches do not fit next to its arrays, before the second batch is read.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class Memory:
         Raises
         ------
         RowsDoNotFitError
-            It says what is needed, what is available, and what to do.
+            The message says what is needed, what is available, and what to do.
         """
         self._rows = rows_needed(n_rows, n_entries, self._hp, self._algorithm)
         needed = self._arrays + self._rows + self._kept + OTHER_BYTES

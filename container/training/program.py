@@ -1,4 +1,4 @@
-"""Which program this host runs, as a checksum: hosts that train one model together have to run the same."""
+"""A checksum of the program on this host: hosts that train one model together must run the same program."""
 
 import importlib.machinery
 import zlib

@@ -1,7 +1,6 @@
 """The report of a job: output/data/report.html, and metrics.json beside it.
 
-They are made unless the job asks for none. A report that cannot be written is said, but is no reason to lose a model
-that is trained.
+They are written unless the job turns them off. A report that cannot be written is logged, and does not fail the job.
 """
 
 import logging
@@ -18,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class TrainingReport:
-    """Takes notes while a job runs, and writes them down.
+    """Collects the figures of a running job, and writes the report.
 
     Parameters
     ----------
@@ -34,11 +33,11 @@ class TrainingReport:
 
     @classmethod
     def wanted(cls, folder: Path, asked: bool | None) -> "TrainingReport | None":
-        """Give one, unless the job asks for none."""
+        """Return one, unless the job turns the report off."""
         return None if asked is False else cls(folder)
 
     def beside(self, callback: Callback) -> Callback:
-        """Give a callback that tells `callback`, and takes notes."""
+        """Return a callback that calls `callback`, and collects figures."""
         from fm_core.training.callbacks import Together
 
         return Together(callback, self._record)

@@ -76,7 +76,7 @@ def run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: P
 
 
 def _read(paths: Paths, settings: TrainingSettings) -> tuple[TrainingJob, Hyperparameters, dict[str, str], Gpus]:
-    """Read what the job is asked to do, and say it."""
+    """Read the job's configuration, and log it."""
     provided = read_object(paths.hyperparameters)
     defaults, final = translation.default_configuration(), translation.final_configuration(provided)
     source = fm_core.hyperparameters.__file__
@@ -140,7 +140,7 @@ def _train(
     gpus: Gpus,
     hosts: Hosts,
 ) -> None:
-    """Do what has to be done once it is known by whom."""
+    """Train, now that the host's role is known."""
     n_threads = solver_threads(hyperparameters, settings)
 
     def memory_for(hyperparameters: Hyperparameters) -> Memory:
@@ -195,7 +195,7 @@ def _train_with(
     items: Items | None,
     baseline: TrainingBaseline | None,
 ) -> None:
-    """Do what has to be done once it is known what, and by whom."""
+    """Train, now that the solver and the host's role are known."""
     paths = job.paths
     local = hosts.local_hyperparameters(hyperparameters)
     learned_from = {name: channels[name] for name in (TRAIN, VALIDATION) if name in channels}
@@ -288,14 +288,17 @@ def _save(model_file: Path, model: Model, settings: dict[str, str], reporter: Re
         hosts.wait_for_all()  # a host that leaves the model to the first one has to hear that it was written
         return
     reporter.saved(model_file, started)
-    with survived("The model is saved, but not all hosts have heard of it"):
+    with survived("The model is saved, but not all hosts could be told"):
         hosts.wait_for_all()
 
 
 def _save_spread(folder: Path, model: Model) -> None:
     """Write what the standard deviation of scores needs, where the solver knows it."""
     if save_spread(folder, model) is not None:
-        _log.info("%s was written next to the model: requests may ask how far off a score is.", folder / SPREAD_FILE)
+        _log.info(
+            "%s was written next to the model: requests can ask for the uncertainty of a score (spread).",
+            folder / SPREAD_FILE,
+        )
     elif model.spread is not None:
         _log.warning("%s was not written: with so many features it would be too large", folder / SPREAD_FILE)
 
@@ -331,7 +334,7 @@ def _starting_model(folder: Path, stop: StopRequest) -> Model:
 
 
 def _remark(provided: dict[str, object], job: TrainingJob, gpus: Gpus) -> None:
-    """Say what of the configuration is not acted on, and refuse what must not be ignored."""
+    """Log which settings are ignored, and refuse those that must not be."""
     for remark in translation.remarks(provided):
         _log.info(remark)
     gpus.remark()

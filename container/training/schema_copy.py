@@ -1,4 +1,4 @@
-"""schema.json goes along: what lies in the folder of the train channel comes to lie beside the model.
+"""Copy schema.json from the folder of the train channel to the model's folder.
 
 `fm convert` writes it beside the records, so that a job whose channel is that folder leaves
 a model that `serve` can send named columns to. A pipe has no files, so there it is looked for in
@@ -72,8 +72,8 @@ def with_columns(hyperparameters: Hyperparameters, channel: Channel, path: Path 
         if path is None:
             raise ConfigError(
                 f"hyperparameter {name} is {text!r}, the name of a column, and channel {channel.name} has no "
-                f"{SCHEMA_FILE} that knows it: put the one that `fm convert` wrote there, or say the features, such as "
-                "0:943"
+                f"{SCHEMA_FILE} with that column: put the one that `fm convert` wrote there, or give the features, "
+                "such as 0:943"
             )
         from fm_core.formats.tables.schema import TableSchema
 

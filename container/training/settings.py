@@ -12,7 +12,7 @@ __all__ = ["TrainingSettings"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """What the environment tells a training job, besides where its tree lies.
+    """The settings of a training job, except the root of its tree.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class TrainingSettings:
         Raises
         ------
         ConfigError
-            A variable holds something else than it should; the message names it.
+            A variable has an invalid value; the message names it.
         """
         return cls(
             pipe_wait_seconds=seconds(environ, "FM_PIPE_WAIT_SECONDS", cls.pipe_wait_seconds),

@@ -148,13 +148,13 @@ class Baseline:
             _expect(len(data) <= MAX_BYTES, f"it has more than {MAX_BYTES} bytes")
             baseline = _parsed(data)
             unknown = next((name for name in baseline.columns if columns is not None and name not in columns), None)
-            _expect(unknown is None, f"column {quoted(unknown)} is none of the model's schema")
+            _expect(unknown is None, f"column {quoted(unknown)} is not in the model's schema")
             _expect(
                 baseline.feature_dim == feature_dim,
-                f"feature_dim is {baseline.feature_dim}, expected {feature_dim} as the model has",
+                f"feature_dim is {baseline.feature_dim}, expected the model's {feature_dim}",
             )
         except ValueError as error:
-            raise ConfigError(f"{path} is no baseline of this model: {printable(str(error), 400)}") from error
+            raise ConfigError(f"{path} is not a baseline of this model: {printable(str(error), 400)}") from error
         return baseline
 
 
@@ -178,7 +178,7 @@ def _parsed(data: bytes) -> Baseline:
     _check_keys(scores, {"edges", "shares"}, "scores")
     edges, shares = scores["edges"], scores["shares"]
     _expect(_are_numbers(edges) and len(edges) <= _MAX_EDGES, f"edges is {quoted(edges)}, expected a list of numbers")
-    _expect(all(a < b for a, b in itertools.pairwise(edges)), "the edges of the scores do not rise")
+    _expect(all(a < b for a, b in itertools.pairwise(edges)), "the edges of the scores do not increase")
     _expect(
         _are_numbers(shares) and len(shares) == len(edges) + 1 and all(0 <= share <= 1 for share in shares),
         f"shares is {quoted(shares)}, expected {len(edges) + 1} numbers from 0 to 1",
@@ -201,7 +201,7 @@ def _names(found: Iterable[str]) -> str:
 def _parsed_column(name: str, column: Any) -> OfColumn:
     members = {field.name for field in dataclasses.fields(OfColumn)}
     where = f"column {quoted(name)}"
-    _expect(len(name) <= _MAX_NAME, f"{where}: expected a name of at most {_MAX_NAME} letters")
+    _expect(len(name) <= _MAX_NAME, f"{where}: expected a name of at most {_MAX_NAME} characters")
     _expect(isinstance(column, dict), f"{where} is {quoted(column)}, expected an object")
     _check_keys(column, members, where)
     for member in ("missing", "unseen"):

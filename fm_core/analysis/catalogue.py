@@ -238,8 +238,7 @@ class Catalogue:
             raise DataError(f"feature_dim is {feature_dim}, expected 1 to {MOST_FEATURES}")
         if encoder is not None and encoder.schema.feature_dim != feature_dim:
             raise DataError(
-                f"{what}: the schema makes {encoder.schema.feature_dim} features, expected {feature_dim} as the "
-                "model has"
+                f"{what}: the schema makes {encoder.schema.feature_dim} features, expected the model's {feature_dim}"
             )
         reader: _Reader | None = None
         for table in tables:
@@ -343,7 +342,7 @@ class Catalogue:
         for name, choice in wanted.items():
             if name not in self.columns:
                 shown = ", ".join(list(self.columns)[:20])
-                raise DataError(f"filter {name[:40]!r} is no column of the catalogue, expected some of: {shown}")
+                raise DataError(f"filter {name[:40]!r} is not a column of the catalogue, expected some of: {shown}")
             allowed &= self.columns[name].allowed(choice)
         return allowed
 
@@ -422,7 +421,7 @@ class _Reader:
             )
         if schema is None and FEATURES not in taken:
             raise DataError(
-                f"{first.source}: there is no column {FEATURES!r}, which a catalogue needs where the model has no "
+                f"{first.source}: there is no column {FEATURES!r}, which a catalogue needs if the model has no "
                 f"schema: found {', '.join(taken[:20])}"
             )
         self._columns = {

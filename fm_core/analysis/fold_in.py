@@ -140,7 +140,7 @@ def fold_in(
         with np.errstate(over="ignore", invalid="ignore"):
             parameters = population.mean + population.root @ solve(rows @ population.root, offset, labels)
         if not np.isfinite(parameters).all():
-            raise DataError("the rows' values are too large to find the parameters of a new feature from them")
+            raise DataError("the rows' values are too large to fit the parameters of a new feature")
     return Folded(float(parameters[0]), parameters[1:])
 
 

@@ -95,7 +95,9 @@ class History:
                 raise DataError(f"{where} {number}: the label is {begun(label)}, expected a number")
             labels.append(float(label))
             if column in cells:
-                raise DataError(f"{where} {number} has column {column!r}, which is the user's own, expected the others")
+                raise DataError(
+                    f"{where} {number} has column {column!r}, the user's own column, expected only the other columns"
+                )
             position = self._position(cells)
             positions.append(position)
             if position >= 0 and self._catalogue is not None:  # what the item is, the catalogue knows
@@ -160,7 +162,7 @@ def grown(model: Model, schema: "TableSchema", column: str, found: Mapping[str, 
     names = [each.name for each in schema.columns]
     known = [each.name for each in schema.columns if each.kind == "categorical" and each.separator is None]
     if column not in known:
-        raise ConfigError(f"{column[:40]!r} is no column of categories, expected {' or '.join(known[:20])}")
+        raise ConfigError(f"{column[:40]!r} is not a column of categories, expected {' or '.join(known[:20])}")
     place = names.index(column)
     before = schema.columns[place]
     twice = next((name for name in found if name in before.categories), None)

@@ -130,7 +130,7 @@ class ItemsSeen:
         for column, _ in columns:
             if column.kind not in ("numeric", "categorical"):
                 raise ConfigError(
-                    f"column {column.name[:40]!r} is {column.kind}, whose features do not determine its cells: "
+                    f"column {column.name[:40]!r} is {column.kind}, and its cells cannot be restored from features: "
                     "give the items as a table"
                 )
         if columns[0][0].kind != "categorical" or columns[0][0].separator is not None:

@@ -137,13 +137,13 @@ class Query:
             raise DataError(f'{where}: "spread" is {begun(spread)}, expected true or false')
         if spread and history is not None:
             raise DataError(
-                f'{where}: "spread" and "history" were both given, expected one of them: how uncertain the parameters '
-                "of a user are who was not in training is not known"
+                f'{where}: "spread" and "history" were both given, expected one of them: the uncertainty of a user '
+                "who was not in training is unknown"
             )
         history_of = document.get("history_of")
         if history_of is not None and (history is None or not isinstance(history_of, str)):
-            raise DataError(f'{where}: "history_of" is {begun(history_of)}, expected the name of a column beside '
-                            '"history"')  # fmt: skip
+            raise DataError(f'{where}: "history_of" is {begun(history_of)}, expected the name of a column, together '
+                            'with "history"')  # fmt: skip
         return cls(where, columns, context, top_k, [text_of(item) for item in exclude], wanted, history, history_of,
                    _shares(why, where), spread)  # fmt: skip
 
@@ -222,7 +222,7 @@ class Recommender:
         folder : path
             The schema may be absent; see catalogue.py for what the catalogue holds then.
         unseen : {"error", "ignore"}
-            What a category is that the schema does not have.
+            How to treat a category that is not in the schema.
 
         Returns
         -------
@@ -309,7 +309,8 @@ class Recommender:
             for name in of_query:
                 if name in self.catalogue.columns:
                     raise DataError(
-                        f"{query.where}: column {name[:40]!r} is the catalogue's, expected columns of the context only"
+                        f"{query.where}: column {name[:40]!r} belongs to the catalogue, expected columns of the "
+                        "context only"
                     )
         named, keyed = self._no_rows(len(queries)), self._no_rows(len(queries))
         if any(columns):
@@ -326,8 +327,8 @@ class Recommender:
             shared = context.keys[self.catalogue.has(context.keys)]
             if len(shared):
                 raise DataError(
-                    f"{query.where}: the context has feature {shared[0]}, which is one of the catalogue's items: "
-                    "expected only what the items do not have"
+                    f"{query.where}: the context has feature {shared[0]}, which belongs to the catalogue's items, "
+                    "expected only other features"
                 )
             found.append(context)
         return found
@@ -372,13 +373,13 @@ class Recommender:
             return open_ones[0]
         if len(open_ones) > 1:
             raise DataError(
-                f"{query.where}: the history may be of {' or of '.join(open_ones[:20])}, expected all but one of them "
-                'in "columns", or "history_of" with the name of one'
+                f"{query.where}: the history may belong to {' or to '.join(open_ones[:20])}: give all but one of them "
+                'in "columns", or set "history_of" to one of them'
             )
         raise DataError(
-            f"{query.where}: nothing is left that the history could be of: "
-            f"{', '.join(names[:20]) or 'no column of ids'} was there in training; leave the history out, or the "
-            "column whose value it is to stand for"
+            f"{query.where}: the history has no column to replace: "
+            f"{', '.join(names[:20]) or 'no column of ids'} was in training; leave out the history, or the column that "
+            "it replaces"
         )
 
     @staticmethod

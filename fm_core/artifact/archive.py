@@ -202,7 +202,7 @@ class Archive:
         """Give a member: where it lies if it is stored, unpacked in memory if it is deflated."""
         if name not in self._entries:
             found = ", ".join(printable(other, 80) for other in sorted(self._entries)[:10]) or "nothing"
-            raise ArtifactError(f"not a model file: it holds {found}, and no {name}")
+            raise ArtifactError(f"not a model file: it holds {found}, but no {name}")
         entry = self._entries[name]
         if max_size is not None and entry.size > max_size:
             raise ArtifactError(f"{name} declares {entry.size} bytes, expected at most {max_size}")
@@ -217,7 +217,7 @@ class Archive:
         if end > len(self._content) or entry.packed != entry.size:
             raise ArtifactError(
                 f"{entry.name} declares {entry.size} bytes from byte {entry.start} on, of which "
-                f"{max(0, min(entry.packed, len(self._content) - entry.start))} are there: the file is cut short"
+                f"{max(0, min(entry.packed, len(self._content) - entry.start))} are there: the file is truncated"
             )
         return self._content[entry.start : end]
 
@@ -324,7 +324,7 @@ def _unpacked(stream: Stream, found: Found, limits: Limits) -> mmap.mmap:
         limits.check()
         piece = stream.read(min(arrays.BLOCK_BYTES, found.size - at))
         if not piece:
-            raise ArtifactError(f"{quoted(found.name)} ends after {at} bytes of {found.size}: the file is cut short")
+            raise ArtifactError(f"{quoted(found.name)} ends after {at} bytes of {found.size}: the file is truncated")
         content[at : at + len(piece)] = piece
         at += len(piece)
     return content

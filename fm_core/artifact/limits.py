@@ -43,8 +43,10 @@ class Limits:
         room = free_memory() if self.memory is None else self.memory
         self.taken += n_bytes
         if self.taken > room:
-            raise ResourceError(f"{what} takes {n_bytes} bytes of memory, {self.taken} with what was read before, and "
-                                f"at most {room} may be taken")  # fmt: skip
+            raise ResourceError(
+                f"{what} takes {n_bytes} bytes of memory, {self.taken} with what was read before, but at most {room} "
+                "may be taken"
+            )
 
     def check(self) -> None:
         """Give up what takes too long, or is not wanted any more.
@@ -54,6 +56,6 @@ class Limits:
         ArtifactError
         """
         if time.monotonic() - self._began > self.seconds:
-            raise ArtifactError(f"reading was given up after {self.seconds:g} s")
+            raise ArtifactError(f"reading timed out after {self.seconds:g} s")
         if self.should_stop():
-            raise ArtifactError("reading was given up, for the process is to stop")
+            raise ArtifactError("reading was stopped, because the process is stopping")

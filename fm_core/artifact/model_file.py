@@ -129,7 +129,7 @@ def save_model(path: str | os.PathLike[str], model: Saved, hyperparameter_string
     except OSError as error:
         reason = (
             f"{path} could not be written: {error.strerror or error}; it takes {mxnet_params.encoded_size(arrays)} "
-            "bytes, and nothing was left there by this attempt"
+            "bytes, and no partial file was left"
         )
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise (ResourceError if is_full else ArtifactError)(reason) from error
@@ -336,6 +336,6 @@ def _has_every_row_in_order(array: StoredArray, blocks: list[slice]) -> bool:
 def _check_finite(name: str, values: NDArray[np.float32]) -> None:
     if not is_finite(values):
         raise ArtifactError(
-            f"{name} has a parameter that is not finite, so no score can be computed: its training had diverged, "
-            "train again with lower learning rates"
+            f"{name} has a parameter that is not finite, so it cannot compute scores: its training diverged; train "
+            "again with lower learning rates"
         )

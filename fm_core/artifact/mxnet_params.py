@@ -149,7 +149,7 @@ def _values(array: Array) -> Iterator[memoryview]:
     for start in range(0, len(values), rows):
         block = np.ascontiguousarray(values[start : start + rows], "<f4")
         if not arrays.is_finite(block):
-            raise ArtifactError(f"{array.name} has a parameter that is not finite: no reader would take such a model")
+            raise ArtifactError(f"{array.name} has a parameter that is not finite: every reader would reject the model")
         yield block.data.cast("B")
 
 
@@ -234,7 +234,7 @@ class _Reader:
     def dtype(self) -> np.dtype[Any]:
         (code,) = self.numbers("i", "a data type")
         if code not in _DTYPES:
-            self.refuse(f"declares data type {code}, which is none of MXNet's")
+            self.refuse(f"declares data type {code}, which MXNet does not define")
         return np.dtype(_DTYPES[code])
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -250,7 +250,7 @@ class _Reader:
         try:
             return bytes(self._data[start : start + size]).decode()
         except UnicodeDecodeError:
-            self.refuse("has a name that is not text")
+            self.refuse("has a name that is not UTF-8 text")
 
 
 def _array(reader: _Reader) -> StoredArray:

@@ -43,7 +43,7 @@ def save_onnx(path: Path, model: "Model") -> None:
     n_bytes = 4 * model.feature_dim * (model.num_factors + 1)
     if n_bytes > MOST_BYTES:
         raise ConfigError(
-            f"the model has {n_bytes} bytes of parameters, expected at most {MOST_BYTES}, which an ONNX file can hold"
+            f"the model has {n_bytes} bytes of parameters, expected at most {MOST_BYTES}, the limit of an ONNX file"
         )
     try:
         from onnx import TensorProto, checker, helper, numpy_helper

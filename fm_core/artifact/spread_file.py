@@ -272,5 +272,5 @@ def _check_values(arrays: dict[str, NDArray[Any]], feature_dim: int, limits: Lim
             limits.check()
             if not is_finite(flat[part]) or (name in _POSITIVE and not (flat[part] > 0).all()):
                 above = " above 0" if name in _POSITIVE else ""
-                raise ArtifactError(f"{name} has a number that is not finite or not as it should be, expected finite "
+                raise ArtifactError(f"{name} has a number that is not finite or not in its range, expected finite "
                                     f"numbers{above}")  # fmt: skip

@@ -61,7 +61,7 @@ class Plain:
     def skip(self, n: int) -> None:
         """As `Stream`."""
         if n > self.size - self._file.tell():
-            raise ArtifactError(f"a member declares {n} bytes more than there are: the file is cut short")
+            raise ArtifactError(f"a member declares {n} bytes more than the file has: the file is truncated")
         self._file.seek(n, os.SEEK_CUR)
 
 
@@ -98,7 +98,7 @@ class Unpacked:
         while left:
             piece = self._some(min(left, _PIECE))
             if not piece:
-                raise ArtifactError(f"a member declares {left} bytes more than there are: the file is cut short")
+                raise ArtifactError(f"a member declares {left} bytes more than the file has: the file is truncated")
             left -= len(piece)
 
     def _some(self, n: int) -> bytes:
@@ -120,7 +120,7 @@ class Unpacked:
                 return data
             if not piece and not self._decompressor.eof:
                 raise ArtifactError(
-                    "not a model file, or a damaged one: the gzip data ends before its end mark, the file is cut short"
+                    "not a model file, or a damaged one: the gzip data ends before its end mark, the file is truncated"
                 )
 
     def _begin_member(self) -> bool:
@@ -134,7 +134,7 @@ class Unpacked:
             return False
         self._members_left -= 1
         if not self._members_left:
-            raise ArtifactError("not a model file: it is gzip of very many members, expected one")
+            raise ArtifactError("not a model file: it has very many gzip members, expected one")
         self._decompressor, self._most = zlib.decompressobj(wbits=31), _FIRST_PIECE
         return True
 
@@ -187,7 +187,7 @@ def find_file(stream: Stream, limits: Limits, is_wanted: Callable[[str], bool]) 
                 raise ArtifactError(f"a member's name declares {size} bytes, expected at most {_MOST_NAME}")
             said = stream.read(_padded(size))
             if len(said) != _padded(size):
-                raise ArtifactError("it ends inside a member's name: the file is cut short")
+                raise ArtifactError("it ends inside a member's name: the file is truncated")
             if kind == _LONG_NAME:
                 long_name = _text(said[:size].partition(b"\0")[0])
             elif kind == _PAX:
@@ -198,11 +198,11 @@ def find_file(stream: Stream, limits: Limits, is_wanted: Callable[[str], bool]) 
         long_name = long_size = None
         if kind in _FILES and is_wanted(name.rpartition("/")[2]) and not name.endswith("/"):
             if not 0 < size <= stream.size:
-                raise ArtifactError(f"its member {quoted(name)} declares {size} bytes, more than there can be")
+                raise ArtifactError(f"its member {quoted(name)} declares {size} bytes, more than the file can hold")
             return Found(name, size)
         if kind in _FILES or kind not in b"123456":  # links, devices, folders and pipes have no bytes
             stream.skip(_padded(size))
-    raise ArtifactError(f"it holds more than {_MOST_MEMBERS} members before a file that is looked for")
+    raise ArtifactError(f"it holds more than {_MOST_MEMBERS} members before the file that is needed")
 
 
 def _header(block: bytes) -> tuple[str, int, bytes]:
@@ -211,7 +211,7 @@ def _header(block: bytes) -> tuple[str, int, bytes]:
         raise ArtifactError("not a model file, or a damaged one: it ends inside a header")
     checksum = _number(block[148:156])
     if checksum != sum(block[:148]) + 8 * 32 + sum(block[156:]):
-        raise ArtifactError("not a model file, or a damaged one: a header has another checksum than it says")
+        raise ArtifactError("not a model file, or a damaged one: the checksum of a header is wrong")
     name, prefix = block[:100].partition(b"\0")[0], block[345:500].partition(b"\0")[0]
     if prefix and block[257:263] == b"ustar\0":
         name = prefix + b"/" + name
@@ -227,7 +227,7 @@ def _number(field: bytes) -> int:
         return value
     digits = field.partition(b"\0")[0].strip()
     if not all(digit in b"01234567" for digit in digits):
-        raise ArtifactError("not a model file, or a damaged one: a header has a number that is none")
+        raise ArtifactError("not a model file, or a damaged one: a header has an invalid number")
     return int(digits or b"0", 8)
 
 
@@ -238,13 +238,13 @@ def _extended(records: bytes, name: str | None, size: int | None) -> tuple[str |
         n = int(length) if blank and length.isdigit() and len(length) < 7 else 0
         key, is_there, value = records[len(length) + 1 : n - 1].partition(b"=")
         if not is_there or not len(length) + 2 < n <= len(records):
-            raise ArtifactError("not a model file, or a damaged one: a header has a record that is none")
+            raise ArtifactError("not a model file, or a damaged one: a header has an invalid record")
         if key == b"path":
             name = _text(value)
         elif key == b"size" and value.isdigit() and len(value) < 20:
             size = int(value)
         elif key.startswith(b"GNU.sparse"):
-            raise ArtifactError("its members are sparse, expected them as they are")
+            raise ArtifactError("it has sparse members, expected plain ones")
         records = records[n:]
     return name, size
 

@@ -99,14 +99,14 @@ def _end(data: memoryview) -> tuple[int, int, int, int]:
     while True:
         at = tail.rfind(b"PK\5\6", 0, at + 3 if at < len(tail) else at)
         if at < 0:
-            raise _damage("it has no end of a zip: it is cut short, or no zip")
+            raise _damage("the end record of a zip is missing: it is truncated, or not a zip")
         if at + _END.size <= len(tail):
             found = _END.unpack_from(tail, at)
             if at + _END.size + found[-1] == len(tail):
                 break
     _, disk, first_disk, here, total, size, offset, _ = found
     if (disk, first_disk) != (0, 0) or here != total:
-        raise _damage("it is one of several parts")
+        raise _damage("it is one part of a zip in several parts")
     end = first + at
     if total == 0xFFFF or size == 0xFFFFFFFF or offset == 0xFFFFFFFF:
         return _end64(data, end)
@@ -115,13 +115,13 @@ def _end(data: memoryview) -> tuple[int, int, int, int]:
 
 def _end64(data: memoryview, end: int) -> tuple[int, int, int, int]:
     if end < _LOCATOR.size:
-        raise _damage("it says that it is large, and has no locator")
+        raise _damage("it needs a ZIP64 locator, and has none")
     mark, _, at, _ = _LOCATOR.unpack_from(data, end - _LOCATOR.size)
     if mark != b"PK\6\7" or at + _END64.size > end:
-        raise _damage("its locator leads nowhere")
+        raise _damage("its ZIP64 locator points outside the file")
     mark, _, _, _, disk, first_disk, here, total, size, offset = _END64.unpack_from(data, at)
     if mark != b"PK\6\6" or (disk, first_disk) != (0, 0) or here != total:
-        raise _damage("its locator leads to something else")
+        raise _damage("its ZIP64 locator does not point to an end record")
     return total, size, offset, at
 
 
@@ -135,7 +135,7 @@ def _entry(data: memoryview, at: int, end: int) -> tuple[Entry, int]:
     offset = fields[16]
     names = at + _ENTRY.size
     if mark != b"PK\1\2" or names + n_name + n_extra + n_comment > end:
-        raise _damage("its directory has an entry that is none")
+        raise _damage("its directory has an invalid entry")
     raw = bytes(data[names : names + n_name])
     extra = bytes(data[names + n_name : names + n_name + n_extra])
     packed, size, offset = _large(extra, size, packed, offset)
@@ -155,7 +155,7 @@ def _large(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int,
         if kind == 1:
             wanted = [i for i, value in enumerate(values) if value == 0xFFFFFFFF]
             if n < 8 * len(wanted) or at + 4 + n > len(extra):
-                raise _damage("an entry has fewer numbers of 64 bits than it needs")
+                raise _damage("an entry lacks numbers of 64 bits that it needs")
             for place, i in enumerate(wanted):
                 (values[i],) = struct.unpack_from("<Q", extra, at + 4 + 8 * place)
             break
@@ -172,7 +172,7 @@ def _start(data: memoryview, offset: int, raw: bytes, name: str) -> int:
     n_name, n_extra = int(fields[9]), int(fields[10])
     names = offset + _LOCAL.size
     if fields[0] != b"PK\3\4" or bytes(data[names : names + n_name]) != raw:
-        raise _damage(f"{quoted(name)} has another header than the directory says")
+        raise _damage(f"{quoted(name)} has a header that differs from the directory")
     if fields[2] & _IS_ENCRYPTED:
         raise _damage(f"{quoted(name)} is encrypted")
     return names + n_name + n_extra
@@ -213,5 +213,5 @@ def unpacked(data: memoryview, entry: Entry, limits: Limits) -> memoryview:
         if decompressor.eof:
             break
     if at < entry.size:
-        raise ArtifactError(f"{quoted(entry.name)} ends after {at} bytes of {entry.size}: the file is cut short")
+        raise ArtifactError(f"{quoted(entry.name)} ends after {at} bytes of {entry.size}: the file is truncated")
     return content.toreadonly()

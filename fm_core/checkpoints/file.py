@@ -324,7 +324,7 @@ def _compare(
     differing = _differences(defaults | header["hyperparameters"], wanted)
     if differing:
         raise CheckpointError(
-            f"{path} is of a job with other hyperparameters ({differing}): restore those, or use another "
+            f"{path} comes from a job with other hyperparameters ({differing}): restore those, or use another "
             "checkpoint folder to train from the start"
         )
     written_by = header.get("solver", _FIRST_SOLVER)
@@ -336,7 +336,7 @@ def _compare(
     differing = _differences(header["fingerprint"], dict(fingerprint))
     if differing:
         raise CheckpointError(
-            f"{path} is of a job with other data ({differing}): restore that, or use another checkpoint folder "
+            f"{path} comes from a job with other data ({differing}): restore that, or use another checkpoint folder "
             "to train from the start"
         )
     position = header["position"]

@@ -160,7 +160,7 @@ def _position(
     if at.n_batches and not is_same_data:
         _log.warning("Epoch %d starts again, because its data is divided among another number of hosts.", at.epoch)
     elif at.n_batches and hp.shuffle and hp.mini_batch_size != batch_size:
-        _log.warning("Epoch %d starts again, because batches of %d rows have another shuffled order than those of %d.",
+        _log.warning("Epoch %d starts again, because batches of %d rows are shuffled differently from those of %d.",
                      at.epoch, hp.mini_batch_size, batch_size)  # fmt: skip
     elif at.n_batches:
         n_rows = at.n_batches * batch_size
@@ -169,7 +169,7 @@ def _position(
         n_rows = min(n_counted, n_rows)
         n_batches = (math.ceil if is_whole else math.floor)(n_rows / hp.mini_batch_size)
         if not is_whole and n_batches * hp.mini_batch_size != n_rows:
-            _log.warning("%d rows are learned from twice, as batches have %d rows now and had %d.",
+            _log.warning("%d rows are used twice, because batches have %d rows now and had %d before.",
                          n_rows - n_batches * hp.mini_batch_size, hp.mini_batch_size, batch_size)  # fmt: skip
         if rank == 0:
             sums = {name: type(was)(sum(p.sums.get(name, 0) for p in positions)) for name, was in sums.items()}

@@ -214,7 +214,7 @@ class Checkpointer:
             try:
                 found = self.read(path, should_stop)
             except DamagedCheckpointError as error:
-                _log.warning("%s; the checkpoint before it is used", error)
+                _log.warning("%s; using the checkpoint before it", error)
                 damaged.append((path, str(error)))  # the error itself would keep the arrays that were read
                 continue
             for old, _ in damaged:  # kept to be looked at, and out of the way of those to come
@@ -372,14 +372,17 @@ class Checkpointer:
         except OSError as error:
             is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             _log.warning(
-                "Checkpoint %s could not be written: %s; it takes %d bytes%s. Training goes on; earlier ones are kept.",
+                "Checkpoint %s could not be written: %s; it takes %d bytes%s. Training continues; earlier checkpoints "
+                "are kept.",
                 path, error.strerror or error, checkpoint.size_on_disk(taken, self._layout),
-                f", and {_KEPT + 1} of them have to fit" if is_full else "",
+                f", and {_KEPT + 1} of them need space" if is_full else "",
             )  # fmt: skip
         except DivergenceError as error:
             self._failure = error
         except Exception:  # a bug, or no memory: no reason to lose what is being learned
-            _log.exception("Checkpoint %s could not be written. Training goes on; earlier ones are kept.", path)
+            _log.exception(
+                "Checkpoint %s could not be written. Training continues; earlier checkpoints are kept.", path
+            )
         self._seconds += time.monotonic() - started
         self._last = time.monotonic()
 

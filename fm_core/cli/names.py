@@ -80,7 +80,7 @@ def feature_names(arguments: argparse.Namespace, feature_dim: int) -> Names:
     if names is None:
         return str
     if len(names) != feature_dim:
-        raise ConfigError(f"{source} names {len(names)} features, expected {feature_dim} as the model's feature_dim")
+        raise ConfigError(f"{source} names {len(names)} features, expected the model's feature_dim={feature_dim}")
     return names.__getitem__
 
 

@@ -79,7 +79,7 @@ def refuse_inputs(output: Path | None, *inputs: Path | None) -> None:
         return
     for path in inputs:
         if path is not None and path.exists() and output.samefile(path):
-            raise ConfigError(f"{output} is what is read, and would be lost: name another place to write to")
+            raise ConfigError(f"{output} is also the input and would be overwritten: name another output")
 
 
 def standard_output() -> BinaryIO:

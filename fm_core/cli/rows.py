@@ -143,10 +143,10 @@ def _watch(
     def warn() -> Iterator[Batch]:
         for name, (values, missing, unseen, outside) in zip(names, counts.tolist(), strict=True):
             n_there = values - missing
-            for n, what in ((unseen, "is not in the schema"), (outside, "is beyond the numbers of its data")):
+            for n, what in ((unseen, "are not in the schema"), (outside, "are outside the range of the training data")):
                 if n > _STRANGE * n_there:
                     print(
-                        printable(f"{arguments.rows}: column {name!r}: what {n} of {n_there} cells hold {what}", 1000),
+                        printable(f"{arguments.rows}: column {name!r}: {n} of {n_there} cells {what}", 1000),
                         file=sys.stderr,
                     )
         yield from ()  # after the last row

@@ -94,7 +94,7 @@ class Board:
         if self._processes.setdefault(rank, notice.process) != notice.process:
             if self._has_met:
                 raise ValueError(f"host {self._names[rank]} is another process")
-            sentence = f"two processes claim to be host {self._names[rank]}: give each host a name of its own"
+            sentence = f"two processes claim to be host {self._names[rank]}: give each host a different name"
             self._end(Said(sentence, "ClientError"))
             return
         self._heard[rank] = self._clock()
@@ -217,7 +217,7 @@ class Board:
 def lost(name: str, silent: float) -> Said:
     """Say that a host has been silent for too long."""
     moment = datetime.datetime.fromtimestamp(time.time() - silent, datetime.UTC)
-    return Said(f"host {name} was lost: no sign of life since {moment:%Y-%m-%d %H:%M:%S} UTC")
+    return Said(f"host {name} was lost: no heartbeat since {moment:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _given_up(name: str, pause: float) -> Said:

@@ -86,8 +86,8 @@ class SharedCheckpointer:
         if common or (others < 0).all():
             return None if (table < 0).all() else self._newest_of_all(steps, common)
         raise CheckpointError(
-            f"a host has checkpoints of {others[:, -1].max()} hosts in {folder}, and not all have the same: to go on "
-            "with another number of hosts, each needs the files of all"
+            f"a host has checkpoints of {others[:, -1].max()} hosts in {folder}, and not all hosts have the same: to "
+            "continue with another number of hosts, give each host the files of all"
         )
 
     def _whole_steps(self) -> dict[int, Path]:
@@ -106,7 +106,7 @@ class SharedCheckpointer:
             try:
                 checkpoint = self._own.read(steps[step])
             except DamagedCheckpointError as error:
-                _log.warning("%s; the checkpoint before it is used", error)
+                _log.warning("%s; using the checkpoint before it", error)
                 reasons.append(str(error))
             if self._members.rows.all_gather(np.array([isinstance(checkpoint, Checkpoint)], np.int64)).all():
                 assert isinstance(checkpoint, Checkpoint)
@@ -117,7 +117,7 @@ class SharedCheckpointer:
                 return checkpoint
         why = f" ({reasons[0]})" if reasons else ""
         raise CheckpointError(
-            f"there is no checkpoint in {self._own.folder} that all {self._members.size} hosts have whole{why}; "
+            f"there is no checkpoint in {self._own.folder} that all {self._members.size} hosts have complete{why}; "
             "use another checkpoint folder to train from the start"
         )
 

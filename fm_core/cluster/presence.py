@@ -127,8 +127,8 @@ class Presence:
             opened = listening(self.names[0], self.port, self.interface)
         except OSError as error:
             raise ConfigError(
-                f"port {self.port}, where the other hosts would find this one, cannot be used "
-                f"({error.strerror or error}): set another one on every host"
+                f"port {self.port}, on which the other hosts reach this one, cannot be used "
+                f"({error.strerror or error}): set another port on every host"
             ) from None
         board.serve(opened)
         return board
@@ -167,7 +167,7 @@ class Presence:
             if answer is None and now - started >= self._wait:
                 raise ProcessGroupError(
                     f"host {self.names[0]} did not answer on port {self.port} within {now - started:.0f} s "
-                    f"({self._trouble}); this host waited for it to begin training"
+                    f"({self._trouble}); this host waited for it to start training"
                 )
             if now - told_at >= _REPORT:
                 told_at = now
@@ -239,7 +239,7 @@ class Presence:
         if self._failure is not None:
             return self._failure
         return ProcessGroupError(
-            f"communication failed although every host still gives signs of life: {first_line(error)}"
+            f"communication failed although every host still sends heartbeats: {first_line(error)}"
         )
 
     def texts(self, put: dict[str, str], wants: str) -> dict[str, str]:
@@ -332,7 +332,7 @@ class Presence:
 
     def _not_understood(self, error: Exception) -> str:
         return (
-            f"host {self.names[0]} was lost: what stands in its place at port {self.port} is not of this program "
+            f"host {self.names[0]} was lost: another program answers at its port {self.port} "
             f"({printable(first_line(error), 200)})"
         )
 
@@ -443,7 +443,7 @@ class _Connection:
         answer: bytes = self._lines.readline(MOST_BYTES + 1)
         if not answer.endswith(b"\n"):
             if answer:
-                raise ValueError("its answer has no end")
+                raise ValueError("its answer is incomplete")
             raise ConnectionResetError("it closed the connection")
         return answer
 
@@ -458,7 +458,7 @@ class _Connection:
 def _told(error: OSError) -> str:
     """What is wrong with the way to the first host."""
     if isinstance(error, socket.gaierror):
-        return "its name is not known"
+        return "its name cannot be resolved"
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there"
     if isinstance(error, TimeoutError):

@@ -134,7 +134,7 @@ class Replicas:
         elif device is not None:
             device.release()
             _log.warning(
-                "Not every host has a GPU that can be used (of all, counted from 0, these have none: %s): all hosts "
+                "Not every host has a usable GPU (hosts without one, counted from 0: %s): all hosts "
                 "train on their CPUs.", ", ".join(map(str, np.flatnonzero(~has_device))),
             )  # fmt: skip
 

@@ -234,8 +234,9 @@ class StepPlanner:
         """Hold numbers of other members, by which rows are found, against the rows that there are."""
         if len(numbers) and not (least <= numbers.min() and numbers.max() <= most):
             raise ProcessGroupError(
-                f"another host asks for what is not there: found {numbers.min()} to {numbers.max()}, expected {least} "
-                f"to {most}: it is not of this program"
+                f"another host requested features out of range: found {numbers.min()} to {numbers.max()}, expected "
+                f"{least} "
+                f"to {most}: it runs another program"
             )
         return numbers
 
@@ -257,7 +258,7 @@ class StepPlanner:
             return None
         if len(set(table[:, _DENSE].tolist()) - {-1}) > 1:
             dense = ", ".join(str(rank) for rank in np.flatnonzero(table[:, _DENSE] == 1))
-            raise DataError(f"some hosts read dense rows (of all, counted from 0: {dense}) and others sparse ones")
+            raise DataError(f"some hosts read dense rows (counted from 0: {dense}) and others sparse ones")
         return table
 
 

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["FMClassifier", "FMRegressor"]
 
 _CLASS_WEIGHT = """dict, 'balanced' or None
-    How much a row of each class counts, times its `sample_weight`: by label, 1 where nothing is said; balanced: both
-    classes as much in all. In training and validation data. Not set by default."""
+    Weights of rows by class, multiplied by `sample_weight`: a dict by label (1 for labels that it lacks), or balanced:
+    equal total weight of both classes. For training and validation data. Not set by default."""
 
 
 @declared

@@ -60,8 +60,8 @@ class Asked:
         found = self.__dict__.get("_importances")
         if found is None:
             raise AttributeError(
-                f"{type(self).__name__} has no feature_importances_: they are of the rows of `fit`, for up to "
-                f"{_MOST_COLUMNS:,} columns; give rows to get_feature_importance"
+                f"{type(self).__name__} has no feature_importances_: `fit` computes them for up to "
+                f"{_MOST_COLUMNS:,} columns; call get_feature_importance with rows"
             )
         return np.array(found)
 
@@ -110,8 +110,7 @@ class Asked:
             names, firsts = [column.name for column in schema.columns], np.array(schema.offsets)
         for i in columns_that_tell(learned, tried, firsts, is_classifier=self.model_.is_classifier):
             warnings.warn(
-                f"column {names[i]!r} tells the label all by itself: if it is not known before the label is, leave it "
-                "out",
+                f"column {names[i]!r} alone determines the label: leave it out if it is not known before the label",
                 UserWarning,
                 stacklevel=3,
             )
@@ -254,7 +253,7 @@ class Asked:
             wanted = _TOP_K if top_k is None else top_k
             requests = [{"columns": columns, "top_k": wanted} for columns in frame_records(requests)]
         elif top_k is not None:
-            raise DataError(f"top_k is {top_k}, and requests are no DataFrame: say it in each request")
+            raise DataError(f"top_k is {top_k}, but requests is not a DataFrame: set top_k in each request")
         return recommender.recommend(requests, self._n_threads())
 
 

@@ -61,10 +61,10 @@ _PARAMETERS = {name: parameter for name, parameter in parameters().items() if pa
 _OTHERS: dict[str, tuple[Any, str]] = {
     "random_state": (
         None,
-        "int, RandomState or None\n    In the place of `seed`, as scikit-learn calls it. Not set by default.",
+        "int, RandomState or None\n    scikit-learn's name for `seed`; if set, it is used. Not set by default.",
     ),
-    "warm_start": (False, "bool\n    Whether `fit` begins with the model that is there. Default: false."),
-    "verbose": (False, "bool\n    Whether a line is printed for every epoch. Default: false."),
+    "warm_start": (False, "bool\n    Whether `fit` starts from the current model. Default: false."),
+    "verbose": (False, "bool\n    Whether to print a line for every epoch. Default: false."),
 }
 _TYPES = {field.name: field.type for field in dataclasses.fields(Hyperparameters)}
 

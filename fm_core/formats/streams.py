@@ -122,7 +122,7 @@ def transcoded(chunks: Iterable[bytes], encoding: str | None, name: str = "") ->
             text = decoder.decode(bytes(chunk), not chunk)
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{_place(name)}the text is not {encoding}: {error.reason} behind byte {n_read + error.start}"
+                f"{_place(name)}the text is not {encoding}: {error.reason} after byte {n_read + error.start}"
             ) from None
         n_read += len(chunk)
         if text:
@@ -186,7 +186,7 @@ def _gunzip(chunks: Iterable[bytes], name: str, chunk_size: int) -> Iterator[byt
             try:
                 out = member.decompress(piece, chunk_size)
             except zlib.error as error:
-                raise DataError(f"{_place(name)}the gzip data is damaged behind byte {n_read + at}: {error}") from error
+                raise DataError(f"{_place(name)}the gzip data is damaged after byte {n_read + at}: {error}") from error
             if out:
                 yield out
             at += len(piece) - len(member.unused_data if member.eof else member.unconsumed_tail)
@@ -195,7 +195,9 @@ def _gunzip(chunks: Iterable[bytes], name: str, chunk_size: int) -> Iterator[byt
                 member, size = None, _FIRST_PIECE
         n_read += len(data)
     if member is not None:
-        raise DataError(f"{_place(name)}the gzip data ends at byte {n_read}, before its end mark; the file is cut")
+        raise DataError(
+            f"{_place(name)}the gzip data ends at byte {n_read}, before its end mark; the file is truncated"
+        )
 
 
 def _place(name: str) -> str:

@@ -34,7 +34,8 @@ def check_fits(batch: Batch, feature_dim: int) -> None:
     if not within(batch.indptr, batch.indices, batch.values.size, feature_dim):
         raise DataError(
             f"the rows do not fit: {batch.n_rows} rows of {len(batch.indices)} keys and {batch.values.size} values "
-            f"do not follow each other, or a key is not from 0 to {feature_dim - 1}; this is a bug of what made them"
+            f"do not follow each other, or a key is not from 0 to {feature_dim - 1}; this is a bug in the code that "
+            "made them"
         )
 
 
@@ -48,6 +49,6 @@ def check_width(batch: Batch, feature_dim: int) -> None:
     if type(batch) is not Batch:
         check_kind("the batch", batch, Batch, "a Batch")
     if batch.feature_dim != feature_dim:
-        raise DataError(f"rows have feature_dim={batch.feature_dim}, expected {feature_dim} as the model's")
+        raise DataError(f"rows have feature_dim={batch.feature_dim}, expected the model's {feature_dim}")
     if batch.indptr is None and (batch.values.ndim != 2 or batch.values.shape[1] != feature_dim):
         raise DataError(f"dense rows have shape {batch.values.shape}, expected {feature_dim} values each")

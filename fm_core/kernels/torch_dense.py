@@ -394,7 +394,7 @@ def failures_told() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise ResourceError(
-            "the memory of a GPU is not enough for this training: lower num_factors, feature_dim or mini_batch_size, "
+            "training needs more memory than a GPU has: lower num_factors, feature_dim or mini_batch_size, "
             "use an instance with larger GPUs, or train on the CPU with _num_gpus=0"
         ) from error
     except torch.AcceleratorError as error:

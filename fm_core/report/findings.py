@@ -164,10 +164,10 @@ def _still_falls(facts: Facts) -> str | None:
     if facts.hyperparameters.solver == "bayes" and _more_sweeps(facts):
         return None  # which says it better
     if facts.hyperparameters.solver == "bayes":
-        return f"The training {facts.loss} still changed in the last sweep: more epochs would go further."
+        return f"The training {facts.loss} still changed in the last sweep: more epochs may improve it."
     return (
         f"The training {facts.loss} still fell by {100 * (1 - curve[-1] / curve[-2]):.1f} % in the last epoch: "
-        "more epochs, or higher learning rates, would go further."
+        "more epochs, or higher learning rates, may improve it."
     )
 
 
@@ -281,8 +281,8 @@ def _overconfident(facts: Facts) -> str | None:
     if not (slope + _SURE * error < 0.8):
         return None
     return (
-        f"Scores of test rows are overconfident: log-odds should be {max(slope, 0):.2g} times as large to be "
-        "probabilities. See the calibration; solver bayes, early stopping or more weight decay help."
+        f"Scores of test rows are overconfident: log-odds should be {max(slope, 0):.2g} times as large. See the "
+        "calibration plot; solver bayes, early stopping or more weight decay help."
     )
 
 
@@ -307,11 +307,10 @@ def _tells(facts: Facts) -> str | None:
     shown = ", ".join(f"'{name[:40]}'" for name in names[:5]) + (", ..." if len(names) > 5 else "")
     if len(names) == 1:
         return (
-            f"Column {shown} tells the label all by itself: if it is not known before the label is, leave it out "
-            "(--ignore)."
+            f"Column {shown} alone determines the label: leave it out if it is not known before the label (--ignore)."
         )
     return (
-        f"Columns {shown} tell the label, each all by itself: leave those out that are not known before the label is "
+        f"Columns {shown} each determine the label alone: leave out those that are not known before the label "
         "(--ignore)."
     )
 
@@ -322,8 +321,8 @@ def _unseen(facts: Facts) -> str | None:
         return None
     shown = ", ".join(f"{100 * share:.0f} % of '{name[:40]}'" for name, share in list(shares.items())[:5])
     return (
-        f"Of the test rows' values, {shown} are rare or were not seen in training: all of them count as one, so little "
-        "is known of such rows."
+        f"Of the test rows' values, {shown} are rare or new: the model treats all of them as one value, so scores of "
+        "such rows are less certain."
     )
 
 
@@ -361,7 +360,7 @@ def _out_of_balance(facts: Facts) -> str | None:
     if 0.1 <= share <= 0.9:
         return None
     return (
-        f"Labels are out of balance: {100 * share:.3g} % of the test rows have label 1, so accuracy says "
+        f"Labels are imbalanced: {100 * share:.3g} % of the test rows have label 1, so accuracy says "
         "little; look at the ROC curve and the calibration."
     )
 

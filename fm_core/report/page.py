@@ -96,8 +96,8 @@ def _learned(record: TrainingRecord) -> str:
     return (
         f"<section><h2>Groups of features</h2><p>{printable_html(' '.join(said))}</p>"
         "<table><thead><tr><th>features</th><th>that occurred</th><th>precision of w</th><th>of v</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table><p>The larger a precision, the less the group's features matter beyond what "
-        "they have in common.</p></section>"
+        f"<tbody>{rows}</tbody></table><p>A large precision means that the parameters of a group's features are "
+        "similar.</p></section>"
     )
 
 

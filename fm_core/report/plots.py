@@ -51,17 +51,23 @@ def plots(record: TrainingRecord, model: Model) -> list[Plot]:
 
 def _importances(record: TrainingRecord) -> list[Plot]:
     unit = record.importance_unit
-    note = f"By how much a score changes on average if the column's cell is taken from another row, in {unit}."
+    note = f"Average change of a score when the column's cell is replaced by that of another row, in {unit}."
     found = []
     if record.importances:
         values = [(name, value, f"{value:.3g}") for name, value in record.importances[:_MOST_LISTED]]
         found.append(Plot("What columns matter", note, bars(values)))
     if record.pairs:
         values = [(name, value, f"{value:.3g}") for name, value in record.pairs[:_MOST_LISTED]]
-        found.append(Plot("What pairs of columns matter", f"Beyond what each matters alone, in {unit}.", bars(values)))
+        found.append(
+            Plot(
+                "What pairs of columns matter",
+                f"In addition to the effect of each column alone, in {unit}.",
+                bars(values),
+            )
+        )
     if record.effects:
         values = [(name, value, f"{value:+.3g}") for name, value in record.effects[:_MOST_LISTED]]
-        note = f"How far the scores of rows that have it are from the mean score of all rows, in {unit}."
+        note = f"Mean score of the rows that have the value, minus the mean score of all rows, in {unit}."
         found.append(Plot("What values matter", note, bars(values)))
     return found
 
@@ -78,8 +84,8 @@ def _map(record: TrainingRecord) -> list[Plot]:
                    labels=[point.name for point in of_column], written=max(3, 12 // len(columns)))
         )  # fmt: skip
     note = (
-        "The factors of the values that matter most, in the two directions in which they differ most: values near each "
-        "other, far from the middle, act alike with others."
+        "The factors of the most important values, projected on their two principal components. Values that are close "
+        "to each other and far from the center interact alike with other values."
     )
     return [Plot("Map of embeddings", note, curves(series, ticks=False, title="map of embeddings"))]
 
@@ -140,7 +146,7 @@ def _plots_of_classifier(scores: NDArray[np.float32], labels: NDArray[np.float32
 def _curves_of_ranks(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> list[Plot]:
     """Draw ROC, precision and recall, and gain: what the first rows by score hold."""
     if positive.all() or not positive.any():
-        return [Plot("ROC curve", f"All test rows have label {int(positive[0])}, so there is no curve.", "")]
+        return [Plot("ROC curve", f"All test rows have label {int(positive[0])}, so there are no curves.", "")]
     order = np.argsort(-scores, kind="stable")
     last_of_equal = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
     n_true = np.append(0, np.cumsum(positive[order])[last_of_equal])
@@ -222,7 +228,7 @@ def _times(record: TrainingRecord) -> Plot:
     seconds = record.as_document()["seconds"].values()
     names = ("until the first batch", "training", "validation", "test")
     drawn = bars([(name, value, f"{value:.3g} s") for name, value in zip(names, seconds, strict=True)])
-    return Plot("Where the time went", f"{record.records_per_second:,.0f} records a second in training.", drawn)
+    return Plot("Time spent", f"{record.records_per_second:,.0f} records a second in training.", drawn)
 
 
 def _edges(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -88,21 +88,27 @@ def choose(
     if reason:
         return Choice(_with(hp, solver="minibatch"), f"Solver auto trains with minibatch: {reason}.")
     if before == "bayes":
-        return Choice(_with(hp, solver="bayes"), "Solver auto goes on with bayes, as the checkpoint was written by it.")
+        return Choice(_with(hp, solver="bayes"), "Solver auto continues with bayes, which wrote the checkpoint.")
     if before == "online":
-        return Choice(of_stream(hp), "Solver auto goes on with online, as the checkpoint was written by it.")
+        return Choice(of_stream(hp), "Solver auto continues with online, which wrote the checkpoint.")
     if first is None:
         return Choice(_with(hp, solver="minibatch"), "")
     kind = _density(first)
     if kind:
         chosen = of_dense(hp, first, has_validation, n_rows)
-        until = f"at most {chosen.epochs} epochs, until {chosen.early_stopping_patience} in a row are no better"
-        on = "the validation data" if has_validation else f"{chosen.validation_fraction:.0%} of the rows, held out"
+        until = f"at most {chosen.epochs} epochs, or when {chosen.early_stopping_patience} in a row do not improve"
+        on = (
+            "the validation data"
+            if has_validation
+            else f"{chosen.validation_fraction:.0%} of the rows, which are held out"
+        )
         rates = f"with linear_lr={chosen.linear_lr:g} and factors_lr={chosen.factors_lr:g}"
-        return Choice(chosen, f"Solver auto trains with minibatch, {rates}: {kind}. It makes {until} on {on}.")
+        return Choice(
+            chosen, f"Solver auto trains with minibatch, {rates}: {kind}. It stops after {until} the score of {on}."
+        )
     if before is not None:
         return Choice(
-            _with(hp, solver="minibatch"), "Solver auto trains with minibatch: the checkpoint was written by it."
+            _with(hp, solver="minibatch"), "Solver auto continues with minibatch, which wrote the checkpoint."
         )
     return Choice(
         _with(hp, solver="bayes"), "Solver auto trains with bayes: the data is sparse, and is kept in memory."
@@ -190,5 +196,5 @@ def _density(first: Batch) -> str:
     if first.indptr is None and is_filled:
         return "the data is dense"
     if a_row >= _MANY and a_row >= _SHARE * first.feature_dim:
-        return f"rows have {a_row:.0f} numbers other than zero, of {first.feature_dim} features"
+        return f"rows have {a_row:.0f} non-zeros on average, of {first.feature_dim} features"
     return ""

@@ -149,8 +149,8 @@ def _check_start(model: Model, hp: Hyperparameters) -> None:
         )
     if model.feature_dim > hp.feature_dim:
         raise ConfigError(
-            f"the model to start from has feature_dim={model.feature_dim}, more than the "
-            f"hyperparameter's {hp.feature_dim}; a model can grow but not shrink"
+            f"the model to start from has feature_dim={model.feature_dim}, more than the hyperparameter's "
+            f"{hp.feature_dim}: raise it, because a model can grow but not shrink"
         )
 
 

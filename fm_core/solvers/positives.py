@@ -115,8 +115,8 @@ class Positives:
             n = int(((keys >= part.start) & (keys < part.stop)).sum())
             if n != 1:
                 raise DataError(
-                    f"record {before + row} of a pass has {n} features of {part.start}:{part.stop}, which {name} says "
-                    "is the id, expected one"
+                    f"record {before + row} of a pass has {n} features in {part.start}:{part.stop}, the ids of "
+                    f"{name}, expected one"
                 )
 
     @property

@@ -137,7 +137,7 @@ class RankedMiniBatch(MiniBatch):
         self.positives = Positives(hyperparameters, _unweighted(batches, hyperparameters.loss))
         if self.positives.n_items < 2:
             raise ConfigError(
-                f"loss is {hyperparameters.loss}, which compares items, and the training data has "
+                f"loss is {hyperparameters.loss}, a ranking loss, but the number of items in the training data is "
                 f"{self.positives.n_items}: expected at least 2"
             )
 
@@ -195,8 +195,8 @@ def _unweighted(batches: Iterable[Batch], loss: str) -> Iterator[Batch]:
     for batch in batches:
         if batch.weights is not None:
             raise ConfigError(
-                f"the rows have weights, and loss is {loss}, which compares items and knows none: leave the weights "
-                "out, or use loss pointwise"
+                f"the rows have weights, and loss is {loss}, which supports no weights: leave them out, or use loss "
+                "pointwise"
             )
         yield batch
 

@@ -72,7 +72,7 @@ def combination(hyperparameters: Hyperparameters, n_hosts: int = 1) -> Combinati
         raise ConfigError(
             f"validation_fraction is {held_out:g}, expected a share below 1"
             if held_out >= 1
-            else f"validation_fraction is for one host, and there are {n_hosts}: use a validation channel"
+            else f"validation_fraction needs one host, but there are {n_hosts}: use a validation channel"
         )
     hosts: Hosts = "one"
     if n_hosts > 1:
@@ -81,14 +81,14 @@ def combination(hyperparameters: Hyperparameters, n_hosts: int = 1) -> Combinati
         others = ", ".join(row.solver for row in _TABLE.values() if row.hosts == hosts)
         name = solver if hyperparameters.loss == "pointwise" else f"{solver} (loss={hyperparameters.loss})"
         raise ConfigError(
-            f"solver {name} trains on one host, and there are {n_hosts}: use one host, or solver {others}"
+            f"solver {name} trains on one host, but there are {n_hosts}: use one host, or solver {others}"
         )
     found = _TABLE[solver, hosts]
     devices = hyperparameters._num_gpus
     if isinstance(devices, int) and devices and not (found.uses_devices or solver == "minibatch"):
         others = ", ".join(row.solver for row in _TABLE.values() if row.hosts == hosts and row.uses_devices)
         raise ConfigError(
-            f"solver {solver} computes on the CPU, and _num_gpus is {devices}: leave it at auto, or use solver {others}"
+            f"solver {solver} computes on the CPU, and _num_gpus is {devices}: set it to auto, or use solver {others}"
         )
     return found
 
@@ -129,6 +129,6 @@ def _solver(hyperparameters: Hyperparameters) -> str:
         return hp.solver
     if hp.solver != "minibatch":
         raise ConfigError(
-            f"loss is {hp.loss}, and solver {hp.solver} learns with loss pointwise: use that, or solver minibatch"
+            f"loss is {hp.loss}, and solver {hp.solver} supports only loss pointwise: use that, or solver minibatch"
         )
     return "ranked"

@@ -109,8 +109,8 @@ def _form(table: Table, place: int) -> str:
     form = form_of(table.codes(place)[1])
     if form is None:
         raise DataError(
-            f"{table.source}: column {table.names[place]!r} holds neither numbers nor dates that are written "
-            "in one way, expected times (--time-column)"
+            f"{table.source}: column {table.names[place]!r} holds neither numbers nor dates in one format, expected "
+            "times (--time-column)"
         )
     return form
 

@@ -290,14 +290,14 @@ def _fitting(choice: Choice, asked: Hyperparameters, read: Read, job: Job) -> Ch
         return choice
     stream = of_stream(dataclasses.replace(asked, epochs=None))
     why = f"solver {hp.solver} would take {needed >> 20} MiB of memory, and {free >> 20} MiB are free"
-    return Choice(stream, f"Solver auto trains with {stream.solver}, by each row once: {why}.")
+    return Choice(stream, f"Solver auto trains with {stream.solver}, in one pass: {why}.")
 
 
 def _hyperparameters(read: Read, job: Job) -> Hyperparameters:
     given = dict(job.hyperparameters)
     if given.get("positive_class_weight") == "balanced":
         if read.predictor_type != "binary_classifier":
-            raise ConfigError("--positive-class-weight is balanced, and a number is learned: leave it out")
+            raise ConfigError("--positive-class-weight is balanced, but the label is a number: leave it out")
         share = read.learned.mean_label
         given["positive_class_weight"] = (1 - share) / share
     n_columns = 0 if read.schema is None else len(read.schema.columns)

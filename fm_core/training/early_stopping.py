@@ -59,8 +59,8 @@ class BestEpoch:
         value = self._sign * metrics.get(self._metric, self._sign * math.inf)
         if self.is_kept and not math.isfinite(value):
             _log.warning(
-                "The validation loss of epoch %d is %s, so it cannot be the best epoch%s: the scores of some rows are "
-                "too large, lower the learning rates or look at the values of the validation data.",
+                "The validation loss of epoch %d is %s, so it cannot be the best epoch%s: lower the learning rates, "
+                "or check the values of the validation data.",
                 epoch, value, "" if math.isfinite(self.value) else "; there is none so far, and early stopping would "
                 "keep the last model",
             )  # fmt: skip

@@ -27,7 +27,7 @@ def skip(stream: Iterator[Batch], epoch: int, n_done: int, crc: int, should_stop
         return
     if n < n_done:
         raise DataError(
-            f"epoch {epoch} has {n} batches, and the checkpoint was written after {n_done} of it: the training data "
+            f"epoch {epoch} has {n} batches, but the checkpoint was written after {n_done} of them: the training data "
             "has changed; use another checkpoint folder to train from the start"
         )
     compare_labels(found, crc, epoch)

@@ -74,7 +74,7 @@ def test_a_checkpoint_that_one_host_has_not_whole_is_not_used(hosts):
     else:
         for host in job.run():
             assert host.code == 1
-            assert "that all 2 hosts have whole" in host.failure
+            assert "that all 2 hosts have complete" in host.failure
 
 
 def test_after_sigterm_the_last_step_is_a_checkpoint(hosts):

@@ -44,7 +44,7 @@ def test_a_lost_host_is_named_by_all_others(hosts, lost, number):
         others = [rank for rank in range(3) if rank != lost]
         finished = job.ended([processes[rank] for rank in others], LIMIT, others)
     assert_failed(
-        finished, rf"^AlgorithmError: host 127\.0\.0\.{lost + 1} was lost: no sign of life since \d{{4}}-.* UTC",
+        finished, rf"^AlgorithmError: host 127\.0\.0\.{lost + 1} was lost: no heartbeat since \d{{4}}-.* UTC",
         r"this host was at epoch \d+, batch \d+",
     )  # fmt: skip
 
@@ -120,7 +120,7 @@ def test_a_taken_port_is_told(hosts):
     with socket.create_server(("127.0.0.1", int(job.jobs[0].environment["FM_CLUSTER_PORT"]))):
         job.jobs[1].environment["FM_CLUSTER_WAIT_SECONDS"] = "3"
         finished = job.run(timeout=LIMIT)
-    assert_failed(finished[:1], r"^ClientError: port \d+, where the other hosts would find this one, cannot be used")
+    assert_failed(finished[:1], r"^ClientError: port \d+, on which the other hosts reach this one, cannot be used")
 
 
 def test_a_damaged_record_of_the_test_data_on_one_host_is_said_by_all_and_the_model_kept(hosts):
@@ -172,7 +172,7 @@ def test_a_model_that_the_first_host_has_written_is_kept_though_another_is_lost_
     assert list(finished[0].model) == ["model_127.0.0.1"]
     load_model(job.jobs[0].root / "model/model_127.0.0.1")
     assert finished[0].failure is None
-    for sentence in ("The model is saved, but not all hosts have heard of it", "The test channel was not scored"):
+    for sentence in ("The model is saved, but not all hosts could be told", "The test channel was not scored"):
         assert re.search(rf"ERROR .*{sentence}: host 127\.0\.0\.2 was lost", finished[0].log), finished[0].log[-2000:]
     assert "Traceback" not in finished[0].log
 

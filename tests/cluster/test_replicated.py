@@ -104,7 +104,7 @@ def test_a_host_without_a_device_takes_all_to_their_cpus(hosts, tmp_path):
     put(job, {"train": records(230, dense=True)})
     finished = job.run()
     assert_only_the_first_wrote(finished)
-    assert "Not every host has a GPU that can be used (of all, counted from 0, these have none: 1)" in finished[0].log
+    assert "Not every host has a usable GPU (hosts without one, counted from 0: 1)" in finished[0].log
     expected = one_host(tmp_path / "one", {"train": [records(230, dense=True)]}, 100, **RATES)[1]
     assert_same_model(load_model(job.jobs[0].root / "model"), expected)
 

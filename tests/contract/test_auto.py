@@ -49,8 +49,9 @@ def test_dense_data_is_learned_in_mini_batches_until_the_rows_held_out_are_no_be
         done = job.run_here()
     assert done.succeeded, done.log
     assert re.search(
-        r"Solver auto trains with minibatch, with linear_lr=\S+ and factors_lr=\S+: the data is dense\. It makes at "
-        r"most \d+ epochs, until \d+ in a row are no better on 10% of the rows, held out\.", done.log,
+        r"Solver auto trains with minibatch, with linear_lr=\S+ and factors_lr=\S+: the data is dense\. It stops after "
+        r"at most \d+ epochs, or when \d+ in a row do not improve the score of 10% of the rows, which are held "
+        r"out\.", done.log,
     )  # fmt: skip
     found = curve(done.log, "validation", "mse")
     assert len(found) == len(curve(done.log, "train", "mse"))
@@ -61,7 +62,7 @@ def test_dense_data_with_a_validation_channel_holds_nothing_out(tmp_path):
     job = auto_job(tmp_path / "job", DENSE, epochs="4")
     job.put("0.pbr", records(100, 1, dense=True, real_labels=True), "validation")
     done = job.run_here()
-    assert "in a row are no better on the validation data." in done.log
+    assert "in a row do not improve the score of the validation data." in done.log
     assert len(curve(done.log, "validation")) == 4
     assert '"Total Records Seen": {"sum": 1600.0' in done.log
 
@@ -74,7 +75,7 @@ def test_a_resumed_job_goes_on_with_the_solver_of_its_checkpoint(tmp_path):
         read_until(process, "epoch=5, train")
         stop(process)
     again = job.run_here()
-    assert "Solver auto goes on with bayes, as the checkpoint was written by it." in again.log
+    assert "Solver auto continues with bayes, which wrote the checkpoint." in again.log
     assert params(again) == params(expected)
 
 

@@ -199,11 +199,11 @@ def test_a_model_of_another_kind_is_refused(tmp_path, expected):
     [
         (
             {"_num_gpus": "2"},
-            "solver bayes computes on the CPU, and _num_gpus is 2: leave it at auto, or use solver minibatch",
+            "solver bayes computes on the CPU, and _num_gpus is 2: set it to auto, or use solver minibatch",
         ),
         (
             {"use_linear": "false"},
-            "use_linear is false, and solver bayes always has that part: use solver minibatch",
+            "use_linear is false, and solver bayes always learns that part: use solver minibatch",
         ),
         (
             {"feature_groups": "30,11"},
@@ -234,7 +234,7 @@ def test_several_hosts_are_refused_in_one_sentence(job):
     job.resources |= {"hosts": ["algo-1", "algo-2"]}
     done = job.run_here()
     assert done.failure == (
-        "ClientError: solver bayes trains on one host, and there are 2: use one host, or solver minibatch"
+        "ClientError: solver bayes trains on one host, but there are 2: use one host, or solver minibatch"
     )
 
 

@@ -326,7 +326,7 @@ def test_a_damaged_checkpoint_is_passed_over(job, expected):
     newest.write_bytes(newest.read_bytes()[:-9])
     done = job.run()
     assert done.model == expected.model
-    assert re.search(r"WARNING .*the checkpoint before it is used", done.log)
+    assert re.search(r"WARNING .*using the checkpoint before it", done.log)
 
 
 def test_damaged_checkpoints_alone_fail_the_job(job):
@@ -490,7 +490,7 @@ def test_training_starts_from_a_model(tmp_path, expected, form):
 @pytest.mark.parametrize(("changes", "sentence"), [
     ({"num_factors": "4"}, "is a binary_classifier with num_factors=3, expected .*num_factors=4"),
     ({"predictor_type": "regressor"}, "is a binary_classifier with num_factors=3, expected regressor"),
-    ({"feature_dim": "30"}, "has feature_dim=40, more than the hyperparameter's 30; a model can grow but not shrink"),
+    ({"feature_dim": "30"}, "has feature_dim=40, more than the hyperparameter's 30: raise it, because"),
 ])  # fmt: skip
 def test_a_model_that_does_not_fit_is_refused(tmp_path, expected, changes, sentence):
     job = job_of(tmp_path / "job", **changes)

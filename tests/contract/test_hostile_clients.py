@@ -72,7 +72,7 @@ def test_a_flood_takes_no_memory_and_nobody_elses_time(server, name):
 @pytest.mark.parametrize(
     ("packed", "status", "sentence"),
     [
-        (gzip.compress(b"") * 200_000, 400, "the body is gzip of more than 4906 members: pack it as one"),
+        (gzip.compress(b"") * 200_000, 400, "the body is gzip of more than 4906 members: compress it as one"),
         (gzip.compress(bytes(1 << 28)), 413, "the body has too many bytes"),
     ],
 )

@@ -38,7 +38,7 @@ FIRST_RECORDS = {
     "no label": (frame(None) + GOOD, {}, r"record 0 \(byte 0\): .*label"),
     "cut off": (frame([1.0])[:-5], {}, r"record 0"),
     "text in place of records": (b"1,2,3\n", {}, r"record 0 \(byte 0\)"),
-    "records in place of text": (GOOD, CSV, r"begins as RecordIO does"),
+    "records in place of text": (GOOD, CSV, r"looks like RecordIO"),
     "other columns": (b"1,2,3\n", CSV, r"line 1.*feature_dim"),
     "empty files": (b"", {}, r"no file below"),
 }
@@ -111,7 +111,7 @@ def fails(error):
 
 
 AFTER_THE_MODEL = {
-    "other hosts": (OneHost, "wait_for_all", "The model is saved, but not all hosts have heard of it"),
+    "other hosts": (OneHost, "wait_for_all", "The model is saved, but not all hosts could be told"),
     "schema": (run, "carry_schema", "schema.json was not copied"),
     "test": (run, "score_test_channel", "The test channel was not scored"),
     "checkpoint": (Checkpointer, "close", "The last checkpoint was not written"),

@@ -28,7 +28,7 @@ def test_a_pipe_is_read_once_and_the_log_says_what_was_chosen(tmp_path, file):
     with fed(piped, "train", file, epochs=1):
         done = piped.run()
     assert done.succeeded, done.log
-    assert re.search(r"after 10000 rows 5 of 9 priors go on; .* loss [\d.]+ \(linear [\d.]+, interactions", done.log)
+    assert re.search(r"after 10000 rows 5 of 9 priors remain; .* loss [\d.]+ \(linear [\d.]+, interactions", done.log)
     loss = re.search(r"host=algo-1, epoch=0, train binary_classification_cross_entropy <loss>=(\S+)", done.log)
     assert float(loss[1]) < 0.4
     assert "completed 100.0 % of epochs" in done.log
@@ -50,7 +50,7 @@ def test_a_stop_in_the_race_leaves_the_model_so_far(tmp_path, file):
 def test_a_gpu_is_refused(tmp_path):
     job = online(Job(tmp_path / "job"), _num_gpus="1")
     job.put("0.pbr", DATA)
-    assert "solver online computes on the CPU, and _num_gpus is 1: leave it at auto, or use solver" in job.run().failure
+    assert "solver online computes on the CPU, and _num_gpus is 1: set it to auto, or use solver" in job.run().failure
 
 
 def test_rates_are_said_to_be_without_effect_and_shuffle_is_not(tmp_path):

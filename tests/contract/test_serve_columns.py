@@ -225,8 +225,8 @@ def schema(n_features):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (schema(5), "its columns make 5 features, expected 4 as the model has"),
-        ("{}", "is no schema as `fm convert` writes it"),
+        (schema(5), "its columns make 5 features, expected the model's 4"),
+        ("{}", "is not a schema of `fm convert`"),
         ("\udcff", "it is not UTF-8 text"),
     ],
 )
@@ -242,11 +242,11 @@ def test_a_schema_outside_of_the_models_folder_is_not_read(tree):
     (tree / "secret.json").write_text(schema(4))
     (tree / "model/schema.json").symlink_to(tree / "secret.json")
     status, log = refused_start(tree)
-    assert (status, "leads out of the model's folder" in log) == (1, True), log
+    assert (status, "points outside the model's folder" in log) == (1, True), log
     (tree / "model/schema.json").unlink()
     for name in ("../secret.json", str(tree / "secret.json")):
         status, log = refused_start(tree, FM_SCHEMA=name)
-        assert (status, "leads out of the model's folder" in log) == (1, True), log
+        assert (status, "points outside the model's folder" in log) == (1, True), log
     status, log = refused_start(tree, FM_SCHEMA="other.json")
     assert (status, "other.json: No such file or directory, expected a schema" in log) == (1, True), log
     assert "environment variable FM_SCHEMA is 'other.json': " in log

@@ -142,7 +142,7 @@ def test_a_classifier_gives_labels_too(job, tmp_path):
         ({"columns": {"user": "nobody"}, "top_k": 1}, "instance 0, column 'user': 'nobody' was not seen"),
         ({"columns": {"user": "u1"}, "top_k": 0}, '"top_k" is 0, expected an integer of at least 1'),
         ({"columns": {"user": "u1"}, "filter": {}}, '"top_k" is None'),
-        ({"columns": {"user": "u1"}, "top_k": 1, "filter": {"colour": 1}}, "filter 'colour' is no column"),
+        ({"columns": {"user": "u1"}, "top_k": 1, "filter": {"colour": 1}}, "filter 'colour' is not a column"),
         ({"columns": {"user": "x"}, "top_k": 1, "history": [{"film": "m99", "label": 1}]}, "'m99' was not seen"),
         ({"features": [1], "top_k": 1}, "has 'features', expected only columns"),
     ],
@@ -191,7 +191,7 @@ def test_without_a_catalogue_there_are_no_items_to_recommend(job, tmp_path):
         ("film\n", "catalogue.csv holds no items"),
         ("film\nm1\nm1\n", "line 3, column 'film': 'm1' occurs twice"),
         (b"film\n\xff\xfe\n", "expected UTF-8"),
-        (None, "leads out of the model's folder"),
+        (None, "points outside the model's folder"),
     ],
 )
 def test_a_catalogue_that_is_none_ends_the_server_in_a_sentence(job, tmp_path, text, sentence):

@@ -125,7 +125,7 @@ def test_columns_may_be_said_by_their_names(tmp_path):
     job.hyperparameters["item_features"] = "movie"
     assert "names column 'movie', which the schema does not have, expected some of: user, film" in job.run().failure
     (folder / "schema.json").unlink()
-    assert "channel train has no schema.json that knows it" in job.run().failure
+    assert "channel train has no schema.json with that column" in job.run().failure
 
 
 def test_several_hosts_are_refused_in_a_sentence(tmp_path):
@@ -134,4 +134,4 @@ def test_several_hosts_are_refused_in_a_sentence(tmp_path):
     job.resources["hosts"] = ["algo-1", "algo-2"]
     finished = job.run()
     assert finished.code == 1
-    assert "ClientError: solver ranked (loss=softmax) trains on one host, and there are 2" in finished.failure
+    assert "ClientError: solver ranked (loss=softmax) trains on one host, but there are 2" in finished.failure

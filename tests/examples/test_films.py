@@ -109,7 +109,7 @@ def test_a_person_gets_ten_films_and_reasons_in_a_browser(root, address, tmp_pat
         # somebody who was there has no other history
         page.click("#add")
         page.click("#ask")
-        page.wait_for("document.querySelector('#sorry').textContent.includes('nothing is left that the history')")
+        page.wait_for("document.querySelector('#sorry').textContent.includes('the history has no column')")
         assert page.evaluate(SHOWN) == []
         page.click("#rated button")
 
@@ -182,7 +182,7 @@ def test_its_server_asks_the_endpoint_for_what_the_page_may_ask(root, address):
     ("body", "headers", "status", "sentence"),
     [
         ({"user": "nobody"}, {}, 200, None),  # as one of whom nothing is known
-        ({"user": "person 7", "history": []}, {}, 400, "nothing is left that the history could be of"),
+        ({"user": "person 7", "history": []}, {}, 400, "the history has no column to replace"),
         ({"user": "person 7", "filter": 7}, {}, 400, '"filter" is 7'),
         ({"user": "person 7", "top_k": 10**9, "exclude": 3}, {}, 200, None),  # which the page cannot ask for
         ({"user": {"a": 1}}, {}, 400, "expected a text"),

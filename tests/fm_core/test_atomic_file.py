@@ -171,7 +171,7 @@ def test_what_comes_again_whenever_it_is_removed_is_an_error(tmp_path, monkeypat
     path = tmp_path / "out.rec"
     temporary_path(path).symlink_to("victim")
     monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
-    with pytest.raises(FileExistsError, match="comes again"), atomic_write(path):
+    with pytest.raises(FileExistsError, match="reappears"), atomic_write(path):
         pass
 
 

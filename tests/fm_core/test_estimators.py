@@ -494,6 +494,6 @@ def test_importances_of_numbers_are_by_their_place_and_reasons_add_up():
     for scores, side in zip(fitted.rank(*sides), sides[0], strict=True):
         assert scores.scores.tolist() == pytest.approx(np.sort(fitted.predict(sides[1] + side))[::-1], rel=1e-5)
     fitted.partial_fit(X, X[:, 1])
-    with pytest.raises(AttributeError, match="give rows to get_feature_importance"):
+    with pytest.raises(AttributeError, match="call get_feature_importance with rows"):
         fitted.get_feature_importance()
     assert len(fitted.get_feature_importance(X)) == 4

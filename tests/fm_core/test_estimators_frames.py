@@ -120,10 +120,10 @@ def test_fit_tells_and_goes_on(capsys):
 def test_a_column_that_tells_the_label_is_warned_of():
     frame = frame_of()
     y = answers(frame)
-    with pytest.warns(UserWarning, match="column 'when' tells the label all by itself"):
+    with pytest.warns(UserWarning, match="column 'when' alone determines the label"):
         FMClassifier(**GIVEN).fit(frame.assign(when=np.where(y == "yes", "won", "lost")), y)
     numbers = pd.DataFrame({"a": np.arange(400.0) % 7, "b": np.arange(400) * 2.5})
-    with pytest.warns(UserWarning, match="column 'b' tells the label all by itself"):
+    with pytest.warns(UserWarning, match="column 'b' alone determines the label"):
         FMRegressor(**GIVEN).fit(numbers, np.arange(400))
 
 
@@ -158,7 +158,7 @@ def test_the_best_items_are_those_of_the_full_scores():
     assert {columns["genre"] for columns in found[2].columns} == {"drama"}
     again = model.recommend(requests, model.recommender(items))
     assert [each.scores.tolist() for each in again] == [each.scores.tolist() for each in found]
-    with pytest.raises(DataError, match="request 0: column 'film' is the catalogue's"):
+    with pytest.raises(DataError, match="request 0: column 'film' belongs to the catalogue"):
         model.recommend([{"columns": {"film": "f1"}, "top_k": 1}], items)
     with pytest.raises(DataError, match="the table of items holds no items"):
         model.recommend(requests, items[:0])
@@ -212,7 +212,7 @@ def test_a_frame_of_users_is_ranked_and_recommended(library):
         model.rank(convert(users), convert(items[["film"]]))
     with pytest.raises(DataError, match="column 'user' is in both of X and candidates"):
         model.rank(convert(users), convert(items.assign(user="u3")))
-    with pytest.raises(DataError, match="top_k is 3, and requests are no DataFrame"):
+    with pytest.raises(DataError, match="top_k is 3, but requests is not a DataFrame"):
         model.recommend([{"columns": {"user": "u3"}, "top_k": 1}], items, top_k=3)
 
 

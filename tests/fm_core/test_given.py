@@ -46,7 +46,7 @@ def test_sums_of_a_classifier_compare_lengths_themselves():
 
 @pytest.mark.parametrize("kind", ["csc", "bsr", "lil", "dok", "dia"])
 def test_a_matrix_of_another_kind_than_csr_is_refused(kind):
-    with pytest.raises(DataError, match=f"the rows are a {kind} matrix, expected a CSR matrix"):
+    with pytest.raises(DataError, match=f"the rows are a {kind} matrix, expected a SciPy CSR matrix"):
         Batch.from_csr(X.asformat(kind))
     with pytest.raises(DataError, match="the rows are a ndarray"):
         Batch.from_csr(X.toarray())
@@ -67,11 +67,11 @@ def csr(indices, indptr, shape, data=None):
         (csr([2**32 + 5], [0, 1], (1, 9)), "row 0: key 4294967301 is not below feature_dim=9"),
         (csr([0, -1], [0, 1, 2], (2, 9)), "row 1: key -1 is not below"),
         (csr([9], [0, 0, 1], (2, 9)), "row 1: key 9 is not below feature_dim=9"),
-        (csr([1], [0, 7], (1, 9)), "do not rise from 0 to at most 1"),
-        (csr([1, 2], [0, 2, 1], (2, 9)), "do not rise"),
-        (csr([1], [1, 1], (1, 9)), "do not rise"),
+        (csr([1], [0, 7], (1, 9)), "do not increase from 0 to at most 1"),
+        (csr([1, 2], [0, 2, 1], (2, 9)), "do not increase"),
+        (csr([1], [1, 1], (1, 9)), "do not increase"),
         (csr([1], [0, 1, 1], (1, 9)), "3 starts of rows, expected 2"),
-        (csr([1, 2], [0, 2], (1, 9), data=[1.0]), "do not rise from 0 to at most 1"),
+        (csr([1, 2], [0, 2], (1, 9), data=[1.0]), "do not increase from 0 to at most 1"),
         (csr([1], [0, 1], (1, 9), data=["a"]), "expected numbers"),
         (csr([1], [0, 1], (1, 9), data=[1j]), "expected numbers"),
         (csr([1], [0, 1], (1, 9), data=[np.nan]), "not finite"),

@@ -59,7 +59,7 @@ def test_terms_that_are_not_used_are_zero():
 
 
 def test_rows_of_another_width_are_refused():
-    with pytest.raises(DataError, match="rows have feature_dim=3, expected 30000 as the model's"):
+    with pytest.raises(DataError, match="rows have feature_dim=3, expected the model's 30000"):
         Model.initialise(hyperparameters()).predict(Batch.from_dense(np.ones((1, 3))))
 
 

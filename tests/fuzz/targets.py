@@ -48,7 +48,7 @@ def _training(read):
             except DataError as error:
                 _check_sentence(error)
                 said.append(str(error))
-            if any("the file is not text" in each or "the file begins as" in each for each in said):
+            if any("the file is not text" in each or "the file looks like" in each for each in said):
                 return  # a courtesy that looks at the first chunk alone
             found.append(repr((rows, said)))
         assert found[0] == found[1], f"whole: {found[0]}, cut: {found[1]}"

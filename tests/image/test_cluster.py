@@ -79,7 +79,7 @@ def test_a_host_that_is_lost_is_named_by_the_others(image, tmp_path, fault):
         assert time.monotonic() - begin < 60
         for host in ("algo-1", "algo-3"):
             failure = (tmp_path / host / "output/failure").read_text()
-            assert failure.startswith("AlgorithmError: host algo-2 was lost: no sign of life since"), failure
+            assert failure.startswith("AlgorithmError: host algo-2 was lost: no heartbeat since"), failure
             assert not list((tmp_path / host / "model").iterdir())
         if fault == "pause":
             docker("unpause", lost, check=False)

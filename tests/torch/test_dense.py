@@ -236,7 +236,7 @@ def test_what_a_gpu_cannot_hold_or_do_is_a_sentence():
     from fm_core.kernels.torch_dense import failures_told
 
     with (
-        pytest.raises(ResourceError, match="the memory of a GPU is not enough for this training: lower"),
+        pytest.raises(ResourceError, match="training needs more memory than a GPU has: lower"),
         failures_told(),
     ):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")

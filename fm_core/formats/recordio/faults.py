@@ -56,7 +56,7 @@ SENTENCES = {
     Fault.LENGTH: "the field at byte {a} of the payload declares {b} bytes, more than its message has left",
     Fault.WIRE_TYPE: "the field at byte {a} of the payload has wire type {b}, expected 0, 1, 2 or 5",
     Fault.FIELD_ZERO: "the field at byte {a} of the payload has number 0, expected 1 or more",
-    Fault.RAGGED: "the packed values at byte {a} of the payload take {b} bytes, which is no whole number of values",
+    Fault.RAGGED: "the packed values at byte {a} of the payload take {b} bytes, which is not a whole number of values",
     Fault.NOT_A_TENSOR: "feature 'values' holds bytes, expected a float32, float64 or int32 tensor",
     Fault.KEYS: "found {a} keys for {b} values, expected one each",
     Fault.NOT_DENSE: "the record is sparse ({a} keys), expected a dense one like the records before it",

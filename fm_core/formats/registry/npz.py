@@ -29,7 +29,7 @@ def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowIn
                 f"of {files[0]}"
             )
         if batch.labels is None and (options.labels == "real" or whole[0].labels is not None):
-            raise DataError(f"{file}: found no array y, expected the labels there")
+            raise DataError(f"{file}: there is no array y, expected the labels in it")
 
     def batches() -> Iterator[Batch]:
         for batch in whole:
@@ -78,7 +78,7 @@ def read_npz(name: str, file: "str | IO[bytes] | None" = None) -> Batch:
 
     file = file or name
     if not zipfile.is_zipfile(file):
-        raise DataError(f"{name}: the file is no zip archive, expected an npz file, which is one")
+        raise DataError(f"{name}: the file is not a zip archive, expected an npz file")
     try:
         with np.load(file) as arrays:
             labels, weights = arrays.get("y", None), arrays.get("weights", None)

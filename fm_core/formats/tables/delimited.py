@@ -156,8 +156,8 @@ def _is_header(source: str, block: Any) -> bool:
         )
     if len(cells) > 2 and cells == [str(column) for column in range(len(cells))]:
         raise DataError(
-            f"{source}: line {block.lines[0]} counts the columns from 0, as names that pandas makes up do: "
-            "give --header if it names them, else --no-header"
+            f"{source}: line {block.lines[0]} is 0, 1, 2 and so on, like the column names that pandas makes up: give "
+            "--header if it names them, else --no-header"
         )
     return any(is_text) or not any(is_number)
 

@@ -199,7 +199,7 @@ def _vocabulary(column: Column) -> Vocabulary:
     if len(wrong):
         text, other = column.categories[wrong[0]], column.categories[ids[wrong[0]]] if ids[wrong[0]] >= 0 else ""
         raise ConfigError(
-            f"column {column.name[:40]!r}: the categories {other[:40]!r} and {text[:40]!r} are one value: convert the "
-            "data again"
+            f"column {column.name[:40]!r}: the categories {other[:40]!r} and {text[:40]!r} are the same value: "
+            "convert the data again"
         )
     return known

@@ -109,8 +109,8 @@ def fit_schema(
     ConfigError
         The plan says two things of one column.
     DataError
-        There are no rows, a column of the plan is not there, a cell is not of its column's kind, or no column is worth
-        a feature; the message says which.
+        There are no rows, a column of the plan is not there, a cell is not of its column's kind, or no column is useful
+        as a feature; the message says which.
     """
     tables = iter(tables)
     begun: list[Table] = []
@@ -146,10 +146,10 @@ def fit_schema(
         remarks = remarks_of(head, place, column, numbers, was_guessed=first.places[name] not in said)
         columns.append(dataclasses.replace(column, example=example_of(head, place), remarks=remarks))
     if not columns and not left_out:
-        raise DataError(f"{first.source}: there is no column beside the label, expected at least one to learn from")
+        raise DataError(f"{first.source}: there is no column other than the label, expected at least one to learn from")
     if not columns:
         why = "; ".join(f"{name} {why}" for name, why in list(left_out.items())[:5])
-        raise DataError(f"{first.source}: no column is worth a feature, expected at least one: {why}")
+        raise DataError(f"{first.source}: no column is useful as a feature, expected at least one: {why}")
     schema = TableSchema(
         tuple(columns), label, False, plan.missing,
         () if of_label is None else of_label.classes,
@@ -284,8 +284,8 @@ class _Numbers:
         log = self._kind == "log" or (self._kind == "numbers" and _is_skewed(there, low))
         if log and low <= -1:
             raise DataError(
-                f"column {self._name!r} goes down to {low:g}, expected more than -1 for its logarithm (--log); --scale "
-                "takes it as it is"
+                f"column {self._name!r} goes down to {low:g}, expected more than -1 for its logarithm (--log): use "
+                "--scale instead"
             )
         values = np.log1p(there) if log else there
         deviation = float(values.std()) or 1.0
@@ -339,8 +339,8 @@ class _Moments:
         form = form_of(texts)
         if form is None:
             raise DataError(
-                f"{first.source}: column {name!r} holds no dates that are all written in one way, such as "
-                f"{(texts or [''])[0][:40]!r}, expected them (--date)"
+                f"{first.source}: column {name!r} holds texts such as {(texts or [''])[0][:40]!r}, expected dates in "
+                "one format (--date)"
             )
         self._form: str = form
         self._sample, self._n_missing = Sample(), 0

@@ -129,7 +129,7 @@ class _Texts:
         if not (isinstance(weights, str) and 0 < len(weights) <= 1024):
             return f"weights is {quoted(weights)}, expected a text that is not empty"
         if "weights" in described and described.get("separator") in (None, weights):
-            return "weights needs a separator, and another one"
+            return "weights needs a separator that differs from it"
         return gap_fault(described)
 
     def entries(self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules) -> Entries:
@@ -221,7 +221,7 @@ class Categorical(_Texts):
         for text in categories:
             if not (isinstance(text, str) and 0 < len(text) <= MAX_CATEGORY):
                 return f"a category is {quoted(text)}, expected a text of 1 to {MAX_CATEGORY} letters"
-        return "a category is there twice" if len(set(categories)) < len(categories) else super().fault(described)
+        return "a category occurs twice" if len(set(categories)) < len(categories) else super().fault(described)
 
     def _of_cells(
         self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules

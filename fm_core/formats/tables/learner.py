@@ -163,7 +163,7 @@ def _refuse_fractions(table: Table, column: int) -> None:
     if len(fractions) > 0.5 * len(items):
         raise DataError(
             f"{table.source}: column {table.names[column]!r} holds lists of numbers such as {fractions[0]}, which are "
-            f"no ids: leave it out (--ignore), or say that they are (--several '{table.names[column]}:|')"
+            f"not ids: leave it out (--ignore), or declare them ids (--several '{table.names[column]}:|')"
         )
 
 

@@ -50,7 +50,7 @@ class MixedFrame:
         Raises
         ------
         DataError
-            A name is none, or no column is worth a feature.
+            A name is none, or no column is useful as a feature.
         """
         table = frame_table(frame, "X")
         return cls(fit_schema([table], TablePlan(fit=True)).schema, np.array(table.names, object))

@@ -43,7 +43,7 @@ def _is_number(value: Any) -> bool:
 def _edges_fault(edges: Any) -> str | None:
     if not isinstance(edges, list) or len(edges) > MAX_EDGES or not all(map(_is_number, edges)):
         return f"edges is {quoted(edges)}, expected a list of at most {MAX_EDGES} numbers"
-    return None if all(a < b for a, b in itertools.pairwise(edges)) else "edges do not rise"
+    return None if all(a < b for a, b in itertools.pairwise(edges)) else "edges do not increase"
 
 
 def _with_gaps(features: "NDArray[Any]", gaps: "NDArray[np.bool_]", gap: int) -> "NDArray[np.int32]":
@@ -200,7 +200,7 @@ class Date:
         if not (isinstance(parts, list) and all(isinstance(part, str) and part in PARTS for part in parts)):
             return f"parts is {quoted(parts)}, expected a list of {', '.join(PARTS)}"
         if len(set(parts)) < len(parts):
-            return "a part is there twice"
+            return "a part occurs twice"
         return _edges_fault(described["edges"]) or _range_fault(described) or gap_fault(described)
 
     def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
@@ -210,8 +210,8 @@ class Date:
         if np.isnan(seconds).any():
             row = int(np.argmax(np.isin(codes, np.flatnonzero(np.isnan(seconds)))))
             raise DataError(
-                f"{where(table, row, place)}: found {table.shown(row, place)}, expected a date that is written as the "
-                f"others are ({column.form}; --categorical takes each text as it is)"
+                f"{where(table, row, place)}: found {table.shown(row, place)}, expected a date in the format of the "
+                f"others ({column.form}; --categorical takes each text as it is)"
             )
         offset = len(column.edges) + 1
         found = [np.searchsorted(np.array(column.edges, np.float64), seconds / DAY, side="right")]

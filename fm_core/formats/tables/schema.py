@@ -413,7 +413,7 @@ class TableSchema:
         schema = cls._of(checked_document(file, source, watch, feature_dim))
         if feature_dim is not None and schema.feature_dim != feature_dim:
             raise ConfigError(
-                f"{source}: its columns make {schema.feature_dim} features, expected {feature_dim} as the model has: "
-                "it is the schema of other data"
+                f"{source}: its columns make {schema.feature_dim} features, expected the model's {feature_dim}: it is "
+                "the schema of other data"
             )
         return schema

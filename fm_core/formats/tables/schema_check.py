@@ -111,7 +111,7 @@ def checked_document(
             ) from error
         _check(document, n_keys, watch)
     except _FaultError as fault:
-        raise ConfigError(f"{source} is no schema as `fm convert` writes it: {fault}") from fault.__cause__
+        raise ConfigError(f"{source} is not a schema of `fm convert`: {fault}") from fault.__cause__
     return document  # type: ignore[no-any-return]
 
 
@@ -195,7 +195,7 @@ class _Measure:
         self._n_plain = max(n[","] + n[":"] - n['"'] // 2, 0)
         _expect(
             self._n_plain <= _PLAIN_VALUES * (1 + MAX_COLUMNS) + _MAX_NUMBERS,
-            "it has a list of values that are no texts",
+            "it has a list with values other than texts",
         )
 
     def _check_lengths(self, quotes: "NDArray[np.int64]", n_bytes: int) -> None:
@@ -220,7 +220,7 @@ def _expect(holds: bool, fault: str) -> None:
 
 
 def _check(document: Any, n_keys: int, watch: Callable[[int], None]) -> None:
-    _expect(isinstance(document, dict), "it is no JSON object")
+    _expect(isinstance(document, dict), "it is not a JSON object")
     version = document.get("version")
     _expect(type(version) is int and 1 <= version <= VERSION, f"version is {quoted(version)}, expected 1 to {VERSION}")
     _check_keys(document, _DOCUMENT | _REMARKS | {"label_classes", "weight"}, _DOCUMENT, "")
@@ -257,7 +257,7 @@ def _check(document: Any, n_keys: int, watch: Callable[[int], None]) -> None:
 
 def _check_keys(found: dict[str, Any], allowed: set[str], needed: set[str], where: str) -> None:
     for name in found:
-        _expect(name in allowed, f"{where}{quoted(name)} is no key of a schema")
+        _expect(name in allowed, f"{where}{quoted(name)} is not a key of a schema")
     for name in sorted(needed):
         _expect(name in found, f"{where}{name} is missing")
 
@@ -300,7 +300,7 @@ def _check_classes(classes: Any, label: str | None) -> None:
         are_two and classes[0] != classes[1] and "" not in classes,
         f"label_classes is {quoted(classes)}, expected two different texts",
     )
-    _expect(label is not None or classes == ["0", "1"], "label_classes is there, and there is no label")
+    _expect(label is not None or classes == ["0", "1"], "label_classes is present, but label is missing")
 
 
 def _check_remarks(remarks: Any, where: str, most: int) -> None:

@@ -301,8 +301,8 @@ class ArrayTable:
             if separator in text:
                 row = int(np.searchsorted(ends, int(np.argmax(items == code)), side="right"))
                 raise DataError(
-                    f"{where(self, row, column)}: the id {text[:40]!r} holds {separator!r}, which stands between ids: "
-                    f"name another separator (--several '{self.names[column]}:SEPARATOR')"
+                    f"{where(self, row, column)}: the id {text[:40]!r} holds {separator!r}, which separates ids: name "
+                    f"another separator (--several '{self.names[column]}:SEPARATOR')"
                 )
         known: dict[str, int] = {}
         found = [texts[code] for code in items.tolist()]

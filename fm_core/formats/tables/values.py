@@ -173,7 +173,7 @@ def text_of(value: Any) -> str:
 def _unicode(text: str) -> str:
     """Give a text back; TypeError: it has half of a surrogate pair, for which UTF-8 has no bytes."""
     if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-        raise TypeError(f"found {quoted(text)}, which is no Unicode text: half of a surrogate pair")
+        raise TypeError(f"found {quoted(text)}, which is not valid Unicode text: half of a surrogate pair")
     return text
 
 
@@ -259,7 +259,7 @@ def text_codes(values: Sequence[Any], *, as_they_stand: bool = False) -> "tuple[
             try:
                 text = _unicode(value) if as_they_stand and isinstance(value, str) else text_of(value)
             except UnicodeDecodeError as error:
-                raise ValueFault(row, "found bytes that are no UTF-8 text") from error
+                raise ValueFault(row, "found bytes that are not UTF-8 text") from error
             except TypeError as error:
                 raise ValueFault(row, str(error)) from error
             code = known.setdefault(text, len(known)) if text else -1

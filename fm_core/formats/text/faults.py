@@ -31,17 +31,19 @@ _SENTENCES = {
     TextFault.PAIR: "{at!r} is not key:value, an integer and a number that is finite as float32{fields}",
     TextFault.KEY: "key {at} is not a feature, expected {first_key} to {last_key} for feature_dim={feature_dim}",
     TextFault.RAGGED: "found {number} columns, expected {n_columns}{why}",
-    TextFault.QUOTE: 'column {number} has text behind its closing quote, expected a separator; a quote within is ""',
+    TextFault.QUOTE: (
+        'column {number} has text after its closing quote, expected a separator; write a quote inside a cell as ""'
+    ),
     TextFault.QUOTE_OPEN: "a quote in this row is not closed before the end of the data",
     TextFault.RETURN: (
-        "a carriage return stands within the line: if lines end in carriage returns alone, as on old Macs, "
+        "the line contains a carriage return: if lines end in carriage returns alone, as on old Macs, "
         "translate them first (tr '\\r' '\\n')"
     ),
     TextFault.WEIGHT: "the weight is {at!r}, expected a finite number of at least 0",
     TextFault.WEIGHT_MISSING: "the label {at!r} has no weight, expected label:weight as in the lines before",
     TextFault.STRAY_QUOTE: (
-        "a quoted cell goes on to line {number}, and each of these lines has {n_columns} columns by itself: "
-        "give --no-quotes if the quote is a stray one, else --quotes"
+        "a quoted cell continues to line {number}, but each of these lines has {n_columns} columns by itself: "
+        "give --no-quotes if the quote is an ordinary character, else --quotes"
     ),
 }
 

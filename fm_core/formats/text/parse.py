@@ -58,8 +58,8 @@ def libsvm_blocks(
             if block.labels is not None and block.weights is not None and block.is_doubtful:
                 raise DataError(
                     f"{name}: line {block.lines[0]}: found '{block.labels[0]:g}:{block.weights[0]:g}' where the label "
-                    "stands, expected a number before the first pair; if it is label:weight, which all lines could be "
-                    "without being it, write the labels with a point (3.0:1)"
+                    "stands, expected a number before the first pair; if it is label:weight, write the labels with a "
+                    "decimal point (3.0:1), because these lines could also be pairs"
                 )
         if optional and block.n_rows:  # the first row has decided
             labels = "none" if block.labels is None else "real"

@@ -35,7 +35,7 @@ def refuse_binary(name: str, head: bytes, expected: str) -> None:
                 if "UTF" in what
                 else "set its content type, or name, to match"
             )
-            raise DataError(f"{name}: the file begins as {what} does, expected {expected}; {way_out}")
+            raise DataError(f"{name}: the file looks like {what}, expected {expected}; {way_out}")
     if b"\0" in head:
         raise DataError(
             f"{name}: byte {head.index(0)} is zero, expected {expected}; the file is not text, or not in UTF-8"

@@ -196,7 +196,7 @@ class Bayes(Algorithm):
         """Refuse a model without a bias or linear weights, and groups of other features than there are."""
         for name in ("use_bias", "use_linear"):
             if not getattr(hyperparameters, name):
-                raise ConfigError(f"{name} is false, and solver bayes always has that part: use solver minibatch")
+                raise ConfigError(f"{name} is false, and solver bayes always learns that part: use solver minibatch")
         sizes = sizes_of(hyperparameters.feature_groups)
         if isinstance(sizes, list):
             check_sizes(sizes, hyperparameters.feature_dim)

@@ -168,7 +168,7 @@ class Collector:
         indptr, keys, values = _csr(batch)
         if max(self.n_rows + len(labels), self.n_entries + len(keys)) > _MOST:
             raise DataError(
-                f"the data has more than {_MOST} rows or entries, more than solver bayes numbers: use solver minibatch"
+                f"the data has more than {_MOST} rows or entries, the limit of solver bayes: use solver minibatch"
             )
         if self._positions is not None:
             self._positions.add(indptr, keys)

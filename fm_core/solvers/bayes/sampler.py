@@ -167,8 +167,8 @@ class Sampler:
         self._sums = self._turn(self.n_counted)
         if not np.isfinite(self._sums).all():
             raise DivergenceError(
-                f"scores are no longer finite at sweep {self.n_sweeps}: dense columns of large values that say nearly "
-                "the same are too much for solver bayes; take their mean off, or use solver minibatch"
+                f"scores are no longer finite at sweep {self.n_sweeps}: solver bayes cannot handle large, strongly "
+                "correlated dense columns; subtract their means, or use solver minibatch"
             )
         if not is_counted:
             self.n_counted = 0

@@ -34,7 +34,7 @@ def check_start(model: Model, hyperparameters: Hyperparameters) -> None:
     if model.feature_dim > hp.feature_dim:
         raise ConfigError(
             f"the model to start from has feature_dim={model.feature_dim}, more than the hyperparameter's "
-            f"{hp.feature_dim}; a model can grow but not shrink"
+            f"{hp.feature_dim}: raise it, because a model can grow but not shrink"
         )
 
 

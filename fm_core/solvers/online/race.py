@@ -162,8 +162,8 @@ class Race:
         kept, gone = order[:n_left], order[n_left:]
         best, least, most = losses[kept[0]], losses[gone[0]], losses[gone[-1]]
         said = (
-            f"after {self._n_rows} rows {n_left} of {len(losses)} priors go on; on rows not yet learned from the best "
-            f"had loss {best:.4g} ({self._learners[kept[0]].prior}), those dropped {least:.4g} to {most:.4g}"
+            f"after {self._n_rows} rows {n_left} of {len(losses)} priors remain; on new rows the best had loss "
+            f"{best:.4g} ({self._learners[kept[0]].prior}), the dropped ones {least:.4g} to {most:.4g}"
         )
         self._learners = [self._learners[i] for i in kept]
         self._scores, self._labels, self._weights = [[] for _ in kept], [], []

@@ -136,7 +136,7 @@ def test_a_link_out_of_the_models_is_refused(make_registry, root, tmp_path, link
     else:
         (root / "linked").mkdir()
         (root / "linked/model_algo-1").symlink_to(outside / "model_algo-1")
-    with pytest.raises(DataError, match="leads out of"):
+    with pytest.raises(DataError, match="points outside"):
         make_registry().load("name", str(root / "linked"))
 
 

@@ -120,7 +120,7 @@ def test_what_stands_around_chunks_is_bounded_as_a_head_is_and_not_kept(text, si
     seen = Seen()
     parser = RequestParser(seen)
     pieces = (text[at : at + size] for at in range(0, len(text), size))
-    with pytest.raises(HeadTooLargeError, match="65536 bytes between two chunks or behind the last"):
+    with pytest.raises(HeadTooLargeError, match="65536 bytes between two chunks or after the last"):
         any(map(parser.feed, pieces))
     assert len(parser.headers) <= 1
     assert not seen.requests

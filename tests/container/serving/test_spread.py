@@ -169,7 +169,7 @@ def test_a_spread_of_another_model_or_outside_the_folder_is_refused(tmp_path):
         open_with_schema(None, "error")(tmp_path / "a")
     (tmp_path / "a" / SPREAD_FILE).rename(tmp_path / SPREAD_FILE)
     (tmp_path / "a" / SPREAD_FILE).symlink_to(tmp_path / SPREAD_FILE)
-    with pytest.raises(ArtifactError, match="leads out of the model's folder, expected a spread below it"):
+    with pytest.raises(ArtifactError, match="points outside the model's folder, expected a spread below it"):
         open_with_schema(None, "error")(tmp_path / "a")
 
 

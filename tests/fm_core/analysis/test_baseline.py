@@ -116,7 +116,7 @@ SPOILT = [
     (lambda d: d.update(rows=0), "rows is 0"),
     (lambda d: d.update(source="test"), "source is 'test'"),
     (lambda d: d.update(scores=[]), "scores is"),
-    (lambda d: d["scores"].update(edges=[1, 1]), "do not rise"),
+    (lambda d: d["scores"].update(edges=[1, 1]), "do not increase"),
     (lambda d: d["scores"].update(edges=[True, 2]), "edges is"),
     (lambda d: d["scores"].update(edges=list(range(101)), shares=[0.0] * 102), "edges is"),
     (lambda d: d["scores"].update(shares=[0.5, 0.5]), "3 numbers"),
@@ -147,5 +147,5 @@ def test_a_file_that_is_no_baseline_is_refused_in_one_sentence(tmp_path, spoil, 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b" " * 2**20 + b"{}"])
 def test_bytes_that_are_no_baseline_are_refused(tmp_path, data):
     (tmp_path / "baseline.json").write_bytes(data)
-    with pytest.raises(ConfigError, match="no baseline"):
+    with pytest.raises(ConfigError, match="not a baseline"):
         Baseline.load(tmp_path / "baseline.json", 7)

@@ -99,7 +99,7 @@ def test_a_filter_leaves_the_items_of_which_it_holds(tmp_path, wanted, left):
 @pytest.mark.parametrize(
     ("wanted", "sentence"),
     [
-        ({"colour": "red"}, "filter 'colour' is no column of the catalogue, expected some of: film, year"),
+        ({"colour": "red"}, "filter 'colour' is not a column of the catalogue, expected some of: film, year"),
         ({"genres": {"min": 3}}, "filter 'genres' has bounds, but not all"),
         ({"year": {"from": 3}}, r'filter \'year\' is .*, expected \{"min": number'),
         ({"year": {"min": "old"}}, "filter 'year' is"),
@@ -171,7 +171,7 @@ def test_a_column_that_is_not_there_is_refused(tmp_path):
 
 def test_without_a_schema_and_feature_ids_there_is_no_catalogue(tmp_path):
     (tmp_path / "items.csv").write_text("film\nAlien\n")
-    with pytest.raises(DataError, match="no column 'features', which a catalogue needs where the model has no schema"):
+    with pytest.raises(DataError, match="no column 'features', which a catalogue needs if the model has no schema"):
         Catalogue.read(read_tables([tmp_path / "items.csv"]), None, 8)
 
 

@@ -220,28 +220,34 @@ def test_the_user_of_a_history_is_part_of_the_reason(recommender):
         ({"columns": {}, "top_k": 1, "n": 3}, "request 0 has 'n', expected only columns, context"),
         ({"columns": [], "top_k": 1}, 'expected an object "columns", or a "context"'),
         ({"columns": {}, "context": {}, "top_k": 1}, "and not both"),
-        ({"columns": {"film": "f1"}, "top_k": 1}, "column 'film' is the catalogue's"),
-        ({"columns": {"year": 1}, "top_k": 1}, "column 'year' is the catalogue's"),
+        ({"columns": {"film": "f1"}, "top_k": 1}, "column 'film' belongs to the catalogue"),
+        ({"columns": {"year": 1}, "top_k": 1}, "column 'year' belongs to the catalogue"),
         ({"columns": {"colour": 1}, "top_k": 1}, "request 0: column 'colour' is not in the schema"),
         ({"columns": {"user": "zoe"}, "top_k": 1}, "request 0, column 'user': 'zoe' was not seen"),
-        ({"context": {"keys": [31], "values": [1]}, "top_k": 1}, "feature 31, which is one of the catalogue's"),
+        ({"context": {"keys": [31], "values": [1]}, "top_k": 1}, "feature 31, which belongs to the catalogue's"),
         ({"context": {"keys": [10**6], "values": [1]}, "top_k": 1}, "request 0: key 1000000 is not below"),
         ({"context": {"keys": list(range(30)), "values": [3e38] * 30}, "top_k": 1}, "a score overflows float32"),
         ({"top_k": 1, "exclude": "f1"}, '"exclude" is f1, expected a list'),
         ({"top_k": 1, "exclude": [None]}, '"exclude" is'),
         ({"top_k": 1, "filter": "comedy"}, '"filter" is comedy, expected an object'),
-        ({"top_k": 1, "filter": {"colour": 1}}, "request 0: filter 'colour' is no column"),
+        ({"top_k": 1, "filter": {"colour": 1}}, "request 0: filter 'colour' is not a column"),
         ({"top_k": 1, "explain": -1}, '"explain" is -1'),
         ({"top_k": 1, "history": "f1"}, '"history" is f1, expected a list'),
         ({"top_k": 1, "history": ["f1"]}, '"history" is'),
-        ({"top_k": 1, "history_of": "user"}, '"history_of" is user, expected the name of a column beside "history"'),
+        (
+            {"top_k": 1, "history_of": "user"},
+            '"history_of" is user, expected the name of a column, together with "history"',
+        ),
         ({"top_k": 1, "history": [], "history_of": "film"}, "'film', expected a column of ids that the catalogue"),
         ({"top_k": 1, "history": [{"film": "f1"}]}, "request 0, history 0: the label is None, expected a number"),
         ({"top_k": 1, "history": [{"film": "f1", "label": "5"}]}, "the label is 5, expected a number"),
-        ({"top_k": 1, "history": [{"film": "f1", "label": 1, "user": "u1"}]}, "history 0 has column 'user', which"),
+        (
+            {"top_k": 1, "history": [{"film": "f1", "label": 1, "user": "u1"}]},
+            "history 0 has column 'user', the user's own",
+        ),
         ({"top_k": 1, "history": [{"film": "f400", "label": 1}]}, "request 0, history 0, column 'film': 'f400' was"),
         ({"top_k": 1, "history": [{"colour": "red", "label": 1}]}, "history 0: column 'colour' is not in the schema"),
-        ({"columns": {"user": "u1"}, "top_k": 1, "history": []}, "nothing is left that the history could be of: user"),
+        ({"columns": {"user": "u1"}, "top_k": 1, "history": []}, "the history has no column to replace: user"),
     ],
 )
 def test_a_request_that_is_not_as_it_should_be_is_refused(regressor, request_, sentence):
@@ -272,12 +278,12 @@ def test_which_column_a_history_is_of_has_to_be_clear(tmp_path):
     def ask(**members):
         return recommender.recommend([{"top_k": 2, "history": [{"film": "f0", "label": 1}], **members}])[0]
 
-    with pytest.raises(DataError, match="the history may be of user or of device or of shop, expected all but one"):
+    with pytest.raises(DataError, match="the history may belong to user or to device or to shop: give all but one"):
         ask(columns={})
     of_user = ask(columns={"device": "tv", "shop": "x"})
     assert ask(columns={"device": "tv", "shop": "x"}, history_of="user").scores.tolist() == of_user.scores.tolist()
     assert ask(columns={}, history_of="shop").scores.tolist() != of_user.scores.tolist()
-    with pytest.raises(DataError, match="nothing is left that the history could be of: user, device, shop was there"):
+    with pytest.raises(DataError, match="the history has no column to replace: user, device, shop was in training"):
         ask(columns={"user": "a"}, history_of="user")
 
 

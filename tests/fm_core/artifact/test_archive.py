@@ -115,7 +115,7 @@ def test_a_path_that_leads_nowhere_is_named(tmp_path):
         (artifacts.tarred({"model_algo-1": ZIP})[:-60], "not a model file, or a damaged one"),
         (artifacts.tarred({"weights.bin": ZIP}), "it holds no model file, expected one such as model_algo-1"),
         (artifacts.tarred({"model_algo-1": b""}), "declares 0 bytes"),
-        (artifacts.zipped({"weights.npy": b"1"}), "it holds weights.npy, and no params"),
+        (artifacts.zipped({"weights.npy": b"1"}), "it holds weights.npy, but no params"),
         (artifacts.zipped({"params": b"1" * 99}, zipfile.ZIP_BZIP2), "params is compressed by method 12"),
     ],
 )
@@ -134,7 +134,7 @@ def with_size_of_params(content, size):
 def test_a_member_that_declares_more_than_the_file_holds_is_refused(place, size):
     message = refusal(place("model_algo-1", with_size_of_params(ZIP, size)))
     assert f"params declares {size} bytes from byte " in message
-    assert message.endswith("are there: the file is cut short")
+    assert message.endswith("are there: the file is truncated")
 
 
 def test_a_deflated_member_that_declares_more_than_deflate_can_give_is_refused(place):
@@ -157,7 +157,7 @@ def test_a_tar_that_declares_more_than_gzip_can_give_is_refused(place):
     tar = bytearray(gzip.decompress(artifacts.tarred({"model_algo-1": ZIP})))
     tar[124:136] = b"%011o\0" % (1 << 32)
     tar[148:156] = b"%06o\0 " % (sum(tar[:148]) + 8 * 32 + sum(tar[156:512]))
-    assert "declares 4294967296 bytes, more than there can be" in refusal(
+    assert "declares 4294967296 bytes, more than the file can hold" in refusal(
         place("model_algo-1", gzip.compress(bytes(tar)))
     )
 

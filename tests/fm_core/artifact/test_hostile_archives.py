@@ -197,9 +197,9 @@ def test_memory_is_refused_before_it_is_taken(tmp_path):
 def test_reading_is_given_up_in_time_and_when_the_process_has_to_stop(tmp_path, content):
     path = tmp_path / "model_algo-1"
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match="reading was given up after 0 s"):
+    with pytest.raises(ArtifactError, match="reading timed out after 0 s"):
         load_model(path, Limits(seconds=0))
-    with pytest.raises(ArtifactError, match="for the process is to stop"):
+    with pytest.raises(ArtifactError, match="because the process is stopping"):
         load_model(path, Limits(should_stop=lambda: True))
 
 

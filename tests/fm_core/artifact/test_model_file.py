@@ -424,7 +424,7 @@ def test_a_small_file_that_declares_a_huge_array_is_refused_before_memory_is_tak
 def test_missing_rows_beyond_any_memory_are_refused(write, model):
     one_row = {what: row_sparse(np.ones((1, k), np.float32), [0], 2**31 - 1) for what, k in (("w", 1), ("v", 65536))}
     arrays = artifacts.sparse_network(model) | {"arg:v": one_row["v"], "arg:w1_weight": one_row["w"]}
-    with pytest.raises(ResourceError, match=r"of shape .* takes \d+ bytes of memory, .* and at most"):
+    with pytest.raises(ResourceError, match=r"of shape .* takes \d+ bytes of memory, .* but at most"):
         load_model(write(model, arrays, feature_dim=2**31 - 1, num_factors=65536))
 
 

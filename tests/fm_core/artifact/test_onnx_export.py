@@ -84,5 +84,5 @@ def test_without_onnx_a_sentence_says_what_to_install(tmp_path, monkeypatch):
 
 def test_what_does_not_fit_in_a_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "MOST_BYTES", 100)
-    with pytest.raises(ConfigError, match="expected at most 100, which an ONNX file can hold"):
+    with pytest.raises(ConfigError, match="expected at most 100, the limit of an ONNX file"):
         save_onnx(tmp_path / "x.onnx", model_of(20, 3, "regressor"))

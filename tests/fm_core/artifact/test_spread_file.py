@@ -140,7 +140,7 @@ SPOILT = {
     "width": (lambda f: {"meta.json": meta_with(f, feature_dim=13)}, "feature_dim is 13, expected 12"),
     "another": (lambda f: {"meta.json": meta_with(f, model="00000000")}, "it is the spread of another model"),
     "scale": (lambda f: {"meta.json": meta_with(f, scale=-1.0)}, "expected finite numbers, the scale above 0"),
-    "mean": (lambda f: {"meta.json": meta_with(f, mean=float("nan"))}, "it has NaN, which is no number of JSON"),
+    "mean": (lambda f: {"meta.json": meta_with(f, mean=float("nan"))}, "it has NaN, which is not a JSON number"),
     "chain": (lambda f: {"meta.json": meta_with(f, chain={"n_samples": 3})}, "chain is"),
     "chain of nothing": (
         lambda f: {
@@ -150,8 +150,8 @@ SPOILT = {
     ),
     "no json": (lambda f: {"meta.json": b"{"}, "meta.json: it is not JSON"),
     "deep": (lambda f: {"meta.json": b"[" * 60000}, "meta.json: it is nested too deep"),
-    "list": (lambda f: {"meta.json": b"[]"}, "meta.json: it is no JSON object"),
-    "missing": (lambda f: {"params.npy": None}, "and no params.npy"),
+    "list": (lambda f: {"meta.json": b"[]"}, "meta.json: it is not a JSON object"),
+    "missing": (lambda f: {"params.npy": None}, "but no params.npy"),
     "pickle": (lambda f: {"params.npy": pickle.dumps([1])}, "params.npy is not an array as NumPy writes it"),
     "dtype": (lambda f: {"params.npy": npy(make_spread().params.astype(np.float64))}, "params holds <f8, expected <f2"),
     "cut": (lambda f: {"params.npy": npy(make_spread().params)[:-2]}, "params has shape"),

@@ -189,7 +189,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, caplog
         result, _, checkpointer = run(tmp_path / "c", hp, data)
     assert same(result.model, expected)
     assert f"{newest} has " in caplog.text
-    assert "the checkpoint before it is used" in caplog.text
+    assert "using the checkpoint before it" in caplog.text
     assert f"Resuming from checkpoint {before}" in caplog.text
     assert newest.with_name(f"{newest.name}.damaged").exists()
     assert checkpointer.paths()[0] == newest  # written anew
@@ -218,7 +218,7 @@ def test_a_checkpoint_of_another_job_is_refused_even_if_an_older_one_fits(tmp_pa
 def test_shorter_data_is_refused(tmp_path):
     hp, data = hyperparameters(batch_metrics_publish_interval=1), batches_of()
     assert run(tmp_path, hp, data, stops_at=(1, 7))[0].stopped
-    with pytest.raises(DataError, match="epoch 1 has 2 batches, and the checkpoint was written after 8 of it"):
+    with pytest.raises(DataError, match="epoch 1 has 2 batches, but the checkpoint was written after 8 of them"):
         run(tmp_path, hp, data[:2])
 
 
@@ -245,7 +245,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_training(tmp_path, mon
     assert not result.stopped
     assert same(result.model, fit(lambda e: data, hp).model)
     assert "could not be written: no luck; it takes " in caplog.text
-    assert ("3 of them have to fit" in caplog.text) == (number == errno.ENOSPC)
+    assert ("3 of them need space" in caplog.text) == (number == errno.ENOSPC)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

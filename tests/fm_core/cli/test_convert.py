@@ -107,7 +107,7 @@ def test_every_argument_for_columns(fm, tmp_path):
         (["x.csv", "none/y.rec", "--label", "a"], "there is no folder none: create it first"),
         (["x.csv", "y.rec", "--label", "a", "--no-label"], "--label and --no-label exclude each other"),
         (["x.csv", "y.rec", "--schema", "s.json", "--label", "a"], "s.json: No such file or directory"),
-        (["x.csv", "y.rec", "--schema", "x.csv"], "x.csv is no schema as `fm convert` writes it"),
+        (["x.csv", "y.rec", "--schema", "x.csv"], "x.csv is not a schema of `fm convert`"),
         (["x.csv", "y.rec", "--label", "a", "--hashed", "b"], "--hashed is 'b', expected a column, a colon"),
         (
             ["x.csv", "y.rec", "--label", "a", "--hashed", "b:no"],

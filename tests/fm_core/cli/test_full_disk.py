@@ -125,7 +125,7 @@ def test_what_is_read_is_not_written_over(folder, link, tmp_path, capsys, monkey
         ["embeddings", str(as_model), str(as_model)],
     ):
         assert main(arguments) == 1, arguments
-        assert "is what is read, and would be lost: name another place" in capsys.readouterr().err
+        assert "is also the input and would be overwritten: name another" in capsys.readouterr().err
     assert files(folder) == before
 
 

@@ -111,7 +111,7 @@ def test_a_first_line_that_does_not_tell_whether_it_is_a_header_is_asked_about(f
 def test_a_stray_quote_does_not_swallow_lines(tmp_path, capsys):
     text = 't\ty\n"Heroes\t0\nOther\t1\nEnd"\t1\nq\t0\n'
     said = refused(tmp_path, capsys, text, "--label", "y", name="x.tsv")
-    assert "line 2: a quoted cell goes on to line 4" in said
+    assert "line 2: a quoted cell continues to line 4" in said
     assert convert(tmp_path, text, "--label", "y", "--no-quotes", "--quiet", name="x.tsv") == 0
     assert len(read_records(tmp_path / "out.recordio")[1]) == 4
     assert convert(tmp_path, text, "--label", "y", "--quotes", "--quiet", name="x.tsv") == 0

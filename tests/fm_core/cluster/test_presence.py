@@ -174,8 +174,8 @@ def test_a_name_that_is_not_known_is_told():
     cluster = Cluster()
     found = ends_of([lives(cluster, 1, wait=3.0, names=["no.such.host.invalid", "127.0.0.2"])])
     assert "host no.such.host.invalid did not answer" in str(found[0])
-    assert "its name is not known" in str(found[0])
-    assert "its name is not known" in cluster.told[0]
+    assert "its name cannot be resolved" in str(found[0])
+    assert "its name cannot be resolved" in cluster.told[0]
 
 
 def test_texts_are_found_by_all():
@@ -217,7 +217,7 @@ def test_a_host_that_is_silent_for_less_than_promised_is_slow_and_for_longer_gon
     clock.now += GONE + 1
     sentences = [answer.verdict.sentence for answer in beat(made, 1, 0)]
     assert sentences[0] == sentences[1]
-    assert sentences[0].startswith("host 127.0.0.3 was lost: no sign of life since")
+    assert sentences[0].startswith("host 127.0.0.3 was lost: no heartbeat since")
 
 
 def test_a_host_that_has_left_is_not_lost():

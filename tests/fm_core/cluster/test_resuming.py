@@ -222,7 +222,7 @@ def test_shuffled_batches_of_another_size_begin_their_epoch_anew_and_that_is_sai
     assert told.resumed_at == (0, 0)
     assert {epoch: n for epoch, (n, _) in told.epochs.items()} == {0: 100, 1: 100}
     assert (
-        f"Epoch 0 starts again, because batches of {total} rows have another shuffled order than those of 12"
+        f"Epoch 0 starts again, because batches of {total} rows are shuffled differently from those of 12"
         in caplog.text
     )
 

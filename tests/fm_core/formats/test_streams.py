@@ -62,7 +62,7 @@ def test_a_damaged_gzip_file_is_refused(tmp_path):
     stream = bytearray(gzip.compress(DATA))
     stream[-6] ^= 1  # in the checksum
     path.write_bytes(stream)
-    with pytest.raises(DataError, match=r"data\.gz: the gzip data is damaged behind byte \d+"):
+    with pytest.raises(DataError, match=r"data\.gz: the gzip data is damaged after byte \d+"):
         list(open_chunks(path))
 
 

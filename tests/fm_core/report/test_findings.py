@@ -66,7 +66,7 @@ def test_a_model_that_knows_its_training_data_by_heart_is_said(kind):
     found, _ = said(kind, train, test, **given)
     (sentence,) = [one for one in found if "times that of training rows" in one]
     assert "overfits the training data; use solver bayes" in sentence
-    assert not any("go further" in one for one in found)  # more epochs would be the wrong advice
+    assert not any("may improve it" in one for one in found)  # more epochs would be the wrong advice
     if kind == "binary_classifier":
         assert any("overconfident" in one for one in found)
 

@@ -79,7 +79,7 @@ def test_of_a_training_that_went_well_nothing_is_said(kind):
 
 def test_labels_out_of_balance_are_said_of_classifiers():
     (found,) = findings(record_of("binary_classifier", positive=0.02), settings_of("binary_classifier"))
-    assert "Labels are out of balance" in found
+    assert "Labels are imbalanced" in found
 
 
 def test_features_that_never_occurred_are_counted():
@@ -217,7 +217,7 @@ def test_of_one_class_there_is_no_area_below_a_curve(label):
     record = record_of("binary_classifier", n_tested=0)
     record.sample.add(np.linspace(0, 1, 20, dtype=np.float32), np.full(20, label, np.float32))
     text = page(record, model_of(30, 3, "binary_classifier"), settings_of("binary_classifier"))
-    assert f"All test rows have label {label}, so there is no curve." in text
+    assert f"All test rows have label {label}, so there are no curves." in text
     assert "area below it" not in text
 
 

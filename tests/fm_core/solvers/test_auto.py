@@ -23,13 +23,13 @@ IMAGES = Batch.from_csr(sp.csr_matrix(np.arange(3 * 784).reshape(3, 784) % 5 == 
     ("changes", "first", "facts", "solver", "why"),
     [
         ({}, SPARSE, {}, "bayes", "trains with bayes: the data is sparse, and is kept in memory."),
-        ({}, DENSE, {}, "minibatch", ": the data is dense. It makes at most 1000 epochs, until 30 in a row are no"),
-        ({}, IMAGES, {}, "minibatch", ": rows have 157 numbers other than zero, of 784 features."),
-        ({}, None, {"before": "online"}, "online", "goes on with online, as the checkpoint was written by it."),
+        ({}, DENSE, {}, "minibatch", ": the data is dense. It stops after at most 1000 epochs, or when 30 in a row"),
+        ({}, IMAGES, {}, "minibatch", ": rows have 157 non-zeros on average, of 784 features."),
+        ({}, None, {"before": "online"}, "online", "continues with online, which wrote the checkpoint."),
         ({}, None, {"n_hosts": 3}, "minibatch", "there are 3 hosts."),
         ({"use_bias": False}, SPARSE, {}, "minibatch", "use_bias is false."),
-        ({}, None, {"before": "bayes"}, "bayes", "goes on with bayes, as the checkpoint was written by it."),
-        ({}, SPARSE, {"before": "minibatch"}, "minibatch", "the checkpoint was written by it."),
+        ({}, None, {"before": "bayes"}, "bayes", "continues with bayes, which wrote the checkpoint."),
+        ({}, SPARSE, {"before": "minibatch"}, "minibatch", "continues with minibatch, which wrote the checkpoint."),
         ({}, None, {}, "minibatch", ""),
         ({"solver": "bayes"}, DENSE, {}, "bayes", ""),
     ],
@@ -65,7 +65,7 @@ def test_nothing_is_made_before_rows_have_decided():
     ("fraction", "n_hosts", "sentence"),
     [
         (1.0, 1, "validation_fraction is 1, expected a share below 1"),
-        (0.1, 2, "is for one host, and there are 2: use a"),
+        (0.1, 2, "needs one host, but there are 2: use a"),
     ],
 )
 def test_a_share_that_cannot_be_held_out_is_refused(fraction, n_hosts, sentence):

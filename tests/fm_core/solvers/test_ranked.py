@@ -190,12 +190,12 @@ def test_features_that_are_not_said_well_are_refused(changes, sentence):
 def test_a_record_without_one_user_and_one_item_is_refused():
     bad = Batch(FEATURE_DIM, np.ones(3, np.float32), np.array([0, 3]), np.array([1, 2, ITEMS], np.int32),
                 np.ones(1, np.float32))  # fmt: skip
-    with pytest.raises(DataError, match="record 1500 of a pass has 2 features of 0:40, which user_features says is"):
+    with pytest.raises(DataError, match="record 1500 of a pass has 2 features in 0:40, the ids of user_features"):
         fit(lambda epoch: [*DATA(0), bad], HP)
     nobody = Batch(
         FEATURE_DIM, np.ones(1, np.float32), np.array([0, 1]), np.array([2], np.int32), np.ones(1, np.float32)
     )
-    with pytest.raises(DataError, match="record 0 of a pass has 0 features of 41:101, which item_features says is"):
+    with pytest.raises(DataError, match="record 0 of a pass has 0 features in 41:101, the ids of item_features"):
         fit(lambda epoch: [nobody], HP)
 
 
@@ -222,7 +222,7 @@ def test_a_user_who_has_everything_has_no_negatives():
 
 
 def test_several_hosts_are_refused():
-    with pytest.raises(ConfigError, match=r"solver ranked \(loss=softmax\) trains on one host, and there are 2"):
+    with pytest.raises(ConfigError, match=r"solver ranked \(loss=softmax\) trains on one host, but there are 2"):
         registry.combination(HP, 2)
 
 

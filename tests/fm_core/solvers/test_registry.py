@@ -31,7 +31,7 @@ def test_what_mini_batches_do_on_hosts(kvstore, n_hosts, hosts, uses_devices, ke
 def test_a_combination_that_is_not_in_the_table_is_refused_in_one_sentence():
     with pytest.raises(ConfigError) as caught:
         registry.combination(dataclasses.replace(HP, solver="bayes"), 3)
-    assert str(caught.value) == "solver bayes trains on one host, and there are 3: use one host, or solver minibatch"
+    assert str(caught.value) == "solver bayes trains on one host, but there are 3: use one host, or solver minibatch"
 
 
 def test_the_algorithm_is_the_one_that_is_asked_for():
@@ -49,10 +49,10 @@ def test_sampling_is_for_one_host_and_its_cpu():
     assert registry.combination(bayes) == registry.Combination("bayes", "one", False, True, True)
     assert registry.algorithm(bayes).needs == "resident"
     for kvstore in ("auto", "dist_async"):
-        with pytest.raises(ConfigError, match="solver bayes trains on one host, and there are 2: use one host, or sol"):
+        with pytest.raises(ConfigError, match="solver bayes trains on one host, but there are 2: use one host, or sol"):
             registry.combination(dataclasses.replace(bayes, _kvstore=kvstore), 2)
     assert registry.combination(dataclasses.replace(bayes, _num_gpus=0)).solver == "bayes"
-    with pytest.raises(ConfigError, match="solver bayes computes on the CPU, and _num_gpus is 1: leave it at auto, or"):
+    with pytest.raises(ConfigError, match="solver bayes computes on the CPU, and _num_gpus is 1: set it to auto, or"):
         registry.combination(dataclasses.replace(bayes, _num_gpus=1))
 
 
@@ -60,5 +60,5 @@ def test_learning_from_a_stream_is_for_one_host_and_its_cpu():
     online = dataclasses.replace(HP, solver="online")
     assert registry.combination(online) == registry.Combination("online", "one", False, True, True)
     assert registry.algorithm(online).needs == "stream"
-    with pytest.raises(ConfigError, match="solver online trains on one host, and there are 2: use one host, or solver"):
+    with pytest.raises(ConfigError, match="solver online trains on one host, but there are 2: use one host, or solver"):
         registry.combination(online, 2)

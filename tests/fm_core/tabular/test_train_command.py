@@ -232,7 +232,7 @@ def test_new_rows_never_fail_for_a_new_category_or_a_gap(model, tmp_path, capfd)
     frame["city"], frame["year"], frame["day"] = "never seen", None, None
     frame.to_csv(tmp_path / "new.csv", index=False)
     status, text, err = said(capfd, "predict", model, tmp_path / "new.csv")
-    told = f"{tmp_path / 'new.csv'}: column 'city': what 20 of 20 cells hold is not in the schema\n"
+    told = f"{tmp_path / 'new.csv'}: column 'city': 20 of 20 cells are not in the schema\n"
     assert (status, err) == (0, told)
     assert len(text.split()) == 20
 
@@ -244,8 +244,8 @@ def test_a_column_in_another_spelling_or_unit_is_warned_of(model, tmp_path, capf
     for file, changes, sentence in (
         ("same.csv", {}, ""),
         ("few.csv", {"city": few}, ""),
-        ("case.csv", {"city": frame["city"].str.upper()}, "'city': what 20 of 20 cells hold is not in the schema"),
-        ("unit.csv", {"year": frame["year"] * 1000}, "'year': what 20 of 20 cells hold is beyond the numbers"),
+        ("case.csv", {"city": frame["city"].str.upper()}, "'city': 20 of 20 cells are not in the schema"),
+        ("unit.csv", {"year": frame["year"] * 1000}, "'year': 20 of 20 cells are outside the range"),
     ):
         frame.assign(**changes).to_csv(tmp_path / file, index=False)
         status, _, err = said(capfd, "predict", model, tmp_path / file, *along)
@@ -274,8 +274,8 @@ def rows(*lines):
 BAD = {
     "no rows": ("", [], "found no rows|holds no rows"),
     "a header only": ("x,y\n", [], "holds no rows"),
-    "one column": (rows("y", *"ab" * 99), [], "there is no column beside the label"),
-    "all rows alike": (rows("x,y", *["a,1"] * 99), [], "no column is worth a feature"),
+    "one column": (rows("y", *"ab" * 99), [], "there is no column other than the label"),
+    "all rows alike": (rows("x,y", *["a,1"] * 99), [], "no column is useful as a feature"),
     "a label that is constant": (rows("x,y", *["a,1", "b,1"] * 99), [], "the label is 1 in every training row"),
     "a label that is constant text": (rows("x,y", *["a,u", "b,u"] * 99), [], "the label is 'u' in every row"),
     "two columns of one name": (rows("x,x,y", "a,b,1"), [], "two columns are named 'x'"),
@@ -349,8 +349,8 @@ def test_a_column_that_is_a_label_is_named_by_the_findings(what, tmp_path, capfd
     status, text, _ = said(capfd, "train", tmp_path / "t.csv", "--label", "y", "--out", tmp_path / "m", *FEW)
     assert status == 0
     told = json.loads((tmp_path / "m/metrics.json").read_text())["findings"]
-    assert ("note: Column 'when' tells the label all by itself" in text) == (what != "nothing")
-    assert any("'when' tells the label all by itself" in sentence for sentence in told) == (what != "nothing")
+    assert ("note: Column 'when' alone determines the label" in text) == (what != "nothing")
+    assert any("'when' alone determines the label" in sentence for sentence in told) == (what != "nothing")
 
 
 def test_rows_that_do_not_fit_are_learned_once_each(csv, tmp_path):
@@ -370,7 +370,7 @@ def test_rows_that_do_not_fit_are_learned_once_each(csv, tmp_path):
         assert {"model_algo-1", "schema.json", "report.html"} <= set(names)
     assert set(figures_of) == {"bayes", "online"}
     assert figures_of["online"].value < 0.9 * figures_of["online"].baseline
-    assert "trains with online, by each row once: solver bayes would take" in told[-1]
+    assert "trains with online, in one pass: solver bayes would take" in told[-1]
 
 
 def test_groups_that_training_has_not_seen_are_told(tmp_path, capfd):
@@ -379,7 +379,7 @@ def test_groups_that_training_has_not_seen_are_told(tmp_path, capfd):
     given = ("--label", "y", "--group", "user", "--holdout", "0.3", "--out", tmp_path / "m", *FEW)
     status, text, _ = said(capfd, "train", tmp_path / "t.csv", *given)
     assert status == 0
-    assert "100 % of 'user' are rare or were not seen in training" in text
+    assert "100 % of 'user' are rare or new" in text
 
 
 def test_what_is_there_is_not_lost(csv, model, tmp_path, capfd):

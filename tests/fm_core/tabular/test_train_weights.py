@@ -77,7 +77,7 @@ def test_a_class_may_count_more(tmp_path):
         ({}, ["--weight", "v"], "no column 'v'"),
         ({}, ["--weight", "y"], "is declared label and weight, expected one of them"),
         ({"y": 3.5}, ["--positive-class-weight", "balanced"], "the label is 3.5 in every training row"),
-        ({"y": range(240)}, ["--positive-class-weight", "balanced"], "balanced, and a number is learned"),
+        ({"y": range(240)}, ["--positive-class-weight", "balanced"], "balanced, but the label is a number"),
         ({"y": range(240)}, ["--positive-class-weight", "2"], "predictor_type is regressor, but positive_class_weight"),
     ],
 )

@@ -247,7 +247,7 @@ def test_arrow_streams_nulls_booleans_and_dictionaries(tmp_path):
         ("a,b\n1,2\n3,x\n", {"plan": TablePlan(numeric=["b"])}, "line 3, column 'b': found 'x', expected a number"),
         ("a,b\n1,2\n3,\n", {"plan": TablePlan(label="b")}, "line 3, column 'b': the label is '', expected a number"),
         ("a,b\n1,x\n\n3,\xff\n".encode("latin-1"), {}, "line 4, column 'b': byte 0 of the cell is 0xff"),
-        (b"PAR1....", {}, "x.csv: the file begins as Parquet does, expected delimited text"),
+        (b"PAR1....", {}, "x.csv: the file looks like Parquet, expected delimited text"),
     ],
 )  # fmt: skip
 def test_bad_input_is_said_with_file_line_and_column(text, options, said, tmp_path):

@@ -109,7 +109,7 @@ def test_what_is_nested_deeper_is_refused(cells, tmp_path):
 
 def test_bytes_that_are_no_text_are_refused_by_row(tmp_path):
     path = write(tmp_path / "x.parquet", pyarrow.table({"a": [b"fine", b"\xff"], "y": [0, 1]}))
-    with pytest.raises(DataError, match=r"x\.parquet: row 1, column 'a': found bytes that are no UTF-8 text"):
+    with pytest.raises(DataError, match=r"x\.parquet: row 1, column 'a': found bytes that are not UTF-8 text"):
         encoded(path)
 
 

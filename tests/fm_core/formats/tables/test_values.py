@@ -180,7 +180,7 @@ def test_what_is_no_value_is_refused_with_its_row(value):
 
 
 def test_bytes_that_are_no_text_are_refused_with_their_row():
-    with pytest.raises(ValueFault, match="no UTF-8") as caught:
+    with pytest.raises(ValueFault, match="not UTF-8") as caught:
         text_codes([b"a", b"a", b"\xff"])
     assert caught.value.row == 2
 
@@ -204,7 +204,7 @@ def test_what_is_no_number_is_none(value):
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "é\udc80"])
 @pytest.mark.parametrize("as_they_stand", [False, True])
 def test_half_a_surrogate_pair_is_no_text(text, as_they_stand):
-    with pytest.raises(ValueFault, match="which is no Unicode text: half of a surrogate pair") as caught:
+    with pytest.raises(ValueFault, match="which is not valid Unicode text: half of a surrogate pair") as caught:
         text_codes(["fine", text], as_they_stand=as_they_stand)
     assert caught.value.row == 1
 

@@ -44,6 +44,6 @@ def test_other_models_are_refused():
     facts = {"num_factors": 2, "predictor_type": "regressor", "solver": "bayes"}
     with pytest.raises(ConfigError, match="is a regressor, expected a binary_classifier"):
         BayesLearner(Hyperparameters(**facts | {"feature_dim": 9, "predictor_type": "binary_classifier"}), 1, model())
-    with pytest.raises(ConfigError, match="has feature_dim=6, more than the hyperparameter's 4; a model can grow"):
+    with pytest.raises(ConfigError, match="has feature_dim=6, more than the hyperparameter's 4: raise it, because"):
         BayesLearner(Hyperparameters(**facts | {"feature_dim": 4}), 1, model())
     assert BayesLearner(Hyperparameters(**facts | {"feature_dim": 9}), 1, model()).model.feature_dim == 9

@@ -73,7 +73,7 @@ def test_a_planted_regression_is_learned_in_one_pass(short_legs):
     scores = model.predict(Batch.from_csr(X[18_000:].astype(np.float32)))
     assert np.sqrt(np.mean((scores - y[18_000:]) ** 2)) < 0.36  # the noise is .3
     assert len(told.remarks) == 4
-    assert "after 100 rows 5 of 9 priors go on" in told.remarks[0]
+    assert "after 100 rows 5 of 9 priors remain" in told.remarks[0]
     assert told.remarks[-1].endswith("it alone learns from all further rows")
 
 
