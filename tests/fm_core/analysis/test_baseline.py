@@ -112,7 +112,7 @@ def document():
 SPOILT = [
     (lambda d: d.update(version=2), "version is 2"),
     (lambda d: d.update(version=True), "version is True"),
-    (lambda d: d.update(feature_dim=8), "feature_dim is 8, expected 7"),
+    (lambda d: d.update(feature_dim=8), "feature_dim is 8, expected the model.s 7"),
     (lambda d: d.update(rows=0), "rows is 0"),
     (lambda d: d.update(source="test"), "source is 'test'"),
     (lambda d: d.update(scores=[]), "scores is"),

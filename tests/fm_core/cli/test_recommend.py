@@ -156,7 +156,7 @@ def test_everybody_gets_the_best_that_they_have_not_seen(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--of", "genres"], "'genres' is no column of categories"),
+        (["--of", "genres"], "'genres' is not a column of categories"),
         (["--of", "age"], "'age' is not a column of categories, expected user or film"),
         (["--of", "user", "--label", "stars"], "there is no column 'stars'"),
     ],
