@@ -67,7 +67,7 @@ KINDS = {
     "reasons for nothing": ({**USER, "top_k": 3, "filter": {"genre": "horror"}, "explain": True}, 0),
     "reasons for all": ({**USER, "top_k": 1000, "explain": 1000}, N_FILMS),
     "a context of features": ({"context": {"keys": [1], "values": [1]}, "top_k": 3}, 3),
-    "an item among the features": ({"context": {"keys": [7], "values": [1]}, "top_k": 3}, "belongs to the catalogue's items"),
+    "an item among the features": ({"context": {"keys": [7], "values": [1]}, "top_k": 3}, "belongs to the catalogue's"),
     "a feature beyond the model": ({"context": {"keys": [999], "values": [1]}, "top_k": 3}, "key 999 is not below"),
     "values beyond float32": ({"context": {"keys": [1], "values": [3e38]}, "top_k": 3}, "overflows float32"),
     "a member that is none": ({**USER, "top_k": 3, "limit": 2}, "'limit', expected only"),
