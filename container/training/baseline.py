@@ -5,7 +5,7 @@ saved. The endpoint compares what it is asked with them. With several hosts the 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,10 @@ class TrainingBaseline:
                 sample.add(batch)
 
         return observe
+
+    def learned_from(self) -> Sequence[Batch]:
+        """Give some of the rows of the train channel."""
+        return self._samples["train"].batches() if "train" in self._samples else ()
 
     def write(self, model: Model, model_file: Path, schema_file: Path | None, feature_dim: int) -> None:
         """Write baseline.json beside a saved model, if there was a row.

@@ -4,9 +4,10 @@ They are written unless the job turns them off. A report that cannot be written 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.training.callbacks import Callback
@@ -47,6 +48,11 @@ class TrainingReport:
         from fm_core.report.history import SampledModel
 
         return SampledModel(model, self._record.sample)
+
+    def learned_from(self, model: Model, rows: Sequence[Batch]) -> None:
+        """Note how some of the rows are scored that were learned from."""
+        for batch in rows:
+            self._record.learned_sample.add(model.predict(batch), batch.known_labels)
 
     def tested(self, metrics: Mapping[str, float], n_records: int, seconds: float) -> None:
         """Note the metrics of the test channel."""

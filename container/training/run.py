@@ -271,6 +271,8 @@ def _train_with(
                 checkpointer.close(lambda: stop.seconds() > LAST_CHECKPOINT_SECONDS)
     if report is not None and reporter.has_started:
         with survived("No report was written"):
+            if baseline is not None:
+                report.learned_from(result.model, baseline.learned_from())
             report.write(result.model, hyperparameters)
     reporter.ended()
 

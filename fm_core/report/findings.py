@@ -1,8 +1,9 @@
 """What a person should look at after a training, in plain sentences: of training, validation and test rows together.
 
 A rule is a function of the facts of a job that gives a sentence, or nothing; `RULES` has them in the order in which
-they are said. Those that speak of test rows take what chance can do into account: where few rows were scored, little is
-said. A rule that advises to go on learning is silent where the model already overfits its training data.
+they are said. Those that speak of test rows take what chance can do into account: where few rows were scored, all that
+is said is whether they show that anything was learned, and where there are none, the rows learned from have to. A rule
+that advises to go on learning is silent where the model already overfits its training data.
 """
 
 import dataclasses
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.links import link_for
-from fm_core.report.history import TrainingRecord
+from fm_core.report.history import Sample, TrainingRecord
 from fm_core.report.metric_words import in_words
 
 __all__ = ["RULES", "findings"]
 
-#: Test rows below which nothing is said of scores.
+#: Test rows below which nothing more is said of scores than whether they show that something was learned.
 _FEW = 30
+#: Rows below which they cannot even show that.
+_TOO_FEW = 5
 #: How much larger the loss of test rows is than that of training rows where a model overfits.
 _GAP = 1.25
 #: Standard errors beyond which a difference is not chance.
@@ -87,25 +90,48 @@ class Facts:
     @functools.cached_property
     def scored(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scores and labels of test rows, where the score is finite; none if there are few."""
-        scores, labels = self.record.sample.scores.astype(np.float64), self.record.sample.labels.astype(np.float64)
-        finite = np.isfinite(scores) & (np.abs(scores) < 1e100)
-        if finite.sum() < _FEW:
-            return np.empty(0), np.empty(0)
-        return scores[finite], labels[finite]
+        scores, labels = _finite(self.record.sample)
+        return (scores, labels) if len(scores) >= _FEW else (np.empty(0), np.empty(0))
 
     @functools.cached_property
     def losses(self) -> NDArray[np.float64]:
         """The loss of each test row."""
-        return self._losses_of(self.scored[0])
+        return self._losses_of(*self.scored)
 
     @functools.cached_property
     def losses_of_baseline(self) -> NDArray[np.float64]:
         """That of each test row if every score were the mean of their labels."""
         labels = self.scored[1]
-        return self._losses_of(np.full(len(labels), labels.mean() if len(labels) else 0.0))
+        return self._losses_of(np.full(len(labels), labels.mean() if len(labels) else 0.0), labels)
 
-    def _losses_of(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        labels = self.scored[1]
+    def gain_of(self, sample: Sample, mean: float | None = None) -> tuple[float, float, float]:
+        """How much smaller the loss of rows is than that of the baseline.
+
+        Parameters
+        ----------
+        sample : Sample
+            Of at least one finite score.
+        mean : float, optional
+            What the baseline says of each row; by default the mean of their labels.
+
+        Returns
+        -------
+        gain : float
+            In standard errors; 0 where there are too few rows to know them, and the gain is none or above 0.
+        loss, of_baseline : float
+        """
+        scores, labels = _finite(sample)
+        losses = self._losses_of(scores, labels)
+        of_baseline = self._losses_of(np.full(len(labels), labels.mean() if mean is None else mean), labels)
+        gain = of_baseline - losses
+        error = float(gain.std()) / math.sqrt(len(gain))
+        if len(gain) < _TOO_FEW:
+            in_errors = min(0.0, float(gain.mean()))
+        else:
+            in_errors = float(gain.mean()) / error if error > 0 else math.copysign(math.inf, gain.mean() or -1)
+        return in_errors, float(losses.mean()), float(of_baseline.mean())
+
+    def _losses_of(self, scores: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
         if not self.is_classifier:
             return np.asarray((scores - labels) ** 2)
         p = np.clip(scores, _NEAREST, 1 - _NEAREST)
@@ -120,6 +146,13 @@ class Facts:
             return False  # both are next to nothing
         error = self.losses.std() / math.sqrt(len(self.losses))
         return bool(self.losses.mean() - _SURE * error > _GAP * self.of_kept)
+
+
+def _finite(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The scores that are numbers, and the labels of their rows."""
+    scores, labels = sample.scores.astype(np.float64), sample.labels.astype(np.float64)
+    finite = np.isfinite(scores) & (np.abs(scores) < 1e100)
+    return scores[finite], labels[finite]
 
 
 def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[str]:
@@ -250,6 +283,41 @@ def _worse_than_baseline(facts: Facts) -> str | None:
     )
 
 
+def _few_rows_show_little(facts: Facts) -> str | None:
+    n = len(_finite(facts.record.sample)[0])
+    if not 0 < n < _FEW:
+        return None
+    learned = _finite(facts.record.learned_sample)[1]
+    gain, loss, of_baseline = facts.gain_of(facts.record.sample, float(learned.mean()) if len(learned) else None)
+    if gain > _SURE:
+        return None
+    known = f"predicting {'the share of label 1' if facts.is_classifier else 'the mean label'} for each row"
+    figures = f"({facts.loss} {loss:.4g}, of the baseline {of_baseline:.4g})"
+    rows = f"The {n} test rows" if n > 1 else "The only test row"
+    if loss < of_baseline:
+        are = "are too few" if n > 1 else "is too little"
+        return f"{rows} {are} to tell whether the scores are better than {known} {figures}."
+    are = "are scored no better" if n > 1 else "is scored no better"
+    return f"{rows} {are} than by {known} {figures}: so few say little, but nothing shows that the model has learned."
+
+
+def _not_learned(facts: Facts) -> str | None:
+    """Look at the rows that were learned from, where no other ones were scored."""
+    if len(facts.record.sample.labels) or not len(_finite(facts.record.learned_sample)[0]):
+        return None
+    if facts.hyperparameters.loss != "pointwise":
+        return None  # whose scores are only compared with each other
+    gain, loss, of_baseline = facts.gain_of(facts.record.learned_sample)
+    if gain > _SURE / 2:
+        return None
+    known = "the share of label 1" if facts.is_classifier else "their mean"
+    return (
+        f"Even the rows that were learned from are scored no better than by predicting {known} for each row "
+        f"({facts.loss} {loss:.4g}, of the baseline {of_baseline:.4g}): the features carry no information, or were "
+        "not learned."
+    )
+
+
 def _off_on_average(facts: Facts) -> str | None:
     scores, labels = facts.scored
     if not len(scores):
@@ -376,6 +444,6 @@ def _not_tested(facts: Facts) -> str | None:
 #: In the order in which they are said.
 RULES: Sequence[Callable[[Facts], str | None]] = (
     _not_finite, _rises, _still_falls, _more_sweeps, _one_epoch, _never_finite, _validation_rises, _overfits,
-    _worse_than_baseline,
+    _worse_than_baseline, _few_rows_show_little, _not_learned,
     _off_on_average, _overconfident, _tells, _too_good, _unseen, _label_scale, _out_of_balance, _not_tested,
 )  # fmt: skip

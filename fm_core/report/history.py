@@ -47,6 +47,8 @@ class TrainingRecord:
         Metrics of the test data, if `tested` was told.
     sample : Sample
         Scores of the test data.
+    learned_sample : Sample
+        Scores of rows that were learned from, by the model that was kept; set by the caller, perhaps empty.
     learned : dict or None
         What the model tells beside its scores (analysis/learned.py), where it does; set by the caller.
     telling : list of str
@@ -72,7 +74,7 @@ class TrainingRecord:
         self.best_validation: dict[str, float] = {}
         self.test: dict[str, float] = {}
         self.n_tested = 0
-        self.sample = Sample()
+        self.sample, self.learned_sample = Sample(), Sample()
         self.learned: dict[str, Any] | None = None
         self.telling: list[str] = []
         self.unseen: dict[str, float] = {}

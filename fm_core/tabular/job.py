@@ -135,8 +135,8 @@ class Trained:
 
     @property
     def findings(self) -> list[str]:
-        """Findings, in sentences; nothing where no rows were held out."""
-        return findings(self.record, self.hyperparameters) if self.figures else []
+        """Findings, in sentences."""
+        return findings(self.record, self.hyperparameters)
 
 
 def read_rows(paths: Sequence[Path], format_name: str | None, options: Options, job: Job) -> Read:
@@ -273,6 +273,9 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
     ]
     if held_out.n_rows:
         _tell(record, held_out, read.predictor_type)
+    else:
+        record.not_tested("no row was held out")
+    record.learned_sample.add(on_learned.scores.astype(np.float32), on_learned.labels.astype(np.float32))
     if read.schema is not None:
         tell_of_columns(record, result.model, read.schema, read.learned, read.held_out)
     return Trained(result.model, hp, read, of_both[0], of_both[1], record)

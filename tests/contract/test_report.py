@@ -37,6 +37,22 @@ def test_a_job_leaves_a_report_and_its_numbers(job):
     assert "ROC curve" in (job.root / "output/data/report.html").read_text()
 
 
+@pytest.mark.parametrize("n_tested", [None, 1, 12])
+def test_a_job_that_learns_nothing_says_so_whatever_is_tested(job, n_tested):
+    job.hyperparameters |= {"linear_lr": "0", "factors_lr": "0", "bias_lr": "0"}
+    if n_tested is not None:
+        random = np.random.default_rng(0)
+        rows = random.random((n_tested, FEATURE_DIM), np.float32)
+        labels = np.arange(n_tested, dtype=np.float32) % 2
+        content = io.BytesIO()
+        write_records(content, scipy.sparse.csr_matrix(rows), labels)
+        job.put("data.pbr", content.getvalue(), "test")
+    assert job.run_here().succeeded
+    found = json.loads((job.root / "output/data/metrics.json").read_text())["findings"]
+    known = "Even the rows that were learned from" if n_tested is None else "no better than by|too (few|little) to tell"
+    assert any(re.search(known, sentence) for sentence in found), found
+
+
 def test_the_model_is_the_same_with_a_report_and_without(job):
     job.environment["FM_REPORT"] = "false"
     without = job.run_here()

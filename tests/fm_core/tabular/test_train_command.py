@@ -353,6 +353,29 @@ def test_a_column_that_is_a_label_is_named_by_the_findings(what, tmp_path, capfd
     assert any("'when' alone determines the label" in sentence for sentence in told) == (what != "nothing")
 
 
+@pytest.mark.parametrize("predict", ["class", "number"])
+@pytest.mark.parametrize(("n_rows", "n_columns", "holdout"), [(40, 3, 0.1), (60, 400, 0.1), (60, 40, 0.3), (80, 9, 0)])
+def test_a_table_that_nothing_can_be_learned_from_is_said_to_be_one(
+    predict, n_rows, n_columns, holdout, tmp_path, capfd
+):
+    random = np.random.default_rng(n_rows)
+    frame = pd.DataFrame(random.normal(size=(n_rows, n_columns)).round(2)).add_prefix("c")
+    frame.assign(y=random.permutation(n_rows) % 2).to_csv(tmp_path / "t.csv", index=False)
+    status, text, _ = said(
+        capfd, "train", tmp_path / "t.csv", "--label", "y", "--out", tmp_path / "m", "--epochs", "8",
+        "--predict", predict, "--holdout", holdout,
+    )  # fmt: skip
+    assert status == 0
+    known = (
+        "quality on unseen rows is unknown" if holdout == 0 else "no better than|worse than|too (few|little) to tell"
+    )
+    told = json.loads((tmp_path / "m/metrics.json").read_text())["findings"]
+    assert any(re.search(known, sentence) for sentence in told), told
+    notes = [line for line in text.splitlines() if line.startswith("note: ")]
+    assert any(re.search(known, note) for note in notes)
+    assert re.search(known, (tmp_path / "m/report.html").read_text())
+
+
 def test_rows_that_do_not_fit_are_learned_once_each(csv, tmp_path):
     options = Options(plan=TablePlan(label="bought"))
     told = []
