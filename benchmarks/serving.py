@@ -39,7 +39,6 @@ from common import describe, in_turn, ratios, table, times
 from flask import Flask
 from sklearn.datasets import load_svmlight_file
 
-from container.resources import usable_cores
 from container.serving.app import create_app
 from container.serving.server import Server
 from container.serving.settings import ServingSettings
@@ -49,6 +48,7 @@ from fm_core.formats import decode_rows, write_records
 from fm_core.formats.recordio.messages import Record
 from fm_core.formats.requests.instances import decode_instances
 from fm_core.model import Model
+from fm_core.resources import usable_cores
 
 FEATURE_DIM = 1_000_000
 NUM_FACTORS = 16

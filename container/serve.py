@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from container.harmless_log import HarmlessFormatter
-from container.resources import usable_cores, usable_memory
 from container.serving.app import create_app, takes_long
 from container.serving.drift import Drift
 from container.serving.metrics import Metrics
@@ -30,6 +29,7 @@ from fm_core.artifact.limits import Limits
 from fm_core.errors import ConfigError, FMError
 from fm_core.kernels import in_use
 from fm_core.printable import printable
+from fm_core.resources import usable_cores, usable_memory
 
 __all__ = ["main"]
 

@@ -5,9 +5,8 @@ All of it is advice, or has a plain way where it is missing: a job gives the sam
 
 import contextlib
 import os
-from pathlib import Path
 
-__all__ = ["NEW_FILE", "forget_pages", "free_memory", "send_to_disk", "usable_cores"]
+__all__ = ["NEW_FILE", "forget_pages", "send_to_disk"]
 
 #: Flags of os.open for a file that was not there: links are not followed, and Windows does not change its bytes.
 NEW_FILE = (
@@ -18,22 +17,6 @@ NEW_FILE = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
-
-
-def usable_cores() -> int:
-    """The processors that this process may run on; where the system does not say, those there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def free_memory() -> int:
-    """The bytes that the system could give without swapping; without bound where it does not say."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    return 2**63
 
 
 def send_to_disk(descriptor: int) -> None:

@@ -47,6 +47,10 @@ FACTS = {
             "fm_core/kernels/__init__.py",
         ],
     ),
+    "cores and memory of the machine": (
+        r"\bsched_getaffinity\b|\bcpu_count\b|\bSC_PHYS_PAGES\b|\bMemAvailable\b|[\"']memory\.max",
+        ["fm_core/resources.py"],
+    ),
     "FIFOs": (r"\bmkfifo\b|\bS_ISFIFO\b|\bis_fifo\b|\bO_NONBLOCK\b", ["container/training/channels.py"]),
     "exit codes": (
         r"\bsys\s*\.\s*exit\b|\bSystemExit\b|\b_exit\b",

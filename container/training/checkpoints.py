@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from container.resources import available_memory
 from container.training.channel_batches import ChannelBatches
 from container.training.channels import data_files, fingerprint
 from container.training.job import TrainingJob
@@ -14,6 +13,7 @@ from fm_core.checkpoints.file import read_header
 from fm_core.checkpoints.writer import Checkpointer, Checkpoints
 from fm_core.errors import CheckpointError
 from fm_core.hyperparameters import Hyperparameters
+from fm_core.resources import available_memory
 from fm_core.training.memory import memory_needed
 
 __all__ = ["open_checkpoints", "solver_of_newest"]

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from container.resources import visible_gpus
 from fm_core.errors import ConfigError
+from fm_core.resources import visible_gpus
 from fm_core.solvers.minibatch_torch import DenseDevice, usable_gpus
 
 __all__ = ["Gpus"]

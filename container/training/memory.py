@@ -5,10 +5,10 @@ is from the machine and its control groups. So a job whose arrays do not fit fai
 not, before it learns. A process that the system kills could leave no message.
 """
 
-from container.resources import available_memory
 from fm_core.batch import Batch
 from fm_core.errors import ResourceError, RowsDoNotFitError
 from fm_core.hyperparameters import Hyperparameters
+from fm_core.resources import available_memory
 from fm_core.solvers import registry
 from fm_core.training.memory import batches_needed, memory_needed, rows_needed
 

@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 import fm_core.hyperparameters
-from container.resources import usable_cores
 from container.stopping import StopRequest
 from container.training import hyperparameters as translation
 from container.training import log_lines as lines
@@ -47,6 +46,7 @@ from fm_core.errors import ArtifactError, ConfigError, ResourceError, RowsDoNotF
 from fm_core.formats.tables import CATALOGUE_FILE
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
+from fm_core.resources import usable_cores
 from fm_core.solvers import registry
 from fm_core.solvers.auto import choose, of_stream, with_early_stopping
 from fm_core.training.callbacks import FitResult

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from fm_core.errors import ArtifactError, ResourceError
-from fm_core.system import free_memory
+from fm_core.resources import available_memory
 
 __all__ = ["Limits"]
 
@@ -40,7 +40,7 @@ class Limits:
         ------
         ResourceError
         """
-        room = free_memory() if self.memory is None else self.memory
+        room = available_memory() if self.memory is None else self.memory
         self.taken += n_bytes
         if self.taken > room:
             raise ResourceError(

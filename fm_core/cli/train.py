@@ -18,7 +18,7 @@ from fm_core.cli.arguments import add_input_arguments, input_options, source
 from fm_core.cli.output import refuse_inputs
 from fm_core.cli.understood import understood
 from fm_core.printable import printable
-from fm_core.system import usable_cores
+from fm_core.resources import usable_cores
 
 __all__ = ["add_arguments", "run"]
 

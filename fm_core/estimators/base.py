@@ -27,8 +27,8 @@ from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.metrics import metrics_for
 from fm_core.model import Model
 from fm_core.printable import quoted
+from fm_core.resources import usable_cores
 from fm_core.solvers.minibatch import MiniBatchSolver
-from fm_core.system import usable_cores
 from fm_core.training.callbacks import Callback, History, Spoken, Together
 from fm_core.training.in_memory import fit_rows
 

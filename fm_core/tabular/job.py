@@ -30,9 +30,9 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
 from fm_core.report.findings import findings
 from fm_core.report.history import TrainingRecord
+from fm_core.resources import available_memory
 from fm_core.solvers import registry
 from fm_core.solvers.auto import Choice, choose, of_stream
-from fm_core.system import free_memory
 from fm_core.tabular.columns import tell_of_columns
 from fm_core.tabular.figures import Figure, Scored, figures
 from fm_core.tabular.holdout import HoldOut, chooser
@@ -288,7 +288,7 @@ def _fitting(choice: Choice, asked: Hyperparameters, read: Read, job: Job) -> Ch
     if asked.solver != "auto" or algorithm.needs != "resident":
         return choice
     needed = rows_needed(read.learned.n_rows, read.learned.n_entries, hp, algorithm) + memory_needed(hp, algorithm)
-    free = free_memory() if job.free_memory is None else job.free_memory
+    free = available_memory() if job.free_memory is None else job.free_memory
     if needed <= _OF_FREE * free:
         return choice
     stream = of_stream(dataclasses.replace(asked, epochs=None))

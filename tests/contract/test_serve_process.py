@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from container.resources import usable_cores
 from fm_core import __version__
 from fm_core.artifact.model_file import save_model
 from fm_core.model import Model
+from fm_core.resources import usable_cores
 from tests.conftest import ROOT
 from tests.container.serving.conftest import make_model
 from tests.contract.serving import COMMAND, free_port, refused_start, serving

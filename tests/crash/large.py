@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse
 
-from container.resources import available_memory
 from fm_core.artifact.model_file import load_model
 from fm_core.formats import write_records
+from fm_core.resources import available_memory
 from tests.contract.training import Job, read_until
 
 GOAL_SECONDS = 30

@@ -44,7 +44,7 @@ def test_where_a_system_does_not_tell_a_processs_cores_all_are_counted(monkeypat
     pytest.importorskip("sklearn")
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    assert importlib.import_module("fm_core.system").usable_cores() == 3
+    assert importlib.import_module("fm_core.resources").usable_cores() == 3
 
 
 def test_a_name_that_is_not_there_is_said_so():

@@ -4,9 +4,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from container.resources import usable_memory
 from container.serving.settings import ServingSettings
 from fm_core.errors import ConfigError
+from fm_core.resources import usable_memory
 
 MB = 2**20
 

@@ -4,9 +4,9 @@ import importlib.util
 
 import pytest
 
-from container.resources import visible_gpus
 from container.training.gpus import Gpus
 from fm_core.errors import ConfigError
+from fm_core.resources import visible_gpus
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 

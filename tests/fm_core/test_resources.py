@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from container.resources import available_memory, usable_cores, usable_memory
+from fm_core.resources import available_memory, usable_cores, usable_memory
 
 CORES = len(os.sched_getaffinity(0))
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -9,8 +9,6 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fm_core.system import usable_cores as allowed_cores
-
 __all__ = ["available_memory", "usable_cores", "usable_memory", "visible_gpus"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -35,7 +33,7 @@ def usable_cores(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> in
         A part of a core is left out: one thread too many waits for the others at every batch.
     """
     limits = _limits(cgroups, membership, "cpu", _cores_v2, _cores_v1)
-    return max(1, int(min([allowed_cores(), *limits])))
+    return max(1, int(min([_allowed_cores(), *limits])))
 
 
 def usable_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int:
@@ -47,7 +45,7 @@ def usable_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> i
         As for `usable_cores`.
     """
     limits = _limits(cgroups, membership, "memory", _bytes_v2, _bytes_v1)
-    return int(min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits]))
+    return int(min([_memory_there_is(), *limits]))
 
 
 def available_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP, meminfo: Path = _MEMINFO) -> int:
@@ -73,6 +71,19 @@ def visible_gpus(devices: Path = Path("/dev")) -> int:
     except OSError:
         return 0
     return sum(re.fullmatch(r"nvidia\d+|dxg", name) is not None for name in names)
+
+
+def _allowed_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_there_is() -> int:
+    """The machine's bytes; without bound where it does not say."""
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 2**63
 
 
 def _limits(
