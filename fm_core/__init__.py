@@ -1,7 +1,6 @@
-"""A factorization machine solver: batches and hyperparameters in, a model and its predictions out.
+"""Factorization machines: train a model from batches and hyperparameters, predict, explain and recommend.
 
-The public names, each imported from its module when it is first asked for: `import fm_core` costs
-nothing, and a name pays for what its own module needs.
+Each public name is imported from its module when it is first used, so `import fm_core` itself is fast.
 """
 
 import importlib

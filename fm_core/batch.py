@@ -1,4 +1,4 @@
-"""Batch: a few rows, their labels and weights, as every kernel takes them.
+"""Batch: rows with their labels and weights, in the form that every kernel uses.
 
 Sparse rows are CSR (`indptr`, `indices`, `values`); dense rows are one matrix
 (`values`), with `indptr` and `indices` None. What a kernel relies on is checked once,
@@ -42,12 +42,12 @@ class Batch:
         Finite.
     weights : ndarray of float32, shape (n_rows,), or None
         Finite and not negative: a row of weight 3 is learned from, and counted in metrics, as three rows. None: each
-        counts once, and no time is taken for it.
+        row counts once.
 
     Raises
     ------
     DataError
-        One of the above does not hold; the message names the row where one is at fault.
+        One of the above conditions is violated; the message names the row.
     """
 
     feature_dim: int
@@ -70,7 +70,7 @@ class Batch:
         labels: "NDArray[np.float32] | None" = None,
         weights: "NDArray[np.float32] | None" = None,
     ) -> "Batch":
-        """Make a batch of arrays whose content the caller has checked already, as the decoder has.
+        """Make a batch from arrays whose content the caller, such as the decoder, has checked.
 
         Their types and sizes are checked here, which takes a microsecond.
 
@@ -104,7 +104,7 @@ class Batch:
 
     @classmethod
     def from_csr(cls, matrix: Any, labels: Any = None, weights: Any = None) -> "Batch":
-        """Make a sparse batch of a SciPy CSR matrix, repeated keys summed.
+        """Make a sparse batch from a SciPy CSR matrix; repeated keys are summed.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class Batch:
 
     @classmethod
     def from_dense(cls, matrix: Any, labels: Any = None, weights: Any = None) -> "Batch":
-        """Make a dense batch of a matrix of shape (n_rows, feature_dim).
+        """Make a dense batch from a matrix of shape (n_rows, feature_dim).
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class Batch:
         Raises
         ------
         DataError
-            The matrix has not two dimensions, or a number is not finite.
+            The matrix does not have two dimensions, or a number is not finite.
 
         Examples
         --------
@@ -206,14 +206,14 @@ class Batch:
 
     @property
     def known_labels(self) -> "NDArray[np.float32]":
-        """The labels of rows that must have some; DataError if they have none."""
+        """The labels; raises DataError if there are none."""
         if self.labels is None:
             raise DataError("a batch has no labels, expected one for each row")
         return self.labels
 
     @property
     def weights_or_ones(self) -> "NDArray[np.float32]":
-        """The weights; of rows that have none, ones."""
+        """The weights, or ones if there are none."""
         return np.ones(self.n_rows, np.float32) if self.weights is None else self.weights
 
     def __len__(self) -> int:
@@ -244,8 +244,7 @@ class Batch:
     def concatenate(cls, batches: "Sequence[Batch]") -> "Batch":
         """Join one or more batches of one width, all dense or all sparse, all with labels or all without.
 
-        Where some have weights, the rows of the others have a weight of 1. A single batch is given back as it is, not
-        copied.
+        If some have weights, the rows of the others get weight 1. A single batch is returned without copying.
 
         Parameters
         ----------
@@ -285,7 +284,7 @@ class Batch:
         return cls.trusted(first.feature_dim, values, _starts(lengths), indices, labels, weights)
 
     def slice(self, start: int, stop: int) -> "Batch":
-        """Give the rows from `start` to before `stop`; the arrays are views, but for `indptr`.
+        """Return the rows from `start` to before `stop`; the arrays are views, except `indptr`.
 
         Parameters
         ----------
@@ -299,7 +298,7 @@ class Batch:
         Raises
         ------
         DataError
-            They are not rising, or `start` is beyond the last row.
+            They do not increase, or `start` is beyond the last row.
         """
         if not 0 <= start <= self.n_rows or stop < start:
             raise DataError(f"rows {start} to {stop} of a batch of {self.n_rows}, expected increasing ones from 0 on")
@@ -314,7 +313,7 @@ class Batch:
         )
 
     def split(self, batch_size: int) -> "Iterator[Batch]":
-        """Give the rows as batches of `batch_size`, and a last one of what is left; see `slice`.
+        """Yield the rows as batches of `batch_size`, the last one with the rest; see `slice`.
 
         Parameters
         ----------
@@ -341,7 +340,7 @@ class Batch:
         Parameters
         ----------
         rows : ndarray of integers, shape (n,)
-            From 0 to ``n_rows - 1``; a row may come again.
+            From 0 to ``n_rows - 1``; a row may be repeated.
 
         Returns
         -------
@@ -378,7 +377,7 @@ class Batch:
         )
 
     def with_labels(self, labels: "NDArray[np.float32] | None") -> "Batch":
-        """Give the same rows with other labels, which the caller has checked.
+        """Return the same rows with other labels, which the caller has checked.
 
         Parameters
         ----------
@@ -391,7 +390,7 @@ class Batch:
         return Batch.trusted(self.feature_dim, self.values, self.indptr, self.indices, labels, self.weights)
 
     def with_weights(self, weights: "NDArray[np.float32] | None") -> "Batch":
-        """Give the same rows with other weights, which the caller has checked.
+        """Return the same rows with other weights, which the caller has checked.
 
         Parameters
         ----------
@@ -404,13 +403,13 @@ class Batch:
         return Batch.trusted(self.feature_dim, self.values, self.indptr, self.indices, self.labels, weights)
 
     def without_weightless(self) -> "Batch":
-        """Give the rows that count: those of weight 0 are as if they were not there."""
+        """Return the rows without those of weight 0."""
         if self.weights is None or self.weights.all():
             return self
         return self.take(np.flatnonzero(self.weights))
 
     def to_matrix(self) -> Any:
-        """Give the rows as a SciPy CSR matrix, or as the ndarray they are if dense; the arrays are shared."""
+        """Return the rows as a SciPy CSR matrix, or as an ndarray if dense; the arrays are shared."""
         if self.indptr is None:
             return self.values
         from scipy.sparse import csr_matrix  # slow to import, and seldom needed

@@ -7,7 +7,7 @@
     ├── DataError          a record, row or batch is not what was declared
     ├── DivergenceError    parameters are no longer finite
     ├── ResourceError      memory or disk does not suffice
-    ├── ProcessGroupError  another host that trains the same model was lost, or gave up
+    ├── ProcessGroupError  another host that trains the same model was lost, or failed
     └── ArtifactError      a model file is damaged, foreign, or of the wrong shape
         └── CheckpointError    a checkpoint belongs to another job or version, or none can be written
             └── DamagedCheckpointError    its bytes are not those that were written
@@ -60,7 +60,7 @@ class RowsDoNotFitError(ResourceError):
 
 
 class ProcessGroupError(FMError):
-    """Another host that trains the same model was lost, or gave up; `blame` is what that host was told to say."""
+    """Another host that trains the same model was lost, or failed; `blame` is its own error message."""
 
     def __init__(self, sentence: str, blame: str | None = None) -> None:
         super().__init__(sentence)

@@ -72,7 +72,7 @@ LINKS = {
 
 
 def link_for(predictor_type: str) -> Link:
-    """Give what a predictor type stands for; ConfigError: there is no such one."""
+    """Return what a predictor type stands for; ConfigError: there is no such one."""
     link = LINKS.get(predictor_type) if isinstance(predictor_type, str) else None
     if link is None:
         raise ConfigError(f"predictor_type is {quoted(predictor_type)}, expected {' or '.join(LINKS)}")

@@ -73,7 +73,7 @@ class Model:
 
     @classmethod
     def of_params(cls, predictor_type: str, w0: float, params: Floats) -> "Model":
-        """Make a model whose w and V are views of `params`, rows ``[v_i | w_i]``.
+        """Make a model whose w and V are views of `params`, with rows ``[v_i | w_i]``.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class Model:
         Raises
         ------
         ValueError
-            `params` has not two dimensions.
+            `params` does not have two dimensions.
         """
         check_kind("params", params, np.ndarray, "an ndarray of float32")
         if params.ndim != 2:
@@ -99,7 +99,7 @@ class Model:
     def initialise(
         cls, hyperparameters: Hyperparameters, num_threads: int = 1, partition: Partition = WHOLE
     ) -> "Model":
-        """Draw the initial parameters that the ``*_init_*`` hyperparameters ask for.
+        """Draw the initial parameters that the ``*_init_*`` hyperparameters define.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ class Model:
 
     @property
     def spread(self) -> "Spread | None":
-        """What the standard deviation of scores needs; None: it is not known.
+        """The data for standard deviations of scores; None: there is none.
 
         It may be set to a function too, which is called when the spread is first asked for: reading one is not free.
         """
@@ -180,7 +180,7 @@ class Model:
         return self.__dict__ | {"_spread": self.spread}
 
     def std(self, batch: Batch, num_threads: int = 1) -> Floats:
-        """Standard deviation of each row's score: how far off it may be.
+        """Return the standard deviation of each row's score.
 
         Parameters
         ----------
@@ -195,7 +195,7 @@ class Model:
         Raises
         ------
         DataError
-            The model has no spread, or the batch is as it should not be for `predict` either.
+            The model has no spread, or `predict` would refuse the batch.
         """
         check_threads(num_threads)
         spread = self.spread
@@ -223,7 +223,7 @@ class Model:
         num_threads : int
             Threads to use; the result does not depend on it.
         return_std : bool
-            Whether `std` is given too, behind the scores.
+            Whether to also return `std`, after the scores.
 
         Returns
         -------
@@ -234,7 +234,7 @@ class Model:
         Raises
         ------
         DataError
-            The batch has another feature_dim than the model; or there is no spread, which was asked for.
+            The batch has another feature_dim than the model, or `return_std` is set and the model has no spread.
         """
         check_width(batch, len(self.w))
         check_threads(num_threads)

@@ -91,4 +91,4 @@ def test_its_examples_give_what_they_show(module):
 
 def test_there_are_examples():
     texts = [inspect.getdoc(found) or "" for found in PUBLIC.values()]
-    assert sum(">>> " in text for text in texts) >= 4
+    assert sum(">>> " in text for text in texts) >= 8

@@ -77,7 +77,7 @@ class Ranking:
     top_k : int or None
         None: all of them.
     with_spread : bool
-        Whether standard deviations are wanted.
+        Whether to return standard deviations.
     """
 
     context: Batch

@@ -270,7 +270,7 @@ class RowSample:
         return self._n_rows
 
     def batches(self) -> Sequence[Batch]:
-        """Give the rows that are kept."""
+        """Return the rows that are kept."""
         return self._parts
 
 
@@ -345,7 +345,7 @@ def _of_column(column: "Column", first: int, found: "Callable[..., NDArray[np.fl
 
 
 def stability(shares: Sequence[float], counts: "NDArray[np.int64]") -> float:
-    """Give the population stability index of counts against shares; half a row is added to each count.
+    """Return the population stability index of counts against shares; half a row is added to each count.
 
     Parameters
     ----------

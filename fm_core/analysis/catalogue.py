@@ -1,7 +1,7 @@
-"""The items that can be recommended: a table, and what its columns are to the model.
+"""The items that can be recommended: a table, and the features of its columns.
 
 A catalogue is a table with a row for each item: the first column is its id, and each item has another one. Columns that
-the model's schema has become the item's features; every column can be asked for by a filter, and is part of the answer.
+the model's schema has become the item's features; requests can filter by every column, and answers contain all of them.
 It lies beside the model as catalogue.csv, so that any tool writes and reads it, and what features its items have is
 found out when it is read: it holds nothing that a schema could contradict.
 
@@ -66,11 +66,11 @@ class ItemColumn:
 
     @property
     def n_texts(self) -> int:
-        """How many different texts were read so far."""
+        """The number of different texts that were read so far."""
         return len(self._known)
 
     def read(self, table: Table, place: int) -> "NDArray[np.int64]":
-        """Take the cells of a table in, and give the number of each cell's text; -1: it is empty."""
+        """Read the cells of a table, and return the number of each cell's text; -1: it is empty."""
         if table.is_list(place):
             codes, texts = table.codes(place, self.separator)
             codes = np.append(self._known.find(texts, learn=True), -1)[codes]
@@ -84,7 +84,7 @@ class ItemColumn:
         self._parts[-1] = self._parts[-1][rows]
 
     def finish(self) -> None:
-        """Be ready for questions; nothing is read after that."""
+        """Prepare for lookups; nothing is read after that."""
         self.codes = np.concatenate(self._parts).astype(np.int32) if self._parts else np.empty(0, np.int32)
         self.texts: list[str] = self._known.texts()
         self._parts = []
@@ -107,12 +107,12 @@ class ItemColumn:
         return self.texts[code] if self.separator is None else _ids(self.texts[code], self.separator)
 
     def find(self, texts: Iterable[str]) -> "NDArray[np.int64]":
-        """Give the numbers of texts; -2: there is no such cell."""
+        """Return the numbers of texts; -2: there is no such cell."""
         found: NDArray[np.int64] = self._known.find(texts)
         return found
 
     def allowed(self, wanted: Any) -> "NDArray[np.bool_]":
-        """Say of which items the cell is the one that is wanted, or one of those.
+        """Return which items have the wanted cell, or one of the wanted cells.
 
         Parameters
         ----------
@@ -122,7 +122,7 @@ class ItemColumn:
         Raises
         ------
         DataError
-            It is something else.
+            The value has another form.
         """
         of_text = np.zeros(len(self.texts) + 1, np.bool_)  # the last one: empty
         if isinstance(wanted, dict):
@@ -171,12 +171,12 @@ def _numbers(texts: list[str]) -> "NDArray[np.float64] | None":
 
 
 class Catalogue:
-    """Items, what they are to a model, and what is known of them.
+    """The items that a model can recommend: their ids, features and other columns.
 
     Attributes
     ----------
     columns : dict of str to ItemColumn
-        By name, the first one the ids.
+        By name; the first column holds the ids.
     rows : Batch
         The items' features, sparse.
     """
@@ -204,25 +204,25 @@ class Catalogue:
         what: str = "the catalogue",
         watch: Callable[[int], None] = unwatched,
     ) -> "Catalogue":
-        """Make a catalogue of tables.
+        """Make a catalogue from tables.
 
         Parameters
         ----------
         tables : iterable of Table
         encoder : Encoder or None
-            By the model's schema. None: there is none, and a column `features` holds feature ids.
+            The encoder of the model's schema. None: the model has no schema, and a column `features` holds feature ids.
         feature_dim : int
             The model's.
         item : str, optional
             The column of ids; by default the first one.
         columns : iterable of str, optional
-            The columns that are taken, beside that one; by default all.
+            The other columns to keep; by default all.
         distinct : bool
-            Whether an id may come again, as in training data: the first row counts then.
+            Whether ids may repeat, as in training data; then the first row of each is used.
         what : str
-            What it is called in a message.
+            The name of the tables in messages.
         watch : callable
-            Gets the bytes of memory that each piece of the tables took, and raises to end it.
+            Called with the bytes of memory of each piece of the tables; an exception ends reading.
 
         Returns
         -------
@@ -231,7 +231,7 @@ class Catalogue:
         Raises
         ------
         DataError
-            There are no items, an id is empty or comes again, or a cell is not what the model's schema expects.
+            There are no items, an id is empty or repeated, or a cell does not fit the model's schema.
         """
         check_kind("feature_dim", feature_dim, (int, np.integer), "an integer")
         if not 0 < feature_dim <= MOST_FEATURES:
@@ -272,7 +272,7 @@ class Catalogue:
         )  # fmt: skip
 
     def has(self, features: "NDArray[np.int32]") -> "NDArray[np.bool_]":
-        """Say which features some item has.
+        """Return which features belong to some item.
 
         Parameters
         ----------
@@ -285,7 +285,7 @@ class Catalogue:
         Raises
         ------
         DataError
-            They are no integers.
+            They are not integers.
         """
         check_kind("features", features, np.ndarray, "an ndarray of integers")
         if features.ndim != 1 or features.dtype.kind not in "iu":
@@ -297,7 +297,7 @@ class Catalogue:
         return there
 
     def positions(self, ids: Iterable[str]) -> "NDArray[np.int64]":
-        """Give the positions of items by their ids; those that are not there are left out.
+        """Return the positions of items by their ids; unknown ids are left out.
 
         Parameters
         ----------
@@ -310,7 +310,7 @@ class Catalogue:
         Raises
         ------
         TypeError
-            `ids` is one text.
+            `ids` is a single string.
         """
         if isinstance(ids, str):
             raise TypeError(f"ids are the text {quoted(ids)}, expected a list of texts")
@@ -321,12 +321,12 @@ class Catalogue:
         return found[found >= 0]
 
     def allowed(self, wanted: Mapping[str, Any]) -> "NDArray[np.bool_]":
-        """Say which items a filter leaves.
+        """Return which items a filter allows.
 
         Parameters
         ----------
         wanted : mapping of str to any
-            Of columns, each as for `ItemColumn.allowed`; all of them have to hold.
+            Conditions by column, each as for `ItemColumn.allowed`; an item must meet all of them.
 
         Returns
         -------
@@ -335,7 +335,7 @@ class Catalogue:
         Raises
         ------
         DataError
-            There is no such column, or a column is asked for what it cannot be.
+            There is no such column, or a condition does not fit its column.
         """
         check_kind("a filter", wanted, Mapping, "a mapping of columns")
         allowed = np.ones(len(self), np.bool_)
@@ -347,7 +347,7 @@ class Catalogue:
         return allowed
 
     def document(self, item: int) -> dict[str, Any]:
-        """Give the columns of the item at a position as JSON has them.
+        """Return the columns of the item at a position, as JSON values.
 
         Parameters
         ----------
@@ -360,7 +360,7 @@ class Catalogue:
         Raises
         ------
         DataError
-            There is no item there.
+            There is no item at this position.
         """
         check_kind("item", item, (int, np.integer), "an integer")
         if not 0 <= item < len(self):
@@ -368,7 +368,7 @@ class Catalogue:
         return {name: column.value(item) for name, column in self.columns.items()}
 
     def save(self, path: Path) -> None:
-        """Write catalogue.csv, whole or not at all."""
+        """Write catalogue.csv, complete or not at all."""
         with atomic_write(Path(path)) as file:
             text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
             writer = csv.writer(text, lineterminator="\n")

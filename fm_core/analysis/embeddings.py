@@ -49,7 +49,7 @@ KINDS: dict[str, Callable[["Model", slice], "NDArray[np.float32]"]] = {
 
 
 def vectors(model: "Model", kind: str, features: range) -> Iterator[Block]:
-    """Give the vectors of some features, a few megabytes at a time.
+    """Yield the vectors of some features, a few megabytes at a time.
 
     Parameters
     ----------

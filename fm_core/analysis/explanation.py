@@ -1,6 +1,6 @@
-"""Why a row got its score: every feature's and every pair's share.
+"""Why a row got its score: the contribution of every feature and every pair.
 
-The model is a sum, so this is no estimate: the bias, ``w_i x_i`` of each feature and
+The model is a sum, so this is exact: the bias, ``w_i x_i`` of each feature and
 ``<v_i, v_j> x_i x_j`` of each pair of features are the score before the logistic function,
 added up. A row of n features has n (n - 1) / 2 pairs, so rows of very many are refused.
 """
@@ -55,18 +55,18 @@ class Explanation:
 
     @property
     def total(self) -> float:
-        """All of it added up: the score, for a classifier before the logistic function."""
+        """The sum of all shares: the score, for a classifier before the logistic function."""
         return self.bias + float(self.linear.sum()) + float(self.interactions.sum())
 
     def as_document(self, top: int, name: Callable[[int], str] | None = None) -> dict[str, Any]:
-        """Give the largest shares as JSON would have them.
+        """Return the largest shares as JSON values.
 
         Parameters
         ----------
         top : int
-            At most so many features, and so many pairs.
+            The most features, and the most pairs, to list.
         name : callable, optional
-            Names a feature; then there are ``name`` and ``names`` beside the ids.
+            Returns the name of a feature; then the result has ``name`` and ``names`` in addition to the ids.
 
         Returns
         -------
@@ -119,6 +119,15 @@ def explain(model: "Model", batch: Batch, rows: Iterable[int] | None = None) -> 
     DataError
         The batch has another feature_dim than the model, or a row has more than `MAX_FEATURES`
         features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fm_core import Batch, Model, explain
+    >>> model = Model("regressor", 1.0, np.float32([0.5, 0, 0.25]), np.float32([[1], [0], [2]]))
+    >>> (why,) = explain(model, Batch.from_dense([[1, 0, 1]]))
+    >>> why.bias, why.linear.tolist(), why.pairs.tolist(), why.interactions.tolist(), why.total
+    (1.0, [0.5, 0.25], [[0, 2]], [2.0], 3.75)
     """
     check_kind("model", model, Model, "a Model")
     check_fits(batch, model.feature_dim)

@@ -35,7 +35,7 @@ def is_id(value: Any) -> bool:
 
 
 def columns_of_ids(schema: "TableSchema") -> dict[str, range]:
-    """Give the features of each column that has one id in a cell: those of ids, which a new one is like."""
+    """Return the features of each column that has one id in a cell: those of ids, which a new one is like."""
     return {
         column.name: range(first, first + n)
         for column, first in zip(schema.columns, schema.offsets, strict=True)
@@ -127,7 +127,7 @@ class History:
 
 
 def side_by_side(left: Batch, right: Batch, rows: "NDArray[np.int64]") -> Batch:
-    """Give each row of `left` the features of a row of `right` too; -1: of none. No feature is on both sides."""
+    """Return each row of `left` the features of a row of `right` too; -1: of none. No feature is on both sides."""
     left_indptr, left_indices, left_values = left.csr
     there = np.flatnonzero(rows >= 0)
     added_indptr, added_indices, added_values = right.take(rows[there]).csr
@@ -143,7 +143,7 @@ def side_by_side(left: Batch, right: Batch, rows: "NDArray[np.int64]") -> Batch:
 
 
 def grown(model: Model, schema: "TableSchema", column: str, found: Mapping[str, Folded]) -> "tuple[Model, TableSchema]":
-    """Give the model and the schema that know new ids.
+    """Return the model and the schema that know new ids.
 
     Parameters
     ----------

@@ -85,7 +85,7 @@ class ItemsSeen:
         return Batch.trusted(self._feature_dim, values, indptr, keys)
 
     def table(self, schema: "TableSchema | None") -> Table:
-        """Give the items as a table, from which `Catalogue.read` makes a catalogue of the same features.
+        """Return the items as a table, from which `Catalogue.read` makes a catalogue of the same features.
 
         Parameters
         ----------

@@ -78,7 +78,7 @@ def columns_that_tell(
 
 def _cross_entropy(p: "NDArray[np.float64]", n: "NDArray[np.integer] | int", total: "NDArray[np.float64]",
                    squares: "NDArray[np.float64]") -> "NDArray[np.float64]":  # fmt: skip
-    """Give the loss of n labels that come to a total, where all get one probability."""
+    """Return the loss of n labels that come to a total, where all get one probability."""
     p = np.clip(p, 1e-12, 1 - 1e-12)
     return np.asarray(-(total * np.log(p) + (n - total) * np.log1p(-p)))
 

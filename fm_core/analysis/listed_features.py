@@ -68,7 +68,7 @@ def rows_of_ids(table: Table, feature_dim: int) -> Batch:
 
 
 def _entries(text: str) -> list[tuple[int, float]]:
-    """Give the keys and values of a text; none, if it is no such text."""
+    """Return the keys and values of a text; none, if it is no such text."""
     found = []
     for pair in text.split():
         key, colon, value = pair.partition(":")

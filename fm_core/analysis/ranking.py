@@ -1,4 +1,4 @@
-"""One context against many candidates: exact scores, the context's share computed once.
+"""Rank many candidates for one context: exact scores, with the context's share computed once.
 
 A pair's row is the context's features and the candidate's added up. With s_f = sum_i v_if x_i
 over a side's features, its score is the context's own score, plus the candidate's own pairs
@@ -45,7 +45,7 @@ class Ranked:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Context:
-    """What a context gives to its pairs.
+    """The share of a context in the scores of its candidates.
 
     Attributes
     ----------
@@ -119,7 +119,7 @@ def rank(model: "Model", context: Batch, candidates: Batch, top_k: int | None = 
     candidates : Batch
         Sparse.
     top_k : int, optional
-        How many are wanted; all of them if not given.
+        The number of candidates to return; by default all.
 
     Returns
     -------
@@ -129,6 +129,17 @@ def rank(model: "Model", context: Batch, candidates: Batch, top_k: int | None = 
     ------
     DataError
         Context and candidates are not sparse, or not of the model's width.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fm_core import Batch, Model, rank
+    >>> from scipy.sparse import csr_array
+    >>> model = Model("regressor", 0.0, np.float32([0, 0.5, 0.25]), np.float32([[1], [0], [2]]))
+    >>> context, candidates = (Batch.from_csr(csr_array(rows)) for rows in ([[1, 0, 0]], [[0, 1, 0], [0, 0, 1]]))
+    >>> ranked = rank(model, context, candidates)
+    >>> ranked.indices.tolist(), ranked.scores.tolist()
+    ([1, 0], [2.25, 0.5])
     """
     check_kind("model", model, Model, "a Model")
     for name, batch in (("context", context), ("candidates", candidates)):
@@ -148,7 +159,7 @@ def rank(model: "Model", context: Batch, candidates: Batch, top_k: int | None = 
 
 
 def ranked_rows(context: Batch, candidates: Batch, indices: "NDArray[np.int64]") -> Batch:
-    """Give the whole rows of some candidates: the context's features and their own, added up.
+    """Return the whole rows of some candidates: the context's features and their own, added up.
 
     Parameters
     ----------
@@ -173,7 +184,7 @@ def rank_in_context(model: "Model", context: Context, candidates: Batch, top_k: 
 
 
 def own_scores(model: "Model", candidates: Batch) -> "NDArray[np.float64]":
-    """Give what each candidate adds by itself: its linear terms and its own pairs."""
+    """Return what each candidate adds by itself: its linear terms and its own pairs."""
     check_fits(candidates, model.feature_dim)
     z = np.empty(candidates.n_rows)
     _candidate_scores(model, np.zeros(model.num_factors, np.float32), candidates, z)

@@ -68,24 +68,24 @@ class Query:
     Attributes
     ----------
     where : str
-        What it is called in messages.
+        Its name in messages.
     columns : mapping of str to any, or None
         The context by named columns.
     context : object
         The context by feature ids, where there are no columns.
     top_k : int
     exclude : list of str
-        Ids of items that are not wanted.
+        Ids of items to leave out.
     filter : mapping of str to any
-        What the items' columns have to be.
+        Conditions on the items' columns.
     history : list of mapping, or None
         Rows of labels that the user gave; those items are not recommended.
     history_of : str or None
-        The column that the user of the history is of; None: found out.
+        The column that the history stands for; None: it is detected.
     explain : int
-        How many shares of each score are wanted; 0: no explanation.
+        The number of shares of each score to return; 0: no explanation.
     spread : bool
-        Whether standard deviations are wanted.
+        Whether to return standard deviations.
     """
 
     where: str
@@ -171,9 +171,9 @@ class Recommendation:
     columns : list of dict
         Each item's columns.
     explanations : list of dict, or None
-        Each score's, if they were asked for.
+        The explanation of each score, if requested.
     std : ndarray of float32, shape (n,), or None
-        Each score's standard deviation, if they were asked for.
+        The standard deviation of each score, if requested.
     """
 
     items: "NDArray[np.int64]"
@@ -191,7 +191,7 @@ class Recommender:
     model : Model
     catalogue : Catalogue
     encoder : Encoder or None
-        By the model's schema; None: it has none, and contexts have feature ids.
+        The encoder of the model's schema; None: the model has no schema, and contexts have feature ids.
     num_threads : int
         Threads that prepare the items.
     """
@@ -214,13 +214,13 @@ class Recommender:
 
     @classmethod
     def beside(cls, model: Model, folder: "str | os.PathLike[str]", *, unseen: str = "error") -> "Recommender":
-        """Make one of the schema.json and the catalogue.csv that lie in a folder, beside the model mostly.
+        """Make a recommender from the schema.json and catalogue.csv in a folder, usually the model's.
 
         Parameters
         ----------
         model : Model
         folder : path
-            The schema may be absent; see catalogue.py for what the catalogue holds then.
+            The schema may be absent; then the catalogue needs a column `features` (see catalogue.py).
         unseen : {"error", "ignore"}
             How to treat a category that is not in the schema.
 
@@ -231,9 +231,9 @@ class Recommender:
         Raises
         ------
         ConfigError
-            The schema is none, or of another model.
+            The schema is invalid, or belongs to another model.
         DataError
-            The catalogue is none, or of another schema.
+            The catalogue is invalid, or belongs to another schema.
         """
         check_kind("model", model, Model, "a Model")
         path = Path(folder) / SCHEMA_FILE
@@ -254,19 +254,19 @@ class Recommender:
         num_threads : int
             The result does not depend on it.
         what : str
-            What a request is called in messages.
+            The name of a request in messages.
         first : int
-            The number of the first one there.
+            The number of the first request in messages.
 
         Returns
         -------
         recommendations : list of Recommendation
-            Fewer than `top_k` where no more items are left.
+            Each has fewer than `top_k` items if no more are left.
 
         Raises
         ------
         DataError
-            A request is not as it should be; the message says which, and where.
+            A request is invalid; the message says which one, and where.
         """
         check_kind("requests", requests, (list, tuple), "a list of requests")
         check_threads(num_threads)

@@ -77,7 +77,7 @@ def opened(path: str | os.PathLike[str], limits: Limits | None = None) -> Iterat
     ------
     ArtifactError
     ResourceError
-        It takes more memory than it may.
+        The model needs more memory than the limit.
     """
     limits = limits or Limits()
     with _told(Path(path)):
@@ -116,7 +116,7 @@ def opened_beside(
 def content_beside(
     path: str | os.PathLike[str], name: str, most_bytes: int, limits: Limits | None = None
 ) -> Iterator[mmap.mmap | memoryview | None]:
-    """Give the bytes of another file that lies beside a model: in the model file's folder, or in the tar that has both.
+    """Return the bytes of another file next to a model: in the model file's folder, or in the tar that has both.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class Archive:
             raise ArtifactError(f"{kind}meta.json: {error}") from error
 
     def member(self, name: str, max_size: int | None = None) -> Member:
-        """Give a member: where it lies if it is stored, unpacked in memory if it is deflated."""
+        """Return a member: where it lies if it is stored, unpacked in memory if it is deflated."""
         if name not in self._entries:
             found = ", ".join(printable(other, 80) for other in sorted(self._entries)[:10]) or "nothing"
             raise ArtifactError(f"not a model file: it holds {found}, but no {name}")
@@ -275,7 +275,7 @@ def _head(path: Path) -> bytes:
 
 
 def _content(path: Path, limits: Limits) -> mmap.mmap | memoryview:
-    """Give the bytes of the zip: the file, mapped, or the member of a tar, unpacked in memory."""
+    """Return the bytes of the zip: the file, mapped, or the member of a tar, unpacked in memory."""
     head = _head(path)
     content = _of_tar(path, head, limits) if _is_tar(head) else None
     if content is not None:

@@ -1,4 +1,4 @@
-"""The model as a file: `model_algo-1`, in the built-in's own format, written and read.
+"""Write and read a model as a file: `model_algo-1`, in the format of SageMaker's built-in algorithm.
 
 The file is a zip, not compressed, of three members:
 
@@ -84,9 +84,9 @@ class Saved(Protocol):
 
 
 def save_model(path: str | os.PathLike[str], model: Saved, hyperparameter_strings: Mapping[str, str]) -> None:
-    """Write a model as the built-in does.
+    """Write a model in the format of SageMaker's built-in algorithm.
 
-    The file appears under its name when it is whole and on disk, or not at all.
+    The file appears under its name when it is complete and on disk, or not at all.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def save_model(path: str | os.PathLike[str], model: Saved, hyperparameter_string
         `w` and `V` may be strided views; they are copied a few megabytes at a time.
     hyperparameter_strings : mapping of str to str
         The job's final configuration, for `meta.json` and `symbol.json`. The model's own
-        ``predictor_type``, ``feature_dim`` and ``num_factors`` are put in.
+        ``predictor_type``, ``feature_dim`` and ``num_factors`` replace those here.
 
     Raises
     ------
@@ -104,6 +104,16 @@ def save_model(path: str | os.PathLike[str], model: Saved, hyperparameter_string
         The disk is full.
     ArtifactError
         The file could not be written for another reason, or a parameter is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> from fm_core import Model, load_model, save_model
+    >>> model = Model("regressor", 1.0, np.zeros(3, np.float32), np.zeros((3, 2), np.float32))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(os.path.join(folder, "model_algo-1"), model, {"epochs": "10"})
+    ...     load_model(folder).V.shape
+    (3, 2)
     """
     path = Path(path)
     for name in ("predictor_type", "feature_dim", "num_factors", "w0", "w", "V"):
@@ -187,10 +197,9 @@ def load_model(path: str | os.PathLike[str], limits: Limits | None = None) -> Mo
     Raises
     ------
     ArtifactError
-        There is no such file, or it is not a model, or a damaged one, or has parameters
-        that are not finite.
+        There is no such file, it is not a model, it is damaged, or a parameter is not finite.
     ResourceError
-        It takes more memory than it may.
+        The model needs more memory than the limit.
     """
     with opened(path, limits) as archive:
         facts = _facts(archive.meta(max_size=_MAX_META, kind="not a model file: "))
@@ -203,7 +212,7 @@ def load_model(path: str | os.PathLike[str], limits: Limits | None = None) -> Mo
 
 
 def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read `meta.json` of a model file; its parameters are not looked at.
+    """Read `meta.json` of a model file, without its parameters.
 
     Parameters
     ----------
@@ -218,7 +227,7 @@ def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     ArtifactError
-        It is no model file, or a damaged one.
+        It is not a model file, or it is damaged.
     """
     with opened(path) as archive:
         return archive.meta(max_size=_MAX_META, kind="not a model file: ")
@@ -299,7 +308,7 @@ def _zeros(name: str, shape: tuple[int, ...], limits: Limits) -> NDArray[np.floa
 
 
 def _dense(name: str, array: StoredArray, shapes: list[tuple[int, ...]], limits: Limits) -> NDArray[np.float32]:
-    """Give an array as finite, C-contiguous float32 with every row; in place if it is that already."""
+    """Return an array as finite, C-contiguous float32 with every row; in place if it is that already."""
     if array.shape not in shapes:
         raise ArtifactError(
             f"{name} has shape {array.shape}, expected {' or '.join(map(str, shapes))} by the feature_dim and "

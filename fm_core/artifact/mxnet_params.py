@@ -100,7 +100,7 @@ class StoredArray(NamedTuple):
 
 
 def encode(arrays: Sequence[Array]) -> Iterator[bytes | memoryview]:
-    """Give the bytes of an NDArray list, in pieces of a few megabytes at most."""
+    """Yield the bytes of an NDArray list, in pieces of a few megabytes at most."""
     yield struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))
     for array in arrays:
         yield _header(array)
@@ -113,12 +113,12 @@ def encode(arrays: Sequence[Array]) -> Iterator[bytes | memoryview]:
 
 
 def encoded_size(arrays: Sequence[Array]) -> int:
-    """Give the number of bytes that `encode` will give."""
+    """Return the number of bytes that `encode` will give."""
     return data_offset(arrays, len(arrays)) + 8 + sum(len(_name(array)) for array in arrays)
 
 
 def data_offset(arrays: Sequence[Array], index: int) -> int:
-    """Give the position of the values of ``arrays[index]``; of the end of all arrays for ``len(arrays)``."""
+    """Return the position of the values of ``arrays[index]``; of the end of all arrays for ``len(arrays)``."""
     offset = 24
     for array in arrays[:index]:
         offset += len(_header(array)) + array.values.nbytes + (8 * len(array.values) if array.row_sparse else 0)

@@ -24,7 +24,7 @@ _INITIALIZERS = {"normal": "sigma", "uniform": "scale", "constant": "value"}
 def symbol_json(
     predictor_type: str, feature_dim: int, num_factors: int, hyperparameter_strings: Mapping[str, str]
 ) -> str:
-    """Give the text of `symbol.json`.
+    """Return the text of `symbol.json`.
 
     Parameters
     ----------

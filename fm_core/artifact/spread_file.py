@@ -175,7 +175,7 @@ def load_spread(
     ArtifactError
         It is none, or a damaged one, or contradicts itself or the model.
     ResourceError
-        It takes more memory than it may.
+        The model needs more memory than the limit.
     """
     with opened_beside(path, SPREAD_FILE, MOST_BYTES, limits) as archive:
         if archive is None:

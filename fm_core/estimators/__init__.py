@@ -1,6 +1,6 @@
-"""FMClassifier and FMRegressor: the solver by scikit-learn's conventions.
+"""FMClassifier and FMRegressor: factorization machines with scikit-learn's conventions.
 
-They fit, score and stand in pipelines and searches as any estimator does, and save and load
+They work in pipelines and searches like any estimator, and save and load
 the artifact that SageMaker jobs write. scikit-learn is needed by this module alone, and
 `fm_core` imports it on request only.
 
@@ -56,7 +56,7 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
         metrics by name.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
-        The columns, where `fit` had a DataFrame with names.
+        The columns, if `fit` had a DataFrame with names.
 
     Examples
     --------
@@ -70,7 +70,7 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
     _y_is_numeric = True
 
     def partial_fit(self, X: Any, y: "ArrayLike", sample_weight: "ArrayLike | None" = None) -> "FMRegressor":
-        """Learn from rows once, in their order, going on from what has been learned.
+        """Make one more pass over rows, in their order, starting from the current model.
 
         A first call starts a model; after `fit`, `load` or unpickling the optimizer's moments
         start from zero.
@@ -101,8 +101,8 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
         ----------
         X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
         return_std : bool
-            Whether the standard deviation is wanted too, of the label that the row would get: with solver bayes, which
-            auto chooses for sparse rows.
+            Whether to also return the standard deviation of the row's label. It needs solver bayes, which auto chooses
+            for sparse rows.
 
         Returns
         -------
@@ -113,7 +113,7 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
         Raises
         ------
         DataError
-            `return_std` is asked for, and the solver does not know it.
+            `return_std` is set, but the solver does not provide it.
         """
         return (self.score_rows(X), self.std_of_rows(X)) if return_std else self.score_rows(X)
 
@@ -132,7 +132,7 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
         Raises
         ------
         ArtifactError
-            It is no model, a damaged one, or a classifier's.
+            It is not a model, it is damaged, or it is a classifier's.
         """
         return cls.read_model(path)
 
@@ -146,7 +146,7 @@ class FMRegressor(RegressorMixin, FactorizationMachine):  # type: ignore[misc]
 
 @declared
 class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
-    """A factorization machine that tells two classes apart.
+    """A factorization machine that predicts one of two classes.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : ndarray, shape (2,)
-        The labels in order; the second is the one whose probability a score is.
+        The labels in order; scores are probabilities of the second one.
     model_, history_, n_features_in_, feature_names_in_
         As for `FMRegressor`.
     """
@@ -171,7 +171,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         classes: "ArrayLike | None" = None,
         sample_weight: "ArrayLike | None" = None,
     ) -> "FMClassifier":
-        """Learn from rows once, in their order, going on from what has been learned.
+        """Make one more pass over rows, in their order, starting from the current model.
 
         A first call starts a model; after `fit`, `load` or unpickling the optimizer's moments
         start from zero.
@@ -181,7 +181,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         X, y
             As for `fit`.
         classes : array_like, shape (2,), optional
-            Both labels, for a first call whose `y` has only one of them.
+            Both labels, if the `y` of the first call has only one of them.
         sample_weight
             As for `fit`.
 
@@ -192,7 +192,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         return self.learn_once(X, y, classes, sample_weight)
 
     def predict(self, X: Any) -> "NDArray[Any]":
-        """Predict the class of each row: the second where its probability is at least one half.
+        """Predict the class of each row: the second one if its probability is at least one half.
 
         Parameters
         ----------
@@ -221,7 +221,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         ----------
         X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
         return_std : bool
-            Whether the probability's standard deviation is wanted too; see `FMRegressor.predict`.
+            Whether to also return the standard deviation of the probability; see `FMRegressor.predict`.
 
         Returns
         -------
@@ -235,7 +235,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         return (both, self.std_of_rows(X)) if return_std else both
 
     def decision_function(self, X: Any) -> "NDArray[np.float32]":
-        """Give the score of each row before the logistic function: the logarithm of the odds.
+        """Return the log-odds of each row: its score before the logistic function.
 
         Parameters
         ----------
@@ -257,7 +257,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         ----------
         path : path
         classes : sequence of two labels
-            What 0 and 1 stand for: the file does not know.
+            The labels that 0 and 1 stand for; the file does not contain them.
 
         Returns
         -------
@@ -266,7 +266,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         Raises
         ------
         ArtifactError
-            It is no model, a damaged one, or a regressor's.
+            It is not a model, it is damaged, or it is a regressor's.
         """
         estimator = cls.read_model(path)
         estimator.classes_ = two_classes(np.asarray(classes))

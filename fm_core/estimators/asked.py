@@ -1,4 +1,4 @@
-"""What a fitted estimator is asked beside scores: recommendations, rankings, shares of a score, what columns matter.
+"""Methods of a fitted estimator other than prediction: recommend, rank, explain, importance of columns.
 
 Rows are whatever `fit` had; of a DataFrame that means its columns, by the schema that the estimator fitted.
 """
@@ -55,7 +55,7 @@ class Asked:
 
     @property
     def feature_importances_(self) -> "NDArray[np.float64]":
-        """What each column matters, shape (n_features_in_,): see `get_feature_importance`."""
+        """The importance of each column, shape (n_features_in_,): see `get_feature_importance`."""
         self._check_fitted()
         found = self.__dict__.get("_importances")
         if found is None:
@@ -66,10 +66,10 @@ class Asked:
         return np.array(found)
 
     def get_feature_importance(self, X: Any = None) -> dict[Any, float]:
-        """Say how much each column matters: by how much a score changes if its cell is taken from another row.
+        """Compute the importance of each column: how much a score changes if its cell is taken from another row.
 
         The mean absolute change, over some thousand rows and a few other rows for each, in the unit of a regressor's
-        label, or in the logarithm of a classifier's odds: what a column says alone, and together with others.
+        label, or in a classifier's log-odds. It includes the column's interactions with others.
 
         Parameters
         ----------
@@ -79,12 +79,12 @@ class Asked:
         Returns
         -------
         importances : dict of float
-            By the column's name, or number where there are no names; the most important first.
+            By the column's name, or its number if there are no names; the most important first.
 
         Raises
         ------
         AttributeError
-            There are no rows of `fit`: the model was read from a file, or has learned by `partial_fit` since.
+            There are no rows of `fit`: the model was loaded from a file, or `partial_fit` was called since.
         """
         found = self.feature_importances_ if X is None else self._importances_of(self._whole_batch(X))
         names = self.__dict__.get("feature_names_in_")
@@ -128,13 +128,13 @@ class Asked:
     # --- the shares of a score ---
 
     def explain(self, X: Any, top: int = 10) -> list[dict[str, Any]]:
-        """Say which features, and which pairs of features, made the score of each row.
+        """Return the features, and pairs of features, that made the score of each row.
 
         Parameters
         ----------
         X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
         top : int
-            At most so many features, and so many pairs, of each row.
+            The most features, and the most pairs, to list for each row.
 
         Returns
         -------
@@ -168,7 +168,7 @@ class Asked:
         candidates : DataFrame or sparse matrix
             A row for each candidate, such as an item: the other columns; or rows as wide as `X`, added to each of it.
         top_k : int, optional
-            How many are wanted; all if not given.
+            The number of candidates to return; by default all.
 
         Returns
         -------
@@ -178,7 +178,7 @@ class Asked:
         Raises
         ------
         DataError
-            A column is on both sides, or on none.
+            A column is in both tables, or in neither.
         """
         self._check_fitted()
         contexts, others = self._sides(X, candidates)
@@ -203,13 +203,14 @@ class Asked:
     # --- recommendations ---
 
     def recommender(self, items: Any) -> Recommender:
-        """Make what recommends some items; it is worth keeping, as packing a million items takes a second.
+        """Prepare items for recommendations. Keep the result for further calls: a million items take a second.
 
         Parameters
         ----------
         items : DataFrame, pyarrow.Table, or dict of columns
-            A row for each item. The first column is the ids; those that `fit` had are what the model knows of an item,
-            and all of them can be filtered by. Of a model of numbers, a column ``features`` holds feature ids, such as
+            A row for each item. The first column is the ids; the columns that `fit` had are the item's features, and
+            requests can filter by all columns. If the model was fitted to numbers, a column ``features`` holds feature
+            ids, such as
             ``"7"`` or ``"7:1 19:0.5"``.
 
         Returns
@@ -219,7 +220,7 @@ class Asked:
         Raises
         ------
         DataError
-            There are no items, or an item is not what the model's columns expect.
+            There are no items, or an item does not fit the model's columns.
         """
         self._check_fitted()
         encoder = Encoder(self._frame.schema, labels="none") if "_frame" in self.__dict__ else None
@@ -237,7 +238,7 @@ class Asked:
             Of a DataFrame, the columns of each row.
         items : Recommender, or as `recommender` takes it
         top_k : int, optional
-            How many items for each row of a DataFrame: 10 if not given. In a list, each request says it.
+            The number of items for each row of a DataFrame; by default 10. In a list, each request has its own.
 
         Returns
         -------
@@ -246,7 +247,7 @@ class Asked:
         Raises
         ------
         DataError
-            A request is not as it should be; the message says which, and where.
+            A request is invalid; the message says which one, and where.
         """
         recommender = items if isinstance(items, Recommender) else self.recommender(items)
         if is_frame(requests):

@@ -1,6 +1,6 @@
-"""What both estimators share: parameters, learning, scores, files; asked.py has what a fitted one is asked beside.
+"""The base of both estimators: parameters, training, scores, files; asked.py has the other methods.
 
-A subclass says how labels become numbers, and what a class weighs.
+A subclass defines how labels become numbers, and the weight of a class.
 """
 
 import dataclasses
@@ -85,7 +85,7 @@ def _signature(others: dict[str, tuple[Any, str]]) -> inspect.Signature:
 
 
 def declared(kind: _Kind) -> _Kind:
-    """Give an estimator its constructor, and the declarations' sentences in its docstring."""
+    """Return an estimator its constructor, and the declarations' sentences in its docstring."""
     others = _OTHERS | getattr(kind, "own_parameters", {})
     signature = _signature(others)
 
@@ -127,22 +127,22 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
         validation: tuple[Any, Any] | None = None,
         callback: Callback | None = None,
     ) -> _Self:
-        """Learn from all rows, `epochs` times, from the start.
+        """Train a new model on all rows.
 
         Parameters
         ----------
         X : array_like, DataFrame or sparse matrix, shape (n_rows, n_features)
             Numbers; sparse input is fastest. A DataFrame of pandas or Polars may have columns of texts, categories,
-            dates and lists, with gaps: what they become is chosen from the data, as `fm train` does, and is kept as
+            dates and lists, with missing values: their encoding is chosen from the data, as in `fm train`, and kept as
             `schema_`.
         y : array_like, shape (n_rows,)
             Two classes of any kind for a classifier, numbers for a regressor.
         sample_weight : array_like, shape (n_rows,), optional
-            How often each row counts: finite numbers from 0 on, some above 0. None: once.
+            The weight of each row: finite numbers from 0 up, not all 0. None: 1 for each.
         validation : tuple of (X, y), optional
             Scored after every epoch; `early_stopping_patience` needs it.
         callback : fm_core.training.callbacks.Callback, optional
-            Is told of every epoch.
+            Called after every epoch.
 
         Returns
         -------
@@ -224,7 +224,7 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
 
     @property
     def schema_(self) -> TableSchema:
-        """What the columns of the DataFrame became that `fit` had; only of one with other columns than numbers."""
+        """The encoding of the columns of `fit`'s DataFrame; only if it had columns other than numbers."""
         if "_frame" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no schema_: it was not fitted to a DataFrame with texts")
         schema: TableSchema = self._frame.schema
@@ -311,7 +311,7 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
         return _batch(self._validated(X, reset=False))
 
     def score_rows(self, X: Any, model: Model | None = None) -> "NDArray[np.float32]":
-        """Give the score of each row, by the model or another one."""
+        """Return the score of each row, by the model or another one."""
         check_is_fitted(self, "model_")
         batch = self._whole_batch(X)
         scores: NDArray[np.float32] = (model or self.model_).predict(batch, self._n_threads())
@@ -319,7 +319,7 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
         return scores
 
     def std_of_rows(self, X: Any) -> "NDArray[np.float32]":
-        """Give the standard deviation of each row's score."""
+        """Return the standard deviation of each row's score."""
         check_is_fitted(self, "model_")
         found: NDArray[np.float32] = self.model_.std(self._whole_batch(X), self._n_threads())
         return found
@@ -327,14 +327,13 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
     # --- files ---
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as a training job does: `serve`, and every reader of the built-in's models, takes it.
+        """Write the model as a training job does: `serve` and all readers of the built-in's models accept it.
 
         Parameters
         ----------
         path : path
-            The file to write, or a folder that gets a ``model_algo-1``. The schema of a DataFrame's columns, where
-            there is one, comes to lie beside it as ``schema.json``, and what standard deviations need as
-            ``spread.npz``.
+            The file to write, or a folder that gets a ``model_algo-1``. The schema of a DataFrame's columns is written
+            next to it as ``schema.json``, and the data for standard deviations as ``spread.npz``.
         """
         check_is_fitted(self, "model_")
         path = Path(path)

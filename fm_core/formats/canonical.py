@@ -81,7 +81,7 @@ def sparse_batch(
 
 
 def summed_batches(block: Any, name: str, feature_dim: int, bad: Callable[[str], None]) -> Iterator[Batch]:
-    """Give the rows of a block of libsvm text, their repeated keys added up.
+    """Yield the rows of a block of libsvm text, their repeated keys added up.
 
     Parameters
     ----------

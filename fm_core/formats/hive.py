@@ -10,7 +10,7 @@ _MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
 def partition_of(folder: str) -> tuple[str, str] | None:
-    """Give the column and the value that the name of a folder is, or None."""
+    """Return the column and the value that the name of a folder is, or None."""
     name, equals, value = folder.partition("=")
     if not name or not equals:
         return None
@@ -19,12 +19,12 @@ def partition_of(folder: str) -> tuple[str, str] | None:
 
 
 def partitions_of(path: str) -> dict[str, str]:
-    """Give the columns and values of the folders above a file, in their order."""
+    """Return the columns and values of the folders above a file, in their order."""
     return dict(found for folder in PurePosixPath(path).parts[:-1] if (found := partition_of(folder)))
 
 
 def folders_above(path: str) -> dict[str, str]:
-    """Give the columns and values of the folders next above a file, up to one that is none."""
+    """Return the columns and values of the folders next above a file, up to one that is none."""
     found = []
     for folder in reversed(PurePosixPath(path).parts[:-1]):
         partition = partition_of(folder)

@@ -1,4 +1,4 @@
-"""Scoring data with labels, and what the scores come to."""
+"""Evaluate a model on data with labels."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ def evaluate(
     hyperparameters: Hyperparameters | None = None,
     evaluation: Evaluation | None = None,
 ) -> tuple[dict[str, float], int]:
-    """Score batches with labels.
+    """Compute the metrics of a model on batches with labels.
 
     Parameters
     ----------
@@ -30,15 +30,16 @@ def evaluate(
     batches : iterable of Batch
     num_threads : int
     hyperparameters : Hyperparameters, optional
-        With `user_features`, there are ranking metrics too.
+        With `user_features`, the result has ranking metrics too.
     evaluation : Evaluation, optional
-        What is made of the scores, if it is not that.
+        What to compute from the scores, in place of the usual metrics.
 
     Returns
     -------
     metrics : dict of float
-        As `fit` reports them of validation data.
+        The metrics that `fit` reports for validation data, by name.
     n_records : int
+        The number of rows.
     """
     check_kind("model", model, Model, "a Model")
     check_threads(num_threads)

@@ -1,4 +1,4 @@
-"""fit: from batches and hyperparameters to a model, on one host. Its parts are put together here."""
+"""fit: train a model from batches and hyperparameters, on one host."""
 
 import itertools
 import logging
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def threads_of(n_cores: int) -> int:
-    """Give the threads that `fit` learns fastest with from batches that are decoded beside it.
+    """Return the threads that `fit` learns fastest with from batches that are decoded beside it.
 
     One core is the reading thread's, if there are several (docs/explanation/performance.md). From batches in memory
     `fit` learns fastest with every core.
@@ -65,23 +65,23 @@ def fit(
     num_threads : int
         Threads of the kernels; the model does not depend on it, bit for bit.
     model : Model, optional
-        Starting point; features beyond its own are initialised as the hyperparameters say.
+        The model to start from; additional features are initialised by the hyperparameters.
     validation : callable, optional
         As `batches`; scored after every epoch.
     callback : Callback, optional
     should_stop : callable
         Polled; once true, `fit` returns with the model as it is.
     resume : Checkpoint, optional
-        Where to go on; the model will be, bit for bit, that of a training that was never cut off.
+        The checkpoint to resume from; the model will be, bit for bit, that of an uninterrupted training.
         Its epoch is read from the start, and batches that were done are left out.
     checkpointer : Checkpointer, optional
-        Is offered the state at every safe point. Its `close` is the caller's to call, also after an
+        Gets the state at every safe point. Its `close` is the caller's to call, also after an
         exception.
     device : callable, optional
-        Called once, and only if the data is dense, perhaps from another thread: gives where dense
-        batches are learned from, or None if that is here.
+        Called once, and only if the data is dense, perhaps from another thread: returns the device that
+        trains on dense batches, or None for the CPU.
     algorithm : Algorithm, optional
-        By default the one that the hyperparameters ask for; `num_threads` and `device` are its own then.
+        By default the one of the hyperparameters, with `num_threads` and `device`.
 
     Returns
     -------
@@ -95,6 +95,15 @@ def fit(
         The training data is empty, or a batch is not as declared.
     DivergenceError
         Parameters are no longer finite; the message names the epoch and batch.
+
+    Examples
+    --------
+    >>> from fm_core import Batch, Hyperparameters, fit
+    >>> batch = Batch.from_dense([[1, 0, 1], [0, 1, 1]], labels=[1, 0])
+    >>> hyperparameters = Hyperparameters(feature_dim=3, num_factors=2, predictor_type="binary_classifier", epochs=5)
+    >>> result = fit(lambda epoch: [batch], hyperparameters)
+    >>> result.model.predict(batch).shape
+    (2,)
     """
     check_kind("hyperparameters", hyperparameters, Hyperparameters, "Hyperparameters")
     check_threads(num_threads)

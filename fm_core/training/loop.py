@@ -69,10 +69,10 @@ class Hosts(Protocol[Data]):
         """Make the solver; `is_dense` is None if no row has been seen, and none will be learned from."""
 
     def total(self, metrics: Metrics) -> Metrics:
-        """Give the metrics of an epoch's rows, those of all hosts."""
+        """Return the metrics of an epoch's rows, those of all hosts."""
 
     def total_so_far(self, metrics: Metrics) -> Metrics:
-        """Give those within an epoch."""
+        """Return those within an epoch."""
 
     def n_batches(self, n: int) -> int:
         """Give how many steps the hosts have made in an epoch, of which this one made `n`."""
@@ -236,7 +236,7 @@ class Loop(Generic[Data]):
         return True
 
     def _points(self, points: Iterator[SafePoint]) -> Iterator[SafePoint]:
-        """Give the safe points; a solver that diverges is told where."""
+        """Yield the safe points; a solver that diverges is told where."""
         while True:
             try:
                 point = next(points)

@@ -15,7 +15,7 @@ __all__ = ["shuffled"]
 
 
 def shuffled(batches: Iterable[Batch], buffer_size: int, batch_size: int, seed: int | Sequence[int]) -> Iterator[Batch]:
-    """Give the rows of `batches` in an order that `seed` decides.
+    """Yield the rows of `batches` in an order that `seed` decides.
 
     Parameters
     ----------

@@ -197,7 +197,7 @@ def _opened(path: Path) -> Iterator[Sink]:
 
 
 def _names(output: Path, to: Format, shards: int, is_split: bool) -> list[list[Path]]:
-    """Give the names of the files of each part."""
+    """Return the names of the files of each part."""
     name = output.name
     compressed = name[-3:] if name.lower().endswith(".gz") else ""
     name = name.removesuffix(compressed)
@@ -231,7 +231,7 @@ def _with_threshold(batch: Batch, threshold: float | None, path: Path) -> Batch:
 
 
 def _parted(start: int, n_rows: int, conversion: Conversion) -> "list[NDArray[np.int64] | None]":
-    """Give the rows of a batch that go to each part; None: all."""
+    """Return the rows of a batch that go to each part; None: all."""
     if conversion.split is None:
         return [None]
     is_train = draws(conversion.seed, np.arange(start, start + n_rows)) < conversion.split

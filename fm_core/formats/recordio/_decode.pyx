@@ -240,7 +240,7 @@ cdef class Decoder:
         )
 
     def take(self):
-        """Give the rows that are there and start a new batch.
+        """Return the rows that are there and start a new batch.
 
         Returns
         -------

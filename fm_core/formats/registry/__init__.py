@@ -108,7 +108,7 @@ def formats_for(role: Role) -> list[str]:
 
 
 def media_types_for(role: Role) -> dict[str, Format]:
-    """Give the formats that have a role by their own media type."""
+    """Return the formats that have a role by their own media type."""
     return {described.media_type: described for described in FORMATS.values() if role in described.roles}
 
 

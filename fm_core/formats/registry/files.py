@@ -77,7 +77,7 @@ class InputFile:
         return decompressed(self._counted(update), self.name)
 
     def for_library(self) -> str | IO[bytes]:
-        """Give what a reader that seeks can open, as those of Parquet and zip archives do."""
+        """Return what a reader that seeks can open, as those of Parquet and zip archives do."""
         if self.can_be_reopened:
             return self.name
         kept = self._begin()

@@ -64,7 +64,7 @@ cdef inline uint64_t mixed(uint64_t value) noexcept nogil:
 
 
 cdef inline uint64_t key_of(const char* text, int64_t length, uint64_t seed) noexcept nogil:
-    """Give all of a text of 1 to 8 bytes, of which the length is known too, or the hash of a longer one."""
+    """Return all of a text of 1 to 8 bytes, of which the length is known too, or the hash of a longer one."""
     cdef uint64_t value
     cdef const char* end
     if length > 8:
@@ -123,7 +123,7 @@ cdef class Vocabulary:
         return self._n_texts
 
     def texts(self):
-        """Give the texts, in their order.
+        """Return the texts, in their order.
 
         Raises
         ------
@@ -151,7 +151,7 @@ cdef class Vocabulary:
         return True
 
     def find(self, texts, bint learn=False):
-        """Give the ids of texts.
+        """Return the ids of texts.
 
         Parameters
         ----------
@@ -171,7 +171,7 @@ cdef class Vocabulary:
         return np.array(out, np.int64)
 
     def find_cells(self, const uint8_t[::1] data, const int32_t[:, :] bounds, bint learn=False):
-        """Give the ids of cells.
+        """Return the ids of cells.
 
         Parameters
         ----------

@@ -178,7 +178,7 @@ def cell_codes(const uint8_t[::1] data, const int32_t[:, :] bounds):
 
 
 def cell_hashes(const uint8_t[::1] data, const int32_t[:, :] bounds):
-    """Give the CRC-32 of each cell, as zlib computes it, -1 for an empty one.
+    """Return the CRC-32 of each cell, as zlib computes it, -1 for an empty one.
 
     Parameters
     ----------

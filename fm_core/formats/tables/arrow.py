@@ -115,7 +115,7 @@ def arrow_cells(column: Any, where: str = "the column") -> Cells:
 
 
 def _plain(array: Any) -> Any:
-    """Give an array of a type that every function of pyarrow's knows: storage of extensions, decoded views and runs."""
+    """Return an array of a type that all of pyarrow supports: storage of extensions, decoded views and runs."""
     import pyarrow
 
     kind = pyarrow.types

@@ -123,7 +123,7 @@ def form_of(texts: Sequence[str]) -> str | None:
 
 
 def seconds_of(texts: Sequence[str], form: str) -> "NDArray[np.float64]":
-    """Give the seconds since 1970 of texts; NaN: one has not this form."""
+    """Return the seconds since 1970 of texts; NaN: one has not this form."""
     read = FORMS[form]
     unit = _GUESSED_NUMBERS.get(form)
     if unit is not None:  # all at once: each row may have a moment of its own
@@ -143,7 +143,7 @@ def seconds_of(texts: Sequence[str], form: str) -> "NDArray[np.float64]":
 
 
 def part_of(seconds: "NDArray[np.float64]", part: str) -> "NDArray[np.int64]":
-    """Give a part of the calendar, counted from 0; the week begins on Monday."""
+    """Return a part of the calendar, counted from 0; the week begins on Monday."""
     days = np.floor(seconds / DAY).astype(np.int64)
     if part == "hour":
         return ((seconds - days * DAY) // 3600).astype(np.int64)

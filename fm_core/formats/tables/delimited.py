@@ -163,7 +163,7 @@ def _is_header(source: str, block: Any) -> bool:
 
 
 def header_of(source: str, block: Any) -> list[str]:
-    """Give the names that the first row of a block holds.
+    """Return the names that the first row of a block holds.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def header_of(source: str, block: Any) -> list[str]:
 
 
 def rest_of(block: Any) -> Any:
-    """Give a block without its first row."""
+    """Return a block without its first row."""
     return _Part(block, 1, block.n_rows)
 
 

@@ -112,7 +112,7 @@ class Encoder:
     def entries(
         self, table: Table, *, partial: bool = False, only: Collection[str] | None = None
     ) -> dict[int, Entries]:
-        """Give what each column of the schema, or only some of them, gives to the rows, by its number."""
+        """Return what each column of the schema, or only some of them, gives to the rows, by its number."""
         found = {
             i: column.of_kind.entries(
                 table, self.place_of(table, column.name), column, self.vocabularies[i], self.rules
@@ -154,7 +154,7 @@ class Encoder:
         return table.places[name]
 
     def read_labels(self, table: Table) -> "NDArray[np.float32] | None":
-        """Give the labels of a table, or None where they are not wanted."""
+        """Return the labels of a table, or None where they are not wanted."""
         label = self.schema.label
         if self._labels == "none" or label is None or (self._labels == "optional" and label not in table.places):
             return None
@@ -168,7 +168,7 @@ class Encoder:
         return np.ascontiguousarray(numbers[:, 0])
 
     def read_weights(self, table: Table) -> "NDArray[np.float32] | None":
-        """Give the weights of a table, or None where there are none, or labels are not wanted.
+        """Return the weights of a table, or None where there are none, or labels are not wanted.
 
         Raises
         ------

@@ -100,7 +100,7 @@ def numbers_of_columns(table: Table, columns: list[int], rules: Rules) -> "NDArr
 
 
 def numbers_and_gaps(table: Table, column: int) -> "tuple[NDArray[np.float64], NDArray[np.bool_]]":
-    """Give a column as numbers, and which cells are missing: their number is 0.
+    """Return a column as numbers, and which cells are missing: their number is 0.
 
     Raises
     ------

@@ -90,7 +90,7 @@ def is_frame(given: Any) -> bool:
 
 
 def frame_records(frame: Any) -> list[dict[str, Any]]:
-    """Give the rows of a DataFrame as a client sends rows: numbers, truths, texts, lists of them, and None.
+    """Return the rows of a DataFrame as a client sends rows: numbers, truths, texts, lists of them, and None.
 
     Raises
     ------
@@ -200,7 +200,7 @@ class _CategoryCells:
         return found
 
     def codes(self, *, as_they_stand: bool = False) -> "tuple[NDArray[np.int64], list[str]]":
-        """Give those that there are as texts."""
+        """Return those that there are as texts."""
         found, texts = text_codes(list(self._series.cat.categories.to_numpy()), as_they_stand=as_they_stand)
         return in_order(np.append(found, -1)[self._series.cat.codes.to_numpy()], texts)
 

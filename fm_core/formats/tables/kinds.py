@@ -47,7 +47,7 @@ class Kind(Protocol):
         """How many features a column has."""
 
     def feature_name(self, column: "Column", number: int) -> str:
-        """Give the name of one of a column's features, counted from 0."""
+        """Return the name of one of a column's features, counted from 0."""
 
     def words(self, column: "Column") -> str:
         """Say in a few words what becomes of a cell, beside the kind's name; empty: nothing is to be said."""
@@ -56,7 +56,7 @@ class Kind(Protocol):
         """Say what is wrong with what schema.json has of a column, where it has what is needed."""
 
     def entries(self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules) -> Entries:
-        """Give what the cells of a table's column give to the rows."""
+        """Return what the cells of a table's column give to the rows."""
 
 
 class Numeric:
@@ -72,7 +72,7 @@ class Numeric:
         return 1
 
     def feature_name(self, column: "Column", number: int) -> str:
-        """Give the column's name."""
+        """Return the column's name."""
         return column.name
 
     def words(self, column: "Column") -> str:
@@ -84,7 +84,7 @@ class Numeric:
         return None
 
     def entries(self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules) -> Entries:
-        """Give the numbers that are not zero."""
+        """Return the numbers that are not zero."""
         found = numbers_of_columns(table, [place], rules)
         if rules.watch is not None:
             rules.watch.numbers([column.name], found)
@@ -104,7 +104,7 @@ class _Texts:
     may_be_dense: ClassVar[bool] = False
 
     def n_features(self, column: "Column") -> int:
-        """Give the number of those of texts, and one each for unknown and missing ones where they have one."""
+        """Return the number of those of texts, and one each for unknown and missing ones where they have one."""
         return self._n_of_texts(column) + (column.unseen == "feature") + column.gaps
 
     def feature_name(self, column: "Column", number: int) -> str:
@@ -133,7 +133,7 @@ class _Texts:
         return gap_fault(described)
 
     def entries(self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules) -> Entries:
-        """Give the feature of each text, or those of each list of texts."""
+        """Return the feature of each text, or those of each list of texts."""
         n = self._n_of_texts(column)
         other = n if column.unseen == "feature" else -1
         gap = n + (column.unseen == "feature") if column.gaps else -1
@@ -172,7 +172,7 @@ class _Texts:
     def _weights(
         self, table: Table, place: int, column: "Column", codes: "NDArray[np.int64]", lists: list[list[str]]
     ) -> "NDArray[np.float32]":
-        """Give the numbers behind the ids of cells."""
+        """Return the numbers behind the ids of cells."""
         assert column.weights is not None
         found = []
         for code, items in enumerate(lists):

@@ -113,7 +113,7 @@ class LabelProfile:
 
 
 def class_labels(table: Table, place: int, classes: Sequence[str]) -> "NDArray[np.float32]":
-    """Give the labels 0 and 1 of cells that name one of two classes.
+    """Return the labels 0 and 1 of cells that name one of two classes.
 
     Raises
     ------

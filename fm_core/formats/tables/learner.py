@@ -117,7 +117,7 @@ def make_schema(tables: Iterable[Table], plan: TablePlan) -> TableSchema:
 
 
 def said_of_columns(table: Table, plan: TablePlan) -> dict[int, str]:
-    """Give what the plan says of columns, by their number."""
+    """Return what the plan says of columns, by their number."""
     said: dict[int, str] = {}
     for kind, names in {
         "label": [] if plan.label is None else [plan.label],
@@ -246,11 +246,11 @@ class Learner(Encoder):
                 column.of_kind.entries(table, self.place_of(table, column.name), column, known, self.rules)
 
     def labels(self, table: Table) -> "NDArray[np.float32] | None":
-        """Give the labels of a table."""
+        """Return the labels of a table."""
         return self.read_labels(table)
 
     def learned(self) -> TableSchema:
-        """Give the schema of all that was looked at.
+        """Return the schema of all that was looked at.
 
         Raises
         ------

@@ -86,7 +86,7 @@ class Scaled:
         return 1 + column.gaps
 
     def feature_name(self, column: "Column", number: int) -> str:
-        """Give the column's name."""
+        """Return the column's name."""
         return column.name if number == 0 else f"{column.name}: missing"
 
     def words(self, column: "Column") -> str:
@@ -112,7 +112,7 @@ class Scaled:
         return gap_fault(described)
 
     def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
-        """Give the scaled numbers that are not zero."""
+        """Return the scaled numbers that are not zero."""
         numbers, gaps = numbers_and_gaps(table, place)
         _watch(rules, column, numbers, gaps)
         numbers = np.clip(numbers, column.low, column.high)
@@ -130,7 +130,7 @@ class Binned:
     may_be_dense: ClassVar[bool] = False
 
     def n_features(self, column: "Column") -> int:
-        """Give the number of ranges, and one more for missing cells."""
+        """Return the number of ranges, and one more for missing cells."""
         return len(column.edges) + 1 + column.gaps
 
     def feature_name(self, column: "Column", number: int) -> str:
@@ -146,7 +146,7 @@ class Binned:
         return _edges_fault(described["edges"]) or _range_fault(described) or gap_fault(described)
 
     def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
-        """Give the range of each number."""
+        """Return the range of each number."""
         numbers, gaps = numbers_and_gaps(table, place)
         _watch(rules, column, numbers, gaps)
         found = np.searchsorted(np.array(column.edges, np.float64), numbers, side="right")
@@ -174,7 +174,7 @@ class Date:
     may_be_dense: ClassVar[bool] = False
 
     def n_features(self, column: "Column") -> int:
-        """Give the number of ranges, of months and so on, and one more for missing cells."""
+        """Return the number of ranges, of months and so on, and one more for missing cells."""
         return len(column.edges) + 1 + sum(PARTS[part] for part in column.parts) + column.gaps
 
     def feature_name(self, column: "Column", number: int) -> str:
@@ -204,7 +204,7 @@ class Date:
         return _edges_fault(described["edges"]) or _range_fault(described) or gap_fault(described)
 
     def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
-        """Give the features of each moment."""
+        """Return the features of each moment."""
         codes, texts = table.codes(place)
         seconds = seconds_of(texts, column.form)
         if np.isnan(seconds).any():

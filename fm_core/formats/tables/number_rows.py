@@ -74,7 +74,7 @@ def number_expected(found: str) -> str:
 
 
 def numbers_of_folders(source: str, folders: Mapping[str, str]) -> "NDArray[np.float32]":
-    """Give the values of folders such as ``day=3`` as numbers.
+    """Return the values of folders such as ``day=3`` as numbers.
 
     Raises
     ------

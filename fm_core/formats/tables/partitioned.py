@@ -21,7 +21,7 @@ __all__ = ["beside_folders"]
 
 
 def beside_folders(path: str, tables: Iterable[Table]) -> Iterator[Table]:
-    """Give the tables of a file with the columns that the folders next above it are.
+    """Yield the tables of a file with the columns that the folders next above it are.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ MOST_ROWS = 4_000
 
 
 def example_of(table: Table, place: int) -> str | None:
-    """Give a cell that is there, as a message shows it."""
+    """Return a cell that is there, as a message shows it."""
     for row in range(min(table.n_rows, MOST_ROWS)):
         if not table.is_missing(row, place):
             return table.shown(row, place).strip("'")[:40]
@@ -186,7 +186,7 @@ _SIGNS = {0x2212: "-", 0x2019: "'"}
 
 
 def _plain(text: str) -> str:
-    """Give a text without case, blanks, what cannot be seen, and the forms in which Unicode writes one character."""
+    """Return a text without case, blanks, what cannot be seen, and the forms in which Unicode writes one character."""
     plain = unicodedata.normalize("NFKC", text).casefold().translate(_SIGNS)
     return "".join(c for c in plain if not c.isspace() and unicodedata.category(c) not in ("Cf", "Cc"))
 

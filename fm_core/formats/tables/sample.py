@@ -41,5 +41,5 @@ class Sample:
             self._n, self._stride = len(self._parts[0]), 2 * self._stride
 
     def numbers(self) -> "NDArray[np.float64]":
-        """Give those that are kept."""
+        """Return those that are kept."""
         return np.concatenate(self._parts) if self._parts else np.empty(0)

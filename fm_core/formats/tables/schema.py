@@ -92,35 +92,37 @@ class Column:
         return self.of_kind.n_features(self)
 
     def feature_name(self, number: int) -> str:
-        """Give the name of one of the column's features, counted from 0."""
+        """Return the name of one of the column's features, counted from 0."""
         return self.of_kind.feature_name(self, number)
 
 
 @dataclasses.dataclass(frozen=True)
 class TableSchema:
-    """Which columns become which features.
+    """The schema of a table: which columns become which features.
 
     Attributes
     ----------
     columns : tuple of Column
-        Their features follow each other in this order.
+        Their features are numbered in this order.
     label : str or None
+        The column of labels.
     is_dense : bool
-        Whether rows are: every column has one feature then.
+        Whether rows are dense: then every column has one feature.
     missing : {"error", "zero"}
+        How to treat an empty cell of a numeric column.
     label_classes : tuple of str
-        The two texts, or other values, that the labels 0 and 1 stand for; empty: labels are numbers.
+        The two texts, or other values, that the labels 0 and 1 stand for; empty if labels are numbers.
     label_remarks : tuple of str
-        What was odd about the label in the data that the schema was made of.
+        Warnings about the label in the data that the schema was made from.
     left_out : tuple of str
-        Columns of it that became no features, and why.
+        Columns of that data without features, and why.
     weight : str or None
-        The column that says how often each row counts, where it is there: no feature.
+        The column of row weights, if there is one; it has no feature.
 
     Raises
     ------
     ConfigError
-        Two columns have one name, or rows that are to be dense have columns that cannot be.
+        Two columns have the same name, or a dense schema has columns that are not numeric.
     """
 
     columns: tuple[Column, ...]
@@ -250,7 +252,7 @@ class TableSchema:
         return [column.feature_name(i) for column in self.columns for i in range(column.n_features)]
 
     def to_json(self) -> str:
-        """Give what schema.json holds.
+        """Return what schema.json holds.
 
         Returns
         -------
@@ -302,7 +304,7 @@ class TableSchema:
         ----------
         text : str or bytes
         source : str
-            What it is called in messages.
+            Its name in messages.
         watch : callable
             As for `load`.
 
@@ -397,7 +399,7 @@ class TableSchema:
         ----------
         file : binary file
         source : str
-            What it is called in messages.
+            Its name in messages.
         feature_dim, watch
             As for `load`.
 

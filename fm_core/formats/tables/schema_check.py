@@ -68,7 +68,7 @@ def unwatched(n_bytes: int) -> None:
 
 
 def most_bytes(feature_dim: int | None) -> int:
-    """Give the bytes that a schema.json may have, of a model of so many features; None: of any model."""
+    """Return the bytes that a schema.json may have, of a model of so many features; None: of any model."""
     return MAX_BYTES if feature_dim is None else min(MAX_BYTES, _BYTES + _BYTES_OF_FEATURE * feature_dim)
 
 

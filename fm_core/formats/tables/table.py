@@ -57,7 +57,7 @@ class Table(Protocol):
         """Give columns as numbers, shape (n_rows, len(columns)), NaN where there is none, and how many are NaN."""
 
     def codes(self, column: int, separator: str | None = None) -> "tuple[NDArray[np.int64], list[str]]":
-        """Give a column as texts, each once in order of appearance, and the number of each cell's; -1: missing.
+        """Return a column as texts, each once in order of appearance, and the number of each cell's; -1: missing.
 
         With a separator a cell's text is that of all its ids, or the cell as it stands: they have their one form only
         when they are taken apart.
@@ -70,22 +70,22 @@ class Table(Protocol):
         """Say what the table declares a column to hold: "numbers" or "texts"; None: nothing, its cells tell."""
 
     def find(self, column: int, vocabulary: Vocabulary, *, learn: bool = False) -> "NDArray[np.int64]":
-        """Give the id of each cell's text; -1: missing, -2: not known, and not to be learned."""
+        """Return the id of each cell's text; -1: missing, -2: not known, and not to be learned."""
 
     def hashes(self, column: int) -> "NDArray[np.int64]":
-        """Give the CRC-32 of each cell's text, in UTF-8; -1: missing."""
+        """Return the CRC-32 of each cell's text, in UTF-8; -1: missing."""
 
     def is_missing(self, row: int, column: int) -> bool:
         """Whether a cell holds nothing, or what stands for nothing."""
 
     def shown(self, row: int, column: int) -> str:
-        """Give a cell as a message shows it."""
+        """Return a cell as a message shows it."""
 
     def place(self, row: int) -> str:
         """Say where a row is."""
 
     def head(self, n_rows: int) -> "Table":
-        """Give the first rows, of which there may be more than asked for."""
+        """Return the first rows, of which there may be more than asked for."""
 
 
 def where(table: Table, row: int, column: int) -> str:

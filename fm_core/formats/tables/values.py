@@ -75,7 +75,7 @@ set_words([word.encode() for word in (*MISSING, *_WORDS)])
 
 
 def canonical(text: str) -> str:
-    """Give a text the one form of the value that it stands for; empty: a missing value."""
+    """Return a text the one form of the value that it stands for; empty: a missing value."""
     text = text.strip(_BLANKS)
     if not text or text in MISSING:
         return ""
@@ -143,7 +143,7 @@ _FORMS: tuple[tuple["re.Pattern[str]", Callable[["re.Match[str]"], str]], ...] =
 
 
 def text_of(value: Any) -> str:
-    """Give a value as a category's text; empty: it is missing.
+    """Return a value as a category's text; empty: it is missing.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def text_of(value: Any) -> str:
 
 
 def _unicode(text: str) -> str:
-    """Give a text back; TypeError: it has half of a surrogate pair, for which UTF-8 has no bytes."""
+    """Return a text back; TypeError: it has half of a surrogate pair, for which UTF-8 has no bytes."""
     if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
         raise TypeError(f"found {quoted(text)}, which is not valid Unicode text: half of a surrogate pair")
     return text
@@ -212,7 +212,7 @@ def is_missing(value: Any) -> bool:
 
 
 def number_of(value: Any) -> float:
-    """Give a value as a number; NaN: it is missing, or none."""
+    """Return a value as a number; NaN: it is missing, or none."""
     if isinstance(value, np.timedelta64):
         return float(value / np.timedelta64(1, "s"))  # NaT is NaN
     if isinstance(value, datetime.timedelta):

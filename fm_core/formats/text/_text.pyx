@@ -156,7 +156,7 @@ cdef bint read_word(const char* at, const char* end, float* out) noexcept nogil:
 
 
 def number_in(bytes text not None):
-    """Give the number, true or false that is all of a text but blanks around it, as a column of a table has them.
+    """Return the number, true or false that is all of a text but blanks around it, as a column of a table has them.
 
     Returns
     -------
@@ -601,7 +601,7 @@ cdef class Cells:
             self._bounds[cell, 1] = <int32_t>end
 
     def places(self, int64_t column):
-        """Give the data, and where each cell of a column begins and ends in it: int32, shape (n_rows, 2)."""
+        """Return the data, and where each cell of a column begins and ends in it: int32, shape (n_rows, 2)."""
         return self._data, np.asarray(self._bounds)[column:self.n_rows * self.n_columns:self.n_columns]
 
     @property
@@ -618,7 +618,7 @@ cdef class Cells:
         return bool(self._is_utf8)
 
     def text(self, int64_t row, int64_t column):
-        """Give a cell as it stands, without its quotes."""
+        """Return a cell as it stands, without its quotes."""
         cdef int64_t cell = row * self.n_columns + column
         return bytes(memoryview(self._data)[self._bounds[cell, 0]:self._bounds[cell, 1]])
 
