@@ -1,4 +1,4 @@
-"""Draw docs/pictures/recommended.svg: films recommended to somebody new, each with the reasons for its score.
+"""Draw docs/pictures/recommended.svg: films recommended to a new user, with scores and reasons.
 
     python docs/pictures/recommended.py
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLES = ROOT.parent / "shared/data/tables"
 OUT = Path(__file__).with_suffix(".svg")
 
-#: What somebody new has rated.
+#: The ratings of a new user.
 HISTORY = {
     "Alien (1979)": 5,
     "Terminator, The (1984)": 5,
@@ -109,7 +109,7 @@ def picture(items: list[dict]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{SAYS}">',
         f"<style>{STYLE}</style>",
         f'<rect class="page" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>',
-        f'<text class="small" x="20" y="30">Somebody new rates: {escape(rated)}</text>',
+        f'<text class="small" x="20" y="30">A new user rates: {escape(rated)}</text>',
         '<text class="head" x="20" y="66">Recommended</text>',
         '<text class="head" x="350" y="66">Score</text>',
         '<text class="head" x="420" y="66">Why: what each part adds to the average rating</text>',

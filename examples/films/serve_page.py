@@ -46,7 +46,7 @@ class Films:
     seen : dict of str to list of str
         Films that each user has seen already.
     labels : list of float
-        Ratings that somebody new can give.
+        Ratings that a new user can give.
     """
 
     def __init__(self, endpoint: str, user: str, seen: dict[str, list[str]], labels: list[float]) -> None:
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--endpoint", default="http://127.0.0.1:8080/invocations", help="(%(default)s)")
     parser.add_argument("--user", default="person", metavar="COLUMN", help="the column of users (person)")
     parser.add_argument("--seen", type=Path, metavar="CSV", help="users and films that they have seen already")
-    parser.add_argument("--labels", default="1,2,3,4,5", help="ratings that somebody new can give (1,2,3,4,5)")
+    parser.add_argument("--labels", default="1,2,3,4,5", help="ratings that a new user can give (1,2,3,4,5)")
     parser.add_argument("--port", type=int, default=8000, help="(8000)")
     arguments = parser.parse_args()
     films = Films(
