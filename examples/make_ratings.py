@@ -1,4 +1,4 @@
-"""Make ratings.csv and films.csv: 300 people rate some of 60 films, by tastes that are not told.
+"""Make ratings.csv and films.csv: 300 people rate some of 60 films, by tastes that the tables do not contain.
 
 Every person and every film has a place among four genres; a rating is high where both are
 near, so no average of people or of films says it: a model has to learn pairs. films.csv says
