@@ -215,7 +215,7 @@ def _more_sweeps(facts: Facts) -> str | None:
 
 
 def _one_epoch(facts: Facts) -> str | None:
-    if len(facts.curve) != 1:
+    if len(facts.curve) != 1 or facts.hyperparameters.solver == "online":  # which never makes a second one
         return None
     return "There was only one epoch, so convergence is unknown."
 

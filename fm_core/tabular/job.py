@@ -1,7 +1,8 @@
 """From files of rows to a model that can be answered for: read, held out, learned, measured, written.
 
 Tables are walked twice: to choose what columns become, by the rows that are learned from alone, and to encode them.
-What is encoded waits in memory, or beyond half a gigabyte in a file. Rows of feature ids are walked once.
+What is encoded waits in memory, or beyond 64 MB in a file. Rows of feature ids are walked once. So memory does not grow
+with the data, but for a solver that keeps all rows: that one is chosen where they fit.
 """
 
 import dataclasses
@@ -42,7 +43,7 @@ from fm_core.training.callbacks import Callback, Together
 from fm_core.training.fit import fit
 from fm_core.training.memory import memory_needed, rows_needed
 
-__all__ = ["Job", "Read", "Trained", "read_rows", "save_trained", "train"]
+__all__ = ["MOST_SCORED", "Job", "Read", "Trained", "read_rows", "save_trained", "train"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ _OF_MINIBATCH: dict[str, Any] = {
     "epochs": 30, "linear_lr": 0.01, "factors_lr": 0.01, "mini_batch_size": 100, "shuffle": True,
     "early_stopping_patience": 3, "validation_fraction": 0.1,
 }  # fmt: skip
+#: Held-out rows, and rows that were learned from, that are scored: more would not tell more, and take memory.
+MOST_SCORED, _MOST_LEARNED_SCORED = 1_000_000, 100_000
 #: The share of the free memory that rows may take.
 _OF_FREE = 0.8
 #: Columns whose features have a group of their own; beyond, the solver finds groups itself.
@@ -124,6 +127,8 @@ class Trained:
     figures_learned : dict of Figure
         Of those that were learned from.
     record : TrainingRecord
+    n_scored : int
+        The held-out rows that figures are of: all, or very many at even distances.
     """
 
     model: Model
@@ -132,6 +137,7 @@ class Trained:
     figures: dict[str, Figure]
     figures_learned: dict[str, Figure]
     record: TrainingRecord
+    n_scored: int
 
     @property
     def findings(self) -> list[str]:
@@ -265,8 +271,8 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
         callback=record if callback is None else Together(record, callback),
     )
     record.learned = None if result.model.spread is None else learned(result.model.spread)
-    on_learned = _scored(result.model, read.learned, job.num_threads, at_most=100_000)
-    held_out = _scored(result.model, read.held_out, job.num_threads)
+    on_learned = _scored(result.model, read.learned.spread_out(_MOST_LEARNED_SCORED), job.num_threads)
+    held_out = _scored(result.model, read.held_out.spread_out(MOST_SCORED), job.num_threads)
     of_both = [
         figures(scored, is_classifier=result.model.is_classifier, mean=read.learned.mean_label) if scored.n_rows else {}
         for scored in (held_out, on_learned)
@@ -278,7 +284,7 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
     record.learned_sample.add(on_learned.scores.astype(np.float32), on_learned.labels.astype(np.float32))
     if read.schema is not None:
         tell_of_columns(record, result.model, read.schema, read.learned, read.held_out)
-    return Trained(result.model, hp, read, of_both[0], of_both[1], record)
+    return Trained(result.model, hp, read, of_both[0], of_both[1], record, held_out.n_rows)
 
 
 def _fitting(choice: Choice, asked: Hyperparameters, read: Read, job: Job) -> Choice:
@@ -314,12 +320,10 @@ def _hyperparameters(read: Read, job: Job) -> Hyperparameters:
     return Hyperparameters(feature_dim=read.learned.feature_dim, predictor_type=read.predictor_type, **(chosen | given))
 
 
-def _scored(model: Model, rows: Iterable[Batch], num_threads: int, at_most: int | None = None) -> Scored:
+def _scored(model: Model, rows: Iterable[Batch], num_threads: int) -> Scored:
     scored = Scored()
     for batch in rows:
         scored.add(model.predict(batch, num_threads), batch.known_labels, batch.weights)
-        if at_most is not None and scored.n_rows >= at_most:
-            break
     return scored
 
 
@@ -345,7 +349,7 @@ def save_trained(path: Path, trained: Trained, *, overwrite: bool = False, repor
     check_free(path, overwrite=overwrite)
     read, schema = trained.read, trained.read.schema
     document = trained.record.as_document(trained.findings) | {
-        "rows": {"learned": read.learned.n_rows, "held_out": read.held_out.n_rows},
+        "rows": {"learned": read.learned.n_rows, "held_out": read.held_out.n_rows, "scored": trained.n_scored},
         "label_mean": read.learned.mean_label,
         "held_out": _plain(trained.figures),
         "learned": _plain(trained.figures_learned),

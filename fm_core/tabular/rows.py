@@ -15,10 +15,11 @@ from fm_core.formats.rebatch import rebatched
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["KeptRows"]
+__all__ = ["MOST_IN_MEMORY", "KeptRows"]
 
-#: Bytes of rows that are kept in memory.
-_MOST_IN_MEMORY = 1 << 29
+#: Bytes of rows that are kept in memory: those of a few hundred thousand rows. The system has what is in the file at
+#: hand while memory is free, and takes it back where it is not.
+MOST_IN_MEMORY = 1 << 26
 
 
 class KeptRows:
@@ -64,7 +65,7 @@ class KeptRows:
             self._counted += float(batch.weights.sum(dtype=np.float64))
         if len(self.labels_seen) < 3:
             self.labels_seen.update(np.unique(labels).tolist()[:3])
-        if self.n_bytes < _MOST_IN_MEMORY:
+        if self.n_bytes < MOST_IN_MEMORY:
             self._batches.append(batch)
         else:
             if self._file is None:
@@ -94,6 +95,13 @@ class KeptRows:
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Give the rows in batches of one size."""
         return rebatched(self, batch_size)
+
+    def spread_out(self, at_most: int) -> Iterator[Batch]:
+        """Give at most so many of the rows, at even distances."""
+        stride, skip = max(1, -(-self.n_rows // at_most)), 0
+        for batch in self:
+            yield batch if stride == 1 else batch.take(np.arange(skip, batch.n_rows, stride))
+            skip = (skip - batch.n_rows) % stride
 
     def relabelled(self, low: float) -> "KeptRows":
         """Give the same rows with labels 0 where they are `low`, and 1 elsewhere."""

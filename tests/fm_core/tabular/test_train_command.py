@@ -12,8 +12,10 @@ import tarfile
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from fm_core.artifact.model_file import load_model, read_meta
+from fm_core.batch import Batch
 from fm_core.cli import main
 from fm_core.formats.draws import draws
 from fm_core.formats.registry.inputs import Options
@@ -21,6 +23,7 @@ from fm_core.formats.tables import TableSchema
 from fm_core.formats.tables.learner import TablePlan
 from fm_core.tabular.figures import Scored, figures
 from fm_core.tabular.job import Job, read_rows, save_trained, train
+from fm_core.tabular.rows import KeptRows
 from fm_core.training.callbacks import Silent
 from tests.conftest import ROOT
 
@@ -394,6 +397,31 @@ def test_rows_that_do_not_fit_are_learned_once_each(csv, tmp_path):
     assert set(figures_of) == {"bayes", "online"}
     assert figures_of["online"].value < 0.9 * figures_of["online"].baseline
     assert "trains with online, in one pass: solver bayes would take" in told[-1]
+
+
+def test_of_very_many_held_out_rows_some_are_scored_and_rows_wait_in_a_file(csv, tmp_path, capfd, monkeypatch):
+    given = ("train", csv, "--label", "bought", *FEW)
+    assert said(capfd, *given, "--out", tmp_path / "a")[0] == 0
+    monkeypatch.setattr("fm_core.tabular.job.MOST_SCORED", 50)
+    monkeypatch.setattr("fm_core.tabular.rows.MOST_IN_MEMORY", 0)
+    status, text, _ = said(capfd, *given, "--out", tmp_path / "b")
+    assert status == 0
+    metrics = json.loads((tmp_path / "b/metrics.json").read_text())
+    n_held, n_scored = metrics["rows"]["held_out"], metrics["rows"]["scored"]
+    assert n_scored == -(-n_held // -(-n_held // 50)) <= 50
+    assert f"on {n_scored} of the {n_held} rows that were held out, at even distances" in text
+    assert (load_model(tmp_path / "a").V == load_model(tmp_path / "b").V).all()
+
+
+@pytest.mark.parametrize("at_most", [1, 7, 10, 99, 100, 101])
+def test_rows_at_even_distances_are_every_so_many_th(at_most):
+    rows = KeptRows(3)
+    for size in (1, 30, 9, 60):
+        first = rows.n_rows
+        labels = np.arange(first, first + size, dtype=np.float32)
+        rows.add(Batch.from_csr(csr_matrix(np.ones((size, 3), np.float32)), labels))
+    found = np.concatenate([batch.known_labels for batch in rows.spread_out(at_most)])
+    assert found.tolist() == list(range(0, 100, -(-100 // at_most)))
 
 
 def test_groups_that_training_has_not_seen_are_told(tmp_path, capfd):
