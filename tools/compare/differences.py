@@ -101,6 +101,8 @@ MEANT = [
     Meant("request: *: refused: columns", "refusal", "(beside|next to) it, or send feature ids$", "plain English"),
     Meant("request: *: refused: 7 MB", "refusal", "^the body has 7000000 bytes, more than", "plain English"),
     Meant("request: models: load nothing", "refusal", "(leads to nothing|does not exist), expected", "plain English"),
+    Meant("request: models: load outside", "refusal", "(leads out of|points outside) .*, expected", "plain English"),
+    Meant("fm: predict: too wide", "stderr", "expected (the model's )?[0-9]+( as the model)?", "plain English"),
 ]
 
 
