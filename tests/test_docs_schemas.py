@@ -114,7 +114,7 @@ def test_what_a_published_schema_refuses_is_refused(tmp_path, name, data):
     validator.validate(document)
 
 
-#: What is no JSON of one meaning, of any of these files.
+#: Bytes that are not JSON with one meaning, for any of these files.
 SPOILT = {
     "a key twice": (lambda text: text.replace("{", '{"a": 1, "a": 2, ', 1), "an object has a key twice"),
     "an inner key twice": (lambda text: text[:-1] + ', "more": {"a": 1, "a": 2}}', "an object has a key twice"),

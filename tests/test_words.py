@@ -42,6 +42,15 @@ PLAIN = {
     r"the others have given it up": "no longer wait for it",
     r"scored all but perfectly": "scored almost perfectly",
     r"which are no ids\b": "not ids",
+    r"signs? of life": "heartbeat",
+    r"(is|are) not of this program": "runs another program",
+    r"tells? the label[^.\n]{0,5} all by": "alone determines the label",
+    r"leads? out of (the|its) (model|folder)": "points outside",
+    r"how far off a score": "the uncertainty of a score",
+    r"(was|is) given up, for\b": "was stopped, because",
+    r"does not have whole|hosts have whole": "is complete on all hosts",
+    r"learned from twice": "used twice",
+    r"(?<!there )is no (JSON|zip archive)\b": "is not JSON, not a zip archive",
 }
 #: The same for pages alone: what code may say of itself in a comment.
 PLAIN_IN_PAGES = {
@@ -63,8 +72,8 @@ PLAIN_IN_PAGES = {
     r"\bin another way\b": "differently",
     r"\bwhere the (job|model|data) has none\b": "if there is none",
 }
-#: Pages of their own kind: lists of changes, threats, files.
-OTHER_PAGES = ("CHANGELOG.md", "SECURITY.md", "benchmarks/")
+#: Pages of their own kind: lists of changes, recorded output.
+OTHER_PAGES = ("CHANGELOG.md", "benchmarks/results/")
 KINDS = (".md", ".py", ".pyx", ".pxi", ".pyi", ".h", ".ipynb", ".toml", ".sh")
 
 

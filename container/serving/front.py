@@ -119,7 +119,7 @@ class Front:
             if not any(connection.is_busy for connection in self._connections):
                 break
             await asyncio.sleep(0.02)
-            alive()  # a sign of life
+            alive()  # a heartbeat
             self._check()
 
     def _check(self) -> None:

@@ -1,8 +1,9 @@
 """What lies beside a model: schema.json, catalogue.csv, spread.npz and baseline.json, in its folder or a further one.
 
 With a schema, clients send columns in place of feature ids; with a catalogue, they are given the best of its items;
-with a spread, they may ask how far off a score is; a baseline is what requests are compared with. Each is held to a
-bound before it is read, and links that lead out of the folder are refused. A baseline that is none is said, and is no
+with a spread, they may ask for the uncertainty of a score; a baseline is what requests are compared with. Each is held
+to a
+bound before it is read, and links that point outside the folder are refused. A baseline that is none is said, and is no
 reason not to serve. Further sources are the folders of SageMaker's AdditionalModelDataSources: a catalogue that is
 renewed every night needs no new model.
 """

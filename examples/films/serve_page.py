@@ -117,7 +117,7 @@ def handler_of(films: Films) -> type[BaseHTTPRequestHandler]:
             except ValueError:
                 raise Refusal(400, "The body is not JSON.") from None
             if not isinstance(request, dict):
-                raise Refusal(400, "The body is no JSON object.")
+                raise Refusal(400, "The body is not a JSON object.")
             return request
 
         def _answer(self, views: dict[str, Any], arguments: tuple[Any, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Columns that tell the label all by themselves, as one does that was written when the label was known.
+"""Columns that alone determine the label, as one does that was written when the label was known.
 
 Of each column the mean label of its values is learned from some rows, and tried on others: a column by which next to
 nothing of their loss is left is one to look at, whatever the other columns are. A value is the first feature that a

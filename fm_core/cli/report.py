@@ -64,7 +64,7 @@ def _document(path: Path) -> dict[str, Any]:
         try:
             found = json.loads(text) if len(text) <= _MOST_BYTES else None
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path} is no JSON, expected {METRICS_FILE} of a job") from error
+            raise ConfigError(f"{path} is not JSON, expected {METRICS_FILE} of a job") from error
     else:
         found = metrics_beside(path)
     if not isinstance(found, dict) or not isinstance(found.get("epochs"), list):

@@ -21,7 +21,7 @@ from fm_core.printable import begun, printable
 
 __all__ = ["BEAT", "GONE", "SILENCE", "Board", "lost"]
 
-#: Seconds between two signs of life.
+#: Seconds between two heartbeats.
 BEAT = 1.0
 #: Seconds that any host may be silent, paused or cut off, and the job goes on: what docs/how-to/cluster.md promises.
 SILENCE = 20.0

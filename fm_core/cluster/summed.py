@@ -135,14 +135,14 @@ def plan(
     Raises
     ------
     ProcessGroupError
-        What another member sends is not of this program.
+        Another member runs another program.
     """
     n, mine, ours = int(n_rows.sum()), entries[members.rank].copy(), entries[:, members.rank].copy()
     to, by = n_rows[members.rank] + 2 * mine, n_rows + 2 * ours
     if not (ours >= 0).all() or by.sum() > MOST_FEATURES:
         raise ProcessGroupError(
             f"another host has {ours.min()} to {ours.max()} entries in a step, expected 0 to {MOST_FEATURES // 2}: it "
-            "is not of this program"
+            "runs another program"
         )
     dealt = np.empty(to.sum(), np.int32)
     numbers.deal(*csr, n_local, mine, dealt)
@@ -150,7 +150,7 @@ def plan(
     ends, indices, values = np.empty(n + 1, np.int64), *np.empty((2, ours.sum()), np.int32)
     values, has_pairs = values.view(np.float32), np.empty(n, np.uint8)
     if not numbers.take(taken, n_rows, ours, n_local, ends, indices, values, has_pairs):
-        raise ProcessGroupError("other hosts send entries that are none of this host's: they are not of this program")
+        raise ProcessGroupError("other hosts send entries that do not belong to this host: they run another program")
     touched, starts, rows, row_values = group(ends, indices, values, n_local)
     return SummedStep(
         original=original,

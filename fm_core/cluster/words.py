@@ -1,4 +1,4 @@
-"""What hosts say to each other at the board: facts before training, signs of life, and why one leaves.
+"""What hosts say to each other at the board: facts before training, heartbeats, and why one leaves.
 
 Each is a line of JSON, written and read with care. Whoever reaches the port of the board can say something there
 (docs/how-to/cluster.md, "Trust"). So whatever is read is held to its form, its length and its letters.

@@ -99,7 +99,7 @@ class Asked:
             self._importances = self._importances_of(rows)
 
     def warn_of_leaks(self, rows: Batch) -> None:
-        """Warn of columns of a DataFrame that tell the label all by themselves."""
+        """Warn of columns of a DataFrame that alone determine the label."""
         names = self.__dict__.get("feature_names_in_")
         if names is None:
             return

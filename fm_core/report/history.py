@@ -52,7 +52,7 @@ class TrainingRecord:
     learned : dict or None
         What the model tells beside its scores (analysis/learned.py), where it does; set by the caller.
     telling : list of str
-        Columns that tell the label all by themselves (analysis/leaks.py); set by the caller, as is `unseen`.
+        Columns that alone determine the label (analysis/leaks.py); set by the caller, as is `unseen`.
     unseen : dict of float
         Of columns of texts, by name: the share of held-out values that is rare or was not seen in training.
     about : str

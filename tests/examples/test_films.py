@@ -186,7 +186,7 @@ def test_its_server_asks_the_endpoint_for_what_the_page_may_ask(root, address):
         ({"user": "person 7", "filter": 7}, {}, 400, '"filter" is 7'),
         ({"user": "person 7", "top_k": 10**9, "exclude": 3}, {}, 200, None),  # which the page cannot ask for
         ({"user": {"a": 1}}, {}, 400, "expected a text"),
-        ("[1]", {}, 400, "no JSON object"),
+        ("[1]", {}, 400, "not a JSON object"),
         ("{", {}, 400, "not JSON"),
         ("user=person+7", {"Content-Type": "application/x-www-form-urlencoded"}, 415, "Expected a body of JSON"),
         ("x" * 70_000, {}, 413, "expected at most 65536"),

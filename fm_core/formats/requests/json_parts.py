@@ -90,7 +90,7 @@ def instance_parts(body: Any) -> Iterator[tuple[list[Any], Any, dict[str, Any]]]
     Raises
     ------
     DataError
-        The body is no JSON, or another document.
+        The body is not JSON, or another document.
     """
     found = _bounds(body) if len(body) > PART_BYTES else None
     if found is None:

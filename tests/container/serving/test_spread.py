@@ -1,4 +1,4 @@
-"""Requests that ask how far off a score may be, in each form that a request has."""
+"""Requests for the uncertainty of a score, in each form that a request has."""
 
 import json
 

@@ -85,7 +85,7 @@ def test_any_bytes_are_a_word_or_refused(text):
 
 @pytest.mark.parametrize("forged", [[-1, 0], [4, 0], [2**40, 0]])
 def test_a_number_of_rows_that_are_not_there_is_refused(forged):
-    """A host, not of this program, that asks for more rows than there are."""
+    """A host that runs another program, and asks for more rows than there are."""
     hp = Hyperparameters(feature_dim=6, num_factors=2, predictor_type="regressor")
 
     def task(member):
@@ -121,7 +121,8 @@ def test_a_row_that_is_not_there_is_refused(forged):
     ("n_entries", "dealt"), [(-1, []), (2**40, []), (1, [4, 0, 0]), (1, [2, 3, 0]), (1, [2, -1, 0]), (0, [-2])]
 )
 def test_entries_that_are_not_there_are_refused(n_entries, dealt, monkeypatch):
-    """A host, not of this program, that sends other entries than it told of, or those of features that nobody has."""
+    """A host that runs another program, and sends other entries than it told of, or those of features that nobody "
+    "has."""
     monkeypatch.setattr("fm_core.cluster.steps.is_shorter", lambda *given: True)
     hp = Hyperparameters(feature_dim=6, num_factors=2, predictor_type="regressor")
 
@@ -133,7 +134,7 @@ def test_entries_that_are_not_there_are_refused(n_entries, dealt, monkeypatch):
                 by = table[:, 0] + 2 * table[:, 7]
                 member.keys.all_to_all(np.array([*dealt, 0], np.int32), [len(dealt), 1], by)
             return
-        with pytest.raises(ProcessGroupError, match=r"(it is|they are) not of this program"):
+        with pytest.raises(ProcessGroupError, match=r"(it runs|they run) another program"):
             next(StepPlanner(member, hp, lambda: False, sums=True)(iter([_rows(hp)])))
 
     together(2, task)

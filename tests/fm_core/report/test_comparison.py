@@ -50,7 +50,7 @@ def test_what_is_no_job_is_said_in_a_sentence(jobs, tmp_path, capsys):
     (tmp_path / "y.json").write_text('{"epochs": 3}')
     for path, sentence in (
         (tmp_path / "none", "there is no such file or folder"), (tmp_path, "holds no metrics.json of a job"),
-        (tmp_path / "x.json", "is no JSON"), (tmp_path / "y.json", "holds no metrics.json of a job"),
+        (tmp_path / "x.json", "is not JSON"), (tmp_path / "y.json", "holds no metrics.json of a job"),
         (jobs / "t.csv", "holds no metrics.json of a job"),
     ):  # fmt: skip
         assert main(["report", str(jobs / "a"), str(path), "--html", str(tmp_path / "c.html")]) == 1
