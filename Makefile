@@ -145,6 +145,10 @@ test-mxnet: $(VENV)/.built .venvs/mxnet/.installed  ## compare with MXNet, the b
 test-sdk: $(VENV)/.built .venvs/sdk/.installed  ## train on and answer what the SageMaker SDK (version 2) writes
 	FM_SDK_PYTHON=$(CURDIR)/.venvs/sdk/bin/python $(BIN)/python -m pytest tests/sdk tests/contract/test_serve_sdk.py $(PYTEST_ARGS)
 
+.PHONY: test-mlflow
+test-mlflow: $(VENV)/.built .venvs/mlflow/.installed  ## log a model to MLflow and load it again
+	.venvs/mlflow/bin/python -m pytest tests/examples/test_mlflow.py $(PYTEST_ARGS)
+
 .PHONY: test-local-mode
 test-local-mode: $(VENV)/.built .venvs/sdk/.installed .venvs/sdk3/.installed  ## train and serve in the image through the SageMaker SDKs' local mode
 	$(BIN)/python -m pytest -m image tests/local_mode $(PYTEST_ARGS)
@@ -211,6 +215,7 @@ bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what ea
 	else echo "left out: benchmarks/cluster.py, which needs the PyTorch of make bench-peers"; fi
 
 .venvs/clients/.installed: tests/clients/requirements.txt
+.venvs/mlflow/.installed: tests/examples/requirements.txt constraints.txt
 .venvs/mxnet/.installed: tests/mxnet/requirements.txt
 .venvs/sdk/.installed: tests/sdk/requirements.txt
 .venvs/sdk3/.installed: tests/local_mode/requirements-v3.txt
@@ -222,7 +227,7 @@ bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what ea
 .venvs/rankfm/finite.so: benchmarks/rankfm_finite.c
 	mkdir -p $(@D)
 	$(CC) -O2 -shared -fPIC $< -o $@ -lm
-.venvs/clients/.installed .venvs/docs/.installed .venvs/implicit/.installed .venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/myfm/.installed .venvs/notebooks/.installed .venvs/rankfm/.installed:
+.venvs/clients/.installed .venvs/docs/.installed .venvs/implicit/.installed .venvs/mlflow/.installed .venvs/mxnet/.installed .venvs/sdk/.installed .venvs/sdk3/.installed .venvs/tools/.installed .venvs/torch/.installed .venvs/myfm/.installed .venvs/notebooks/.installed .venvs/rankfm/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip --quiet --disable-pip-version-check install --requirement $<
 	@touch $@
