@@ -276,10 +276,15 @@ def _worse_than_baseline(facts: Facts) -> str | None:
             f"{facts.losses.mean():.4g}, and that of the baseline {facts.losses_of_baseline.mean():.4g}. Check the "
             "scale of numeric features and the learning rates."
         )
+    figures = f"{facts.loss} {facts.losses.mean():.4g}, of the baseline {facts.losses_of_baseline.mean():.4g}"
+    if mean > 0:
+        return (
+            f"The {len(gain):,} test rows do not show that the scores are better than predicting {known} for each row "
+            f"({figures}): the difference may be chance."
+        )
     return (
-        f"The scores of test rows are no better than predicting {known} for each row ({facts.loss} "
-        f"{facts.losses.mean():.4g}, of the baseline {facts.losses_of_baseline.mean():.4g}): the features carry no "
-        "information, or were not learned."
+        f"The scores of test rows are no better than predicting {known} for each row ({figures}): the features carry "
+        "no information, or were not learned."
     )
 
 

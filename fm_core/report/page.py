@@ -95,8 +95,9 @@ def _learned(record: TrainingRecord) -> str:
     )
     return (
         f"<section><h2>Groups of features</h2><p>{printable_html(' '.join(said))}</p>"
-        "<table><thead><tr><th>features</th><th>that occurred</th><th>precision of w</th><th>of v</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table><p>A large precision means that the parameters of a group's features are "
+        "<div class=wide><table><thead>"
+        "<tr><th>features</th><th>that occurred</th><th>precision of w</th><th>of v</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div><p>A large precision means that the parameters of a group's features are "
         "similar.</p></section>"
     )
 
@@ -182,7 +183,9 @@ svg { width: 100%; height: auto; } svg text { fill: var(--text); font-size: 13px
 .legend { margin: 0; font-size: .85rem; display: flex; flex-wrap: wrap; gap: .2rem 1rem; overflow-wrap: anywhere; }
 .legend i { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border-radius: 50%; }
 table { border-collapse: collapse; } th { text-align: left; font-weight: 400; padding-right: 1.5rem; }
-td { overflow-wrap: anywhere; padding-right: .75rem; } .set { font-weight: 600; } .set th { font-weight: 600; }
+td { overflow-wrap: anywhere; padding-right: .75rem; } .wide { overflow-x: auto; }
+.wide th, .wide td { overflow-wrap: normal; padding-right: .75rem; } .wide td { white-space: nowrap; }
+.set { font-weight: 600; } .set th { font-weight: 600; }
 .bars { width: 100%; table-layout: fixed; font-size: .9rem; } .bars th { width: 42%; padding-right: .5rem;
   overflow-wrap: anywhere; } .bars td:last-child { width: 5rem; text-align: right; padding: 0; }
 .bars i { display: block; height: .8rem; background: var(--first); border-radius: 2px; }

@@ -19,9 +19,10 @@ pytestmark = pytest.mark.skipif(
 
 def test_a_model_is_logged_and_loaded_again(tmp_path):
     where = {"MLFLOW_TRACKING_URI": (tmp_path / "runs").as_uri(), "MLFLOW_ALLOW_FILE_STORE": "true"}
+    here = {"PYTHONPATH": str(ROOT)}
     quiet = {"GIT_PYTHON_REFRESH": "quiet", "MLFLOW_DISABLE_TELEMETRY": "true"}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples/mlflow_model.py")], cwd=tmp_path, env=os.environ | where | quiet | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, str(ROOT / "examples/mlflow_model.py")], cwd=tmp_path, env=os.environ | where | here | quiet,
         capture_output=True, text=True, timeout=110,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
