@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
     say(f"learned in {time.monotonic() - started:.1f} s")
     if trained.figures:
         some = "" if trained.n_scored == read.held_out.n_rows else f"{trained.n_scored:,} of "
-        say(f"on {some}the {read.held_out.n_rows:,} rows that were held out{', at even distances' if some else ''}:")
+        say(f"on {some}the {read.held_out.n_rows:,} rows that were held out{', evenly spaced' if some else ''}:")
         for line in figures_text(trained.figures, is_classifier=trained.model.is_classifier):
             say(line)
     for sentence in trained.findings:

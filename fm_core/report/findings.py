@@ -303,7 +303,7 @@ def _few_rows_show_little(facts: Facts) -> str | None:
         are = "are too few" if n > 1 else "is too little"
         return f"{rows} {are} to tell whether the scores are better than {known} {figures}."
     are = "are scored no better" if n > 1 else "is scored no better"
-    return f"{rows} {are} than by {known} {figures}: so few say little, but nothing shows that the model has learned."
+    return f"{rows} {are} than by {known} {figures}: so few prove little, but nothing shows that the model has learned."
 
 
 def _not_learned(facts: Facts) -> str | None:

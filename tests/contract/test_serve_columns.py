@@ -278,7 +278,7 @@ def test_a_schema_of_a_multi_model_endpoint_is_its_models_own(tree, tmp_path):
             for name in ("good", "bad")
         ]
         assert [status for status, _, _ in answers] == [200, 500]
-        assert b"its columns make 3 features, expected 4" in answers[1][2]
+        assert b"its columns make 3 features, expected the model's 4" in answers[1][2]
         answer = server.invoke({"instances": [{"columns": {"a": 3}}]}, path="/models/good/invoke")
     model = load_model(tree / "model")
     assert scores(answer)[0] == pytest.approx(float(model.w[3]), rel=1e-6)
@@ -288,7 +288,7 @@ def test_a_schema_of_a_multi_model_endpoint_is_its_models_own(tree, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [(schema(3), "has 3 features, expected feature_dim=22"), ("{", "is no schema")]
+    ("text", "said"), [(schema(3), "has 3 features, expected feature_dim=22"), ("{", "is not a schema")]
 )
 def test_a_schema_of_other_data_does_not_go_with_the_model(job, tmp_path, text, said):
     other = Job(tmp_path)

@@ -202,7 +202,7 @@ def test_a_record_without_one_user_and_one_item_is_refused():
 def test_data_that_cannot_be_ranked_is_refused():
     with pytest.raises(DataError, match="no positive, expected at least one record whose label is above 0"):
         fit(batches(USERS, KNOWN, np.zeros(len(USERS), np.float32)), HP)
-    with pytest.raises(ConfigError, match="has 1: expected at least 2"):
+    with pytest.raises(ConfigError, match="is 1: expected at least 2"):
         fit(batches(np.arange(40) % N_USERS, np.zeros(40, int)), HP)
     dense = Batch.from_dense(np.ones((3, FEATURE_DIM)), np.ones(3))
     with pytest.raises(DataError, match="records are dense, expected sparse ones"):

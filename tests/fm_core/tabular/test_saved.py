@@ -23,7 +23,7 @@ def test_what_is_written_is_found_again(tmp_path, name):
     write_model(tmp_path / name, model, {}, SCHEMA, {"label_mean": 2.5})
     assert schema_beside(tmp_path / name, 3) == SCHEMA
     assert metrics_beside(tmp_path / name) == {"label_mean": 2.5}
-    with pytest.raises(ConfigError, match=r"schema\.json: its columns make 3 features, expected 4"):
+    with pytest.raises(ConfigError, match=r"schema\.json: its columns make 3 features, expected the model's 4"):
         schema_beside(tmp_path / name, 4)
 
 

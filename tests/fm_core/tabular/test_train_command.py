@@ -411,7 +411,7 @@ def test_of_very_many_held_out_rows_some_are_scored_and_rows_wait_in_a_file(csv,
     metrics = json.loads((tmp_path / "b/metrics.json").read_text())
     n_held, n_scored = metrics["rows"]["held_out"], metrics["rows"]["scored"]
     assert n_scored == -(-n_held // -(-n_held // 50)) <= 50
-    assert f"on {n_scored} of the {n_held} rows that were held out, at even distances" in text
+    assert f"on {n_scored} of the {n_held} rows that were held out, evenly spaced" in text
     assert (load_model(tmp_path / "a").V == load_model(tmp_path / "b").V).all()
 
 
