@@ -11,6 +11,7 @@ hosts pay, and the largest model. Each heading says which of the two it is.
 import argparse
 import functools
 import itertools
+import json
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 
 import members
 import numpy as np
+import simulation
 from common import ROOT, batches, ctr, describe, in_turn, ratios, table, times
 from network import Network, is_possible
 from traffic import TURNS, Sent, by_averages, data_of, expected, of_a_pass, seconds_of_a_step
@@ -64,7 +66,9 @@ def main() -> None:
     parser.add_argument("--k", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency", type=float, default=50, help="microseconds, of the computed tables")
-    parser.add_argument("--links", action="store_true", help="only what a step takes over slow links")
+    parser.add_argument(
+        "--links", action="store_true", help="only what a step takes over slow links, kept for simulation.py"
+    )
     options = parser.parse_args()
     describe("Several hosts")
     if not options.links:
@@ -74,10 +78,9 @@ def main() -> None:
         X, y = ctr()
         rows = members.keep(folder, X[: options.rows], y[: options.rows])
         if options.links:
-            over_links(rows, options.k)
+            over_links(rows, options.k, options.rounds)
             return
         of_processes(rows, options.k)
-        over_links(rows, options.k)
         one_host(folder)
     compute = of_one(options.k, options.rounds)
     latency = options.latency * 1e-6
@@ -172,45 +175,63 @@ def of_processes(rows: Path, ks: Sequence[int]) -> None:
     table(["", "its rows and their state", "before training", "peak", "peak without those rows"], memory)
 
 
-def over_links(rows: Path, ks: Sequence[int]) -> None:
-    """Run groups of 2, 3 and 4 whose links carry so much, beside the formula."""
-    print("## Measured: a step over links that carry so much each way; ms, beside the formula\n")
+def over_links(rows: Path, ks: Sequence[int], rounds: int) -> None:
+    """Run groups of 2, 3 and 4 whose links carry so much; keep what simulation.py is compared with, and starts from."""
     if not is_possible():
-        print("Left out: it takes root, and network namespaces.\n")
+        print("Left out: a step over slow links takes root, and network namespaces.\n")
         return
     X, _ = ctr()
-    n = len(np.load(rows.with_suffix(".npy")))
-    common = {"feature_dim": X.shape[1], "predictor_type": "binary_classifier", "mini_batch_size": M, "epochs": 4}
-    found = []
-    for k, size in itertools.product(ks, (2, 3, 4)):
-        steps = -(-n // (M * size))
-        took: dict[str, float] = {}
-        sent = 0.0
-        with Network(size) as network:
-            for rate in RATES:
-                if RATES[rate] is not None:
-                    network.shape(rate)
-                told = members.run(
-                    rows, size, under=[network.within(rank) for rank in range(size)], addresses=network.addresses,
-                    interface="eth0", **common, num_factors=k,
-                )  # fmt: skip
-                took[rate] = min(b - a for a, b in itertools.pairwise(told[0].epochs)) / steps
-                sent = max(each.bytes[1] for each in told) / steps / 4
-        line = [f"k {k}, {hosts(size)}", f"{sent / 1e6:.2f}", f"{took['none'] * 1e3:.1f}"]
-        for rate, bandwidth in RATES.items():
-            if bandwidth is not None:
-                formula = took["none"] + sent / bandwidth
-                line += [f"{took[rate] * 1e3:.1f}", f"{formula * 1e3:.1f}", f"{took[rate] / formula:.2f} x"]
-        found.append(line)
-    print(
-        "All hosts are on this machine and share its cores: what a step takes without a limit stands for computing; "
-        "the time on the wire, rows / bandwidth, comes on top. Goal: 1.15 x.\n"
+    n, repeat = len(np.load(rows.with_suffix(".npy"))), 4
+    common = {"feature_dim": X.shape[1], "predictor_type": "binary_classifier", "mini_batch_size": M, "epochs": 8}
+    rounds_of: dict[tuple[int, int, str], list[dict[str, float]]] = {}
+    for _ in range(rounds):
+        for k, size in itertools.product(ks, (0, 1, 2, 3, 4)):
+            steps = -(-n // (M * max(1, size))) * repeat
+            with Network(max(1, size)) as network:
+                for rate in RATES if size > 1 else ["none"]:
+                    if RATES[rate] is not None:
+                        network.shape(rate)
+                    found = members.run(
+                        rows, size, under=[network.within(rank) for rank in range(max(1, size))],
+                        addresses=network.addresses, interface="eth0", repeat=repeat, **common, num_factors=k,
+                    )  # fmt: skip
+                    rounds_of.setdefault((k, size, rate), []).append(of_links(found, steps))
+    best = {
+        case: {name: statistics.median(told[name] for told in each) for name in each[0]}
+        for case, each in rounds_of.items()
+    }
+    lines = [
+        json.dumps({"k": k, "size": size, "rate": rate, **told, "steps": int(told["steps"])})
+        for (k, size, rate), told in best.items()
+    ]
+    simulation.RECORD.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+    print("## Measured: a step over links that carry so much each way; ms, the median of the rounds\n")
+    table(
+        ["", *RATES],
+        [
+            [f"k {k}, {hosts(size)}", *(f"{best[k, size, rate]['step'] * 1e3:.1f}" for rate in RATES)]
+            for k, size in itertools.product(ks, (2, 3, 4))
+        ],
     )
-    header = ["", "MB of rows a host", "no limit"]
-    for rate, bandwidth in RATES.items():
-        if bandwidth is not None:
-            header += [rate, "formula", "of it"]
-    table(header, found)
+    print("All hosts are on this machine and share its processors. `benchmarks/simulation.py` compares, and goes on.\n")
+
+
+def of_links(found: Sequence[members.Found], steps: int) -> dict[str, float]:
+    """Seconds and bytes of a step, of what the members of a group say; the first epoch is left out."""
+
+    def each(ends: Sequence[float]) -> float:
+        return min(b - a for a, b in itertools.pairwise(ends)) / steps
+
+    n_epochs = len(found[0].epochs)
+    return {
+        "steps": steps,
+        "step": each(found[0].epochs),
+        "learn": statistics.mean(each(member.learned) for member in found),
+        "plan": statistics.mean(min(member.read[1:]) / steps for member in found),
+        "work": statistics.mean(each(member.worked) for member in found),
+        "keys": max(member.bytes[0] for member in found) / steps / n_epochs,
+        "rows": max(member.bytes[1] for member in found) / steps / n_epochs,
+    }
 
 
 def one_host(folder: Path) -> None:

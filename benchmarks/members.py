@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,9 @@ class Found:
         Bytes of its rows of the model and of the optimizer's state.
     epochs : list of float
         When each epoch ended, by a clock that all members have.
-    learned, worked : list of float
-        Seconds of CPU by then: of the thread that learns, and of all threads.
+    learned, read, worked : list of float
+        Seconds of CPU by then: of the thread that learns, of the one that reads and plans (in the epoch alone, which
+        begins a new one), and of all threads.
     """
 
     bytes: list[int]
@@ -59,6 +60,7 @@ class Found:
     state: int
     epochs: list[float] = dataclasses.field(default_factory=list)
     learned: list[float] = dataclasses.field(default_factory=list)
+    read: list[float] = dataclasses.field(default_factory=list)
     worked: list[float] = dataclasses.field(default_factory=list)
 
 
@@ -69,6 +71,7 @@ def run(
     under: Sequence[Sequence[str]] = (),
     addresses: Sequence[str] = (),
     interface: str = "lo",
+    repeat: int = 1,
     **hyperparameters: Any,
 ) -> list[Found]:
     """Train with several members.
@@ -87,6 +90,8 @@ def run(
         Of the members; by default of the loopback interface.
     interface : str
         On which they are.
+    repeat : int
+        How often each epoch goes over the rows.
     **hyperparameters
 
     Returns
@@ -95,7 +100,7 @@ def run(
     """
     names = list(addresses) or [f"127.0.0.{rank + 1}" for rank in range(size)]
     task = {"rows": str(rows), "size": size, "port": free_port(), "names": names, "interface": interface,
-            "hyperparameters": hyperparameters}  # fmt: skip
+            "repeat": repeat, "hyperparameters": hyperparameters}  # fmt: skip
     processes = []
     try:
         for rank in range(max(1, size)):
@@ -138,6 +143,7 @@ class Ends(Silent):
     def __init__(self) -> None:
         self.at: list[float] = []
         self.learned: list[float] = []
+        self.read: list[float] = []
         self.worked: list[float] = []
 
     def epoch(self, report: Any) -> None:
@@ -146,6 +152,11 @@ class Ends(Silent):
         self.learned.append(time.thread_time())
         self.worked.append(time.process_time())
 
+    def passing(self, batches: list[Batch]) -> Iterator[Batch]:
+        """Give the batches of an epoch; the thread that takes them is the one that reads."""
+        yield from batches
+        self.read.append(time.thread_time())
+
 
 def main() -> None:
     task = json.loads(sys.argv[1])
@@ -153,7 +164,7 @@ def main() -> None:
     X, y = sp.load_npz(task["rows"]), np.load(Path(task["rows"]).with_suffix(".npy"))
     rank, size, m = task["rank"], task["size"], hp.mini_batch_size
     starts = range(0, len(y), m)[rank :: max(1, size)]
-    mine = [Batch.from_csr(X[i : i + m], y[i : i + m]) for i in starts]
+    mine = task["repeat"] * [Batch.from_csr(X[i : i + m], y[i : i + m]) for i in starts]
     del X
     found = _alone(mine, hp) if size == 0 else _with_others(mine, hp, rank, task)
     print(json.dumps(dataclasses.asdict(found)))
@@ -163,10 +174,10 @@ def main() -> None:
 def _alone(mine: list[Batch], hp: Hyperparameters) -> Found:
     before, wall, cpu = _memory("VmRSS"), time.perf_counter(), time.process_time()
     ends = Ends()
-    fit(lambda epoch: mine, hp, callback=ends)
+    fit(lambda epoch: ends.passing(mine), hp, callback=ends)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     told = [0, 0], [0, 0], cpu, wall, before, _memory("VmHWM"), memory_needed(hp)
-    return Found(*told, ends.at, ends.learned, ends.worked)
+    return Found(*told, ends.at, ends.learned, ends.read, ends.worked)
 
 
 def _with_others(mine: list[Batch], hp: Hyperparameters, rank: int, task: dict[str, Any]) -> Found:
@@ -183,12 +194,12 @@ def _with_others(mine: list[Batch], hp: Hyperparameters, rank: int, task: dict[s
     communicators = [group.keys, group.rows]
     before, wall, cpu = _memory("VmRSS"), time.perf_counter(), time.process_time()
     ends = Ends()
-    fit_together(DistributedData(lambda epoch: mine, False), hp, group, callback=ends)
+    fit_together(DistributedData(lambda epoch: ends.passing(mine), False), hp, group, callback=ends)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     found = Found(
         [each.n_bytes for each in communicators], [each.n_messages for each in communicators],
         cpu, wall, before, _memory("VmHWM"), memory_needed(local_hyperparameters(hp, group)),
-        ends.at, ends.learned, ends.worked,
+        ends.at, ends.learned, ends.read, ends.worked,
     )  # fmt: skip
     group.leave()
     return found
