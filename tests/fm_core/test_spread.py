@@ -115,7 +115,7 @@ def test_values_that_are_too_large_are_refused_and_never_nan(rows):
 
 
 def test_rows_of_another_width_are_refused():
-    with pytest.raises(DataError, match="rows have feature_dim=12, expected 5"):
+    with pytest.raises(DataError, match="rows have feature_dim=12, expected the model's 5"):
         dataclasses.replace(make_spread(), feature_dim=5).std(batch_of(ROWS)[0])
 
 

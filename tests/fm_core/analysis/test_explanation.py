@@ -55,5 +55,5 @@ def test_a_row_of_too_many_features_is_refused_by_number():
 
 
 def test_rows_of_another_width_are_refused():
-    with pytest.raises(DataError, match="feature_dim=3, expected 4"):
+    with pytest.raises(DataError, match="feature_dim=3, expected the model's 4"):
         explain(model_of(4, 1), Batch.from_dense(np.zeros((1, 3), np.float32)))

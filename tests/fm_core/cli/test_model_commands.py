@@ -97,7 +97,7 @@ def test_inspect_counts_features_without_parameters(tmp_path):
 
 def test_names_for_another_number_of_features_are_refused(path, tmp_path):
     (tmp_path / "few").write_text("a\nb\n")
-    assert "few names 2 features, expected 20" in fm("inspect", path, "--names", tmp_path / "few", status=1)
+    assert "few names 2 features, expected the model's feature_dim=20" in fm("inspect", path, "--names", tmp_path / "few", status=1)
 
 
 def test_a_schema_of_other_data_beside_a_model_names_nothing_and_encodes_nothing(path, records, tmp_path):
@@ -106,8 +106,8 @@ def test_a_schema_of_other_data_beside_a_model_names_nothing_and_encodes_nothing
     done = subprocess.run([*FM, "inspect", path, "--top", "1"], capture_output=True, text=True, check=True)
     assert "expected the model's 20" in done.stderr
     assert "features are shown by their ids" in done.stderr
-    assert "expected 20" in fm("inspect", path, "--schema", tmp_path / "schema.json", status=1)
-    assert "expected 20" in fm("predict", path, tmp_path / "t.csv", status=1)
+    assert "expected the model's feature_dim=20" in fm("inspect", path, "--schema", tmp_path / "schema.json", status=1)
+    assert "expected the model's 20" in fm("predict", path, tmp_path / "t.csv", status=1)
 
 
 @pytest.mark.parametrize("command", ["inspect", "embeddings", "predict", "explain"])
