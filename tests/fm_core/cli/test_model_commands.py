@@ -97,7 +97,9 @@ def test_inspect_counts_features_without_parameters(tmp_path):
 
 def test_names_for_another_number_of_features_are_refused(path, tmp_path):
     (tmp_path / "few").write_text("a\nb\n")
-    assert "few names 2 features, expected the model's feature_dim=20" in fm("inspect", path, "--names", tmp_path / "few", status=1)
+    assert "few names 2 features, expected the model's feature_dim=20" in fm(
+        "inspect", path, "--names", tmp_path / "few", status=1
+    )
 
 
 def test_a_schema_of_other_data_beside_a_model_names_nothing_and_encodes_nothing(path, records, tmp_path):
