@@ -2,6 +2,7 @@
 
 import json
 import socket
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -176,8 +177,8 @@ def test_the_address_of_an_interface():
     assert interface_address("x" * 300) is None
 
 
-def verdict_on(value):
-    """What becomes of a job one of whose hosts has such a value; None: it is not even read."""
+def told_of(value):
+    """What becomes of a job one of whose hosts has such a value, and what memory that takes; None: it is not even read."""
     board = Board(("a", "b"), AwakeClock(), wait=60.0)
     assert board.take(Notice(0, "p", {"factors_lr": 0.5})).verdict is None
     line = notice_text(Notice(1, "q", {"factors_lr": 0})).replace(b'"factors_lr": 0', b'"factors_lr": ' + value)
@@ -185,16 +186,24 @@ def verdict_on(value):
         notice = notice_of(line)
     except ValueError:
         return None
-    return board.take(notice).verdict.sentence
+    tracemalloc.start()
+    try:
+        return board.take(notice).verdict.sentence, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_facts_of_any_shape_end_a_job_in_a_sentence():
-    depths = [300, *range(900, 1001)]
-    values = [b"[" * n + b"]" * n for n in depths] + [b'"' + b"x" * 500_000 + b'"', b"[" + b"1," * 300_000 + b"1]"]
+    depths = [300, *range(960, 1001)]
+    values = [b"[" * n + b"]" * n for n in depths] + [
+        b'"' + b"x" * 500_000 + b'"', b"[" + b"1," * 300_000 + b"1]", b'{"a": [' + b'{"b": ""},' * 50_000 + b"0]}",
+        b'["' + b"x" * 500_000 + b'"]', b'{"' + b"x" * 500_000 + b'": 1}', b"9" * 4000, b"NaN", b"-Infinity",
+    ]  # fmt: skip
     with ThreadPoolExecutor(1) as thread:  # where the stack is as low as a board's
-        sentences = [sentence for sentence in thread.map(verdict_on, values) if sentence is not None]
-    assert len(sentences) > 50
-    for sentence in sentences:
+        told = [each for each in thread.map(told_of, values) if each is not None]
+    assert len(told) > 20
+    for sentence, memory in told:
         assert sentence.startswith("hosts b and a disagree: factors_lr is ")
         assert is_harmless(sentence)
         assert len(sentence) < 1000
+        assert memory < 200_000  # no more of a value is written out than is shown
