@@ -78,7 +78,7 @@ def invoke(
         Of errors.py or fm_core: the request is refused.
     """
     encoder = encoder_of(environ.get("HTTP_ACCEPT", ""), settings.default_accept)
-    decode = decoder_of(environ.get("CONTENT_TYPE", ""))
+    decode = decoder_of(environ.get("CONTENT_TYPE", ""), in_pieces=settings.is_batch)
     scorer = _Scorer(served, encoder, settings.predict_threads, on_scores)
     written = Spool()
     try:

@@ -30,8 +30,14 @@ _HEADERS = {"present": True, "absent": False}
 
 
 @functools.lru_cache(maxsize=256)
-def decoder_of(content_type: str) -> Decoder:
+def decoder_of(content_type: str, *, in_pieces: bool = False) -> Decoder:
     """The decoder of a body with this Content-Type header.
+
+    Parameters
+    ----------
+    content_type : str
+    in_pieces : bool
+        Whether the body may be a piece of a file, whose header only the first piece has.
 
     Raises
     ------
@@ -46,9 +52,10 @@ def decoder_of(content_type: str) -> Decoder:
             f"{what}, which is not supported: set it to one of {', '.join(DECODERS)}, whichever the body is "
             "(in the SageMaker Python SDK, give the Predictor a serializer)"
         )
-    header = _parameters(content_type).get("header") if essence == FORMATS["csv"].media_type else None
+    is_csv = essence == FORMATS["csv"].media_type
+    header = _parameters(content_type).get("header") if is_csv else None
     if header is None:
-        return found
+        return csv_decoder(None, in_pieces=True) if is_csv and in_pieces else found
     if header not in _HEADERS:
         raise UnsupportedMediaTypeError(
             f"Content-Type is {content_type[:80]!r}, expected header=present or header=absent in it, or no header="

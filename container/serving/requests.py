@@ -184,7 +184,7 @@ def _wants_spread(configuration: Any, where: str) -> bool:
     raise DataError(f'{where}: "spread" is {begun(wanted)}, expected true or false')
 
 
-def _decoder_of(described: Format, **options: bool) -> Decoder:
+def _decoder_of(described: Format, **options: bool | None) -> Decoder:
     def decode(body: Any, feature_dim: int, columns: ColumnEncoder | None = None) -> Parts:
         found = described.functions.decode_request(body, feature_dim=feature_dim, encoder=columns, **options)
         return itertools.starmap(Rows, found)
@@ -192,9 +192,9 @@ def _decoder_of(described: Format, **options: bool) -> Decoder:
     return decode
 
 
-def csv_decoder(header: bool) -> Decoder:
-    """The decoder of CSV of which is known whether its first line names the columns."""
-    return _decoder_of(FORMATS["csv"], header=header)
+def csv_decoder(header: bool | None, *, in_pieces: bool = False) -> Decoder:
+    """The decoder of CSV of which is known whether its first line names the columns, or that other pieces follow."""
+    return _decoder_of(FORMATS["csv"], header=header, in_pieces=in_pieces)
 
 
 #: SageMaker's own shapes of JSON, and every format of files that requests may have.

@@ -64,6 +64,8 @@ class ServingSettings:
         /execution-parameters answers; by default from the workers and the memory.
     batch_strategy : {"MULTI_RECORD", "SINGLE_RECORD"}
         ``SAGEMAKER_BATCH_STRATEGY``.
+    is_batch : bool
+        ``SAGEMAKER_BATCH``: whether bodies may be pieces of a file.
     drift_window : float
         ``FM_DRIFT_WINDOW_SECONDS``: how far back the stability index of the scores looks.
     multi_model : bool
@@ -95,6 +97,7 @@ class ServingSettings:
     max_concurrent_transforms: int = 1
     max_payload_mb: int = 6
     batch_strategy: str = "MULTI_RECORD"
+    is_batch: bool = False
     drift_window: float = 86400.0
     multi_model: bool = False
     model_memory: int = 2**30
@@ -160,6 +163,7 @@ class ServingSettings:
             or max(1, at_once),
             max_payload_mb=payload_mb,
             batch_strategy=strategy,
+            is_batch=batch,
             drift_window=seconds(environ, "FM_DRIFT_WINDOW_SECONDS", cls.drift_window),
             multi_model=boolean(environ, "SAGEMAKER_MULTI_MODEL"),
             model_memory=integer(environ, "FM_MODEL_MEMORY_MB", max(1, memory * 7 // 10 // 2**20), 1, 2**30) * 2**20,

@@ -167,6 +167,18 @@ def test_csv_that_does_not_fit_is_refused_by_line_and_column(server, body, conte
     assert (answer[0], detail(answer)[: len(said)]) == (status, said)
 
 
+def test_a_header_of_another_order_is_refused_where_later_pieces_have_none(job, expected, tmp_path):
+    another = [["year", *ORDERED[:3]], [*ORDERED, "no"], ["no", *ORDERED]]
+    with serving(job.root, tmp_path, SAGEMAKER_BATCH="true", SAGEMAKER_MODEL_SERVER_WORKERS=1) as server:
+        for names in another:
+            body = csv([row | {"no": 1} for row in NEW], names)
+            answer = server.invoke(body, "text/csv")
+            assert (answer[0], detail(answer)[:50]) == (400, "line 1 names the columns otherwise than the schema")
+            assert scores(server.invoke(body, "text/csv; header=present")) == pytest.approx(expected, rel=1e-6)
+        for body in (csv(NEW, ORDERED), csv(NEW, ORDERED, header=False)):
+            assert scores(server.invoke(body, "text/csv")) == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_ranking_names_the_columns_of_each_side(server, expected):
     context = {name: NEW[0][name] for name in ("user", "year")}
     candidates = [{"movie": movie, "genres": NEW[0]["genres"]} for movie in ("m4", "m0")]

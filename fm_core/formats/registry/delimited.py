@@ -144,7 +144,7 @@ def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowIn
 
 
 def decode_request(
-    body: Any, *, feature_dim: int, encoder: "Encoder | None" = None, header: bool | None = None
+    body: Any, *, feature_dim: int, encoder: "Encoder | None" = None, header: bool | None = None, in_pieces: bool = False
 ) -> Iterator[RequestRows]:
     """Make rows of a body: of named columns, where there is a schema and they are not as many as there are features.
 
@@ -152,8 +152,10 @@ def decode_request(
     ----------
     header : bool, optional
         Whether the first line names the columns. None: it does if there is a schema and names its columns.
+    in_pieces : bool
+        Whether the body may be a piece of a file: a header that is found has to be the schema's columns in its order.
     """
-    batches = None if encoder is None else decode_named_csv(body, encoder, header=header)
+    batches = None if encoder is None else decode_named_csv(body, encoder, header=header, in_pieces=in_pieces)
     if batches is None:
         source = Source("the body", pieces_of(body))
         hint = "if it is a header, send the media type with header=present"

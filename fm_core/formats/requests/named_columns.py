@@ -17,7 +17,7 @@ from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import Column
 from fm_core.formats.tables.table import ArrayTable, PythonCells, check_names
 from fm_core.formats.text.parse import cell_blocks
-from fm_core.printable import begun
+from fm_core.printable import begun, quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,7 +134,9 @@ def _refused(column: Column, cell: Any) -> str:
     return f"found {begun(cell)}, expected a text, a number, true, false or null{lists}"
 
 
-def decode_named_csv(body: Any, encoder: Encoder, *, header: bool | None = None) -> Iterator[Batch] | None:
+def decode_named_csv(
+    body: Any, encoder: Encoder, *, header: bool | None = None, in_pieces: bool = False
+) -> Iterator[Batch] | None:
     """Make batches of CSV whose cells are the schema's columns.
 
     Parameters
@@ -145,6 +147,9 @@ def decode_named_csv(body: Any, encoder: Encoder, *, header: bool | None = None)
         Whether the first line names the columns, which then may stand in any order and
         have others among them. Without such a line the cells are the schema's columns, in
         its order. None: it does if all of them are found there.
+    in_pieces : bool
+        Whether the body may be a piece of a file. Later pieces have no header, so that one that is found here may only
+        say what holds of them too.
 
     Returns
     -------
@@ -164,6 +169,13 @@ def decode_named_csv(body: Any, encoder: Encoder, *, header: bool | None = None)
     cells = [first.text(0, column).decode(errors="replace").strip() for column in range(first.n_columns)]
     if header is None:
         header = _is_header(cells, names)
+        if header and in_pieces and header_of("", first) != names:
+            raise DataError(
+                f"line {first.lines[0]} names the columns otherwise than the schema, which has "
+                f"{', '.join(map(quoted, names[:20]))}{', ...' if len(names) > 20 else ''}: a batch transform may cut "
+                "the file, and pieces without this line would be read in the schema's order; write these columns in "
+                "this order, or, if each body has its header, set the media type to text/csv; header=present"
+            )
     if header:
         cells = header_of("", first)
     if not header and first.n_columns != len(names):
