@@ -144,7 +144,12 @@ def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowIn
 
 
 def decode_request(
-    body: Any, *, feature_dim: int, encoder: "Encoder | None" = None, header: bool | None = None, in_pieces: bool = False
+    body: Any,
+    *,
+    feature_dim: int,
+    encoder: "Encoder | None" = None,
+    header: bool | None = None,
+    in_pieces: bool = False,
 ) -> Iterator[RequestRows]:
     """Make rows of a body: of named columns, where there is a schema and they are not as many as there are features.
 

@@ -322,6 +322,8 @@ cdef class LibsvmRows:
                     key -= first_key
                     if key <= last:
                         self.ascending = False
+                    if key <= label_key:
+                        self.is_doubtful = False
                     last = key
                     indices[n] = <int32_t>key
                     n += 1

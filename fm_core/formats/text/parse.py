@@ -14,6 +14,9 @@ __all__ = ["MAX_LINE_BYTES", "cell_blocks", "libsvm_blocks"]
 #: A line, or a row with quoted newlines; what is longer is no text of rows, or lacks a closing quote.
 MAX_LINE_BYTES = 1 << 26
 
+#: Bytes whose lines say together whether libsvm's labels have weights.
+_DECIDES = 1 << 16
+
 
 def libsvm_blocks(
     name: str,
@@ -66,7 +69,22 @@ def libsvm_blocks(
         return block
 
     facts = {"feature_dim": feature_dim, "first_key": first_key, "last_key": first_key + feature_dim - 1}
+    if weights is None:
+        chunks = _with_whole_beginning(chunks)
     yield from _blocks(name, chunks, parse, facts, on_bad_line, "libsvm text")
+
+
+def _with_whole_beginning(chunks: Iterable[Any]) -> Iterator[Any]:
+    """Cut a stream so that what its first lines decide does not depend on how it comes."""
+    rest = iter(chunks)
+    begun = bytearray()
+    for chunk in rest:
+        begun += chunk
+        if len(begun) >= _DECIDES:
+            break
+    yield bytes(begun[:_DECIDES])
+    yield bytes(begun[_DECIDES:])
+    yield from rest
 
 
 def cell_blocks(

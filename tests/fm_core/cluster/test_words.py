@@ -178,7 +178,7 @@ def test_the_address_of_an_interface():
 
 
 def told_of(value):
-    """What becomes of a job one of whose hosts has such a value, and what memory that takes; None: it is not even read."""
+    """What becomes of a job one of whose hosts has such a value, and the memory that takes; None: it is not read."""
     board = Board(("a", "b"), AwakeClock(), wait=60.0)
     assert board.take(Notice(0, "p", {"factors_lr": 0.5})).verdict is None
     line = notice_text(Notice(1, "q", {"factors_lr": 0})).replace(b'"factors_lr": 0', b'"factors_lr": ' + value)

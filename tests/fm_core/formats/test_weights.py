@@ -56,6 +56,18 @@ def test_libsvm_has_label_and_weight_as_xgboost_writes_them():
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b"2:5 0:1 1:3\n",
+        b"2:5 0:1 1:3 2:0.5 2:0.25 1:1 0:1e-3 2:4 # so long that its pairs are read eight bytes at a time\n",
+        b"0:1 1:2\n" * 500 + b"1:5 0:3\n",
+    ],
+)
+def test_one_line_that_has_a_key_up_to_its_label_settles_what_labels_are(body):
+    assert read("libsvm", body).weights is not None
+
+
+@pytest.mark.parametrize(
     ("body", "said"),
     [
         (b"1:-2 0:1\n", "line 1: the weight is '-2', expected a finite number of at least 0"),
