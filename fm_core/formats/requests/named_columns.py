@@ -174,7 +174,7 @@ def decode_named_csv(
                 f"line {first.lines[0]} names the columns otherwise than the schema, which has "
                 f"{', '.join(map(quoted, names[:20]))}{', ...' if len(names) > 20 else ''}: a batch transform may cut "
                 "the file, and pieces without this line would be read in the schema's order; write these columns in "
-                "this order, or, if each body has its header, set the media type to text/csv; header=present"
+                "this order, or, if each body has its header, send the media type with header=present"
             )
     if header:
         cells = header_of("", first)
