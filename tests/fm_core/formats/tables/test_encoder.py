@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
+from fm_core.estimators import FMClassifier, FMRegressor
 from fm_core.formats.convert.conversion import Conversion, convert
 from fm_core.formats.registry.inputs import Options, open_rows
 from fm_core.formats.tables.encoder import Encoder
@@ -256,6 +257,36 @@ def test_bad_input_is_said_with_file_line_and_column(text, options, said, tmp_pa
         convert([path], tmp_path / "x.rec", Conversion(), None, Options(**options))
     assert said in str(refusal.value)
     assert [file.name for file in tmp_path.iterdir()] == ["x.csv"]
+
+
+@pytest.mark.parametrize("names", [["a", "y", "y"], ["a", "a", "y"]])
+def test_two_columns_of_one_name_are_refused_in_whatever_brings_them(names, tmp_path):
+    pyarrow, pandas = pytest.importorskip("pyarrow"), pytest.importorskip("pandas")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    twice = f"two columns are named '{names[1]}', expected one"
+    table = pyarrow.table([[1, 2, 3]] * 3, names=names)
+    parquet.write_table(table, tmp_path / "x.parquet")
+    with pyarrow.ipc.new_file(str(tmp_path / "x.arrow"), table.schema) as file:
+        file.write_table(table)
+    for name in ("x.parquet", "x.arrow"):
+        with pytest.raises(DataError, match=f"{name}: {twice}"):
+            encoded(tmp_path / name, plan=TablePlan(label="y"))
+    frame = pandas.DataFrame([["1", "2", "3"]] * 2, columns=names)
+    for given_rows in (table, frame):
+        with pytest.raises(DataError, match=twice):
+            frame_table(given_rows)
+    for kind in (FMRegressor, FMClassifier):
+        with pytest.raises(DataError, match=twice):
+            kind().fit(frame, [0, 1])
+
+
+@pytest.mark.parametrize("name", [1, 1.5, True])
+def test_a_name_and_its_text_are_one_name(name):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame([["x", "y"]] * 2, columns=[name, str(name)])
+    for refused in (frame_table, lambda rows: FMRegressor().fit(rows, [1.0, 2.0])):
+        with pytest.raises(DataError, match=f"two columns are named '{name}', expected one"):
+            refused(frame)
 
 
 @pytest.mark.parametrize(
