@@ -100,7 +100,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         options = {
             "bind": [f"0.0.0.0:{port}" for port in ports],
             "workers": 2 * self._work.n_pairs,
-            "worker_class": Worker,
+            "worker_class": f"{Worker.__module__}.{Worker.__qualname__}",  # gunicorn 22 to 25.0 take its name alone
             "timeout": settings.timeout,
             "graceful_timeout": DRAIN_SECONDS,
             "loglevel": next(name for level, name in _LEVELS if settings.log_level >= level),

@@ -53,6 +53,12 @@ def test_the_log_begins_with_the_version(root, tmp_path):
     assert re.fullmatch(rf"serve: factorization-machines {re.escape(__version__)} \(revision \w+\)", first)
 
 
+def test_gunicorn_is_told_its_worker_by_name(root, tmp_path):
+    """As versions 22 to 25.0, which are allowed, take no class; `make test-oldest` runs the lowest one."""
+    with serving(root, tmp_path) as server:
+        assert "Using worker: container.serving.worker.Worker\n" in server.stderr
+
+
 def test_the_log_level_leaves_out_what_succeeds(root, tmp_path):
     with serving(root, tmp_path, SAGEMAKER_CONTAINER_LOG_LEVEL=30) as server:
         server.invoke(BODY)

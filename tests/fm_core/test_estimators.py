@@ -367,7 +367,7 @@ def test_mini_batches_hold_a_share_out_unless_they_are_asked_not_to():
 
 def test_standard_deviations_are_given_saved_and_read_and_refused_in_a_sentence(tmp_path):
     rng = np.random.default_rng(0)
-    rows = scipy.sparse.random_array((300, 30), density=0.1, format="csr", rng=rng).astype(np.float32)
+    rows = scipy.sparse.csr_array(scipy.sparse.random(300, 30, 0.1, random_state=rng, dtype=np.float32))
     y = rows.sum(axis=1) + rng.normal(0, 0.5, 300)
     fitted = FMRegressor(epochs=30, num_factors=4).fit(rows, y)
     scores, std = fitted.predict(rows, return_std=True)

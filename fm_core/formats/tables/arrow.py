@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -90,7 +91,11 @@ def arrow_table(found: Any, source: str) -> Table:
     pyarrow = _pyarrow("A table of this kind")
     table = found if isinstance(found, pyarrow.Table) else None
     if table is None:
-        table = pyarrow.table(found) if hasattr(found, "__arrow_c_stream__") else found.to_arrow()
+        polars: Any = sys.modules.get("polars")
+        if polars is not None and isinstance(found, polars.DataFrame):  # its views are not what every pyarrow takes
+            table = found.to_arrow(compat_level=polars.CompatLevel.oldest())
+        else:
+            table = pyarrow.table(found) if hasattr(found, "__arrow_c_stream__") else found.to_arrow()
     names = [str(name) for name in table.column_names]
     columns = [
         arrow_cells(column, f"{source}: column {name!r}") for name, column in zip(names, table.columns, strict=True)

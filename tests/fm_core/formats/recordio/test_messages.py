@@ -24,7 +24,8 @@ def test_the_classes_are_those_of_the_proto_file():
 def _facts(message, descriptor):
     kinds = {1: "double", 2: "float", 4: "uint64", 5: "int32", 9: "string", 12: "bytes"}
     for field in descriptor.fields:
-        label = "repeated" if field.is_repeated else "optional"
+        is_repeated = field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED
+        label = "repeated" if is_repeated else "optional"  # older versions have the label alone
         kind = kinds.get(field.type) or field.message_type.name
         if field.message_type and field.message_type.GetOptions().map_entry:
             key, value = field.message_type.fields

@@ -84,7 +84,7 @@ def arrays(draw):
             return pyarrow.concat_arrays([plain[:1], plain])[len(plain[:1]) :], plain
         if how == "chunks":
             return pyarrow.chunked_array([plain[:2], plain[2:]], plain.type), plain
-    except pyarrow.ArrowException:  # pyarrow itself makes no such array
+    except (pyarrow.ArrowException, TypeError):  # pyarrow itself makes no such array
         pass
     return plain, None
 
