@@ -56,17 +56,19 @@ def hyperparameters_for(draw, feature_dim):
     """Hyperparameters whose updates are well conditioned.
 
     An Adam step is m / (sqrt(u) + eps): where the gradient all but cancels, a rounding error of it
-    decides the step's sign, so eps is kept well above rounding here.
+    decides the step's sign, so eps is kept well above rounding here. FTRL divides by its learning rate:
+    by 1e-45 nothing stays finite.
     """
     number = st.floats(0, 0.5, width=32)
+    rate = st.floats(2**-20, 0.5, width=32) | st.just(0.0)
     return Hyperparameters(
         feature_dim=feature_dim,
         num_factors=draw(NUM_FACTORS),
         predictor_type=draw(st.sampled_from(["binary_classifier", "regressor"])),
         mini_batch_size=draw(st.integers(1, 20)),
-        bias_lr=draw(number),
-        linear_lr=draw(number),
-        factors_lr=draw(number),
+        bias_lr=draw(rate),
+        linear_lr=draw(rate),
+        factors_lr=draw(rate),
         bias_wd=draw(number),
         linear_wd=draw(number),
         factors_wd=draw(number),
