@@ -270,7 +270,7 @@ release: wheels test-wheels  ## make all that an index would want in dist/, with
 	$(BIN)/python tools/oldest.py > .venvs/oldest/constraints.txt
 	.venvs/oldest/bin/python -m pip --quiet --disable-pip-version-check install --only-binary :all: \
 	    --constraint .venvs/oldest/constraints.txt $$(sed 's/==.*//' .venvs/oldest/constraints.txt) \
-	    hypothesis jsonschema pytest pytest-timeout
+	    hypothesis pytest pytest-timeout
 	@touch $@
 
 # The extensions are those of the checkout: they use nothing of NumPy's.
@@ -305,12 +305,31 @@ image-wheels: $(VENV)/.created  ## fetch PyTorch's wheel to build/wheels, with t
 	$(PIP) download --no-deps --dest build/wheels torch==$$(sed -n 's/^torch==//p' constraints.txt)+cpu
 
 .PHONY: image-gpu
-image-gpu:  ## build the image for GPU instances, with PyTorch for CUDA (IMAGE names it, with -gpu after that)
-	docker build $(LABELS) --file Dockerfile.gpu --tag $(IMAGE)-gpu .
+image-gpu: .venvs/tools/.installed  ## build the image for GPU instances, with PyTorch for CUDA, and its bill (IMAGE names it, with -gpu after that)
+	docker build $(LABELS) --file Dockerfile.gpu $(if $(WHEELS),--build-context wheels=$(WHEELS)) --tag $(IMAGE)-gpu . \
+	    || { echo "the image was not built; if PyTorch's index was not reached: \`make image-wheels-gpu image-gpu" \
+	    "WHEELS=build/wheels-gpu\` takes PyTorch and CUDA by this machine's pip" >&2; exit 1; }
+	.venvs/tools/bin/python tools/bill.py $(IMAGE)-gpu build/image-gpu
+
+# `===` is the version as the package index has it, which is a build for CUDA, and no local one such as +cpu.
+.PHONY: image-wheels-gpu
+image-wheels-gpu: $(VENV)/.created  ## fetch PyTorch's wheel for CUDA and what it needs (3 GB) to build/wheels-gpu
+	$(PIP) download --dest build/wheels-gpu --constraint constraints.txt \
+	    torch===$$(sed -n 's/^torch==//p' constraints.txt)
 
 .PHONY: test-image
 test-image: $(VENV)/.built  ## build the image and try it on a real engine
 	$(BIN)/python -m pytest -m image tests/image $(PYTEST_ARGS)
+
+# Not in CI: the image takes 3 GB of downloads. PyTorch's tests in it, on the CPU; what runs them is mounted.
+.PHONY: test-image-gpu
+test-image-gpu: $(VENV)/.created  ## try the image of `make image-gpu`: PyTorch for CUDA, and what training on GPUs computes
+	rm -rf build/test-gpu
+	$(PIP) install --constraint constraints.txt --target build/test-gpu pytest pytest-timeout hypothesis
+	docker run --rm --network none --volume $(CURDIR)/build/test-gpu:/with:ro --volume $(CURDIR)/tests:/work/tests:ro \
+	    --volume $(CURDIR)/pyproject.toml:/work/pyproject.toml:ro --workdir /work --env PYTHONPATH=/with \
+	    --entrypoint python $(IMAGE)-gpu -m pytest -p no:cacheprovider \
+	    tests/torch tests/container/training/test_gpus.py $(PYTEST_ARGS)
 
 .PHONY: clean
 clean:  ## remove what make made, .venv included

@@ -1,4 +1,4 @@
-"""Dockerfile.gpu is Dockerfile but for PyTorch: no machine without a GPU and CUDA's wheels builds it in tests."""
+"""Dockerfile.gpu is Dockerfile but for PyTorch; what it makes is tried by `make test-image-gpu`."""
 
 import json
 import re
@@ -61,13 +61,14 @@ def test_the_image_is_the_last_stage_and_says_what_sagemaker_asks(stages):
     assert words["EXPOSE"] == "8080"
 
 
-def test_pytorch_for_gpus_is_the_version_that_is_pinned():
+@pytest.mark.parametrize("build", ["+cu126", ""])
+def test_pytorch_for_gpus_is_the_version_that_is_pinned(build):
     (install,) = [line for line in instructions("Dockerfile.gpu")["torch"] if line.startswith("RUN")]
     script = re.search(r"torch=\$\(sed -n \"(.*?)\" /constraints.txt\)", install)[1]
     found = subprocess.run(
-        ["sed", "-n", script.replace("$CUDA", "cu126"), ROOT / "constraints.txt"], capture_output=True, text=True
+        ["sed", "-n", script.replace("$build", build), ROOT / "constraints.txt"], capture_output=True, text=True
     )
-    assert re.fullmatch(r"torch==\d+\.\d+\.\d+\+cu126\n", found.stdout)
+    assert re.fullmatch(rf"torch==\d+\.\d+\.\d+{re.escape(build)}\n", found.stdout)
     assert '"$torch"' in install
 
 

@@ -11,7 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Extras whose lowest versions are tried with the rest; those of PyTorch are tried by `make test-torch`, as pinned.
-EXTRAS = ("parquet", "progress", "sklearn")
+EXTRAS = ("completion", "parquet", "progress", "sklearn")
+
+#: What people bring along, whose lowest versions `dev` names.
+BROUGHT = ("pandas", "polars", "jsonschema")
 
 
 def lowest(requirements: list[str]) -> list[str]:
@@ -27,6 +30,8 @@ def main() -> int:
         found.update(lowest(project["dependencies"]))
         for extra in EXTRAS:
             found.update(lowest(project.get("optional-dependencies", {}).get(extra, [])))
+        brought = project.get("optional-dependencies", {}).get("dev", [])
+        found.update(lowest([each for each in brought if re.match(r"[\w-]+", each)[0] in BROUGHT]))  # type: ignore[index]
     print("\n".join(sorted(found)))
     return 0
 
