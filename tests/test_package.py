@@ -122,7 +122,8 @@ def test_the_wheel_holds_modules_compiled_and_their_types_and_not_their_sources(
     assert "fm_core/py.typed" in names
     folders = {Path(name).parts[0] for name in names}
     assert all(folder == "fm_core" or folder.endswith(".dist-info") for folder in folders), folders
-    assert {Path(name).suffix for name in names if ".dist-info" not in name} == {".py", ".pyi", ".so", ".typed"}
+    kinds = {Path(name).suffix for name in names if ".dist-info" not in name}
+    assert kinds == {".py", ".pyi", ".so", ".typed", ".proto"}  # the last for those who make classes of their own
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
