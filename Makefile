@@ -326,8 +326,8 @@ test-image: $(VENV)/.built  ## build the image and try it on a real engine
 test-image-gpu: $(VENV)/.created  ## try the image of `make image-gpu`: PyTorch for CUDA, and what training on GPUs computes
 	rm -rf build/test-gpu
 	$(PIP) install --constraint constraints.txt --target build/test-gpu pytest pytest-timeout hypothesis
-	docker run --rm --network none --volume $(CURDIR)/build/test-gpu:/with:ro --volume $(CURDIR)/tests:/work/tests:ro \
-	    --volume $(CURDIR)/pyproject.toml:/work/pyproject.toml:ro --workdir /work --env PYTHONPATH=/with \
+	docker run --rm --network none --volume $(CURDIR)/build/test-gpu:/with:ro --volume $(CURDIR)/tests:/checkout/tests:ro \
+	    --volume $(CURDIR)/pyproject.toml:/checkout/pyproject.toml:ro --workdir /checkout --env PYTHONPATH=/with \
 	    --entrypoint python $(IMAGE)-gpu -m pytest -p no:cacheprovider \
 	    tests/torch tests/container/training/test_gpus.py $(PYTEST_ARGS)
 

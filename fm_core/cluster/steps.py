@@ -235,8 +235,7 @@ class StepPlanner:
         if len(numbers) and not (least <= numbers.min() and numbers.max() <= most):
             raise ProcessGroupError(
                 f"another host requested features out of range: found {numbers.min()} to {numbers.max()}, expected "
-                f"{least} "
-                f"to {most}: it runs another program"
+                f"{least} to {most}: it runs another program"
             )
         return numbers
 

@@ -265,22 +265,21 @@ def _overfits(facts: Facts) -> str | None:
 def _worse_than_baseline(facts: Facts) -> str | None:
     if not len(facts.losses):
         return None
-    gain = facts.losses_of_baseline - facts.losses
-    mean, error = float(gain.mean()), float(gain.std()) / math.sqrt(len(gain))
-    if not np.isfinite(mean) or mean > _SURE / 2 * error:
+    gain, loss, of_baseline = facts.gain_of(facts.record.sample)
+    if not np.isfinite(loss) or gain > _SURE / 2:
         return None
     known = "the share of label 1" if facts.is_classifier else "their mean"
-    if mean < -_SURE * error and mean < 0:
+    if gain < -_SURE and loss > of_baseline:
         return (
             f"The scores of test rows are worse than predicting {known} for each row: their {facts.loss} is "
-            f"{facts.losses.mean():.4g}, and that of the baseline {facts.losses_of_baseline.mean():.4g}. Check the "
-            "scale of numeric features and the learning rates."
+            f"{loss:.4g}, and that of the baseline {of_baseline:.4g}. Check the scale of numeric features and the "
+            "learning rates."
         )
-    figures = f"{facts.loss} {facts.losses.mean():.4g}, of the baseline {facts.losses_of_baseline.mean():.4g}"
-    if mean > 0:
+    figures = f"{facts.loss} {loss:.4g}, of the baseline {of_baseline:.4g}"
+    if loss < of_baseline:
         return (
-            f"The {len(gain):,} test rows do not show that the scores are better than predicting {known} for each row "
-            f"({figures}): the difference may be chance."
+            f"The {len(facts.losses):,} test rows do not show that the scores are better than predicting {known} for "
+            f"each row ({figures}): the difference may be chance."
         )
     return (
         f"The scores of test rows are no better than predicting {known} for each row ({figures}): the features carry "
