@@ -60,7 +60,7 @@ def hyperparameters_for(draw, feature_dim):
     by 1e-45 nothing stays finite.
     """
     number = st.floats(0, 0.5, width=32)
-    rate = st.floats(2**-20, 0.5, width=32) | st.just(0.0)
+    rate = number.map(lambda drawn: drawn if drawn > 2**-20 else 0.0)
     return Hyperparameters(
         feature_dim=feature_dim,
         num_factors=draw(NUM_FACTORS),
