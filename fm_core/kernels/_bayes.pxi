@@ -56,6 +56,38 @@ cdef extern from "simd_double.h" nogil:
     void team_barrier()
 
 
+cdef extern from "bayes_eight.h" nogil:
+    enum:
+        EIGHT_FITS           # whether registers of this build are wide enough
+        EIGHT_SUMS
+        EIGHT_PLACES
+    ctypedef struct eight_data:
+        float* records
+        Py_ssize_t stride
+        const int32_t* rows
+        const float* values
+        Py_ssize_t n_entries
+        float w0
+        int is_weighted
+    ctypedef struct eight_prior:
+        float* params
+        const float* noise
+        const int32_t* groups
+        const double* precision
+        const double* shift
+        double alpha
+        double held
+        double least
+    void eight_sum_rows(const eight_data* a, const float* old, Py_ssize_t begin, Py_ssize_t end, double* sums)
+    void eight_move_rows(
+        const eight_data* a, const float* old, const float* step, Py_ssize_t begin, Py_ssize_t end
+    )
+    void eight_take(const double* sums, double* system, int place)
+    void eight_solve(
+        const eight_prior* a, const double* system, const int32_t* features, int n, float* vectors, Py_ssize_t stride
+    )
+
+
 cdef enum:
     PANEL = 32           # rows of a panel
     AHEAD = 24           # rows of a feature asked for ahead of use
@@ -110,6 +142,12 @@ cdef struct Sweep:
     # of heavy features: the sums of each chunk, and of each feature the old vector and both steps
     double* chunk_sums
     float* heavy_vectors
+    # eight factors have walks of their own
+    bint is_eight
+    eight_data eight
+    eight_prior prior
+    Py_ssize_t n_sums        # of a feature
+    int places               # features that are solved together
 
 
 cdef struct Scratch:
@@ -290,7 +328,10 @@ cdef void _sum_rows(
     const Sweep* a, const float* old, Py_ssize_t begin, Py_ssize_t end, const Scratch* s, double* sums
 ) noexcept nogil:
     cdef Py_ssize_t n
-    memset(sums, 0, (a.k + 2) * a.stride * sizeof(double))
+    if a.is_eight:
+        eight_sum_rows(&a.eight, old, begin, end, sums)
+        return
+    memset(sums, 0, a.n_sums * sizeof(double))
     while begin < end:
         n = min(<Py_ssize_t> PANEL, end - begin)
         _fill(a, old, begin, n, end, s)
@@ -309,6 +350,9 @@ cdef void _take_sums(const Sweep* a, const Scratch* s, const double* sums, int p
     # alpha times the sums, and the old vector, to one place of the systems
     cdef Py_ssize_t i, j, width = a.k + 1
     cdef double* row
+    if a.is_eight:
+        eight_take(sums, s.system, place)
+        return
     for i in range(width):
         row = s.system + _triangle(i) * WIDE + place
         for j in range(i + 1):
@@ -326,6 +370,9 @@ cdef void _solve(const Sweep* a, const Scratch* s, const int32_t* features, int 
     cdef const double* prior
     cdef float* vectors
     cdef float step
+    if a.is_eight:
+        eight_solve(&a.prior, s.system, features, n, s.vectors, a.stride)
+        return
     for i in range(width):
         for place in range(WIDE):
             s.old[i * WIDE + place] = a.params[features[place] * width + i] if place < n else 0
@@ -439,6 +486,9 @@ cdef inline void _move_blocks(
 cdef void _move(const Sweep* a, const float* vectors, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
     cdef int n_blocks = <int> ((a.k + FULL) // FULL)
     cdef const float* x = NULL
+    if a.is_eight:
+        eight_move_rows(&a.eight, vectors, vectors + a.stride, begin, end)
+        return
     if a.values != NULL:
         x = a.values + begin
     if n_blocks == 1:
@@ -470,12 +520,13 @@ cdef void _light(
         features = a.order + p
         n_rows = a.starts[features[0] + 1] - a.starts[features[0]]
         n = 1
-        while are_independent and n < WIDE and p + n < end:
+        while are_independent and n < a.places and p + n < end:
             n_rows += a.starts[features[n] + 1] - a.starts[features[n]]
             if n_rows > TOGETHER:
                 break
             n += 1
-        _ask_for_first_rows(a, p + n, min(end, p + n + WIDE))
+        if not a.is_eight or p + n == end or features[n] != features[n - 1] + 1:
+            _ask_for_first_rows(a, p + n, min(end, p + n + a.places))
         for i in range(n):
             _begin_vectors(a, features[i], s.vectors + 3 * i * a.stride)
             if not a.only_moves:
@@ -492,7 +543,7 @@ cdef void _light(
 
 cdef void _solve_heavy(const Sweep* a, const Scratch* s, Py_ssize_t heavy) noexcept nogil:
     cdef const int64_t* h = a.heavy + 3 * heavy
-    cdef Py_ssize_t c, i, size = (a.k + 2) * a.stride
+    cdef Py_ssize_t c, i, size = a.n_sums
     cdef int32_t feature = <int32_t> h[0]
     cdef float* vectors = a.heavy_vectors + 3 * heavy * a.stride
     _begin_vectors(a, feature, s.vectors)
@@ -509,7 +560,7 @@ cdef void _solve_heavy(const Sweep* a, const Scratch* s, Py_ssize_t heavy) noexc
 
 cdef void _work(const Sweep* a, const Scratch* s, tasks* dealt, int n_threads, int me) noexcept nogil:
     # what thread `me` does of the whole sweep; `dealt` has three rounds of tasks a colour
-    cdef Py_ssize_t c, i, n_chunks, size = (a.k + 2) * a.stride
+    cdef Py_ssize_t c, i, n_chunks, size = a.n_sums
     cdef const int64_t* colour
     cdef const int64_t* chunk
     for c in range(a.n_colours):
@@ -561,10 +612,10 @@ cdef Py_ssize_t _make_scratch(const Sweep* a, Scratch* s, char* memory) noexcept
     cdef Py_ssize_t width = a.k + 1
     s.panel = <float*> _cut(&at, PANEL * a.stride * sizeof(float))
     s.weighted = <float*> _cut(&at, PANEL * a.stride * sizeof(float)) if a.is_weighted else s.panel
-    s.sums = <double*> _cut(&at, (width + 1) * a.stride * sizeof(double))
-    s.vectors = <float*> _cut(&at, 3 * WIDE * a.stride * sizeof(float))
-    s.system = <double*> _cut(&at, _triangle(width) * WIDE * sizeof(double))
-    s.right = <double*> _cut(&at, width * WIDE * sizeof(double))
+    s.sums = <double*> _cut(&at, a.n_sums * sizeof(double))
+    s.vectors = <float*> _cut(&at, 3 * a.places * a.stride * sizeof(float))
+    s.system = <double*> _cut(&at, (_triangle(width) + width) * a.places * sizeof(double))
+    s.right = s.system + _triangle(width) * a.places
     s.old = <double*> _cut(&at, width * WIDE * sizeof(double))
     return at - memory + 64
 
@@ -632,10 +683,18 @@ def sweep(
     a.groups, a.precision, a.shift = &groups[0], &precision[0, 0, 0], &shift[0, 0]
     a.noise = &noise[0, 0] if noise.shape[0] else NULL
     a.alpha, a.w0, a.is_weighted, a.only_moves = alpha, <float> w0, is_weighted, only_moves
+    a.is_eight = EIGHT_FITS and a.k == 8
+    a.n_sums = EIGHT_SUMS if a.is_eight else (a.k + 2) * a.stride
+    a.eight.records, a.eight.stride, a.eight.rows, a.eight.values = a.records, a.stride, a.rows, a.values
+    a.eight.n_entries, a.eight.w0, a.eight.is_weighted = rows.shape[0], a.w0, is_weighted
+    a.prior.params, a.prior.noise, a.prior.groups = a.params, a.noise, a.groups
+    a.prior.precision, a.prior.shift = a.precision, a.shift
+    a.prior.alpha, a.prior.held, a.prior.least = alpha, HELD, LEAST
+    a.places = EIGHT_PLACES if a.is_eight else WIDE
     size = _make_scratch(&a, &measured, NULL)
     memory = <char*> malloc(
         64 + num_threads * (size + sizeof(Scratch) + 3 * a.n_colours * sizeof(tasks) + 128)
-        + chunks.shape[0] * ((a.k + 2) * a.stride * sizeof(double)) + 64
+        + chunks.shape[0] * a.n_sums * sizeof(double) + 64
         + 3 * heavy.shape[0] * a.stride * sizeof(float) + 64
     )
     if memory == NULL:
@@ -643,7 +702,7 @@ def sweep(
     cdef char* at = memory
     dealt = <tasks*> _cut(&at, 3 * a.n_colours * num_threads * sizeof(tasks))
     scratch = <Scratch*> _cut(&at, num_threads * sizeof(Scratch))
-    a.chunk_sums = <double*> _cut(&at, chunks.shape[0] * (a.k + 2) * a.stride * sizeof(double))
+    a.chunk_sums = <double*> _cut(&at, chunks.shape[0] * a.n_sums * sizeof(double))
     a.heavy_vectors = <float*> _cut(&at, 3 * heavy.shape[0] * a.stride * sizeof(float))
     for me in range(num_threads):
         _make_scratch(&a, &scratch[me], <char*> _cut(&at, size))

@@ -58,13 +58,12 @@ def records_of(X, params, rng):
 
 
 @functools.cache
-def problem(seed, n_rows, n_features, k, density, are_ones):
+def problem(seed, n_rows, n_features, k, density, are_ones, n_groups):
     rng = np.random.default_rng(seed)
     X = (rng.random((n_rows, n_features)) < density).astype(np.float32)
     X[rng.integers(n_rows, size=n_features), np.arange(n_features)] = 1  # each occurs
     if not are_ones:
         X *= rng.choice(np.array([0.5, -1, 2, 1], np.float32), X.shape)
-    n_groups = 3
     A = rng.normal(size=(n_groups, k + 1, k + 1))
     return {
         "X": X,
@@ -81,6 +80,8 @@ def swept(kernels, p, schedule, noise, is_weighted, num_threads):
     """Parameters and records after a sweep."""
     params = p["params"].copy()
     records = records_of(p["X"], params, np.random.default_rng(5))
+    if not is_weighted:
+        records[:, params.shape[1] + 1] = 1
     kernels.sweep(
         *columns(p["X"]), schedule, records, params, p["groups"], p["precision"], p["shift"],
         noise, 1.0 if is_weighted else 2.5, 0.3, is_weighted, False, num_threads,
@@ -91,11 +92,12 @@ def swept(kernels, p, schedule, noise, is_weighted, num_threads):
 PROBLEMS = st.builds(
     problem,
     seed=st.integers(0, 50),
-    n_rows=st.sampled_from([1, 2, 7, 40, 90]),
+    n_rows=st.sampled_from([1, 2, 7, 40, 90, 131]),
     n_features=st.sampled_from([1, 2, 5, 23]),
-    k=st.sampled_from([1, 2, 3, 7, 8, 10, 15, 16, 20, 33]),
+    k=st.sampled_from([1, 2, 3, 7, 8, 8, 8, 10, 15, 16, 20, 33]),  # eight have walks of their own
     density=st.sampled_from([0.05, 0.3, 1.0]),
     are_ones=st.booleans(),
+    n_groups=st.sampled_from([1, 3]),
 )
 
 
