@@ -227,7 +227,6 @@ FM_INLINE void eight_take(const double *sums, double *system, int place) {
     double *const at = system + place;
 #pragma GCC unroll 5
     for (int d = 0; d < 5; d++)
-#pragma GCC unroll 8
         for (int i = 0; i < (d < 4 ? 8 : 4); i++) {
             const int j = (i + d) % 8, row = i > j ? i : j, column = i > j ? j : i;
             at[(row * (row + 1) / 2 + column) * EIGHT_PLACES] = sums[8 * d + i];
