@@ -7,6 +7,8 @@ things says nothing, and so is nesting that no file of ours has.
 import json
 from typing import Any
 
+from fm_core.printable import quoted
+
 __all__ = ["object_of"]
 
 
@@ -43,7 +45,9 @@ def object_of(data: bytes) -> dict[str, Any]:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("an object has a key twice")
+        names = [name for name, _ in pairs]
+        repeated = next(name for at, name in enumerate(names) if name in names[:at])
+        raise ValueError(f"it has the key {quoted(repeated)} twice in one object")
     return found
 
 

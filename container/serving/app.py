@@ -26,6 +26,7 @@ from container.serving.wsgi import status_line
 from container.version import revision
 from fm_core import __version__
 from fm_core.errors import DataError
+from fm_core.formats.requests.json_parts import parse_json
 from fm_core.printable import printable_json
 
 if TYPE_CHECKING:
@@ -215,9 +216,9 @@ def _add_models_api(
 def _name_and_url(environ: dict[str, Any], limit: int) -> tuple[str, str]:
     try:
         with open_body(environ, min(limit, _LARGEST_DESCRIPTION)) as body:
-            document = orjson.loads(bytes(body))
+            document = parse_json(bytes(body), "the body")
         name, url = document["model_name"], document["url"]
-    except (orjson.JSONDecodeError, TypeError, KeyError):
+    except (TypeError, KeyError):
         name = url = None
     if not (isinstance(name, str) and isinstance(url, str) and 0 < len(name) <= 1024 and 0 < len(url) <= 4096):
         raise DataError('the body is not JSON such as {"model_name": "a", "url": "/opt/ml/models/a/model"}')

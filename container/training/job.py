@@ -5,8 +5,8 @@ default; a key that is present has to hold what the contract says. Nothing here 
 a channel: that is container/training/channels.py.
 """
 
+import codecs
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from fm_core.errors import ConfigError
 from fm_core.formats.registry import FORMATS, Role, media_types_for
+from fm_core.small_json import object_of
 
 __all__ = [
     "CONTENT_TYPES",
@@ -189,16 +190,13 @@ def read_object(path: Path) -> dict[str, Any]:
         The file is missing, unreadable, no JSON, or holds something else.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        return object_of(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist, expected a file with a JSON object") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # bad UTF-8, bad JSON, a number of 4300 digits, deep nesting
-        raise ConfigError(f"{path} is not valid JSON ({error}), expected a JSON object") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} holds a JSON {_kind(value)}, expected a JSON object")
-    return value
+    except ValueError as error:  # also a number of 4300 digits
+        raise ConfigError(f"{path}: {error}, expected a JSON object with every key once") from error
 
 
 def _read_channels(paths: Paths) -> dict[str, Channel]:

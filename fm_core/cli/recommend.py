@@ -24,8 +24,9 @@ from fm_core.artifact.model_file import load_model
 from fm_core.atomic_file import atomic_write
 from fm_core.cli.arguments import source
 from fm_core.cli.output import refuse_inputs, standard_output
-from fm_core.errors import ConfigError, DataError
+from fm_core.errors import ConfigError
 from fm_core.formats.registry.inputs import read_tables
+from fm_core.formats.requests.json_parts import parse_json
 from fm_core.formats.tables import SCHEMA_FILE, TableSchema
 from fm_core.formats.tables.table import no_column
 from fm_core.formats.text.numbers import decimals
@@ -81,10 +82,7 @@ def _lines(stack: contextlib.ExitStack, path: Path) -> Iterator[Any]:
     for line in file:
         if line.isspace():
             continue
-        try:
-            yield orjson.loads(line)
-        except ValueError as error:
-            raise DataError(f"line {number} is not valid JSON ({error}), expected a request") from None
+        yield parse_json(line, f"line {number}")
         number += 1
 
 

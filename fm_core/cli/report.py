@@ -8,12 +8,12 @@ metrics.json of either. `*` marks the best of a figure; --html writes a page wit
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from fm_core.errors import ConfigError, FMError
 from fm_core.printable import printable
+from fm_core.small_json import object_of
 
 __all__ = ["add_arguments", "run"]
 
@@ -62,9 +62,9 @@ def _document(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             text = file.read(_MOST_BYTES + 1)
         try:
-            found = json.loads(text) if len(text) <= _MOST_BYTES else None
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{path} is not JSON, expected {METRICS_FILE} of a job") from error
+            found = object_of(text) if len(text) <= _MOST_BYTES else None
+        except ValueError as error:
+            raise ConfigError(f"{path} is no {METRICS_FILE} of a job: {error}") from error
     else:
         found = metrics_beside(path)
     if not isinstance(found, dict) or not isinstance(found.get("epochs"), list):

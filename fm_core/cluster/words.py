@@ -8,6 +8,7 @@ import json
 from typing import Any, NamedTuple
 
 from fm_core.printable import printable
+from fm_core.small_json import object_of
 
 __all__ = ["MOST_BYTES", "Answer", "Notice", "Said", "answer_of", "answer_text", "notice_of", "notice_text"]
 
@@ -167,10 +168,7 @@ def _texts(found: Any) -> dict[str, str]:
 def _object(line: bytes, fields: tuple[str, ...]) -> dict[str, Any]:
     if len(line) > MOST_BYTES:
         raise ValueError(f"it has {len(line)} bytes")
-    try:
-        found = json.loads(line)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-    if not isinstance(found, dict) or found.keys() != set(fields):
+    found = object_of(line)
+    if found.keys() != set(fields):
         raise ValueError("it is not an object with the keys of this program")
     return found

@@ -233,9 +233,9 @@ BAD_INPUT = {
     "init method without its parameter": (change(linear_init_method="uniform"), r"linear_init_scale"),
     "patience without validation": (change(early_stopping_patience="1"), r"early_stopping_patience.*validation"),
     "hyperparameters of another kind": (
-        lambda job: setattr(job, "hyperparameters", []), r"hyperparameters\.json holds a JSON array"),
+        lambda job: setattr(job, "hyperparameters", []), r"hyperparameters\.json: it is not a JSON object"),
     "broken hyperparameters": (
-        lambda job: setattr(job, "hyperparameters", "{"), r"hyperparameters\.json is not valid JSON"),
+        lambda job: setattr(job, "hyperparameters", "{"), r"hyperparameters\.json: it is not JSON"),
     "no hyperparameters": (
         lambda job: setattr(job, "hyperparameters", None), r"hyperparameters\.json does not exist"),
     "unknown content type": (

@@ -5,6 +5,7 @@ Python's lock meanwhile. So the array's items are found without parsing (`_json_
 some at a time; the result is that of parsing the whole.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import orjson
 
 from fm_core.errors import DataError
-from fm_core.formats.requests._json_items import end_of_items, end_of_value
+from fm_core.formats.requests._json_items import end_of_items, end_of_value, has_repeated_key
+from fm_core.printable import quoted
 
 __all__ = ["PART_BYTES", "instance_parts", "line_parts", "parse_json"]
 
@@ -32,22 +34,50 @@ def parse_json(text: Any, where: str) -> Any:
     Raises
     ------
     DataError
-        It is none; the sentence begins with `where`.
+        It is none, or has an object with two members of one name; the sentence begins with `where`.
     MemoryError
     """
     try:
-        return _loads(text)
+        return _loads(text, where)
     except orjson.JSONDecodeError as error:
         raise DataError(f"{where} is not valid JSON: {error}{_hint(bytes(text), error.pos)}") from None
 
 
-def _loads(text: Any) -> Any:
+def _loads(text: Any, where: str) -> Any:
     try:
-        return orjson.loads(text)
+        document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         if error.msg.startswith("Not enough memory"):  # which says nothing of the text
             raise MemoryError from None
         raise
+    if has_repeated_key(text, document):
+        raise DataError(f"{where} has {_repeated(text)} twice in one object, expected every key once")
+    return document
+
+
+class _FoundError(Exception):
+    """The key that was looked for."""
+
+
+def _repeated(text: Any) -> str:
+    """The first key that an object has twice; of a large text only that there is one, as this takes memory."""
+    if len(text) > PART_BYTES + 2:
+        return "a key"
+
+    def look(members: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for name, _ in members:
+            if name in seen:
+                raise _FoundError(name)
+            seen.add(name)
+
+    try:
+        json.loads(bytes(text), object_pairs_hook=look)
+    except _FoundError as found:
+        return f"the key {quoted(found.args[0])}"
+    except (ValueError, RecursionError):  # a number of 4300 digits, deep nesting
+        pass
+    return "a key"
 
 
 def _hint(text: bytes, position: int) -> str:
@@ -90,7 +120,7 @@ def instance_parts(body: Any) -> Iterator[tuple[list[Any], Any, dict[str, Any]]]
     Raises
     ------
     DataError
-        The body is not JSON, or another document.
+        The body is not JSON, has a key twice in one object, or is another document.
     """
     found = _bounds(body) if len(body) > PART_BYTES else None
     if found is None:
@@ -104,7 +134,7 @@ def instance_parts(body: Any) -> Iterator[tuple[list[Any], Any, dict[str, Any]]]
     for start, end in bounds:
         text = b"[%b]" % body[start:end]
         try:
-            instances = _loads(text)
+            instances = _loads(text, "the body")
         except orjson.JSONDecodeError as error:
             place = start + len(text.decode(errors="replace")[: error.pos].encode(errors="replace")) - 1
             raise DataError(f"the body is not valid JSON: {error.msg}: byte {place}{_hint(text, error.pos)}") from None
@@ -134,7 +164,7 @@ def _bounds(body: Any) -> tuple[list[tuple[int, int]], dict[str, Any]] | None:
             at = _skip(body, end)
         else:
             at = end_of_value(body, start)
-            if at < 0 or at - start > _MOST_OTHER:
+            if member[1] == b"instances" or at < 0 or at - start > _MOST_OTHER:
                 return None
             others.append(member[0] + body[start:at])
         if body[at : at + 1] != b",":
@@ -145,7 +175,7 @@ def _bounds(body: Any) -> tuple[list[tuple[int, int]], dict[str, Any]] | None:
     if bounds is None:
         return None
     try:
-        return bounds, orjson.loads(b"{%b}" % b",".join(others))
+        return bounds, _loads(b"{%b}" % b",".join(others), "the body")
     except orjson.JSONDecodeError:
         return None
 

@@ -252,7 +252,7 @@ def _check(document: Any, n_keys: int, watch: Callable[[int], None]) -> None:
     _expect(label not in names, f"the label {quoted(label)} is among the columns")
     _expect(weight not in names, f"the weight {quoted(weight)} is among the columns")
     _expect(dim == first, f"feature_dim is {dim}, expected {first}, as many features as its columns have")
-    _expect(found_keys + len(document) == n_keys, "an object has a key twice")
+    _expect(found_keys + len(document) == n_keys, "it has a key twice in one object, expected every key once")
 
 
 def _check_keys(found: dict[str, Any], allowed: set[str], needed: set[str], where: str) -> None:

@@ -111,9 +111,11 @@ def test_a_part_of_the_hosts_suffices(paths, resources):
         ({"a/b": {}}, "has a channel named 'a/b', expected 1 to 64 letters"),
         ({"test": {}}, "has only test, expected a channel named train"),
         ({}, "has no channel at all, expected a channel named train"),
-        ([], "holds a JSON array, expected a JSON object"),
-        ("{", "is not valid JSON"),
-        ("[" * 100_000, "is not valid JSON"),
+        ([], "it is not a JSON object, expected a JSON object with every key once"),
+        ("{", "it is not JSON"),
+        ('{"train": {}, "train": {"ContentType": "text/csv"}}', "it has the key 'train' twice in one object"),
+        ('{"train": {"ContentType": "text/csv", "ContentType": "text/libsvm"}}', "the key 'ContentType' twice"),
+        ("[" * 100_000, "it is nested too deep"),
     ],
 )  # fmt: skip
 def test_a_bad_channel_is_refused_by_file_and_key(paths, content, said):
@@ -147,11 +149,18 @@ def test_a_file_that_is_missing_or_unreadable_is_named(paths):
     with pytest.raises(ConfigError, match=r"hyperparameters\.json does not exist"):
         read_object(paths.hyperparameters)
     paths.hyperparameters.write_bytes(b'{"a": "\xff"}')
-    with pytest.raises(ConfigError, match=r"hyperparameters\.json is not valid JSON"):
+    with pytest.raises(ConfigError, match=r"hyperparameters\.json: it is not UTF-8 text"):
         read_object(paths.hyperparameters)
     paths.hyperparameters.unlink()
     paths.hyperparameters.mkdir()
     with pytest.raises(ConfigError, match=r"hyperparameters\.json cannot be read"):
+        read_object(paths.hyperparameters)
+
+
+@pytest.mark.parametrize("text", ['{"k": "1", "k": "2"}', '{"k": "1", "\\u006b": "1"}', '{"a": [{"k": 1, "k": 1}]}'])
+def test_a_key_twice_is_refused_not_overwritten(paths, text):
+    paths.hyperparameters.write_text(text)
+    with pytest.raises(ConfigError, match=r"hyperparameters\.json: it has the key 'k' twice in one object, expected"):
         read_object(paths.hyperparameters)
 
 

@@ -212,6 +212,7 @@ def test_without_a_schema_or_a_catalogue_a_sentence_says_so(folder, tmp_path):
     ("arguments", "text", "sentence"),
     [
         (["-"], "{\n", "line 0 is not valid JSON"),
+        (["-"], '{"top_k": 1, "top_k": 2}\n', "line 0 has the key 'top_k' twice in one object"),
         (["-"], '{"top_k": 1}\n\n{"columns": {"user": 7}, "top_k": 0}\n', 'line 1: "top_k" is 0'),
         (["-"], '{"columns": {"users": "u1"}, "top_k": 1}\n', "line 0"),
         ([], "", "expected a file of requests, or --users"),

@@ -75,6 +75,54 @@ def test_parts_are_the_whole(body, size):
     assert found(body, size) == found(body, 1 << 30)
 
 
+@st.composite
+def texts(draw):
+    """A document, its members as they come, so that some are there twice."""
+
+    def text(value):
+        if isinstance(value, tuple):
+            return "{" + ",".join(f"{write(name)} :{text(inner)}" for name, inner in value) + "}"
+        return "[" + ", ".join(map(text, value)) + "]" if isinstance(value, list) else write(value)
+
+    def write(value):
+        return json.dumps(value, ensure_ascii=draw(st.booleans()))
+
+    names = st.text('ab:"\\é', max_size=2)
+    values = st.recursive(
+        st.none() | st.floats(-1, 1) | names,
+        lambda inner: st.lists(inner, max_size=3) | st.lists(st.tuples(names, inner), max_size=3).map(tuple),
+        max_leaves=8,
+    )
+    members = draw(st.lists(st.tuples(names, values), max_size=2))
+    members.insert(draw(st.integers(0, len(members))), ("instances", draw(st.lists(values, max_size=6))))
+    return text(tuple(members)).encode()
+
+
+def is_ambiguous(text):
+    sizes = []
+    json.loads(text, object_pairs_hook=lambda pairs: sizes.append(len(pairs) > len(dict(pairs))) or dict(pairs))
+    return any(sizes)
+
+
+@given(texts(), st.integers(0, 40))
+@example(b'{"instances":[1],"a":1,"a":2}', 0)
+@example(b'{"a":1,"instances":[{"b":1}],"a":2}', 0)
+@example(b'{"instances":[{"a":":","a":1}]}', 1 << 30)
+@example(b'{"instances":1,"instances":[1]}', 0)
+@example(b'{"instances":[1],"instances":1}', 0)
+def test_a_key_twice_is_refused_wherever_it_stands(body, size):
+    assert (found(body, size) is None) == is_ambiguous(body)
+
+
+def test_a_key_twice_is_named_and_found_in_a_large_body():
+    many = b",".join([b'{"a":":","b":[{"c":1}]}'] * 100_000)
+    assert sum(len(instances) for instances, *_ in instance_parts(b'{"instances":[%b]}' % many)) == 100_000
+    with pytest.raises(DataError, match=r"^the body has the key 'c' twice in one object, expected every key once$"):
+        list(instance_parts(b'{"instances":[%b,{"c":1,"c":1}]}' % many))
+    with pytest.raises(DataError, match=r"^the body has a key twice in one object"):  # is parsed whole
+        list(instance_parts(b'{"inst\\u0061nces":[%b,{"c":1,"c":1}]}' % many))
+
+
 def test_parts_are_parts_and_come_from_a_mapping_too(tmp_path):
     body = b'{"instances":[' + b",".join(b'{"features":[%d]}' % i for i in range(200_000)) + b"]}"
     parts = [instances for instances, *_ in instance_parts(body)]
