@@ -4,6 +4,7 @@ prometheus-client's multiprocess mode: each process adds up in files of a shared
 adds up the files. What is known at the moment of asking (requests under way, memory) is looked up then.
 """
 
+import bisect
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -27,9 +28,13 @@ SCRAPE = "fm.scrape"
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
-def _intervals(*bounds: float) -> "tuple[NDArray[np.float64], list[str]]":
+#: So many scores are looked up one by one: less than NumPy takes to begin.
+_FEW_SCORES = 8
+
+
+def _intervals(*bounds: float) -> tuple[list[float], list[str]]:
     """Bounds to look scores up in, and the labels of what they bound."""
-    return np.array(bounds, np.float64), ["-Inf", *map(str, bounds), "+Inf"]
+    return list(bounds), ["-Inf", *map(str, bounds), "+Inf"]
 
 
 #: Between these the scores are counted: probabilities, and what regressors give.
@@ -61,6 +66,7 @@ class Metrics:
         self._client = prometheus_client
         self._core = core
         self._drift: Drift | None = None
+        self._labelled: dict[tuple[Any, tuple[Any, ...]], Any] = {}
         self._now: list[tuple[str, str, Callable[[], float]]] = []
         counter = functools.partial(prometheus_client.Counter, registry=prometheus_client.CollectorRegistry())
         self._requests = counter("fm_requests", "Requests answered.", ["path", "status"])
@@ -83,8 +89,8 @@ class Metrics:
         if path.startswith("/models/"):
             path = "/models"
         path = path if path in _PATHS else "other"
-        self._requests.labels(path, status).inc()
-        self._seconds.labels(path).observe(seconds)
+        self._of(self._requests, path, status).inc()
+        self._of(self._seconds, path).observe(seconds)
         self._bytes_in.inc(bytes_in)
         self._bytes_out.inc(bytes_out)
         if rows and status < 400:
@@ -104,9 +110,21 @@ class Metrics:
         if self._drift is not None and are_of_rows:
             self._drift.observe_scores(scores)
         bounds, names = _PROBABILITIES if is_classifier else _VALUES
+        if scores.size <= _FEW_SCORES:
+            for score in scores.tolist():
+                i = bisect.bisect_left(bounds, score)
+                self._of(self._scores, names[i], names[i + 1]).inc()
+            return
         counts = np.bincount(np.searchsorted(bounds, scores), minlength=len(bounds) + 1)
-        for i in np.flatnonzero(counts):
-            self._scores.labels(names[i], names[i + 1]).inc(int(counts[i]))
+        for i in np.flatnonzero(counts).tolist():
+            self._of(self._scores, names[i], names[i + 1]).inc(int(counts[i]))
+
+    def _of(self, metric: Any, *labels: Any) -> Any:
+        # prometheus-client builds and looks up texts of the labels under a lock, at each call
+        found = self._labelled.get((metric, labels))
+        if found is None:
+            found = self._labelled[metric, labels] = metric.labels(*labels)
+        return found
 
     def look_up(self, name: str, description: str, value: Callable[[], float]) -> None:
         """Register a function that is called whenever the metrics are requested."""
