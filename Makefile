@@ -270,13 +270,13 @@ release: wheels test-wheels  ## make all that an index would want in dist/, with
 	$(BIN)/python tools/oldest.py > .venvs/oldest/constraints.txt
 	.venvs/oldest/bin/python -m pip --quiet --disable-pip-version-check install --only-binary :all: \
 	    --constraint .venvs/oldest/constraints.txt $$(sed 's/==.*//' .venvs/oldest/constraints.txt) \
-	    hypothesis pytest pytest-timeout
+	    hypothesis pytest pytest-timeout pytest-xdist
 	@touch $@
 
 # The extensions are those of the checkout: they use nothing of NumPy's.
 .PHONY: test-oldest
 test-oldest: .venvs/oldest/.installed  ## run tests with the lowest versions that pyproject.toml allows
-	.venvs/oldest/bin/python -m pytest -W ignore::pytest.PytestRemovedIn10Warning -m "not image and not slow" \
+	.venvs/oldest/bin/python -m pytest $(BY_FILES) -W ignore::pytest.PytestRemovedIn10Warning -m "not image and not slow" \
 	    tests/fm_core/artifact tests/fm_core/formats tests/fm_core/test_estimators.py tests/fm_core/test_public_names.py \
 	    tests/container/serving tests/contract/test_serve_process.py tests/contract/test_train.py $(PYTEST_ARGS)
 

@@ -5,7 +5,8 @@ usage: python tools/aarch64.py build DIST ROOT
 
 ROOT gets Debian's Python for arm64, taken apart from its packages and never installed: its headers and settings are
 what GCC's cross compiler (gcc-aarch64-linux-gnu) builds against, and qemu (qemu-user-static) runs it. `test` runs the
-kernels' tests there: the vectors of simd.h are NEON's registers on this processor, held to the NumPy reference.
+kernels' tests there: the vectors of simd.h are NEON's registers on this processor, held to the NumPy reference. A test
+that starts Python gets it by the emulator too, and programs of this machine run as they are.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from wheels import CONSTRAINTS, copy_sources, environment, pip, run
+from wheels import CONSTRAINTS, TAKEN, copy_sources, environment, pip, run
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIPLET = "aarch64-linux-gnu"
@@ -49,6 +50,12 @@ SETTINGS = f"_sysconfigdata__{TRIPLET}"
 NEEDED_BY_TESTS = ["numpy", "scipy", "protobuf", "orjson", "hypothesis", "pytest", "pytest-timeout"]
 #: A test of the reference alone takes the emulator half an hour.
 LEFT_OUT = "the_references_gradient"
+#: What tests know as sys.executable. The kernel of this machine cannot run a program for arm64 unless it has been told
+#: how (binfmt_misc, by root), but runs this. PYTHONHOME: Python would look for its library beside this script.
+LAUNCHER = """#!/bin/sh
+exec {emulator} -L {root} -0 "$0" -E PYTHONHOME={root}/usr -E PYTHONPATH={site}"${{PYTHONPATH:+:$PYTHONPATH}}" \\
+    {root}/usr/bin/python3.11 "$@"
+"""
 #: The kernels in full, and what reads and writes models and records.
 TESTS = ["tests/fm_core/kernels", "tests/fm_core/formats/recordio", "tests/fm_core/artifact"]
 
@@ -73,6 +80,7 @@ def main() -> int:
 
 def fill(root: Path) -> None:
     """Take Debian's packages apart in a folder."""
+    root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         names = [f"{name}:arm64" for name in PACKAGES]
         done = subprocess.run(["apt-get", "download", "--quiet", *names], cwd=folder, check=False)
@@ -115,16 +123,19 @@ def test(dist: Path, root: Path) -> int:
     (wheel,) = dist.glob("factorization_machines-*aarch64.whl")
     with tempfile.TemporaryDirectory() as folder:
         site, work = Path(folder, "site"), Path(folder, "work")
+        work.mkdir()
         platforms = [
             word for glibc in ("2_17", "2_27", "2_28", "2_34") for word in ("--platform", f"manylinux_{glibc}_aarch64")
         ]
         foreign = [*platforms, "--python-version", "3.11", "--only-binary", ":all:", "--target", site]
         pip(sys.executable, "install", *foreign, "--constraint", CONSTRAINTS, *NEEDED_BY_TESTS)
         shutil.unpack_archive(wheel, site, "zip")
-        shutil.copytree(ROOT / "tests", work / "tests")
-        shutil.copy2(ROOT / "pyproject.toml", work)
-        python = [EMULATOR, "-L", root, "-E", f"PYTHONPATH={site}", root / "usr/bin/python3.11"]
-        command = [*python, "-m", "pytest", "-q", "-m", "not image and not slow", "-p", "no:cacheprovider"]
+        for name in TAKEN:
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, work / name)
+        python = Path(folder, "python")
+        python.write_text(LAUNCHER.format(emulator=shutil.which(EMULATOR), root=root, site=site))
+        python.chmod(0o755)
+        command = [python, "-m", "pytest", "-q", "-m", "not image and not slow", "-p", "no:cacheprovider"]
         return subprocess.run(
             list(map(str, [*command, "--timeout", "900", "-k", f"not {LEFT_OUT}", *TESTS])), cwd=work, check=False
         ).returncode

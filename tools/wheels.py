@@ -32,7 +32,11 @@ SDISTS = {".": ["setup.py"], "container": ["-c", "from setuptools import setup; 
 #: formats and the command line, and that a model is trained and served.
 TESTS = ["tests/fm_core/kernels", "tests/fm_core/artifact", "tests/fm_core/formats/recordio", "tests/fm_core/cli"]
 TESTS_OF_CONTAINER = ["tests/container/serving/test_app.py", "tests/contract/test_serve_process.py"]
-NEEDED_BY_TESTS = ["hypothesis", "pytest", "pytest-timeout", "scikit-learn", "pandas", "polars", "pyarrow", "tqdm"]
+NEEDED_BY_TESTS = [
+    "hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "scikit-learn", "pandas", "polars", "pyarrow", "tqdm",
+]  # fmt: skip
+#: As `make test` divides them.
+BY_FILES = ["-n", "2", "--dist", "loadfile"]
 TAKEN = ["tests", "pyproject.toml", "docs"]
 
 
@@ -96,7 +100,18 @@ def try_in_environment(what: str, python: str, installed: Sequence[Path], tests:
             (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, work / name)
         run(own, "-c", "import fm_core; assert 'work' not in fm_core.__file__", cwd=work)
         run(Path(own).with_name("fm"), "--version", cwd=folder)
-        command = [own, "-m", "pytest", "-q", "-m", "not image and not slow", "-p", "no:cacheprovider", *tests]
+        command = [
+            own,
+            "-m",
+            "pytest",
+            "-q",
+            *BY_FILES,
+            "-m",
+            "not image and not slow",
+            "-p",
+            "no:cacheprovider",
+            *tests,
+        ]
         return subprocess.run(list(map(str, command)), cwd=work, check=False).returncode == 0
 
 
