@@ -20,8 +20,8 @@ from tests.conftest import ROOT
 from tests.disassembly import misplaced, newer_functions
 
 # `build` holds what has been compiled for the checkout: what is newer than its source is not compiled again.
-SOURCE = ("build", "container", "fm_core", "MANIFEST.in", "pyproject.toml", "setup.py", "LICENSE", "README.md")
-LEFT_OUT = {"build": ["*.py", "wheels"], "container": ["__pycache__"], "fm_core": ["__pycache__", "*.so"]}
+SOURCE = ("container", "fm_core", "MANIFEST.in", "pyproject.toml", "setup.py", "LICENSE", "README.md")
+LEFT_OUT = {"container": ["__pycache__"], "fm_core": ["__pycache__", "*.so"]}
 
 
 def run(*command, **options):
@@ -52,6 +52,8 @@ def source(tmp_path_factory):
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns(*LEFT_OUT[name]))
         elif (ROOT / name).exists():
             shutil.copy2(ROOT / name, source)
+    for made in [*ROOT.glob("build/lib*"), *ROOT.glob("build/temp*")]:  # and not what else a verb keeps in build/
+        shutil.copytree(made, source / "build" / made.name, ignore=shutil.ignore_patterns("*.py"))
     for compiled in source.glob("build/lib*/**/*.so"):  # of an extension that is no more
         module = Path(*compiled.relative_to(source).parts[2:])
         if not (source / module).with_name(module.name.split(".")[0] + ".pyx").exists():
