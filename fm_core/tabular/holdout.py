@@ -8,7 +8,7 @@ import numpy as np
 
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.draws import draws
-from fm_core.formats.tables.dates import form_of, seconds_of
+from fm_core.formats.tables.dates import form_of, mixes_zones, seconds_of
 from fm_core.formats.tables.learner import find_column
 from fm_core.formats.tables.sample import Sample
 from fm_core.formats.tables.table import Table, where
@@ -108,9 +108,10 @@ def _form(table: Table, place: int) -> str:
             return "number"
     form = form_of(table.codes(place)[1])
     if form is None:
+        is_mixed = mixes_zones(table.codes(place)[1])
+        said = "times with a zone and others without" if is_mixed else "neither numbers nor dates in one format"
         raise DataError(
-            f"{table.source}: column {table.names[place]!r} holds neither numbers nor dates in one format, expected "
-            "times (--time-column)"
+            f"{table.source}: column {table.names[place]!r} holds {said}, expected times in one format (--time-column)"
         )
     return form
 

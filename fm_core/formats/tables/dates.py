@@ -1,8 +1,9 @@
 """Dates and moments, in the forms in which tables have them, and what of them becomes features.
 
 A form is a row of `FORMS`: which texts it takes, and the seconds since 1970 that they are. Texts have the one form of
-their value (values.py), so that ISO 8601 is one form whatever wrote it, and a number is its digits. A date without a
-zone is as it is written; one with a zone was brought to UTC.
+their value (values.py), so that ISO 8601 is one form whatever wrote it, and a number is its digits. A time without a
+zone is as it is written; one with a zone was brought to UTC. These are two forms: how far one is from the other, a
+column that mixes them does not say.
 
 A moment gives a feature of its age (one of the ranges between edges, in days since 1970) and one for each part of
 the calendar that is asked for.
@@ -18,13 +19,13 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DAY", "FORMS", "PARTS", "form_of", "part_of", "parts_worth", "seconds_of"]
+__all__ = ["DAY", "FORMS", "PARTS", "form_of", "mixes_zones", "part_of", "parts_worth", "seconds_of"]
 
 DAY = 86_400
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _EPOCH = datetime.datetime(1970, 1, 1)
-_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?Z?)?", re.ASCII)
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)?", re.ASCII)
 _SEVERAL = r"([0-9]{1,2})%s([0-9]{1,2})%s([0-9]{4})"
 
 
@@ -35,8 +36,14 @@ def _at(year: int, month: int, day: int) -> float:
 def _iso(text: str) -> float:
     if not _ISO.fullmatch(text):
         raise ValueError(text)
-    whole, _, fraction = text.removesuffix("Z").partition(".")
+    whole, _, fraction = text.partition(".")
     return (datetime.datetime.fromisoformat(whole) - _EPOCH).total_seconds() + float(f"0.{fraction or 0}")
+
+
+def _iso_utc(text: str) -> float:
+    if not text.endswith("Z"):
+        raise ValueError(text)
+    return _iso(text[:-1])
 
 
 def _eight_digits(text: str) -> float:
@@ -81,6 +88,7 @@ _FIRST, _LAST = -2.14e9, 1.67e10
 #: Seconds since 1970 of a text, or ValueError; the first one that takes all texts of a column is its form.
 FORMS: Mapping[str, Callable[[str], float]] = {
     "iso": _iso,
+    "iso with zone": _iso_utc,
     "yyyymmdd": _eight_digits,
     "year/month/day": _written(r"([0-9]{4})/([0-9]{1,2})/([0-9]{1,2})", 1, 2, 3),
     "day/month/year": _written(_SEVERAL % ("/", "/"), 3, 2, 1),
@@ -120,6 +128,11 @@ def form_of(texts: Sequence[str]) -> str | None:
         if form != "yyyymmdd" or all("1900" <= text[:4] <= "2100" for text in texts):
             return form
     return None
+
+
+def mixes_zones(texts: Sequence[str]) -> bool:
+    """Whether some of them are times with a zone and some are dates or times without one."""
+    return len({form for text in texts if (form := form_of([text])) in ("iso", "iso with zone")}) == 2
 
 
 def seconds_of(texts: Sequence[str], form: str) -> "NDArray[np.float64]":

@@ -24,7 +24,7 @@ import numpy as np
 
 from fm_core.errors import DataError
 from fm_core.formats.tables._columns import Vocabulary
-from fm_core.formats.tables.dates import DAY, form_of, parts_worth, seconds_of
+from fm_core.formats.tables.dates import DAY, form_of, mixes_zones, parts_worth, seconds_of
 from fm_core.formats.tables.entries import Rules, numbers_and_gaps
 from fm_core.formats.tables.label import LabelProfile
 from fm_core.formats.tables.learner import SEPARATOR, TablePlan, find_column, said_of_columns
@@ -338,8 +338,9 @@ class _Moments:
         texts = first.codes(place)[1]
         form = form_of(texts)
         if form is None:
+            said = "times with a zone and others without" if mixes_zones(texts) else "texts"
             raise DataError(
-                f"{first.source}: column {name!r} holds texts such as {(texts or [''])[0][:40]!r}, expected dates in "
+                f"{first.source}: column {name!r} holds {said} such as {(texts or [''])[0][:40]!r}, expected dates in "
                 "one format (--date)"
             )
         self._form: str = form
@@ -412,7 +413,8 @@ class _Texts:
             return f"{texts[int(np.argmax(counts))][:40]!r} in every row"
         is_kept = counts >= max(1, self._min_count)
         if not is_kept.any():
-            return "another text in every row"
+            of_zones = ", times with a zone and others without" if mixes_zones(texts[:_ROWS_TO_GUESS]) else ""
+            return f"another text in every row{of_zones}"
         categories = tuple(itertools.compress(texts, is_kept.tolist()))
         unseen = "feature" if (counts[~is_kept] > 0).any() else "ignore"
         return dataclasses.replace(self._learned, categories=categories, unseen=unseen, gaps=gaps)

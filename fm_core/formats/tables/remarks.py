@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fm_core.formats.tables.dates import mixes_zones
 from fm_core.formats.tables.table import Table
 from fm_core.formats.tables.values import MISSING, number_of
 
@@ -171,6 +172,8 @@ def _of_texts(
         len(text) >= 10 and text[4:5] == text[7:8] == "-" and text[:4].isdecimal() for text in used[:20]
     ):
         found.append("dates: each is a category of its own")
+        if mixes_zones(used):
+            found.append("times with a zone, brought to UTC, beside times without one: give all of them one")
     if labels is not None and 1 < n_different < 0.5 * len(there) and _tells(codes, labels[:MOST_ROWS]):
         found.append("determines the label: leave it out? (--ignore)")
     return found

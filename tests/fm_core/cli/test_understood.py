@@ -74,6 +74,14 @@ def test_numbers_that_are_written_in_another_way_are_said_to_be_categories(numbe
     assert f"numbers written in another way, such as {numbers[0]!r}, so each is a category" in capsys.readouterr().out
 
 
+def test_times_of_which_some_have_a_zone_are_said_to_be_categories(tmp_path, capsys):
+    cells = ["2024-01-01 10:00:00", "2024-01-01T10:00:00+02:00", "2024-02-01 11:00:00Z"] * 3
+    text = "".join(f"{cell},{i % 2}\n" for i, cell in enumerate(cells))
+    assert convert(tmp_path, f"x,y\n{text}", "--label", "y") == 0
+    said = capsys.readouterr().out
+    assert "times with a zone, brought to UTC, beside times without one: give all of them one" in said
+
+
 @pytest.mark.parametrize("texts", [["u12", "f3"], ["1.2.3", "10.0.0.1"], ["a,b", "1,b"], ["12:30", "1/2"], ["", "x"]])
 def test_ids_are_not_taken_for_numbers_that_are_written_in_another_way(texts, tmp_path, capsys):
     assert convert(tmp_path, "x,y\n" + "".join(f'"{text}",1\n' for text in texts), "--label", "y") == 0

@@ -177,7 +177,8 @@ MOMENTS = [datetime.datetime(2021, 1, 1) + datetime.timedelta(hours=37 * i) for 
     ("form", "written"),
     [
         ("iso", lambda at: at.isoformat()),
-        ("iso", lambda at: at.isoformat(" ") + "Z"),
+        ("iso with zone", lambda at: at.isoformat(" ") + "Z"),
+        ("iso with zone", lambda at: at.replace(tzinfo=datetime.UTC)),
         ("iso", lambda at: at),
         ("iso", lambda at: np.datetime64(at)),
         ("seconds", lambda at: int(at.replace(tzinfo=datetime.UTC).timestamp())),
@@ -194,7 +195,7 @@ def test_dates_become_their_age_and_parts_of_the_calendar(form, written):
     cells = [written(at) for at in MOMENTS]
     schema = fitted({"x": cells})
     column = schema.columns[0]
-    has_hours = form in ("iso", "seconds", "milliseconds")
+    has_hours = form in ("iso", "iso with zone", "seconds", "milliseconds")
     assert (column.kind, column.form) == ("date", form)
     assert column.parts == (("month", "weekday", "hour") if has_hours else ("month", "weekday"))
     names = schema.feature_names()
@@ -204,6 +205,23 @@ def test_dates_become_their_age_and_parts_of_the_calendar(form, written):
         assert f"x: weekday {at.isoweekday()}" in there
         assert not has_hours or f"x: hour {at.hour}" in there
         assert len(there) == 1 + len(column.parts)
+
+
+def test_times_with_a_zone_and_times_without_are_no_column_of_dates():
+    """In every carrier that can mix them; how far one is from the other, nobody said."""
+    zoned = [at.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=2))) for at in MOMENTS]
+    mixed = [a if i % 3 else b for i, (a, b) in enumerate(zip(MOMENTS, zoned, strict=True))]
+    for cells in (mixed, [at.isoformat() for at in mixed], [at.isoformat(" ").replace("+02:00", "Z") for at in mixed]):
+        schema = fitted({"x": cells, "y": numbers(500)})
+        assert schema.left_out == ("x: another text in every row, times with a zone and others without",)
+        with pytest.raises(DataError, match="column 'x' holds times with a zone and others without such as '202"):
+            fitted({"x": cells}, dates=["x"])
+    for learned, asked in ((MOMENTS, zoned), (zoned, MOMENTS)):
+        schema = fitted({"x": learned})
+        with pytest.raises(
+            DataError, match=r"row 0, column 'x': found .*, expected a date in the format of the others"
+        ):
+            rows_of(schema, {"x": asked[:2]})
 
 
 def test_texts_that_only_look_like_dates_are_texts():
