@@ -21,7 +21,7 @@ from container.stopping import StopRequest
 from container.training.job import CONTENT_TYPES, Channel
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE, Source, decompressed, open_chunks, unwrap
-from fm_core.formats.hive import partition_of
+from fm_core.formats.hive import folders_left_out, partition_of
 
 __all__ = ["ChannelReader", "channel_files", "data_files", "fingerprint"]
 
@@ -151,6 +151,10 @@ class ChannelReader:
                 "Channel %s: %d of %d files hold no records and are skipped: %s%s",
                 self._channel.name, len(skipped), len(skipped) + len(self._files), named, more,
             )  # fmt: skip
+        if not CONTENT_TYPES[self._channel.content_type].is_table:
+            left_out = folders_left_out(path.relative_to(folder.parent).as_posix() for path in self._files)
+            if left_out is not None:
+                _log.warning("Channel %s: %s", self._channel.name, left_out)
         if not self._files:
             self.refuse_empty(0)
 

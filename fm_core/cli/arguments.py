@@ -4,13 +4,15 @@ import argparse
 import contextlib
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fm_core.errors import ConfigError
-from fm_core.formats.registry import Role, format_of, formats_for
-from fm_core.printable import quoted
+from fm_core.formats.hive import folders_left_out
+from fm_core.formats.registry import Format, Role, format_of, formats_for
+from fm_core.printable import printable, quoted
 
 if TYPE_CHECKING:
     from fm_core.formats.registry.inputs import Options
@@ -25,12 +27,20 @@ __all__ = [
     "progress_bar",
     "source",
     "text_options",
+    "warn_of_folders",
 ]
 
 
 def source(text: str) -> Path:
     """The path of a file that is read, as argparse's `type`: a dash is standard input."""
     return Path("/dev/stdin" if text == "-" else text)
+
+
+def warn_of_folders(paths: Sequence[Path], of: Format) -> None:
+    """Say which folders above files of feature ids would be columns of tables."""
+    left_out = None if of.is_table else folders_left_out(map(str, paths))
+    if left_out is not None:
+        print(printable(f"{paths[0]}: {left_out}", 1000), file=sys.stderr)
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -162,6 +172,7 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
     from fm_core.formats.tables.learner import TablePlan
     from fm_core.formats.tables.schema import TableSchema
 
+    warn_of_folders(arguments.inputs, format_of(arguments.inputs[0], arguments.from_format))
     if arguments.label is not None and arguments.no_label:
         raise ConfigError("--label and --no-label exclude each other: give one")
     schema = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fm_core.batch import Batch
-from fm_core.cli.arguments import add_text_arguments, progress_bar, source, text_options
+from fm_core.cli.arguments import add_text_arguments, progress_bar, source, text_options, warn_of_folders
 from fm_core.cli.names import add_schema_argument, schema_of
 from fm_core.errors import ConfigError
 from fm_core.formats.registry import Role, format_of, formats_for
@@ -69,6 +69,7 @@ def read_rows(arguments: argparse.Namespace, feature_dim: int, labels: str = "no
         Columns that hold texts need the schema by which they became features.
     """
     of = format_of(arguments.rows, arguments.from_format)
+    warn_of_folders([arguments.rows], of)
     schema = schema_of(arguments)
     watch, strange = _watch(arguments, schema if of.is_table else None)
     must_be_numbers = of.is_table and schema is None

@@ -1,9 +1,12 @@
 """Folders such as ``day=3``, by which Hive and Spark split a table: columns that are not in its files."""
 
 import urllib.parse
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-__all__ = ["folders_above", "partition_of", "partitions_of"]
+from fm_core.printable import quoted
+
+__all__ = ["folders_above", "folders_left_out", "partition_of", "partitions_of"]
 
 #: What stands for a missing value there.
 _MISSING = "__HIVE_DEFAULT_PARTITION__"
@@ -32,3 +35,23 @@ def folders_above(path: str) -> dict[str, str]:
             break
         found.append(partition)
     return dict(reversed(found))
+
+
+def folders_left_out(paths: Iterable[str]) -> str | None:
+    """Say that the folders above some files, whose rows have feature ids, are columns which no row has.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Of files that are no tables.
+
+    Returns
+    -------
+    sentence : str or None
+        Without a source; None: there are no such folders.
+    """
+    names = list(dict.fromkeys(name for path in paths for name in folders_above(path)))
+    if not names:
+        return None
+    shown = ", ".join(quoted(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"the folders that are the columns {shown} are no features: rows of feature ids have no columns"

@@ -87,11 +87,14 @@ def test_what_holds_no_records_is_skipped_with_one_line(folder, caplog):
     (folder / "dangling").symlink_to("nowhere")
     (folder.parent / "train-manifest").write_bytes(b"x")
     assert content(reader(folder)) == [("train/_id=3/y", b"x"), ("train/deep/x", b"x")]
-    assert len(caplog.messages) == 1
+    assert len(caplog.messages) == 2
     assert caplog.messages[0].startswith(
         "Channel train: 14 of 16 files hold no records and are skipped: .amazon.manifest (hidden), .dots (hidden)"
     )
     assert caplog.messages[0].endswith("and 9 more")
+    assert caplog.messages[1] == (
+        "Channel train: the folders that are the columns '_id' are no features: rows of feature ids have no columns"
+    )
     assert {path.name: why for path, why in data_files(folder)[1]} == {
         ".amazon.manifest": "hidden", ".dots": "hidden", ".hidden": "hidden", "_SUCCESS": "a marker",
         "dangling": "not a file", "empty": "empty", "pipe": "not a file", "x.manifest": "a marker",

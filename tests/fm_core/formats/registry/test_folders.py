@@ -105,6 +105,23 @@ def test_a_whole_folder_is_refused_in_one_sentence(tmp_path, capsys):
         assert "is a folder, expected a file: name the files in it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("of", [name for name, described in FORMATS.items() if not described.is_table])
+def test_folders_above_rows_of_feature_ids_are_said_to_be_no_features(of, tmp_path, capsys):
+    suffix = FORMATS[of].suffixes[0]
+    folder = tmp_path / "year=2024" / "la\x1bnd=no"
+    folder.mkdir(parents=True)
+    (tmp_path / "x.libsvm").write_text("0 1:2\n1 0:1\n" * 20)
+    assert main(["convert", str(tmp_path / "x.libsvm"), str(folder / f"x{suffix}")]) == 0
+    assert not capsys.readouterr().err
+    path = str(folder / f"x{suffix}")
+    commands = (["convert", path, str(tmp_path / "o.csv")], ["train", path, "-o", str(tmp_path / "m"), "--epochs", "1"],
+                ["predict", str(tmp_path / "m"), path])  # fmt: skip
+    for command in commands:
+        assert main(command) == 0, command
+        said = capsys.readouterr().err
+        assert r"the folders that are the columns 'year', 'la\x1bnd' are no features: rows of feature ids" in said
+
+
 def test_which_folders_count():
     assert folders_above("/a=1/data/b=2/c=3/x.parquet") == {"b": "2", "c": "3"}
     assert folders_above("x.parquet") == {}
