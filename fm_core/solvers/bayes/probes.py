@@ -19,6 +19,8 @@ Floats = NDArray[np.float32]
 
 #: Rows that are kept.
 _ROWS = 2048
+#: Rows that are crossed at a time.
+_CROSSED = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +58,9 @@ class Reservoir:
         self._seed = np.uint64(seed % 2**64)
         self._n_seen = 0
         self._hashes = np.empty(0, np.uint64)
-        self._rows: list[tuple[Ints, Floats]] = []
+        # which of the stored rows are kept; the others go when they are many
+        self._kept = np.empty(0, np.int64)
+        self._stored = [_Csr(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))]
 
     def add(self, indptr: NDArray[np.int64], keys: Ints, values: Floats) -> None:
         """See some more rows."""
@@ -66,17 +70,18 @@ class Reservoir:
         limit = self._hashes.max() if len(self._hashes) == _ROWS else np.uint64(2**64 - 1)
         chosen = np.flatnonzero(hashes <= limit)
         if len(chosen) > _ROWS:
-            chosen = np.sort(np.argsort(hashes[chosen], kind="stable")[:_ROWS])
+            chosen = _smallest(hashes)
         if not len(chosen):
             return
+        n_stored = sum(part.n_rows for part in self._stored)
+        self._stored.append(_Csr(indptr, keys, values).take(chosen))
         self._hashes = np.concatenate([self._hashes, hashes[chosen]])
-        for r in chosen:
-            part = slice(int(indptr[r]), int(indptr[r + 1]))
-            self._rows.append((keys[part].copy(), values[part].copy()))
-        if len(self._rows) > _ROWS:
-            kept = np.sort(np.argsort(self._hashes, kind="stable")[:_ROWS])
-            self._hashes = self._hashes[kept]
-            self._rows = [self._rows[i] for i in kept]
+        self._kept = np.concatenate([self._kept, np.arange(n_stored, n_stored + len(chosen))])
+        if len(self._kept) > _ROWS:
+            kept = _smallest(self._hashes)
+            self._hashes, self._kept = self._hashes[kept], self._kept[kept]
+        if n_stored + len(chosen) > 2 * _ROWS:
+            self._forget()
 
     def probes(self, columns: Ints, colours: Ints, typical: NDArray[np.float64]) -> Probes:
         """Make the probes.
@@ -89,32 +94,78 @@ class Reservoir:
         typical : ndarray of float64, shape (n_columns,)
             What values are divided by.
         """
-        rows = []
-        for keys, values in self._rows:
-            numbers = columns[keys]
-            rows.append((numbers, (values / typical[numbers]).astype(np.float32)))
+        (rows,) = self._forget()
+        n, numbers = rows.n_rows, columns[rows.keys]
+        rows = _Csr(rows.indptr, numbers, (rows.values / typical[numbers]).astype(np.float32))
         rng = generator(int(self._seed), 0)
         n_colours = int(colours.max(initial=0)) + 1
-        partners = np.roll(np.arange(len(rows)), -1)
-        crossed = []
-        for (keys, values), partner in zip(rows, partners, strict=True):
-            other_keys, other_values = rows[partner]
-            is_own = rng.random(n_colours) < 0.5
-            own, other = is_own[colours[keys]], ~is_own[colours[other_keys]]
-            crossed.append(_merged(keys[own], values[own], other_keys[other], other_values[other]))
-        both = rows + crossed
-        indptr = np.concatenate([[0], np.cumsum([len(keys) for keys, _ in both])]).astype(np.int64)
-        empty = [(np.empty(0, np.int32), np.empty(0, np.float32))]
-        return Probes(
-            indptr, np.concatenate([keys for keys, _ in both + empty]), np.concatenate([x for _, x in both + empty]),
-            len(rows),
+        both = [rows]
+        for first in range(0, n, _CROSSED):  # long rows are many entries
+            own = rows.take(np.arange(first, min(first + _CROSSED, n)))
+            other = rows.take(np.arange(first + 1, first + own.n_rows + 1) % n)
+            is_own = rng.random((own.n_rows, n_colours)) < 0.5
+            both.append(_crossed(own, other, is_own, colours))
+        joined = _Csr.joined(both)
+        return Probes(joined.indptr, joined.keys, joined.values, n)
+
+    def _forget(self) -> "list[_Csr]":
+        """Store nothing but the rows that are kept."""
+        self._stored = [_Csr.joined(self._stored).take(self._kept)]
+        self._kept = np.arange(len(self._kept))
+        return self._stored
+
+
+@dataclasses.dataclass(frozen=True)
+class _Csr:
+    indptr: NDArray[np.int64]
+    keys: Ints
+    values: Floats
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.indptr) - 1
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The row of each entry."""
+        return np.repeat(np.arange(self.n_rows), np.diff(self.indptr))
+
+    def take(self, rows: NDArray[np.int64]) -> "_Csr":
+        lengths = np.diff(self.indptr)[rows]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        entries = np.arange(indptr[-1]) + np.repeat(self.indptr[rows] - indptr[:-1], lengths)
+        return _Csr(indptr, self.keys[entries], self.values[entries])
+
+    @classmethod
+    def joined(cls, parts: "list[_Csr]") -> "_Csr":
+        lengths = np.concatenate([np.diff(part.indptr) for part in parts])
+        return cls(
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            np.concatenate([part.keys for part in parts]), np.concatenate([part.values for part in parts]),
         )  # fmt: skip
 
 
-def _merged(keys: Ints, values: Floats, other_keys: Ints, other_values: Floats) -> tuple[Ints, Floats]:
-    """Both rows' entries; a key that both have is taken once."""
-    all_keys, first = np.unique(np.concatenate([keys, other_keys]), return_index=True)
-    return all_keys, np.concatenate([values, other_values])[first]
+def _crossed(own: _Csr, other: _Csr, is_own: NDArray[np.bool_], colours: Ints) -> _Csr:
+    """Rows with the entries of some colours of one row each, of the other colours of another.
+
+    A key that both have is taken once.
+    """
+    rows, other_rows = own.rows, other.rows
+    mine, others = is_own[rows, colours[own.keys]], ~is_own[other_rows, colours[other.keys]]
+    rows = np.concatenate([rows[mine], other_rows[others]])
+    keys = np.concatenate([own.keys[mine], other.keys[others]])
+    values = np.concatenate([own.values[mine], other.values[others]])
+    order = np.lexsort((keys, rows))
+    rows, keys, values = rows[order], keys[order], values[order]
+    is_first = np.ones(len(rows), np.bool_)
+    is_first[1:] = (rows[1:] != rows[:-1]) | (keys[1:] != keys[:-1])
+    lengths = np.bincount(rows[is_first], minlength=own.n_rows)
+    return _Csr(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), keys[is_first], values[is_first])
+
+
+def _smallest(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Where those of the rows to keep are; no two hashes are alike."""
+    return np.sort(np.argpartition(hashes, _ROWS)[:_ROWS])
 
 
 def _hash(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
 from fm_core.solvers.bayes.groups import check_sizes
+from fm_core.solvers.bayes.probes import Reservoir
+from fm_core.solvers.bayes.randomness import generator
 from fm_core.solvers.bayes.rows import Collector
 from tests.fm_core.solvers.bayes.problems import ratings, rows_of
 
@@ -95,6 +97,41 @@ def test_fields_are_seen_where_rows_fill_them():
     rng = np.random.default_rng(0)
     words = sp.csr_matrix((rng.random((200, 60)) < np.linspace(0.02, 0.4, 60)).astype(np.float32))
     assert not len(rows_of(words, np.zeros(200)).fields)
+
+
+@given(X=matrices(), n_colours=st.sampled_from([1, 3, 9]), seed=st.integers(0, 9), size=st.integers(1, 31))
+def test_crossings_are_made_as_one_by_one(X, n_colours, seed, size):
+    n, width = X.shape
+    reservoir, rng = Reservoir(seed), np.random.default_rng(seed)
+    colours, typical = rng.integers(n_colours, size=width).astype(np.int32), rng.random(width) + 0.5
+    for i in range(0, n, size):
+        part = X[i : i + size]
+        reservoir.add(part.indptr.astype(np.int64), part.indices, part.data)
+    probes = reservoir.probes(np.arange(width, dtype=np.int32), colours, typical)
+    numbers = generator(seed, 0)
+    expected = [
+        dict(zip(row.indices, row.data / typical[row.indices], strict=True)) for row in map(X.__getitem__, range(n))
+    ]
+    for row, partner in zip(expected[:n], expected[1:n] + expected[:1], strict=True):
+        is_own = numbers.random(int(colours.max()) + 1) < 0.5
+        taken = {key: x for key, x in row.items() if is_own[colours[key]]}
+        expected.append({key: x for key, x in partner.items() if not is_own[colours[key]]} | taken)
+    assert probes.n_real == n
+    for found, wanted in zip(range(2 * n), expected, strict=True):
+        part = slice(*probes.indptr[found : found + 2])
+        np.testing.assert_array_equal(probes.keys[part], sorted(wanted))
+        np.testing.assert_allclose(probes.values[part], [wanted[key] for key in sorted(wanted)], rtol=1e-6)
+
+
+@given(seed=st.integers(0, 99), size=st.sampled_from([700, 3000, 10_000]))
+@settings(max_examples=5)
+def test_probes_are_the_same_in_whatever_batches(seed, size):
+    rng = np.random.default_rng(seed)
+    X = sp.random(10_000, 40, 0.05, "csr", random_state=rng, dtype=np.float32)
+    y = rng.random(10_000)
+    one, other = (rows_of(X, y, size=n).probes for n in (10_000, size))
+    for name in ("indptr", "keys", "values"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(one, name))
 
 
 def test_probes_are_rows_and_crossings_of_rows():
