@@ -862,11 +862,32 @@ cdef inline void _project(
     const float* row, Py_ssize_t width, const float* into, Py_ssize_t into_width, float* out
 ) noexcept nogil:
     # out[:into_width] = row[:width] into
+    # four sums at once: each waits for its last product
     cdef Py_ssize_t i, at = 0
-    cdef lanes s0, s1
+    cdef lanes s0, s1, t0, t1
+    cdef const float* row_of
+    while at + 2 * FULL <= into_width:
+        s0 = lanes_zero()
+        s1 = s0
+        t0 = s0
+        t1 = s0
+        row_of = into + at
+        for i in range(width // 2):
+            s0 = s0 + row[2 * i] * lanes_load(row_of, FULL)
+            t0 = t0 + row[2 * i] * lanes_load(row_of + FULL, FULL)
+            row_of = row_of + into_width
+            s1 = s1 + row[2 * i + 1] * lanes_load(row_of, FULL)
+            t1 = t1 + row[2 * i + 1] * lanes_load(row_of + FULL, FULL)
+            row_of = row_of + into_width
+        if width % 2:
+            s0 = s0 + row[width - 1] * lanes_load(row_of, FULL)
+            t0 = t0 + row[width - 1] * lanes_load(row_of + FULL, FULL)
+        lanes_store(out + at, s0 + s1, FULL)
+        lanes_store(out + at + FULL, t0 + t1, FULL)
+        at += 2 * FULL
     while at < into_width:
         s0 = lanes_zero()
-        s1 = lanes_zero()
+        s1 = s0
         for i in range(width // 2):
             s0 = s0 + row[2 * i] * lanes_load(into + 2 * i * into_width + at, FULL)
             s1 = s1 + row[2 * i + 1] * lanes_load(into + (2 * i + 1) * into_width + at, FULL)

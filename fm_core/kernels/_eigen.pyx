@@ -43,59 +43,80 @@ def eigen(matrix):
     vectors = np.tril(matrix) + np.tril(matrix, -1).T
     values, rest = np.zeros(n), np.zeros(n)
     if n:
-        _tridiagonal(vectors, values, rest)
+        _tridiagonal(vectors, values, rest, np.empty(n))
+        vectors = np.ascontiguousarray(vectors.T)
         _diagonal(vectors, values, rest)
     order = np.argsort(-values, kind="stable")
-    return values[order], vectors[:, order]
+    return values[order], np.ascontiguousarray(vectors[order].T)
 
 
-cdef void _tridiagonal(double[:, ::1] V, double[::1] d, double[::1] e):
+# Inner loops run along rows, where the compiler does several columns at once: sums over rows are kept for all columns.
+
+cdef void _add_rows(double[:, ::1] V, const double* by, Py_ssize_t n, double* total) noexcept:
+    # total[:n] = by[:n] V[:n, :n]
+    cdef Py_ssize_t j, k
+    cdef const double* row
+    cdef double x
+    for j in range(n):
+        total[j] = 0
+    for k in range(n):
+        row = &V[k, 0]
+        x = by[k]
+        for j in range(n):
+            total[j] += x * row[j]
+
+
+cdef void _tridiagonal(double[:, ::1] V, double[::1] d, double[::1] e, double[::1] room):
     # V becomes the product of the reflections, d the diagonal, e what is beside it from 1 on
     cdef Py_ssize_t n = d.shape[0], i, j, k
     cdef double scale, h, f, g
+    cdef double* u
+    cdef double* row
+    cdef double* of_e = &e[0]
+    cdef double* sums = &room[0]
     for i in range(n - 1, 0, -1):
-        # the vector V[i, :i] is reflected to its last place
+        # the vector u = V[i, :i] is reflected to its last place
+        u = &V[i, 0]
         scale = 0
         h = 0
         for k in range(i):
-            scale += fabs(V[i, k])
+            scale += fabs(u[k])
         if i == 1 or scale == 0:
-            e[i] = V[i, i - 1]
+            e[i] = u[i - 1]
         else:
             for k in range(i):
-                V[i, k] /= scale
-                h += V[i, k] * V[i, k]
-            f = V[i, i - 1]
+                u[k] /= scale
+                h += u[k] * u[k]
+            f = u[i - 1]
             g = -sqrt(h) if f >= 0 else sqrt(h)
             e[i] = scale * g
             h -= f * g
-            V[i, i - 1] = f - g
+            u[i - 1] = f - g
             f = 0
+            _add_rows(V, u, i, of_e)
             for j in range(i):
-                V[j, i] = V[i, j] / h
-                g = 0
-                for k in range(j + 1):
-                    g += V[j, k] * V[i, k]
-                for k in range(j + 1, i):
-                    g += V[k, j] * V[i, k]
-                e[j] = g / h
-                f += e[j] * V[i, j]
+                V[j, i] = u[j] / h
+                e[j] /= h
+                f += e[j] * u[j]
             for j in range(i):
-                g = V[i, j]
-                e[j] -= f / (h + h) * g
-                for k in range(j + 1):
-                    V[j, k] -= g * e[k] + e[j] * V[i, k]
+                e[j] -= f / (h + h) * u[j]
+            for j in range(i):
+                row = &V[j, 0]
+                f = u[j]
+                g = of_e[j]
+                for k in range(i):
+                    row[k] -= f * of_e[k] + g * u[k]
         d[i] = h
     d[0] = 0
     e[0] = 0
     for i in range(n):
         if d[i] != 0:
-            for j in range(i):
-                g = 0
-                for k in range(i):
-                    g += V[i, k] * V[k, j]
-                for k in range(i):
-                    V[k, j] -= g * V[k, i]
+            _add_rows(V, &V[i, 0], i, sums)
+            for k in range(i):
+                row = &V[k, 0]
+                f = row[i]
+                for j in range(i):
+                    row[j] -= sums[j] * f
         d[i] = V[i, i]
         V[i, i] = 1
         for j in range(i):
@@ -103,8 +124,18 @@ cdef void _tridiagonal(double[:, ::1] V, double[::1] d, double[::1] e):
             V[j, i] = 0
 
 
+cdef void _rotate(double* a, double* b, Py_ssize_t n, double c, double s) noexcept:
+    cdef Py_ssize_t k
+    cdef double f
+    for k in range(n):
+        f = b[k]
+        b[k] = s * a[k] + c * f
+        a[k] = c * a[k] - s * f
+
+
 cdef void _diagonal(double[:, ::1] V, double[::1] d, double[::1] e):
-    cdef Py_ssize_t n = d.shape[0], low, m, i, k
+    # rows of V, which are the eigenvectors in the end, are turned
+    cdef Py_ssize_t n = d.shape[0], low, m, i
     cdef int _iteration
     cdef double size, g, r, s, c, p, f, b
     for i in range(1, n):
@@ -142,10 +173,7 @@ cdef void _diagonal(double[:, ::1] V, double[::1] d, double[::1] e):
                 p = s * r
                 d[i + 1] = g + p
                 g = c * r - b
-                for k in range(n):
-                    f = V[k, i + 1]
-                    V[k, i + 1] = s * V[k, i] + c * f
-                    V[k, i] = c * V[k, i] - s * f
+                _rotate(&V[i, 0], &V[i + 1, 0], n, c, s)
             else:
                 d[low] -= p
                 e[low] = g

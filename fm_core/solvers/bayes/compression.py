@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.kernels._eigen import eigen
+from fm_core.solvers.bayes.sampler import aligned
 
 __all__ = ["RunningMean"]
 
@@ -36,9 +37,6 @@ _SPARE = 16
 
 #: Rounds over the fields, and the share of the present solution that is kept in directions that the others lack.
 _ROUNDS, _RIDGE = 4, 1e-5
-
-#: What the kernels want widths to be multiples of.
-_PADDING = 16
 
 
 class RunningMean:
@@ -72,7 +70,7 @@ class RunningMean:
         self._fields = [*fields.tolist(), len(weights)] if len(fields) else []
         self._kernels = kernels
         self._num_threads = num_threads
-        self._matrix = _tall(len(weights), self._rank + _POOLED * num_factors)
+        self._matrix = aligned(len(weights), self._rank + _POOLED * num_factors)
         self._w = np.zeros(len(weights))
         self._w0 = 0.0
         self.n_samples = 0
@@ -106,7 +104,7 @@ class RunningMean:
         """
         n = max(1, self.n_samples)
         found = min(rank, self._width)
-        both = _tall(len(self._matrix), found + self._width)  # the model beside what it approximates
+        both = aligned(len(self._matrix), found + self._width)  # the model beside what it approximates
         both[:, found : found + self._width] = self._matrix[:, : self._width]
         self._multiply(self._matrix, self._width, self._best(found), both, found)
         if self._fields:
@@ -140,9 +138,11 @@ class RunningMean:
         return vectors[:, :rank]
 
     def _multiply(self, matrix: Floats, width: int, by: Doubles, out: Floats, out_width: int) -> None:
-        padded = np.zeros((1, width, -(-out_width // _PADDING) * _PADDING), np.float32)
-        padded[0, :, :out_width] = by
-        self._kernels.project(matrix, width, padded, np.empty(0, np.int32), out, out_width, self._num_threads)
+        padded = aligned(width, out_width)
+        padded[:, :out_width] = by
+        self._kernels.project(
+            matrix, width, padded[np.newaxis], np.empty(0, np.int32), out, out_width, self._num_threads
+        )
 
     def _fit_fields(self, both: Floats, rank: int) -> None:
         """Fit each field's rows of ``[V | A]`` so that V V' is A A' between fields."""
@@ -165,10 +165,6 @@ class RunningMean:
                 self._multiply(both[part], width, by, both[part], rank)
                 of_parts[i] = products(part)
                 total = others + of_parts[i]
-
-
-def _tall(n_rows: int, width: int) -> Floats:
-    return np.zeros((n_rows, -(-width // _PADDING) * _PADDING), np.float32)
 
 
 def _times(a: Doubles, b: Doubles) -> Doubles:
