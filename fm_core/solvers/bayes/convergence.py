@@ -52,13 +52,16 @@ class Convergence:
     Parameters
     ----------
     n_probes : int
+    has_probabilities : bool
+        Whether scores are those of a classifier; otherwise their probabilities are not added up.
 
     Attributes
     ----------
     n_samples : int
     """
 
-    def __init__(self, n_probes: int) -> None:
+    def __init__(self, n_probes: int, has_probabilities: bool = True) -> None:
+        self._has_probabilities = has_probabilities
         self._batches = np.zeros((_BATCHES, n_probes))
         self._sums = np.zeros((3, n_probes))  # of z, z^2 and sigmoid(z)
         self._length = 1
@@ -79,7 +82,8 @@ class Convergence:
         self._batches[self.n_samples // self._length] += z
         self._sums[0] += z
         self._sums[1] += z * z
-        self._sums[2] += 1 / (1 + np.exp(-np.clip(z, -500, 500)))
+        if self._has_probabilities:
+            self._sums[2] += 1 / (1 + np.exp(-np.clip(z, -500, 500)))
         self.n_samples += 1
 
     @property
@@ -108,8 +112,7 @@ class Convergence:
         of_mean = (self._batches[:n] / self._length).var(axis=0, ddof=1) / n
         mean = self._sums[0] / self.n_samples
         of_sample = np.maximum(self._sums[1] / self.n_samples - mean**2, 0) * self.n_samples / (self.n_samples - 1)
-        p = self.mean_probability
-        curvature = p * (1 - p) if alpha is None else alpha
+        curvature = self.mean_probability * (1 - self.mean_probability) if alpha is None else alpha
         cost = float(np.mean(curvature * of_mean) / 2)
         total = float(np.sum(curvature * of_mean))
         effective = float(np.sum(curvature * of_sample)) / total if total > 0 else float(self.n_samples)

@@ -14,6 +14,7 @@ All conditionals are exact: Gamma and normal ones, and a table of ten for nu wit
 """
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,12 +107,20 @@ class Priors:
 
 def _worth_weights(precision: Doubles) -> tuple[Doubles, float]:
     """How likely each nu is, given precisions, with s2 integrated out; and their sum."""
-    n, total, logs = precision.size, float(precision.sum()), np.log(precision).sum()
-    half = WORTH / 2
-    likelihood = n * (half * np.log(half) - gammaln(half)) + (half - 1) * logs
-    likelihood += gammaln(n * half + VAGUE) - (n * half + VAGUE) * np.log(half * total + VAGUE)
+    total, logs = float(precision.sum()), np.log(precision).sum()
+    half, shapes, of_size, of_shapes = _of_size(precision.size, tuple(WORTH.tolist()), VAGUE)
+    likelihood = of_size + (half - 1) * logs
+    likelihood += of_shapes - shapes * np.log(half * total + VAGUE)
     weights: Doubles = np.exp(likelihood - likelihood.max())
     return weights, total
+
+
+@functools.lru_cache(maxsize=16)
+def _of_size(n: int, worth: tuple[float, ...], vague: float) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+    """What the number of precisions alone decides: a chain asks for the same two of these in every sweep."""
+    half = np.array(worth) / 2
+    shapes = n * half + vague
+    return half, shapes, n * (half * np.log(half) - gammaln(half)), gammaln(shapes)
 
 
 def _draw_worth(precision: Doubles, rng: "Generator") -> tuple[float, float]:

@@ -105,7 +105,7 @@ class BayesSolver:
         n_groups = len(self.sampler.priors.mean)
         weights = np.concatenate([rows.occurrences[self._order], np.zeros(n_groups)]).astype(np.float32)
         self._mean = RunningMean(weights, k, num_factors, rows.fields, load("bayes"), num_threads)
-        self._convergence = Convergence(len(rows.probes.indptr) - 1)
+        self._convergence = Convergence(len(rows.probes.indptr) - 1, self._link.is_classifier)
         self._keeper = Keeper(rows, self.sampler.units, n_groups, k)
         self._made: tuple[int, Model] | None = None
 
