@@ -188,7 +188,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._transport = None
-        self._release_answer()
+        if self._unsent is not None:  # the client has gone without it
+            self._exchanges[0].environ[BYTES_OUT] = self._unsent_at
+            self._release_answer()
+            self._answered(self._exchanges[0])
         for exchange in self._exchanges:
             self._owner.forget(exchange)
         self._exchanges.clear()
@@ -367,6 +370,8 @@ class Connection(asyncio.Protocol):
     def _write_more(self) -> None:
         unsent = self._unsent
         while unsent is not None and not self._writing_paused and self._transport is not None:
+            if self._transport.is_closing():
+                return  # the client is gone, as connection_lost will say; each piece would be a line of asyncio's
             if self._unsent_at == unsent.size:
                 self._release_answer()
                 self._answered(self._exchanges[0])

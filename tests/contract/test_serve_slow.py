@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import struct
 import threading
 import time
 
@@ -160,6 +161,28 @@ def test_a_client_that_does_not_read_is_hung_up_on(hasty):
 
 
 # --- room ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("begins_to_read", [False, True])
+def test_an_answer_to_nobody_is_dropped_without_a_line_for_each_piece(server, begins_to_read, is_reset):
+    def scored():
+        return [line for line in server.requests if line["path"] == "/invocations"]
+
+    before, n_before = server.stderr, len(scored())
+    body = LINE * 200_000  # whose answer is of many pieces
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
+            client.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            client.shutdown(socket.SHUT_WR)  # nothing is read that could say that we are gone
+            if begins_to_read:
+                assert client.recv(1000)
+            if is_reset:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    server.wait_for(lambda: b"fm_requests_under_way 0" in server.ask("GET", "/metrics")[2])
+    server.wait_for(lambda: len(scored()) == n_before + 3)
+    assert {line["status"] for line in scored()[n_before:]} == {200}
+    assert server.stderr == before
 
 
 def test_a_full_queue_is_told_at_once(root, tmp_path):
