@@ -180,8 +180,9 @@ def test_an_answer_to_nobody_is_dropped_without_a_line_for_each_piece(server, be
             if is_reset:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     server.wait_for(lambda: b"fm_requests_under_way 0" in server.ask("GET", "/metrics")[2])
-    server.wait_for(lambda: len(scored()) == n_before + 3)
-    assert {line["status"] for line in scored()[n_before:]} == {200}
+    if begins_to_read or not is_reset:  # a reset takes with it what of the body has not been read
+        server.wait_for(lambda: len(scored()) == n_before + 3)
+    assert {line["status"] for line in scored()[n_before:]} <= {200}
     assert server.stderr == before
 
 
