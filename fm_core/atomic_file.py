@@ -1,7 +1,8 @@
 """Writing a file so that its name never stands for half of it, and no link leads the writing elsewhere.
 
 What is written is a new file, made exclusively: a link or a file that lies where it is begun is removed, and never
-followed or written to. It has the mode `MODE`, less what the process's umask takes.
+followed or written to. It has the mode `MODE`, less what the process's umask takes. Only a file gives way to another
+one: a device, a pipe or a folder of that name does not, whoever is allowed to remove it.
 """
 
 import contextlib
@@ -9,13 +10,14 @@ import errno
 import io
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from fm_core.system import NEW_FILE, forget_pages
 
-__all__ = ["MODE", "atomic_files", "atomic_write", "check_writable", "temporary_path"]
+__all__ = ["MODE", "atomic_files", "atomic_write", "check_replaceable", "check_writable", "temporary_path"]
 
 #: Of files that are written: everybody may read them, as platforms do that take them away under another user.
 MODE = 0o644
@@ -75,7 +77,13 @@ def atomic_write(path: Path, suffix: str = ".tmp") -> Iterator[BinaryIO]:
     Yields
     ------
     file : binary file, seekable
+
+    Raises
+    ------
+    OSError
+        It cannot be made or written, or `path` is something else than a file.
     """
+    check_replaceable(path)
     temporary = temporary_path(path, suffix)
     try:
         with io.BufferedWriter(_SetsOut(_created(temporary), path)) as file:
@@ -119,6 +127,25 @@ def atomic_files(folder: Path) -> Iterator[Path]:
         _sync_folder(folder)
     finally:
         shutil.rmtree(begun, ignore_errors=True)
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse a name that stands for something else than a file, or a link to one.
+
+    Raises
+    ------
+    OSError
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # there is none, or a link to none
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, expected the name of a file", str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(
+            errno.EINVAL, "it is a device or a pipe, which a file cannot be put in the place of: name a file", str(path)
+        )
 
 
 def check_writable(path: Path) -> None:

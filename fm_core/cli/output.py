@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from fm_core.errors import ConfigError
 from fm_core.printable import printable
 
-__all__ = ["refuse_inputs", "standard_output", "whole_output"]
+__all__ = ["Sayer", "refuse_inputs", "standard_output", "whole_output"]
 
 _NAME = "standard output"
 
@@ -65,6 +65,25 @@ def whole_output() -> Iterator[None]:
         sys.stdout = before
         raw.is_lost = True  # what is left has been told of
         text.close()
+
+
+class Sayer:
+    """Says lines on the way, until they cannot be written: what they speak of goes on.
+
+    What has not been written fails once more when `whole_output` ends, which makes the exit status.
+    """
+
+    def __init__(self) -> None:
+        self._is_lost = False
+
+    def __call__(self, text: str) -> None:
+        """Print a line."""
+        if self._is_lost:
+            return
+        try:
+            print(printable(text, 1000), flush=True)
+        except OSError:
+            self._is_lost = True
 
 
 def refuse_inputs(output: Path | None, *inputs: Path | None) -> None:

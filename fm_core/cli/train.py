@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fm_core.cli.arguments import add_input_arguments, input_options, source
-from fm_core.cli.output import refuse_inputs
+from fm_core.cli.output import Sayer, refuse_inputs
 from fm_core.cli.understood import understood
-from fm_core.printable import printable
 from fm_core.resources import usable_cores
 
 __all__ = ["add_arguments", "run"]
@@ -75,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     from fm_core.tabular.saved import check_free
 
     arguments.fit = True
-    say: Any = (lambda text: None) if arguments.quiet else (lambda text: print(printable(text, 1000), flush=True))
+    say: Any = (lambda text: None) if arguments.quiet else Sayer()
     refuse_inputs(arguments.out, *arguments.inputs)
     check_free(arguments.out, overwrite=arguments.overwrite)
     job = Job(

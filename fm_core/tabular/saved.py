@@ -14,7 +14,7 @@ from fm_core.analysis.baseline import BASELINE_FILE, Baseline
 from fm_core.artifact.archive import content_beside
 from fm_core.artifact.model_file import MODEL_FILE, save_model
 from fm_core.artifact.spread_file import save_spread
-from fm_core.atomic_file import atomic_write, temporary_path
+from fm_core.atomic_file import atomic_write, check_replaceable, check_writable, temporary_path
 from fm_core.errors import ArtifactError, ConfigError, ResourceError
 from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables.schema import TableSchema
@@ -34,14 +34,17 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
     Raises
     ------
-    ConfigError
+    ConfigError, OSError
     """
-    if path.exists() and not overwrite:
+    if (path.exists() or path.is_symlink()) and not overwrite:
         raise ConfigError(f"{path} exists already: give another --out, or --overwrite")
+    if not path.is_dir() or _is_tar(path):
+        check_replaceable(path)
     if path.is_dir() and not (path / MODEL_FILE).is_file() and any(path.iterdir()):
         raise ConfigError(f"{path} is a folder that holds no model, and will not be replaced: give another --out")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"{path}: there is no folder {path.parent}: create it first")
+    check_writable(temporary_path(path.absolute(), ".try.tmp"))
 
 
 def write_model(
@@ -73,7 +76,6 @@ def write_model(
     names : list of str
         Of the files.
     """
-    is_tar = path.name.lower().endswith(_TAR)
     folder = temporary_path(path.absolute(), ".folder.tmp")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -89,7 +91,7 @@ def write_model(
         if write_report is not None:
             write_report(folder / REPORT_FILE)
         names = sorted(entry.name for entry in folder.iterdir())
-        if is_tar:
+        if _is_tar(path):
             _pack(folder, names, path)
         else:
             _put(folder, path)
@@ -98,19 +100,31 @@ def write_model(
     return names
 
 
+def _is_tar(path: Path) -> bool:
+    return path.name.lower().endswith(_TAR)
+
+
 def _put(folder: Path, path: Path) -> None:
-    if not path.exists():
+    if not (path.exists() or path.is_symlink()):
         folder.rename(path)
         return
     before = temporary_path(path.absolute(), ".before.tmp")
-    shutil.rmtree(before, ignore_errors=True)
+    _remove(before)
     path.rename(before)
     try:
         folder.rename(path)
     except BaseException:
         before.rename(path)
         raise
-    shutil.rmtree(before, ignore_errors=True)
+    _remove(before)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or a link or a file, which `rmtree` would leave."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _pack(folder: Path, names: list[str], path: Path) -> None:

@@ -129,6 +129,86 @@ def test_what_is_read_is_not_written_over(folder, link, tmp_path, capsys, monkey
     assert files(folder) == before
 
 
+def put(kind, path):
+    """Put something that is no file at a path."""
+    match kind:
+        case "folder":
+            path.mkdir()
+            (path / "mine").write_text("x")
+        case "pipe":
+            os.mkfifo(path)
+        case "link to a device":
+            path.symlink_to("/dev/null")
+        case "link to a folder":
+            path.symlink_to(path.parent)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to a device", "link to a folder"])
+def test_what_is_no_file_does_not_give_way_to_one(folder, kind, tmp_path, capsys, monkeypatch):
+    """As root, whom containers have, `-o /dev/stdout` put a file in the place of that link, for all processes."""
+    monkeypatch.chdir(folder)
+    before = files(folder)
+    for number, (name, arguments) in enumerate(TO_FILE.items()):
+        if "--shards" in arguments or "in place" in name or (name == "fold-in" and "folder" in kind):
+            continue  # of other names, or into a folder
+        at = next(i for i, argument in enumerate(arguments) if argument.startswith("out"))
+        path = tmp_path / str(number) / arguments[at]
+        path.parent.mkdir()
+        (path.parent / "theirs").write_text("x")
+        put(kind, path)
+        found = path.lstat().st_ino, path.lstat().st_mode
+        overwrite = ["--overwrite"] * name.startswith("train")
+        status, said = main([*arguments[:at], str(path), *arguments[at + 1 :], *overwrite]), capsys.readouterr().err
+        assert (status, said.count("\n")) == (1, 1), (name, said)
+        assert str(path) in said
+        assert (path.lstat().st_ino, path.lstat().st_mode) == found, name
+        assert {each.name for each in path.parent.iterdir()} == {"theirs", path.name}, name
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("left", ["file", "link", "folder", None])
+@pytest.mark.parametrize("was", ["link to a model", "a link to nothing", "file", None])
+def test_a_model_that_was_learned_is_written_whatever_was_there(folder, was, left, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    path, before = tmp_path / "out", tmp_path / ".out.before.tmp"
+    match was:
+        case "link to a model":
+            path.symlink_to(folder / "m")
+        case "a link to nothing":
+            path.symlink_to("nothing")
+        case "file":
+            path.write_text("x")
+    match left:  # by a process that was killed
+        case "file":
+            before.write_text("x")
+        case "link":
+            before.symlink_to(folder / "m")
+        case "folder":
+            before.mkdir()
+    assert main(["train", "rows.csv", "--label", "y", "-o", str(path), "--quiet", "--overwrite"]) == 0
+    assert (path / "model_algo-1").is_file()
+    assert not path.is_symlink()
+    assert (folder / "m" / "model_algo-1").is_file()
+    assert was is None or not os.path.lexists(before)
+
+
+@pytest.mark.parametrize("output", ["nobody", "full"])
+def test_a_model_is_written_whoever_reads_of_its_training(folder, output, tmp_path):
+    """Its lines were the end of it, with `fm train ... | head -1` after the first epoch."""
+    if output == "full":
+        writes = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reads, writes = os.pipe()
+        os.close(reads)
+    path = tmp_path / "out"
+    command = [sys.executable, "-m", "fm_core.cli", "train", "rows.csv", "--label", "y", "-o", str(path)]
+    done = subprocess.run(command, cwd=folder, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writes)
+    said = {"nobody": "", "full": "fm train: standard output: No space left on device\n"}[output]
+    assert (done.returncode, done.stderr) == (1, said)
+    assert (path / "model_algo-1").is_file()
+
+
 def test_every_command_is_tried():
     tried = {command[0] for command in [*TO_OUTPUT.values(), *TO_FILE.values()]}
     assert tried == set(COMMANDS)
