@@ -724,20 +724,33 @@ def sweep(
 
 # ---------------------------------------------------------------- all rows, between two sweeps
 
-cdef void _turn(
+cdef inline void _turn_from(
     float* records, Py_ssize_t stride, Py_ssize_t k, Py_ssize_t n, float w0, bint begins_anew, double* sums
 ) noexcept nogil:
     cdef Py_ssize_t r
-    cdef float residual
+    cdef float z, residual
     cdef double total = 0, squares = 0
-    cdef float* record
+    cdef float* record = records + k
     for r in range(n):
-        record = records + r * stride + k
-        residual = record[3] - (record[1] + w0)
-        record[4] = record[1] + w0 + (0 if begins_anew else record[4])
+        z = record[1] + w0
+        residual = record[3] - z
+        if begins_anew:
+            record[4] = z
+        else:
+            record[4] = z + record[4]
         total += residual
         squares += <double> residual * residual
+        record = record + stride
     sums[0], sums[1] = total, squares
+
+
+cdef void _turn(
+    float* records, Py_ssize_t stride, Py_ssize_t k, Py_ssize_t n, float w0, bint begins_anew, double* sums
+) noexcept nogil:
+    if begins_anew:
+        _turn_from(records, stride, k, n, w0, True, sums)
+    else:
+        _turn_from(records, stride, k, n, w0, False, sums)
 
 
 cdef void _turn_weighted(
@@ -854,8 +867,13 @@ def gram(const float[:, ::1] matrix, Py_ssize_t width, const float[::1] weights,
             &matrix[c * FEATURES_A_CHUNK, 0], stride, width, &weights[c * FEATURES_A_CHUNK],
             min(<Py_ssize_t> FEATURES_A_CHUNK, n - c * FEATURES_A_CHUNK), &panel[threadid(), 0], &totals[c, 0, 0],
         )
-    found = np.tril(parts.sum(axis=0)[:width, :width])
-    return found + np.tril(found, -1).T
+    found = np.ascontiguousarray(parts.sum(axis=0)[:width, :width])
+    cdef double[:, ::1] square = found
+    cdef Py_ssize_t i, j
+    for i in range(width):
+        for j in range(i):
+            square[j, i] = square[i, j]
+    return found
 
 
 cdef inline void _project(

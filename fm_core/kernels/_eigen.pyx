@@ -40,7 +40,8 @@ def eigen(matrix):
     n = len(matrix)
     if matrix.ndim != 2 or matrix.shape[1] != n:
         raise ValueError(f"the matrix has shape {matrix.shape}, expected a square one")
-    vectors = np.tril(matrix) + np.tril(matrix, -1).T
+    vectors = np.array(matrix, np.float64, order="C")
+    _mirror(vectors)
     values, rest = np.zeros(n), np.zeros(n)
     if n:
         _tridiagonal(vectors, values, rest, np.empty(n))
@@ -64,6 +65,14 @@ cdef void _add_rows(double[:, ::1] V, const double* by, Py_ssize_t n, double* to
         x = by[k]
         for j in range(n):
             total[j] += x * row[j]
+
+
+cdef void _mirror(double[:, ::1] V):
+    # the lower triangle goes to the upper one
+    cdef Py_ssize_t i, j
+    for i in range(V.shape[0]):
+        for j in range(i):
+            V[j, i] = V[i, j]
 
 
 cdef void _tridiagonal(double[:, ::1] V, double[::1] d, double[::1] e, double[::1] room):

@@ -129,7 +129,6 @@ class RunningMean:
 
     def _shrink(self) -> None:
         self._multiply(self._matrix, self._width, self._best(self._rank), self._matrix, self._rank)
-        self._matrix[:, self._rank :] = 0
         self._n_pooled = 0
 
     def _best(self, rank: int) -> Doubles:

@@ -77,7 +77,7 @@ class Priors:
             shape[columns] = self.worth[i] / 2
             rate[columns] = self.worth[i] / 2 * typical
         about_mean = squares - 2 * self.mean * sums + (n + 1) * self.mean**2
-        drawn = rng.gamma(shape + (n + 1) / 2) / (rate + np.maximum(about_mean, 0) / 2)
+        drawn = rng.standard_gamma(shape + (n + 1) / 2) / (rate + np.maximum(about_mean, 0) / 2)
         self.precision = np.minimum(drawn, _MOST)
         self.mean = sums / (n + 1) + rng.standard_normal(self.mean.shape) / np.sqrt(self.precision * (n + 1))
 
@@ -126,5 +126,5 @@ def _of_size(n: int, worth: tuple[float, ...], vague: float) -> tuple[Doubles, D
 def _draw_worth(precision: Doubles, rng: "Generator") -> tuple[float, float]:
     """nu, given precisions, and s2 given both."""
     weights, total = _worth_weights(precision)
-    nu = WORTH[np.searchsorted(np.cumsum(weights), rng.random() * weights.sum(), side="right")]
+    nu = WORTH[weights.cumsum().searchsorted(rng.random() * weights.sum(), side="right")]
     return float(nu), float(rng.gamma(precision.size * nu / 2 + VAGUE) / (nu / 2 * total + VAGUE))

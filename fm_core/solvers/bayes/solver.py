@@ -105,6 +105,7 @@ class BayesSolver:
         n_groups = len(self.sampler.priors.mean)
         weights = np.concatenate([rows.occurrences[self._order], np.zeros(n_groups)]).astype(np.float32)
         self._mean = RunningMean(weights, k, num_factors, rows.fields, load("bayes"), num_threads)
+        self._sample = np.empty((len(weights), k + 1), np.float32)
         self._convergence = Convergence(len(rows.probes.indptr) - 1, self._link.is_classifier)
         self._keeper = Keeper(rows, self.sampler.units, n_groups, k)
         self._made: tuple[int, Model] | None = None
@@ -153,8 +154,10 @@ class BayesSolver:
         sampler.sweep(self._mean.n_samples > 0)
         if not sampler.averages:
             self._mean.restart()
-        of_groups = sampler.priors.mean.astype(np.float32)
-        self._mean.add(sampler.w0, np.concatenate([sampler.params[self._order], of_groups]))
+        n = len(self._order)
+        np.take(sampler.params, self._order, axis=0, out=self._sample[:n], mode="clip")  # this mode writes at once
+        self._sample[n:] = sampler.priors.mean
+        self._mean.add(sampler.w0, self._sample)
         probes = self.rows.probes
         self._convergence.add(sampler.latent_of(probes.indptr, probes.keys, probes.values))
         w0, params = sampler.sample()
