@@ -52,7 +52,7 @@ class TrainingReport:
     def learned_from(self, model: Model, rows: Sequence[Batch]) -> None:
         """Note how some of the rows are scored that were learned from."""
         for batch in rows:
-            self._record.learned_sample.add(model.predict(batch), batch.known_labels)
+            self._record.learned_sample.add(model.predict(batch), batch.known_labels, batch.weights)
 
     def tested(self, metrics: Mapping[str, float], n_records: int, seconds: float) -> None:
         """Note the metrics of the test channel."""

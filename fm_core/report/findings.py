@@ -4,6 +4,9 @@ A rule is a function of the facts of a job that gives a sentence, or nothing; `R
 they are said. Those that speak of test rows take what chance can do into account: where few rows were scored, all that
 is said is whether they show that anything was learned, and where there are none, the rows learned from have to. A rule
 that advises to go on learning is silent where the model already overfits its training data.
+
+Rows count by their weights, and those of label 1 by positive_class_weight too, as they did in training: so a model that
+was asked to be wary of one class is held to what it was asked for.
 """
 
 import dataclasses
@@ -90,8 +93,27 @@ class Facts:
     @functools.cached_property
     def scored(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scores and labels of test rows, where the score is finite; none if there are few."""
-        scores, labels = _finite(self.record.sample)
-        return (scores, labels) if len(scores) >= _FEW else (np.empty(0), np.empty(0))
+        scores, labels, _ = self._test_rows
+        return scores, labels
+
+    @property
+    def counted(self) -> NDArray[np.float64]:
+        """How much each of these rows counts."""
+        return self._test_rows[2]
+
+    @functools.cached_property
+    def _test_rows(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        found = self.rows_of(self.record.sample)
+        return found if len(found[0]) >= _FEW else (np.empty(0), np.empty(0), np.empty(0))
+
+    def rows_of(self, sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Give scores that are finite, the labels of their rows, and how much each row counts: more than 0."""
+        columns = (sample.scores, sample.labels, sample.weights)
+        scores, labels, counted = (column.astype(np.float64) for column in columns)
+        if self.is_classifier and self.hyperparameters.positive_class_weight is not None:
+            counted = np.where(labels > 0.5, self.hyperparameters.positive_class_weight, 1.0) * counted
+        usable = np.isfinite(scores) & (np.abs(scores) < 1e100) & (counted > 0)
+        return scores[usable], labels[usable], counted[usable]
 
     @functools.cached_property
     def losses(self) -> NDArray[np.float64]:
@@ -102,7 +124,18 @@ class Facts:
     def losses_of_baseline(self) -> NDArray[np.float64]:
         """That of each test row if every score were the mean of their labels."""
         labels = self.scored[1]
-        return self._losses_of(np.full(len(labels), labels.mean() if len(labels) else 0.0), labels)
+        mean = np.average(labels, weights=self.counted) if len(labels) else 0.0
+        return self._losses_of(np.full(len(labels), mean), labels)
+
+    @property
+    def mean_loss(self) -> float:
+        """The loss of test rows; NaN if there are none."""
+        return float(np.average(self.losses, weights=self.counted)) if len(self.losses) else math.nan
+
+    @property
+    def mean_loss_of_baseline(self) -> float:
+        """That of the baseline; NaN if there are none."""
+        return float(np.average(self.losses_of_baseline, weights=self.counted)) if len(self.losses) else math.nan
 
     def gain_of(self, sample: Sample, mean: float | None = None) -> tuple[float, float, float]:
         """How much smaller the loss of rows is than that of the baseline.
@@ -120,16 +153,16 @@ class Facts:
             In standard errors; 0 where there are too few rows to know them, and the gain is none or above 0.
         loss, of_baseline : float
         """
-        scores, labels = _finite(sample)
+        scores, labels, counted = self.rows_of(sample)
         losses = self._losses_of(scores, labels)
-        of_baseline = self._losses_of(np.full(len(labels), labels.mean() if mean is None else mean), labels)
-        gain = of_baseline - losses
-        error = float(gain.std()) / math.sqrt(len(gain))
-        if len(gain) < _TOO_FEW:
-            in_errors = min(0.0, float(gain.mean()))
+        known = np.average(labels, weights=counted) if mean is None else mean
+        of_baseline = self._losses_of(np.full(len(labels), known), labels)
+        gain, error = _mean_and_error(of_baseline - losses, counted)
+        if len(losses) < _TOO_FEW:
+            in_errors = min(0.0, gain)
         else:
-            in_errors = float(gain.mean()) / error if error > 0 else math.copysign(math.inf, gain.mean() or -1)
-        return in_errors, float(losses.mean()), float(of_baseline.mean())
+            in_errors = gain / error if error > 0 else math.copysign(math.inf, gain or -1)
+        return in_errors, float(np.average(losses, weights=counted)), float(np.average(of_baseline, weights=counted))
 
     def _losses_of(self, scores: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
         if not self.is_classifier:
@@ -142,17 +175,16 @@ class Facts:
         """Whether test rows have a loss so much larger than training rows that it is not chance."""
         if not len(self.losses) or not self.of_kept > 0:
             return False
-        if self.losses.mean() < 0.05 * self.losses_of_baseline.mean():
+        if self.mean_loss < 0.05 * self.mean_loss_of_baseline:
             return False  # both are next to nothing
-        error = self.losses.std() / math.sqrt(len(self.losses))
-        return bool(self.losses.mean() - _SURE * error > _GAP * self.of_kept)
+        loss, error = _mean_and_error(self.losses, self.counted)
+        return bool(loss - _SURE * error > _GAP * self.of_kept)
 
 
-def _finite(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The scores that are numbers, and the labels of their rows."""
-    scores, labels = sample.scores.astype(np.float64), sample.labels.astype(np.float64)
-    finite = np.isfinite(scores) & (np.abs(scores) < 1e100)
-    return scores[finite], labels[finite]
+def _mean_and_error(numbers: NDArray[np.float64], counted: NDArray[np.float64]) -> tuple[float, float]:
+    """Give the weighted mean and its standard error; of n equal weights the deviation by the root of n."""
+    mean = float(np.average(numbers, weights=counted))
+    return mean, math.sqrt(float(np.sum((counted * (numbers - mean)) ** 2))) / float(counted.sum())
 
 
 def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[str]:
@@ -250,14 +282,14 @@ def _validation_rises(facts: Facts) -> str | None:
 def _overfits(facts: Facts) -> str | None:
     if not facts.is_overfitted:
         return None
-    times = facts.losses.mean() / facts.of_kept
+    times = facts.mean_loss / facts.of_kept
     remedy = "use fewer factors, or merge rare ids"
     if facts.hyperparameters.solver != "bayes":
         remedy = (
             "use solver bayes, or early_stopping_patience with validation data, or raise factors_wd, or fewer factors"
         )
     return (
-        f"The {facts.loss} of test rows, {facts.losses.mean():.4g}, is {times:.3g} times that of training rows: the "
+        f"The {facts.loss} of test rows, {facts.mean_loss:.4g}, is {times:.3g} times that of training rows: the "
         f"model overfits the training data; {remedy}."
     )
 
@@ -288,11 +320,12 @@ def _worse_than_baseline(facts: Facts) -> str | None:
 
 
 def _few_rows_show_little(facts: Facts) -> str | None:
-    n = len(_finite(facts.record.sample)[0])
+    n = len(facts.rows_of(facts.record.sample)[0])
     if not 0 < n < _FEW:
         return None
-    learned = _finite(facts.record.learned_sample)[1]
-    gain, loss, of_baseline = facts.gain_of(facts.record.sample, float(learned.mean()) if len(learned) else None)
+    _, learned, counted = facts.rows_of(facts.record.learned_sample)
+    mean = float(np.average(learned, weights=counted)) if len(learned) else None
+    gain, loss, of_baseline = facts.gain_of(facts.record.sample, mean)
     if gain > _SURE:
         return None
     known = f"predicting {'the share of label 1' if facts.is_classifier else 'the mean label'} for each row"
@@ -307,7 +340,7 @@ def _few_rows_show_little(facts: Facts) -> str | None:
 
 def _not_learned(facts: Facts) -> str | None:
     """Look at the rows that were learned from, where no other ones were scored."""
-    if len(facts.record.sample.labels) or not len(_finite(facts.record.learned_sample)[0]):
+    if len(facts.record.sample.labels) or not len(facts.rows_of(facts.record.learned_sample)[0]):
         return None
     if facts.hyperparameters.loss != "pointwise":
         return None  # whose scores are only compared with each other
@@ -326,15 +359,16 @@ def _off_on_average(facts: Facts) -> str | None:
     scores, labels = facts.scored
     if not len(scores):
         return None
-    errors = scores - labels
-    mean, error = float(errors.mean()), float(errors.std()) / math.sqrt(len(errors))
-    least = 0.02 if facts.is_classifier else 0.1 * float(labels.std())
+    mean, error = _mean_and_error(scores - labels, facts.counted)
+    score, share = (float(np.average(numbers, weights=facts.counted)) for numbers in (scores, labels))
+    deviation = math.sqrt(float(np.average((labels - share) ** 2, weights=facts.counted)))
+    least = 0.02 if facts.is_classifier else 0.1 * deviation
     if not abs(mean) > max(_SURE * error, least):
         return None
     where = "too high" if mean > 0 else "too low"
     if facts.is_classifier:
         return (
-            f"Scores of test rows are {where}: {scores.mean():.3g} on average, where {labels.mean():.3g} have label 1. "
+            f"Scores of test rows are {where}: {score:.3g} on average, where {share:.3g} have label 1. "
             "Training and test rows may differ, or the bias was not learned."
         )
     return (
@@ -349,7 +383,7 @@ def _overconfident(facts: Facts) -> str | None:
     if not facts.is_classifier or not len(scores) or not 0 < labels.mean() < 1:
         return None
     z = np.log(np.clip(scores, 1e-9, 1 - 1e-9) / (1 - np.clip(scores, 1e-9, 1 - 1e-9)))
-    slope, error = _slope(z, labels)
+    slope, error = _slope(z, labels, facts.counted)
     if not (slope + _SURE * error < 0.8):
         return None
     return (
@@ -358,14 +392,15 @@ def _overconfident(facts: Facts) -> str | None:
     )
 
 
-def _slope(z: NDArray[np.float64], labels: NDArray[np.float64]) -> tuple[float, float]:
+def _slope(z: NDArray[np.float64], labels: NDArray[np.float64], counted: NDArray[np.float64]) -> tuple[float, float]:
     """Give the slope of a logistic regression of labels on one number, and its standard error; by Newton's method."""
     a, b = 0.0, 1.0
+    counted = counted * counted.sum() / (counted**2).sum()  # as many as there are independent rows
     rows = np.stack([np.ones_like(z), z], axis=1)
     for _ in range(30):
         p = 1 / (1 + np.exp(-np.clip(a + b * z, -500, 500)))
-        hessian = rows.T @ (rows * (p * (1 - p))[:, np.newaxis]) + 1e-9 * np.eye(2)
-        step = np.linalg.solve(hessian, rows.T @ (labels - p))
+        hessian = rows.T @ (rows * (counted * p * (1 - p))[:, np.newaxis]) + 1e-9 * np.eye(2)
+        step = np.linalg.solve(hessian, rows.T @ (counted * (labels - p)))
         a, b = a + float(np.clip(step[0], -2, 2)), b + float(np.clip(step[1], -0.5, 0.5))
         if np.abs(step).max() < 1e-8:
             break
@@ -401,9 +436,9 @@ def _unseen(facts: Facts) -> str | None:
 def _too_good(facts: Facts) -> str | None:
     if facts.record.telling:
         return None  # which says it better
-    if not len(facts.losses) or not facts.losses_of_baseline.mean() > 0:
+    if not len(facts.losses) or not facts.mean_loss_of_baseline > 0:
         return None
-    if not facts.losses.mean() < _TOO_GOOD[facts.is_classifier] * facts.losses_of_baseline.mean():
+    if not facts.mean_loss < _TOO_GOOD[facts.is_classifier] * facts.mean_loss_of_baseline:
         return None
     return (
         "The test rows are scored almost perfectly: check whether a column reveals the label and is unknown when you "
@@ -416,7 +451,7 @@ def _label_scale(facts: Facts) -> str | None:
     if facts.is_classifier or not len(labels) or facts.hyperparameters.solver == "bayes":
         return None
     far = max(abs(float(labels.mean())), float(labels.std()))
-    if far < _FAR or facts.losses.mean() < 0.5 * facts.losses_of_baseline.mean():
+    if far < _FAR or facts.mean_loss < 0.5 * facts.mean_loss_of_baseline:
         return None
     return (
         f"Labels are far from 1 ({labels.mean():.4g} on average): solver minibatch learns them slowly; scale them, or "
@@ -428,7 +463,10 @@ def _out_of_balance(facts: Facts) -> str | None:
     labels = facts.record.sample.labels
     if not facts.is_classifier or not len(labels):
         return None
-    share = float((labels > 0.5).mean())
+    weights = facts.record.sample.weights.astype(np.float64)  # positive_class_weight does not make a class less rare
+    if not weights.sum() > 0:
+        return None
+    share = float(np.average(labels > 0.5, weights=weights))
     if 0.1 <= share <= 0.9:
         return None
     return (

@@ -179,7 +179,7 @@ def _without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Sample:
-    """Scores and labels of rows at even distances, in bounded memory.
+    """Scores, labels and weights of rows at even distances, in bounded memory.
 
     Every row is kept until there are `limit`; then every second one of those is let go, and
     from there on every second row is kept, and so on.
@@ -191,14 +191,16 @@ class Sample:
     """
 
     def __init__(self, limit: int = 20_000) -> None:
-        self._kept = np.empty((limit, 2), np.float32)
+        self._kept = np.empty((limit, 3), np.float32)
         self._n = 0
         self._stride = 1
         self._n_seen = 0
 
-    def add(self, scores: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
-        """Take rows into account."""
-        rows = np.column_stack([scores, labels])
+    def add(
+        self, scores: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32] | None = None
+    ) -> None:
+        """Take rows into account; without weights each counts once."""
+        rows = np.column_stack([scores, labels, np.ones(len(labels), np.float32) if weights is None else weights])
         start = 0
         while start < len(rows):
             first = start + -(self._n_seen + start) % self._stride
@@ -223,6 +225,11 @@ class Sample:
         """Of the rows that are kept."""
         return self._kept[: self._n, 1]
 
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """Of the rows that are kept; 1 each where they have none."""
+        return self._kept[: self._n, 2]
+
 
 class SampledModel(Model):
     """A model that puts what it predicts into a sample, beside the labels."""
@@ -246,5 +253,5 @@ class SampledModel(Model):
     ) -> NDArray[np.float32] | tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Score rows as `Model.predict` does."""
         scores = super().predict(batch, num_threads)
-        self._sample.add(scores, batch.known_labels)
+        self._sample.add(scores, batch.known_labels, batch.weights)
         return (scores, self.std(batch, num_threads)) if return_std else scores

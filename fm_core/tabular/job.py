@@ -281,7 +281,9 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
         _tell(record, held_out, read.predictor_type)
     else:
         record.not_tested("no row was held out")
-    record.learned_sample.add(on_learned.scores.astype(np.float32), on_learned.labels.astype(np.float32))
+    record.learned_sample.add(
+        on_learned.scores.astype(np.float32), on_learned.labels.astype(np.float32), on_learned.weights
+    )
     if read.schema is not None:
         tell_of_columns(record, result.model, read.schema, read.learned, read.held_out)
     return Trained(result.model, hp, read, of_both[0], of_both[1], record, held_out.n_rows)
@@ -334,7 +336,7 @@ def _tell(record: TrainingRecord, scored: Scored, predictor_type: str) -> None:
     totals = metrics_for(predictor_type)
     scores, labels = scored.scores.astype(np.float32), scored.labels.astype(np.float32)
     totals.update(scores, labels, scored.weights)
-    record.sample.add(scores, labels)
+    record.sample.add(scores, labels, scored.weights)
     record.tested(totals.values(), len(labels), 0.0)
 
 

@@ -177,3 +177,50 @@ def test_what_is_said_is_in_metrics_json(tmp_path):
     found, record = said("regressor", (train[0], rng.permutation(train[1])), test, solver="bayes")
     record.save(tmp_path / "metrics.json", found)
     assert json.loads((tmp_path / "metrics.json").read_text())["findings"] == found != []
+
+
+# --- weights -----------------------------------------------------------------------------------
+
+
+def of_sample(kind, scores, labels, weights=None, **given):
+    record = TrainingRecord()
+    hp = Hyperparameters(feature_dim=9, num_factors=2, predictor_type=kind, solver="bayes", **given)
+    for sample in (record.sample, record.learned_sample):
+        sample.add(scores.astype(np.float32), labels.astype(np.float32), weights)
+    record.tested({}, len(labels), 0.1)
+    return findings(record, hp)
+
+
+@KINDS
+@pytest.mark.parametrize("shift", [0.0, 0.4, 3.0])
+def test_rows_without_a_weight_are_as_if_they_were_not_there(kind, shift):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=900)
+    labels = z + rng.normal(size=900) > 0 if kind == "binary_classifier" else z + 0.3 * rng.normal(size=900)
+    scores = 1 / (1 + np.exp(-(2 * z + shift))) if kind == "binary_classifier" else z + shift
+    counted = np.arange(900) % 3 > 0
+    scores[~counted] = 0.999  # far off, for most
+    alone = of_sample(kind, scores[counted], labels[counted])
+    assert of_sample(kind, scores, labels, counted.astype(np.float32)) == alone
+    assert of_sample(kind, scores, labels) != alone
+
+
+def test_means_of_weighted_rows_are_those_of_rows_that_are_repeated():
+    labels = np.repeat([0.0, 1.0], [600, 400])
+    scores = np.where(labels, 0.9, 0.6)
+    repeats = np.where(labels, 3, 1)
+    weighted = of_sample("binary_classifier", scores, labels, repeats.astype(np.float32))
+    repeated = of_sample("binary_classifier", np.repeat(scores, repeats), np.repeat(labels, repeats))
+    (said, as_said) = ([each for each in found if "too high" in each] for found in (weighted, repeated))
+    assert said == as_said
+    assert len(said) == 1
+
+
+def test_a_job_that_weights_a_class_is_held_to_what_it_was_asked_for():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=4000)
+    labels = rng.random(4000) < 1 / (1 + np.exp(-(2 * z - 1)))
+    odds = 5 * np.exp(2 * z - 1)  # as of rows of label 1 that count five times
+    scores = odds / (1 + odds)
+    assert any("too high" in each for each in of_sample("binary_classifier", scores, labels))
+    assert of_sample("binary_classifier", scores, labels, positive_class_weight=5.0) == []
