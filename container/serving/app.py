@@ -4,6 +4,7 @@ A view is a few lines: the formats are media_types.py's, the statuses errors.py'
 created with its model, so tests can pass a model of three features.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,9 @@ _LARGEST_DESCRIPTION = 2**20
 
 #: What a body has that asks for more than scores: reasons, standard deviations, or the best items of a catalogue.
 _LONG_WORDS = tuple(f'"{word}"'.encode() for word in ("explain", "spread", *WISHES))
+
+#: A letter that needs no escape: what it is written in may be one of those words.
+_ESCAPED_ASCII = re.compile(rb"\\u00[4-7]")
 
 _CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
@@ -145,7 +149,7 @@ def takes_long(environ: dict[str, Any], body: bytes) -> bool:
     """Whether a request with a small body needs more than a few milliseconds of CPU, or waits for files."""
     if "HTTP_CONTENT_ENCODING" in environ or environ["PATH_INFO"].startswith("/models"):
         return True
-    return any(word in body for word in _LONG_WORDS)
+    return any(word in body for word in _LONG_WORDS) or bool(b"\\u00" in body and _ESCAPED_ASCII.search(body))
 
 
 def _around_flask(app: Flask, find_view: FindView) -> Callable[..., Iterable[bytes]]:

@@ -94,19 +94,9 @@ def open_with_schema(
         allowed = limits()
         model = load_model(path, allowed)
         path = model_folder(path)
-        encoder = None
         folders = [*sources, path]
         try:
-            schema_file = _found(folders, name or SCHEMA_FILE, MAX_SCHEMA_BYTES, "schema", must_exist=name is not None)
-        except ArtifactError as error:
-            if name is None:
-                raise
-            raise ArtifactError(f"environment variable FM_SCHEMA is {name[:80]!r}: {error}") from error
-        try:
-            if schema_file is not None:
-                schema = TableSchema.load(schema_file, model.feature_dim, watch=_watching(allowed, schema_file))
-                way_out = "the setting FM_UNSEEN=ignore"
-                encoder = Encoder(schema, unseen=unseen, labels="none", way_out=way_out)
+            encoder = _encoder(folders, name, unseen, model.feature_dim, allowed)
             if _below(path, SPREAD_FILE, MAX_SPREAD_BYTES, "spread") is not None:
                 model.spread = load_spread(path, model.predictor_type, model.w0, model.w, allowed)
             catalogue_file = _found(folders, CATALOGUE_FILE, MAX_CATALOGUE_BYTES, "catalogue")
@@ -124,6 +114,22 @@ def open_with_schema(
             raise kind(f"{error.filename or path}: {error.strerror or error}") from error
 
     return open_model
+
+
+def _encoder(
+    folders: Sequence[Path], name: str | None, unseen: str, feature_dim: int, limits: Limits
+) -> Encoder | None:
+    """Give the encoder of the schema, if there is one: the one that FM_SCHEMA names has to be."""
+    try:
+        file = _found(folders, name or SCHEMA_FILE, MAX_SCHEMA_BYTES, "schema", must_exist=name is not None)
+        if file is None:
+            return None
+        schema = TableSchema.load(file, feature_dim, watch=_watching(limits, file))
+    except (ArtifactError, ConfigError) as error:
+        if name is None:
+            raise
+        raise ArtifactError(f"environment variable FM_SCHEMA is {name[:80]!r}: {error}") from error
+    return Encoder(schema, unseen=unseen, labels="none", way_out="the setting FM_UNSEEN=ignore")
 
 
 def _watching(limits: Limits, file: Path) -> Callable[[int], None]:

@@ -5,6 +5,7 @@ import gc
 import os
 import resource
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from container.serving.request_log import BYTES_IN, BYTES_OUT, ROWS, STATUS, is_
 from container.serving.settings import ServingSettings
 from container.serving.worker import DRAIN_SECONDS, Work, Worker
 from container.serving.wsgi import App
+from fm_core.errors import ConfigError
 
 __all__ = ["GunicornLogger", "Server", "shared_memory"]
 
@@ -96,9 +98,8 @@ class Server(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         """Give gunicorn its settings."""
         settings = self._settings
-        ports = [settings.port] + ([settings.metrics_port] if settings.metrics_port else [])
         options = {
-            "bind": [f"0.0.0.0:{port}" for port in ports],
+            "bind": [f"0.0.0.0:{port}" for port in settings.ports],
             "workers": 2 * self._work.n_pairs,
             "worker_class": f"{Worker.__module__}.{Worker.__qualname__}",  # gunicorn 22 to 25.0 take its name alone
             "timeout": settings.timeout,
@@ -117,6 +118,19 @@ class Server(BaseApplication):  # type: ignore[misc]
         for name, value in options.items():
             if name in self.cfg.settings:  # older versions have no control socket
                 self.cfg.set(name, value)
+
+    def run(self) -> None:
+        """Serve until a signal ends it.
+
+        Raises
+        ------
+        ConfigError
+            A port cannot be listened on.
+        """
+        # gunicorn would log eleven lines in five seconds, none of which says what to do.
+        for port, name in self._settings.ports.items():
+            _check_port(port, name)
+        super().run()
 
     def _place(self, server: Any, worker: Worker) -> None:
         self._work.place(worker, server.WORKERS.values())
@@ -145,6 +159,15 @@ def _log(metrics: Metrics | None, log_level: int, environ: Mapping[str, Any], se
         )  # fmt: skip
     if is_logged(environ, log_level):
         log_request(environ, seconds)
+
+
+def _check_port(port: int, setting: str) -> None:
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("0.0.0.0", port))
+    except OSError as error:
+        raise ConfigError(f"port {port} ({setting}): {error.strerror}, expected a port that is free") from error
 
 
 def _raise_open_files() -> int:

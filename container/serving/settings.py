@@ -105,6 +105,12 @@ class ServingSettings:
     schema: str | None = None
     unseen: str = "error"
 
+    @property
+    def ports(self) -> dict[int, str]:
+        """The ports to listen at, and what each is set by."""
+        of_metrics = {} if self.metrics_port is None else {self.metrics_port: "FM_METRICS_PORT"}
+        return {self.port: "SAGEMAKER_BIND_TO_PORT, or --port of fm serve"} | of_metrics
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], *, cores: int, memory: int) -> "ServingSettings":
         """Parse the environment.

@@ -68,7 +68,8 @@ def test_the_log_level_leaves_out_what_succeeds(root, tmp_path):
 
 
 def test_workers_are_as_many_as_asked_for_or_as_cores(root, tmp_path):
-    with serving(root, tmp_path, SAGEMAKER_MODEL_SERVER_WORKERS=3) as server:
+    # What gunicorn would read for itself has no say.
+    with serving(root, tmp_path, SAGEMAKER_MODEL_SERVER_WORKERS=3, WEB_CONCURRENCY="many") as server:
         server.wait_for(lambda: len(server.workers) == 2 * 3)
     with serving(root, tmp_path, SAGEMAKER_MODEL_SERVER_WORKERS="") as server:
         server.wait_for(lambda: len(server.workers) == 2 * usable_cores())
@@ -236,6 +237,7 @@ def test_with_a_damaged_model_it_says_so_and_exits(root, damage):
         ("FM_SERVER_QUEUE", "none"),
         ("FM_UNSEEN", "skip"),
         ("FM_SCHEMA", "absent.json"),
+        ("FM_SCHEMA", "model_algo-1"),
     ],
 )
 def test_with_a_setting_it_cannot_read_it_says_so_and_exits(root, name, text):
@@ -243,6 +245,17 @@ def test_with_a_setting_it_cannot_read_it_says_so_and_exits(root, name, text):
     assert (status, len(stderr.splitlines())) == (1, 1)
     assert text in stderr
     assert name in stderr
+
+
+@pytest.mark.parametrize("name", ["SAGEMAKER_BIND_TO_PORT", "FM_METRICS_PORT"])
+def test_with_a_port_that_is_taken_it_says_so_and_exits(root, name):
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, stderr = refused_start(root, **{"SAGEMAKER_BIND_TO_PORT": free_port()} | {name: port})
+    assert status == 1
+    assert stderr.splitlines()[1:] == [stderr.splitlines()[-1]]  # after the version
+    assert f"port {port} ({name}" in stderr
+    assert "Address already in use, expected a port that is free" in stderr
 
 
 def test_arguments_are_refused_and_help_is_given():

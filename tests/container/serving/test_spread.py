@@ -156,7 +156,9 @@ def test_other_configurations_are_left_alone_as_ever(client):
 
 def test_a_request_that_asks_is_handed_to_a_process_that_computes():
     assert takes_long({"PATH_INFO": "/invocations"}, json.dumps(ASKING).encode())
+    assert takes_long({"PATH_INFO": "/invocations"}, b'{"instances": [{"columns": {}, "top\\u005fk": 2}]}')
     assert not takes_long({"PATH_INFO": "/invocations"}, b'{"instances": []}')
+    assert not takes_long({"PATH_INFO": "/invocations"}, b'{"instances": [{"columns": {"film": "L\\u00e9on"}}]}')
 
 
 def test_a_spread_of_another_model_or_outside_the_folder_is_refused(tmp_path):
