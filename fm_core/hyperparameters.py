@@ -161,6 +161,7 @@ def _choice(doc: str, default: Any, *choices: str, **facts: Any) -> Any:
 #: Of the mini-batch update.
 _rate = functools.partial(_number, only_with=("minibatch",))
 _way = functools.partial(_choice, only_with=("minibatch",))
+_features = functools.partial(_declare, "text", group="extension")
 
 
 def _ignored(doc: str, default: str) -> Any:
@@ -283,6 +284,12 @@ class Hyperparameters:
         "data; unset: none, or .1 with early_stopping.",
         None, minimum=0, group="extension",
     )  # fmt: skip
+    standardize: bool = _declare(
+        "boolean",
+        "Whether columns and numeric targets are brought to a similar scale for learning, which takes one more pass "
+        "over the data, and the model is converted back; solver auto always does this for dense data.",
+        False, group="extension", only_with=("minibatch",), in_estimators=False,
+    )  # fmt: skip
     _bayes_method: str = _choice(
         "The method of solver bayes: gibbs, by sampling; variational, deterministic, in fewer sweeps.",
         "gibbs", "gibbs", "variational", group="extension", only_with=("bayes",), in_estimators=False,
@@ -306,9 +313,8 @@ class Hyperparameters:
         "Records in the shuffle buffer.", 100_000, group="extension", only_with=("minibatch", "online")
     )
     early_stopping_patience: int | None = _integer(
-        "Epochs without a better validation score after which training stops; unset: no early stopping.",
-        None, group="extension",
-    )  # fmt: skip
+        "Epochs without a better validation score after which training stops; unset: never.", None, group="extension"
+    )
     max_bad_records: int = _integer(
         "How many damaged records to skip, with a log line for each, in a pass before the job fails.",
         0, minimum=0, group="extension", decides="run", in_estimators=False,
@@ -322,30 +328,24 @@ class Hyperparameters:
         "loss and to metrics of training and validation data, not to test data; unset: 1.",
         None, minimum=0, maximum=1e9, group="extension", in_estimators=False,
     )  # fmt: skip
-
     loss: str = _choice(
         "The loss: pointwise, the error of each record; or a ranking loss over positives and sampled negatives: "
         "pairwise (BPR), softmax, or warp.",
         "pointwise", "pointwise", "pairwise", "softmax", "warp", group="extension",
     )  # fmt: skip
     negatives: int = _integer(
-        "Negatives to sample for each positive, for a loss other than pointwise.", 8, maximum=10_000,
-        group="extension",
-    )  # fmt: skip
+        "Negatives to sample for each positive, for a loss other than pointwise.", 8, maximum=10_000, group="extension"
+    )
     negative_sampling: str = _choice(
         "How negatives are sampled: uniform, all items equally; popularity, by an item's share of the positives.",
         "uniform", "uniform", "popularity", group="extension",
     )  # fmt: skip
-    user_features: str = _declare(
-        "text",
-        "The users' features, such as 0:943 (the first, and the one after the last); or a column of schema.json.",
-        "", group="extension",
-    )  # fmt: skip
-    item_features: str = _declare(
-        "text",
-        "The items' features, ids first, such as 943:2625,2625:2644; or columns of schema.json.",
-        "", group="extension",
-    )  # fmt: skip
+    user_features: str = _features(
+        "The users' features, such as 0:943 (the first, and the one after the last); or a column of schema.json.", ""
+    )
+    item_features: str = _features(
+        "The items' features, ids first, such as 943:2625,2625:2644; or columns of schema.json.", ""
+    )
 
     ranking_k: int = _integer(
         "How many top items of each user the ranking metrics use.", 10, maximum=10_000, group="extension",

@@ -107,7 +107,8 @@ class ChannelBatches:
 
     def once_more(self, epoch: int) -> Iterator[Batch]:
         """A pass over the data before that of an epoch; in Pipe mode it takes a FIFO of its own."""
-        yield from self._batches(epoch)
+        begun, self._begun = self._begun, None
+        yield from begun or self._batches(epoch)
         self._reader.first_epoch -= 1
 
     @property

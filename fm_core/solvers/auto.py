@@ -4,8 +4,9 @@
 data                                   solver
 =====================================  ====================================================================
 sparse, and it fits in memory          bayes: nothing to tune
-dense, or nearly so                    minibatch with a share of the rows held out, until these are scored no
-                                       better; the best epoch is kept
+dense, or nearly so                    minibatch of columns and labels of like size (standardized.py), with a share
+                                       of the rows held out, until these are scored no better; the best epoch is
+                                       kept
 sparse, and it does not fit            online: each row once, nothing to tune either
 several hosts, a loss that ranks, ...  minibatch: bayes does not do it
 =====================================  ====================================================================
@@ -20,7 +21,8 @@ import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters, parameters
-from fm_core.solvers.rates import best_rate
+from fm_core.solvers.rates import ROWS_TRIED, best_rate, first_sizes
+from fm_core.solvers.scaling import Scaling
 
 __all__ = ["Choice", "choose", "of_dense", "of_stream", "with_early_stopping"]
 
@@ -32,8 +34,11 @@ _FILLED = 0.2
 
 #: Of dense data: what the hyperparameters leave open, beside the rates (rates.py). Chosen on held-out parts of MNIST's
 #: training set and of made-up rows.
-_OF_DENSE: dict[str, Any] = {"factors_init_sigma": 0.05, "mini_batch_size": 200, "shuffle": True}
+_OF_DENSE: dict[str, Any] = {"mini_batch_size": 200, "shuffle": True, "standardize": True}
 _EPOCHS, _HELD_OUT = 1000, 0.1
+
+#: Of few rows so many are held out, but no more than a third: a dozen say nothing.
+_LEAST_HELD_OUT = 40
 
 #: Epochs without a better score: at least, and so many steps where it is known how many there are in an epoch.
 _PATIENCE, _STEPS, _MOST = 8, 150, 30
@@ -139,11 +144,16 @@ def of_dense(
     patience, changes = _PATIENCE, dict(_OF_DENSE)
     if n_rows is None and first.n_rows < hp.mini_batch_size:
         n_rows = first.n_rows
+    tried = first.slice(0, min(first.n_rows, ROWS_TRIED))
+    tried = Scaling.of([tried], hp.feature_dim, hp.predictor_type).rows(tried)
+    changes["factors_init_sigma"], changes["linear_init_sigma"] = first_sizes(tried, hp.num_factors, n_rows)
     if n_rows is not None:
         changes["mini_batch_size"] = min(changes["mini_batch_size"], max(_LEAST_ROWS, n_rows // _BATCHES))
         patience = _patience_for(n_rows, changes["mini_batch_size"])
     hp = _with(hp, **{name: value for name, value in changes.items() if getattr(hp, name) == table[name].default})
-    fraction = hp.validation_fraction if hp.validation_fraction is not None else _HELD_OUT
+    fraction = hp.validation_fraction
+    if fraction is None:
+        fraction = _HELD_OUT if n_rows is None else max(_HELD_OUT, min(1 / 3, _LEAST_HELD_OUT / max(1, n_rows)))
     hp = _with(
         hp,
         solver="minibatch",
@@ -153,8 +163,14 @@ def of_dense(
     )
     if any(getattr(hp, name) != table[name].default for name in ("linear_lr", "factors_lr")):
         return hp
-    rate = best_rate(hp, first, n_rows)
-    return _with(hp, linear_lr=rate, factors_lr=rate)
+    rate = best_rate(hp, tried, n_rows)
+    if n_rows is not None and n_rows <= ROWS_TRIED:
+        # the bias is right from the start, and few rows in a batch would move it back and forth
+        of_bias = {"bias_lr": rate, "bias_wd": 0.0}
+        hp = _with(hp, **{name: value for name, value in of_bias.items() if getattr(hp, name) == table[name].default})
+    # pairs of more columns than there are rows are learned by heart, and the bias makes up for what they say there
+    share = 1.0 if n_rows is None else min(1.0, n_rows / hp.feature_dim)
+    return _with(hp, linear_lr=rate, factors_lr=float(f"{share * rate:.2g}"))
 
 
 def of_stream(hyperparameters: Hyperparameters) -> Hyperparameters:

@@ -1,82 +1,119 @@
-"""What a model of dense columns may say of values that lie far beyond all others: bounded, as labels are.
+"""What a model may say of values that lie far beyond all others of their column: bounded, as labels are.
 
 A column may have a thousand values about 3 and one of 1,243. Where two such columns meet, the model's pair is a product
 of extremes, learned from rows that are none: a row with both can be scored fifty deviations off, and a handful of such
 rows makes a model worse than the mean (California housing, whose test rows have one household of 1,243). No row of the
 training says what is right there. So a pair with such a column may move a score by no more than labels move: its
-column's factors are made shorter, until the pair at the greatest values of both, seen apart, keeps to that.
+column's factors are made shorter, until the pair at the greatest values of both, seen apart, keeps to that. Values are
+seen from the column's middle, where it is not 0.
 
 Columns whose greatest value is of the size of the others, and columns of two values, are left as they are.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from fm_core.arrays import row_blocks
-from fm_core.batch import Batch
-from fm_core.model import Model
-
-__all__ = ["bounded"]
+__all__ = ["Extremes", "bounded", "tails"]
 
 Doubles = NDArray[np.float64]
 
 #: Standard deviations of the greatest value beyond which a column has extremes: normal ones reach 5, lognormal ones 20.
-_FAR = 20.0
+#: Of n values none can be more than sqrt(n): of few, half of that will do, but not less than `_LEAST`.
+_FAR, _LEAST = 20.0, 5.0
 
 #: What a pair may add to a classifier's score before the logistic function.
 _LOG_ODDS = 10.0
 
-#: Columns whose pairs are looked at: a matrix of so many squared.
-_MOST = 2000
+
+class Extremes(NamedTuple):
+    """What is known of a model's columns.
+
+    Attributes
+    ----------
+    greatest : ndarray of float64, shape (n_columns,)
+        The greatest distance of a value from the column's middle.
+    tails : ndarray of float64, shape (n_columns,)
+        How many deviations that is, of columns with extremes; 0 for all others. See `tails`.
+    most : float
+        What a pair may move a score by: as far as a label is from the mean.
+    """
+
+    greatest: Doubles
+    tails: Doubles
+    most: float
+
+    @classmethod
+    def of_classes(cls, greatest: Doubles, of_tails: Doubles) -> "Extremes":
+        """Those of a classifier, whose scores are logarithms of odds."""
+        return cls(greatest, of_tails, _LOG_ODDS)
 
 
-def bounded(model: Model, rows: Batch) -> Model:
-    """Give the model with what it says of extremes bounded; the model itself where it needs nothing.
+def tails(greatest: Doubles, size: Doubles, n: int | NDArray[np.int64]) -> Doubles:
+    """How many deviations (`size`) the greatest of `n` values is from the middle, if that is far; else 0."""
+    far = np.clip(np.sqrt(n) / 2, _LEAST, _FAR)
+    is_far = greatest > far * size
+    return np.where(is_far & (size > 0), greatest / np.where(size > 0, size, 1), 0.0)
+
+
+def bounded(
+    w0: float, w: NDArray[np.floating], V: NDArray[np.floating], extremes: Extremes, means: Doubles | None = None
+) -> tuple[float, NDArray[np.floating], NDArray[np.floating]]:
+    """Give a model's parameters with what they say of extremes bounded; themselves where they need nothing.
 
     Parameters
     ----------
-    model : Model
-    rows : Batch
-        Dense, with labels: what the model was learned from, each column's mean 0.
+    w0 : float
+    w : ndarray, shape (n_columns,)
+    V : ndarray, shape (n_columns, num_factors)
+    extremes : Extremes
+    means : ndarray of float64, shape (n_columns,), optional
+        Where the columns' middles are, if they are not 0.
+
+    Returns
+    -------
+    w0, w, V : float and ndarrays of float64, or what was given
     """
-    values = rows.values
-    if model.feature_dim > _MOST or not len(values):
-        return model
-    greatest, size = _sizes(values)
-    is_far = greatest > _FAR * size
-    for column in np.flatnonzero(is_far):
-        is_far[column] = len(np.unique(values[:, column])) > 2
-    if not is_far.any():
-        return model
-    labels = rows.known_labels.astype(np.float64)
-    most = _LOG_ODDS if model.is_classifier else float(np.abs(labels - labels.mean()).max())
-    V = model.V.astype(np.float64)
-    # not the BLAS, whose threads decide bits
-    pairs = np.abs(np.einsum("ik,jk->ij", V, V, optimize=False)) * np.outer(greatest, greatest)
-    np.fill_diagonal(pairs, 0)
-    pairs[np.ix_(~is_far, ~is_far)] = 0
-    # the one that lies further out, of its own kind, is made shorter
-    tail = np.where(is_far, greatest / np.maximum(size, 1e-300), 0)
-    shares = np.ones(len(V))
-    for column in np.argsort(-tail, kind="stable")[: np.count_nonzero(is_far)].tolist():
-        others = tail < tail[column]
-        others |= (tail == tail[column]) & (np.arange(len(tail)) > column)
-        largest = float(pairs[column, others].max(initial=0))
-        if largest > most:
-            shares[column] = most / largest
+    far = np.flatnonzero(extremes.tails > 0)
+    if not len(far):
+        return w0, w, V
+    exact = V.astype(np.float64)
+    shares = _shares(exact, far, extremes)
     if (shares == 1).all():
-        return model
-    params = np.empty((len(V), model.num_factors + 1), np.float32)
-    params[:, :-1] = shares[:, np.newaxis] * V
-    params[:, -1] = model.w
-    return Model.of_params(model.predictor_type, model.w0, params)
+        return w0, w, V
+    shorter, of_columns = exact.copy(), w.astype(np.float64)
+    shorter[far] *= shares[:, np.newaxis]
+    if means is not None:  # what is left out is a pair of distances from the middle: its other parts stay
+        before, after = _parts(exact, means), _parts(shorter, means)
+        w0 += after[0] - before[0]
+        of_columns += before[1] - after[1]
+    return w0, of_columns, shorter
 
 
-def _sizes(values: NDArray[np.float32]) -> tuple[Doubles, Doubles]:
-    """Each column's greatest magnitude, and root mean square."""
-    greatest, squares = np.zeros(values.shape[1]), np.zeros(values.shape[1])
-    for part in row_blocks(values):
-        block = values[part].astype(np.float64)
-        greatest = np.maximum(greatest, np.abs(block).max(axis=0))
-        squares += (block**2).sum(axis=0)
-    return greatest, np.sqrt(squares / len(values))
+def _shares(V: Doubles, far: NDArray[np.intp], extremes: Extremes) -> Doubles:
+    """What is left of the factors of columns with extremes."""
+    greatest, of_tails, most = extremes
+    lengths = np.sqrt(np.einsum("ij,ij->i", V, V, optimize=False)) * greatest
+    longest = float(lengths.max(initial=0))
+    shares = np.ones(len(far))
+    for place, column in enumerate(far.tolist()):
+        if lengths[column] * longest <= most:
+            continue
+        # the one that lies further out, of its own kind, is made shorter
+        others = of_tails < of_tails[column]
+        others |= (of_tails == of_tails[column]) & (np.arange(len(V)) > column)
+        # not the BLAS, whose threads decide bits
+        pairs = np.abs(np.einsum("ik,k->i", V, V[column], optimize=False)) * greatest * greatest[column]
+        largest = float(pairs[others].max(initial=0))
+        if largest > most:
+            shares[place] = most / largest
+    return shares
+
+
+def _parts(V: Doubles, means: Doubles) -> tuple[float, Doubles]:
+    """What pairs of distances from the middle have beside pairs of values: a number, and one for each column."""
+    V_m = V * means[:, np.newaxis]
+    total = V_m.sum(axis=0)
+    squares = np.einsum("ij,ij->i", V, V_m, optimize=False)
+    return float(total @ total - np.sum(V_m**2)) / 2, np.einsum("ij,j->i", V, total, optimize=False) - squares

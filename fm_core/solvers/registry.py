@@ -17,6 +17,7 @@ Hosts = Literal["one", "sharded", "averaged"]
 #: Name of each solver: the module and class of its algorithm, imported when it is asked for.
 _ALGORITHMS = {
     "minibatch": ("fm_core.solvers.minibatch", "MiniBatch"),
+    "standardized": ("fm_core.solvers.standardized", "StandardizedMiniBatch"),
     "ranked": ("fm_core.solvers.ranked", "RankedMiniBatch"),
     "bayes": ("fm_core.solvers.bayes.algorithm", "Bayes"),
     "online": ("fm_core.solvers.online.algorithm", "Online"),
@@ -49,6 +50,7 @@ _TABLE = {
     (row.solver, row.hosts): row
     for row in (
         Combination("minibatch", "one", uses_devices=True, keeps_whole_model=True, writes_checkpoints=True),
+        Combination("standardized", "one", uses_devices=True, keeps_whole_model=True, writes_checkpoints=True),
         Combination("ranked", "one", uses_devices=False, keeps_whole_model=True, writes_checkpoints=True),
         Combination("minibatch", "sharded", uses_devices=True, keeps_whole_model=False, writes_checkpoints=True),
         Combination("minibatch", "averaged", uses_devices=False, keeps_whole_model=True, writes_checkpoints=False),
@@ -79,7 +81,8 @@ def combination(hyperparameters: Hyperparameters, n_hosts: int = 1) -> Combinati
         hosts = "averaged" if hyperparameters._kvstore == "dist_async" else "sharded"
     if (solver, hosts) not in _TABLE:
         others = ", ".join(row.solver for row in _TABLE.values() if row.hosts == hosts)
-        name = solver if hyperparameters.loss == "pointwise" else f"{solver} (loss={hyperparameters.loss})"
+        asked = {"ranked": f" (loss={hyperparameters.loss})", "standardized": " (standardize=true)"}
+        name = solver + asked.get(solver, "")
         raise ConfigError(
             f"solver {name} trains on one host, but there are {n_hosts}: use one host, or solver {others}"
         )
@@ -126,9 +129,11 @@ def _solver(hyperparameters: Hyperparameters) -> str:
     if hp.solver == "auto":
         raise ConfigError("solver is auto, which is chosen by the first rows: see fm_core.solvers.auto")
     if hp.loss == "pointwise":
-        return hp.solver
+        return "standardized" if hp.solver == "minibatch" and hp.standardize else hp.solver
     if hp.solver != "minibatch":
         raise ConfigError(
             f"loss is {hp.loss}, and solver {hp.solver} supports only loss pointwise: use that, or solver minibatch"
         )
+    if hp.standardize:
+        raise ConfigError(f"standardize is true, and loss is {hp.loss}, which has no numbers to predict: leave it out")
     return "ranked"

@@ -19,10 +19,17 @@ __all__ = [
     "Spoken",
     "Together",
     "ValidationReport",
+    "once_more",
 ]
 
 #: ``batches(epoch)`` gives an epoch's batches, each of mini_batch_size rows but the last, all dense or all sparse.
 Batches = Callable[[int], Iterable[Batch]]
+
+
+def once_more(batches: Batches, epoch: int) -> Iterable[Batch]:
+    """Give the batches of a pass before that of an epoch: by their `once_more`, where they have one."""
+    found: Iterable[Batch] = getattr(batches, "once_more", batches)(epoch)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters
-from fm_core.training.callbacks import Batches
+from fm_core.training.callbacks import Batches, once_more
 
 __all__ = ["balanced_weights", "class_weighted", "weighted_by_class"]
 
@@ -64,6 +64,10 @@ class _ClassWeighted:
     def __call__(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch."""
         return self._weighted(self._batches(epoch))
+
+    def once_more(self, epoch: int) -> Iterator[Batch]:
+        """Those of a pass before that of an epoch."""
+        return self._weighted(once_more(self._batches, epoch))
 
     def _weighted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:

@@ -16,7 +16,7 @@ from fm_core.solvers import registry
 from fm_core.solvers.auto import choose, with_early_stopping
 from fm_core.solvers.base import Algorithm
 from fm_core.solvers.minibatch import Device
-from fm_core.training.callbacks import Batches, Callback, FitResult, Silent
+from fm_core.training.callbacks import Batches, Callback, FitResult, Silent, once_more
 from fm_core.training.class_weights import class_weighted
 from fm_core.training.early_stopping import check_validation
 from fm_core.training.held_out import HeldOut
@@ -58,7 +58,7 @@ def fit(
     batches : callable
         ``batches(epoch)`` gives the epoch's batches, each of mini_batch_size rows but the
         last, all dense or all sparse. Called once an epoch, from another thread; once in all by a solver that
-        keeps all rows in memory. A loss other than pointwise needs a pass before the first epoch:
+        keeps all rows in memory. A loss other than pointwise, and standardize, need a pass before the first epoch:
         ``batches.once_more(epoch)``, where there is such an attribute, else ``batches(epoch)`` once more.
     hyperparameters : Hyperparameters
         With solver auto, the first batch decides (fm_core/solvers/auto.py); a checkpoint is of one solver.
@@ -162,3 +162,8 @@ class Peeked:
         """The batches of a pass: the one that was begun, if it is that."""
         begun, self._begun = self._begun, None
         return self._batches(epoch) if begun is None or epoch != self._epoch else begun
+
+    def once_more(self, epoch: int) -> Iterable[Batch]:
+        """Those of a pass before that of an epoch: the one that was begun, as it is the first."""
+        begun, self._begun = self._begun, None
+        return once_more(self._batches, epoch) if begun is None else begun

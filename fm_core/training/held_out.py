@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fm_core.batch import Batch
 from fm_core.formats.rebatch import rebatched
-from fm_core.training.callbacks import Batches
+from fm_core.training.callbacks import Batches, once_more
 
 __all__ = ["HeldOut"]
 
@@ -42,17 +42,21 @@ class HeldOut:
 
     def __call__(self, epoch: int) -> Iterator[Batch]:
         """The rows of a pass that are learned from."""
-        return rebatched(self._learned_from(epoch), self._batch_size)
+        return rebatched(self._learned_from(self._batches(epoch)), self._batch_size)
+
+    def once_more(self, epoch: int) -> Iterator[Batch]:
+        """The same rows, in a pass before that of an epoch."""
+        return rebatched(self._learned_from(once_more(self._batches, epoch)), self._batch_size)
 
     def held(self, epoch: int) -> Iterable[Batch]:
         """The rows that are held out, once a pass has ended."""
         return self._held or ()
 
-    def _learned_from(self, epoch: int) -> Iterator[Batch]:
+    def _learned_from(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         held: list[Batch] = []
         few: list[Batch] = []
         n_seen = n_held = 0
-        for batch in self._batches(epoch):
+        for batch in batches:
             is_held = self._are_held(np.arange(n_seen, n_seen + batch.n_rows, dtype=np.uint64))
             n_seen += batch.n_rows
             if n_held >= _MOST:

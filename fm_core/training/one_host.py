@@ -18,7 +18,7 @@ from fm_core.hyperparameters import Hyperparameters
 from fm_core.metrics import Metrics
 from fm_core.model import Model
 from fm_core.solvers.base import Algorithm, Moment, Solver, SolverState
-from fm_core.training.callbacks import Batches
+from fm_core.training.callbacks import Batches, once_more
 from fm_core.training.evaluation import evaluate_scores
 from fm_core.training.loop import Feed
 from fm_core.training.prefetch import DEPTH, prefetch
@@ -76,7 +76,7 @@ class OneHost:
         """In the reading thread: the batches that are not done."""
         hp = self._hp
         if self._algorithm.looks_first and not self._has_looked:
-            whole = getattr(batches, "once_more", batches)(at.epoch)
+            whole = once_more(batches, at.epoch)
             try:
                 self._algorithm.look(hp, itertools.takewhile(lambda _: not self._should_stop(), whole))
             except DataError:

@@ -284,6 +284,7 @@ def test_every_hyperparameter_that_means_something_here_can_be_given(kind):
         "batch_metrics_publish_interval",
         "max_bad_records",
         "positive_class_weight",
+        "standardize",
     }
     left_out |= {"checkpoint_interval_s"}
     expected = {name for name in parameters() if not name.startswith("_")} - left_out
