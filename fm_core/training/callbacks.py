@@ -1,6 +1,7 @@
 """What a training tells while it runs, and what it gives in the end."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ __all__ = [
     "EpochReport",
     "FitResult",
     "History",
+    "Logged",
     "ResumeReport",
     "Silent",
     "Spoken",
@@ -21,6 +23,8 @@ __all__ = [
     "ValidationReport",
     "once_more",
 ]
+
+_log = logging.getLogger(__name__)
 
 #: ``batches(epoch)`` gives an epoch's batches, each of mini_batch_size rows but the last, all dense or all sparse.
 Batches = Callable[[int], Iterable[Batch]]
@@ -109,6 +113,14 @@ class Silent:
         pass
 
     resumed = started = batch = remarked = epoch = validated = _ignore
+
+
+class Logged(Silent):
+    """A callback that logs what the solver has decided."""
+
+    def remarked(self, remark: str) -> None:
+        """The solver has decided something."""
+        _log.info("%s", remark)
 
 
 class History(Silent):

@@ -1,5 +1,6 @@
 """fit: train a model from batches and hyperparameters, on one host."""
 
+import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from fm_core.solvers import registry
 from fm_core.solvers.auto import choose, with_early_stopping
 from fm_core.solvers.base import Algorithm
 from fm_core.solvers.minibatch import Device
-from fm_core.training.callbacks import Batches, Callback, FitResult, Silent, once_more
+from fm_core.training.callbacks import Batches, Callback, FitResult, Logged, once_more
 from fm_core.training.class_weights import class_weighted
 from fm_core.training.early_stopping import check_validation
 from fm_core.training.held_out import HeldOut
@@ -122,15 +123,24 @@ def fit(
         hyperparameters = choice.hyperparameters
         _log.info("%s", choice.why)
     check_validation(hyperparameters, validation)
-    fraction = hyperparameters.validation_fraction
+    fraction, held_out = hyperparameters.validation_fraction, None
     if validation is None and fraction and hyperparameters.solver == "minibatch":
         held_out = HeldOut(batches, fraction, hyperparameters.seed, hyperparameters.mini_batch_size)
         batches, validation = held_out, held_out.held
     made = algorithm or registry.algorithm(hyperparameters, num_threads, device)
     host = OneHost(made, hyperparameters, should_stop)
-    loop = Loop(hyperparameters, host, callback or Silent(), model, checkpointer)
+    told = callback or Logged()
+    if held_out is not None and hyperparameters.standardize:  # by name, mini-batches give what they have learned
+        kept = functools.partial(held_out.kept, num_threads=num_threads)
+        loop = Loop(hyperparameters, host, told, model, checkpointer, kept)
+    else:
+        loop = Loop(hyperparameters, host, told, model, checkpointer)
     del model  # it may be large, and is not needed once training has started
-    return loop.run(batches, validation, resume)
+    result = loop.run(batches, validation, resume)
+    if held_out is not None and held_out.share < 1:
+        what = f"{held_out.share:.0%} of what it learned is kept" if held_out.share else "the model is that constant"
+        told.remarked(f"On the rows that were held out, the model is not surely better than a constant: {what}.")
+    return result
 
 
 class Peeked:

@@ -2,7 +2,9 @@
 
 One row in each block of so many is held out, by its number: so there is one wherever there is a block, and it
 does not matter how a pass is cut into batches. Of data with fewer rows than a block, those that are learned from are
-scored.
+scored, if none was held out.
+
+`HeldOut.kept` gives of an epoch's model what these rows bear out: see shrinkage.py.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,8 +12,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core.analysis.shrinkage import constant_score, kept_share, log_odds, shrunk
 from fm_core.batch import Batch
 from fm_core.formats.rebatch import rebatched
+from fm_core.links import link_for
+from fm_core.model import Model
 from fm_core.training.callbacks import Batches, once_more
 
 __all__ = ["HeldOut"]
@@ -31,6 +36,11 @@ class HeldOut:
     seed : int
     batch_size : int
         Rows of each batch given out, but the last of a pass.
+
+    Attributes
+    ----------
+    share : float
+        How much of the model was kept when `kept` was last asked.
     """
 
     def __init__(self, batches: Batches, fraction: float, seed: int, batch_size: int) -> None:
@@ -39,6 +49,9 @@ class HeldOut:
         self._seed = seed
         self._batch_size = batch_size
         self._held: list[Batch] | None = None
+        self._are_learned_from = False
+        self._labels = self._n = 0.0  # of all rows, by their weights
+        self.share = 1.0
 
     def __call__(self, epoch: int) -> Iterator[Batch]:
         """The rows of a pass that are learned from."""
@@ -52,11 +65,37 @@ class HeldOut:
         """The rows that are held out, once a pass has ended."""
         return self._held or ()
 
+    def kept(self, model: Model, num_threads: int = 1) -> Model:
+        """Give what of a model these rows bear out, once a pass has ended: the model itself, or one nearer a constant.
+
+        Parameters
+        ----------
+        model : Model
+        num_threads : int
+        """
+        is_classifier = link_for(model.predictor_type).is_classifier
+        constant = constant_score(self._labels, self._n, is_classifier=is_classifier)
+        held = self._held or []
+        self.share = 0.0
+        if held and not self._are_learned_from:
+            scores = np.concatenate([model.predict(batch, num_threads) for batch in held])
+            self.share = kept_share(
+                log_odds(scores) if is_classifier else scores.astype(np.float64),
+                np.concatenate([batch.known_labels for batch in held]).astype(np.float64),
+                constant,
+                is_classifier=is_classifier,
+                weights=np.concatenate([batch.weights_or_ones for batch in held]).astype(np.float64),
+            )
+        return shrunk(model, constant, self.share)
+
     def _learned_from(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         held: list[Batch] = []
         few: list[Batch] = []
         n_seen = n_held = 0
+        labels = n = 0.0
         for batch in batches:
+            weights = batch.weights_or_ones.astype(np.float64)
+            labels, n = labels + float(np.sum(weights * batch.known_labels)), n + float(weights.sum())
             is_held = self._are_held(np.arange(n_seen, n_seen + batch.n_rows, dtype=np.uint64))
             n_seen += batch.n_rows
             if n_held >= _MOST:
@@ -71,10 +110,14 @@ class HeldOut:
             if rest.n_rows:
                 yield rest
         if self._held is None:
-            self._held = held or few
+            self._held, self._are_learned_from = held or few, not held
+            self._labels, self._n = labels, n
 
     def _are_held(self, numbers: NDArray[np.uint64]) -> NDArray[np.bool_]:
         block = np.uint64(self._block)
         mixed = (numbers // block + np.uint64(self._seed % 2**63)) * np.uint64(0x9E3779B97F4A7C15)
-        found: NDArray[np.bool_] = (mixed >> np.uint64(33)) % block == numbers % block
+        places = (mixed >> np.uint64(33)) % block
+        # the very first row is learned from: there may be no other
+        places[(places == 0) & (numbers < block)] = block - np.uint64(1)
+        found: NDArray[np.bool_] = places == numbers % block
         return found

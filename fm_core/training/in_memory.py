@@ -14,7 +14,7 @@ from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters, parameters
 from fm_core.model import Model
 from fm_core.solvers.auto import choose, with_early_stopping
-from fm_core.training.callbacks import Callback, FitResult, Silent, Together
+from fm_core.training.callbacks import Callback, FitResult, Logged, Silent, Together
 from fm_core.training.fit import fit
 
 __all__ = ["fit_rows"]
@@ -78,8 +78,8 @@ def fit_rows(
         _log.warning("With solver %s %s has no effect.", hp.solver, ", ".join(without))
     if rows.values.size < _FEW_VALUES:
         num_threads = 1  # what is learned is the same
-    told, held_out = callback or Silent(), validation
-    if hp.solver == "minibatch":
+    told, held_out = callback or Logged(), validation
+    if hp.solver == "minibatch" and not hp.standardize:
         told = Together(told, _Warned())
     return fit(
         lambda epoch: rows.split(hp.mini_batch_size),

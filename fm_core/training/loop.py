@@ -10,7 +10,7 @@ All that it keeps from one safe point to the next goes into a checkpoint's `Posi
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from fm_core.arrays import first_not_finite
@@ -92,6 +92,8 @@ class Loop(Generic[Data]):
     model : Model, optional
         Starting point. It is given up once the solver is made: it may be large.
     checkpoints : Checkpoints, optional
+    kept : callable, optional
+        Given the model of the best epoch so far, gives the one to keep.
     """
 
     def __init__(
@@ -101,12 +103,14 @@ class Loop(Generic[Data]):
         callback: Callback,
         model: Model | None = None,
         checkpoints: Checkpoints | None = None,
+        kept: Callable[[Model], Model] = lambda model: model,
     ) -> None:
         self._hp = hyperparameters
         self._hosts = hosts
         self._callback = callback
         self._model = model
         self._checkpoints = checkpoints
+        self._kept = kept
         self._solver: Learner | None = None
         self._best = BestEpoch(hyperparameters)
         self._totals = self._own_totals = metrics_for(hyperparameters.predictor_type, hyperparameters.loss)
@@ -295,7 +299,7 @@ class Loop(Generic[Data]):
             self._checkpoints.settle()  # a checkpoint may be being written from the best parameters so far
         is_best = self._best.is_best(metrics, self._epoch)
         if is_best and self._best.is_kept:
-            self._best.keep(self._solver.model)
+            self._best.keep(self._kept(self._solver.model))
         if is_best or not self._best.is_kept:
             self._validation = metrics
         self._callback.validated(ValidationReport(self._epoch, metrics, n, is_best))

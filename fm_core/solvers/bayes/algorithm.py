@@ -133,7 +133,8 @@ class BayesLearner(Solver):
         if at.n_batches:
             return
         self._chain.sweep()
-        yield SafePoint(self._chain.scores(), data.labels, weights=data.weights)
+        remark = self._chain.kept.why if self._chain.n_steps == 1 else ""
+        yield SafePoint(self._chain.scores(), data.labels, weights=data.weights, remark=remark or None)
 
     def _begun(self, rows: Rows) -> BayesSolver:
         hp = self._hp

@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:  # NumPy loads its generators, some 20 ms, where one is made: mini-batches need none
     from numpy.random import Generator as Generator
 
-__all__ = ["INITIAL", "OF_ROWS", "VECTORS", "WEIGHTS", "generator", "key"]
+__all__ = ["FOLDS", "INITIAL", "OF_ROWS", "VECTORS", "WEIGHTS", "generator", "key"]
 
 #: Third word of Threefry's key: what is drawn. 0 is that of initial values, as in model.py.
 INITIAL, VECTORS, WEIGHTS = 0, 1, 2
 
 #: Added to a sweep's number: what its weighted rows draw, which has a generator of its own.
 OF_ROWS = 1 << 62
+
+#: The number of the generator that puts rows in parts (held_out.py).
+FOLDS = OF_ROWS - 1
 
 
 def key(seed: int, what: int) -> NDArray[np.uint32]:

@@ -7,6 +7,8 @@ model is the mean of at least the later half of all samples, and what the chain 
 Told no number of sweeps, it goes on until more would hardly help (convergence.py), but for so many at most that all
 entries have been walked some ten billion times.
 
+Of a classifier of few rows no more is kept than rows that were held out bear out (held_out.py).
+
 A classifier's mean score is overconfident against the mean of its samples' probabilities: both are known of the probes,
 and one number c that brings sigmoid(c z) nearest to the mean probability scales the model.
 """
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core.analysis.shrinkage import moved, shrunk
 from fm_core.batch import Batch
 from fm_core.kernels import in_use, load
 from fm_core.kernels._eigen import eigen
@@ -25,6 +28,7 @@ from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.solvers.bayes.compression import RunningMean
 from fm_core.solvers.bayes.convergence import Convergence, Outlook
+from fm_core.solvers.bayes.held_out import Kept, kept_of
 from fm_core.solvers.bayes.kept_samples import Keeper, spread_of
 from fm_core.solvers.bayes.rows import Collector, Rows
 from fm_core.solvers.bayes.sampler import Sampler
@@ -78,6 +82,8 @@ class BayesSolver:
     ----------
     rows : Rows
     sampler : Sampler or Variational
+    kept : Kept
+        How much of the model is kept.
     """
 
     def __init__(
@@ -99,6 +105,9 @@ class BayesSolver:
         k = self.inner_factors(num_factors)
         begin = None if start is None else starting_with(start, rows)
         make = _METHODS[method]
+        self.kept = Kept()
+        if self._link.is_classifier:
+            self.kept = kept_of(rows, lambda some, i: make(some, k, True, seed + i + 1, num_threads), seed)
         self.sampler: Sampler | Variational = make(rows, k, self._link.is_classifier, seed, num_threads, begin)
         # behind the features a row for each group: what is known of features that never occurred
         self._order = rows.schedule.order
@@ -172,7 +181,8 @@ class BayesSolver:
 
     def scores(self) -> Floats:
         """The mean score of each row of the data so far."""
-        return self.sampler.mean_scores()
+        share, constant, _ = self.kept
+        return moved(self.sampler.mean_scores(), constant, share, is_classifier=self._link.is_classifier)
 
     @property
     def spread(self) -> Spread | None:
@@ -216,7 +226,8 @@ class BayesSolver:
         else:
             params[:] = 0
         # float32, as the artifact has it
-        return Model.of_params(self._link.predictor_type, float(np.float32(units.mean + scale * w0)), params)
+        whole = Model.of_params(self._link.predictor_type, float(np.float32(units.mean + scale * w0)), params)
+        return shrunk(whole, self.kept.constant, self.kept.share)
 
     def _with_what_was_lost(
         self, w0: float, w: Doubles, V: Floats, in_place: NDArray[np.int64]

@@ -1,0 +1,124 @@
+"""How much of a model to keep: of what it says beside a constant, the share that rows it did not learn from bear out.
+
+A model of few rows may score others worse than a constant does: than the mean of the labels, or the share of ones. A
+factorization machine moves towards a constant b without a change of form::
+
+    b + s (score - b)   is that of   w0 <- b + s (w0 - b),   w <- s w,   V <- sqrt(s) V
+
+and s is chosen by rows that were held out. Their gain over the constant has a mean and, as they are few, a standard
+error. Where the gain is surely above 0 and no other s is surely better, the model is kept as it is; else s is the one
+at which the mean less its error is greatest, 0 where no s gains.
+
+Of a classifier's rows, half a row of each class more is spread over all of them: a class that none of them has is no
+proof that it does not occur.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fm_core.model import Model
+
+__all__ = ["constant_score", "kept_share", "log_odds", "moved", "shrunk"]
+
+Doubles = NDArray[np.float64]
+
+#: The shares that are tried.
+_SHARES = np.linspace(0, 1, 41)
+
+#: Standard errors that make sure: these rows have also chosen the epoch, out of many.
+_ERRORS = 1.5
+
+#: Fewer rows say nothing.
+_LEAST = 3
+
+
+def constant_score(total: float, n: float, *, is_classifier: bool) -> float:
+    """The best score of rows of which nothing is known: the labels' mean, or the logarithm of the odds of a one.
+
+    Parameters
+    ----------
+    total, n : float
+        The sum of the labels, and how many there are.
+    is_classifier : bool
+        Half a row of each class is added.
+    """
+    if not is_classifier:
+        return total / n if n else 0.0
+    share = (total + 0.5) / (n + 1)
+    return math.log(share / (1 - share))
+
+
+def log_odds(probabilities: NDArray[np.floating]) -> Doubles:
+    """Scores before the logistic function, of probabilities of float32: none is 0 or 1."""
+    p = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
+    found: Doubles = np.log(p / (1 - p))
+    return found
+
+
+def kept_share(
+    scores: Doubles, labels: Doubles, constant: float | Doubles, *, is_classifier: bool, weights: Doubles | None = None
+) -> float:
+    """The share s, from 0 to 1.
+
+    Parameters
+    ----------
+    scores : ndarray of float64, shape (n,)
+        Of rows that were not learned from, before the logistic function.
+    labels : ndarray of float64, shape (n,)
+    constant : float or ndarray of float64, shape (n,)
+        The score that knows nothing of a row.
+    is_classifier : bool
+    weights : ndarray of float64, shape (n,), optional
+    """
+    n = len(labels)
+    if n < _LEAST:
+        return 0.0
+    counts = np.ones(n) if weights is None else weights
+    counts = counts / counts.sum()
+    about = scores - constant
+    if not np.isfinite(about).all():
+        return 0.0
+    if is_classifier:
+        labels = (labels + 0.5 / n) / (1 + 1 / n)
+    size = 1.0 if is_classifier else max(float(np.abs(labels - constant).max()), float(np.abs(about).max()), 1e-300)
+
+    def gains(share: float) -> Doubles:
+        off = share * about
+        if is_classifier:
+            found: Doubles = np.logaddexp(0, constant) - np.logaddexp(0, constant + off) + labels * off
+        else:
+            found = (off / size) * (2 * (labels - constant) - off) / size
+        return found
+
+    def surely(gained: Doubles) -> float:
+        # not the BLAS, whose threads decide bits
+        mean = float(np.sum(counts * gained))
+        return mean - _ERRORS * math.sqrt(float(np.sum((counts * (gained - mean)) ** 2)))
+
+    whole = gains(1.0)
+    lower = [surely(gains(share)) for share in _SHARES]
+    best = int(np.argmax(lower))
+    if surely(whole) > 0 and surely(gains(_SHARES[best]) - whole) <= 0:
+        return 1.0
+    return float(_SHARES[best])
+
+
+def shrunk(model: Model, constant: float, share: float) -> Model:
+    """The model that gives ``constant + share (score - constant)``, before the logistic function."""
+    if share == 1:
+        return model
+    params = np.empty((model.feature_dim, model.num_factors + 1), np.float32)
+    np.multiply(model.V, np.float32(math.sqrt(share)), out=params[:, :-1])
+    np.multiply(model.w, np.float32(share), out=params[:, -1])
+    return Model.of_params(model.predictor_type, float(np.float32(constant + share * (model.w0 - constant))), params)
+
+
+def moved(scores: NDArray[np.float32], constant: float, share: float, *, is_classifier: bool) -> NDArray[np.float32]:
+    """What `shrunk` makes of scores, which are probabilities of a classifier."""
+    if share == 1:
+        return scores
+    z = log_odds(scores) if is_classifier else scores.astype(np.float64)
+    z = constant + share * (z - constant)
+    return (1 / (1 + np.exp(-z)) if is_classifier else z).astype(np.float32)
