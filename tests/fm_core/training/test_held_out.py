@@ -35,6 +35,7 @@ def test_rows_are_learned_from_or_held_out(n, size, other_size, fraction, is_den
     again = HeldOut(batches(n, other_size, is_dense), fraction, 3, 11)
     assert numbers(again(0)) == numbers(learned)
     assert numbers(again.held(0)) == held
+    assert 1 in numbers(learned)
     block = round(1 / fraction)
     if n < block and held == numbers(learned):
         return  # too few to hold one out
