@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "OnScores", "answered", "invoke"]
 
 
+#: Items that are recommended in all in the answer to one request, which is a hundred times as long as that may be.
+_MOST_ITEMS = 5_000_000
+
 #: Multiplications below which a prediction is not worth a second thread.
 _WORTH_THREADS = 4_000_000
 
@@ -105,6 +108,7 @@ class _Scorer:
         self._num_threads = num_threads
         self._on_scores = on_scores
         self._pairs_left = MOST_PAIRS
+        self._items_left = _MOST_ITEMS
         is_named = served.encoder is not None and served.model.is_classifier
         self._classes = served.encoder.schema.label_classes if is_named and served.encoder is not None else ()
         self.n_rows = 0
@@ -152,7 +156,8 @@ class _Scorer:
             )
         num_threads = self._threads_for(len(recommender.catalogue))
         answers = []
-        for each in recommender.recommend(wishes.instances, num_threads, what="instance"):
+        for each in recommender.recommend(wishes.instances, num_threads, what="instance", first=self.n_rows):
+            self._items_left -= len(each.scores)
             if self._on_scores is not None:
                 self._on_scores(each.scores, self._model.is_classifier, False)
             why = dict(enumerate(each.explanations or []))
@@ -162,6 +167,11 @@ class _Scorer:
             )  # fmt: skip
             answers.append(Recommended(each.columns, predictions))
         self.n_rows += len(wishes.instances)
+        if self._items_left < 0:
+            raise DataError(
+                f"recommendations are limited: the request asks for more than {_MOST_ITEMS} items in all: send fewer "
+                "instances at once, or a lower top_k"
+            )
         return write(answers)
 
     def _threads_for(self, n_vectors: int) -> int:

@@ -29,6 +29,9 @@ _SHARES = 10
 #: What a configuration may ask for.
 _WANTED = frozenset(("explain", "spread"))
 
+#: Requests for items that are answered at once, and items that they may ask for, if they are more than one.
+_WISHES_TOGETHER, _ITEMS_TOGETHER = 256, 100_000
+
 #: What a part of a body becomes; all parts are of one kind.
 Payload = Rows | list[Ranking] | Wishes
 Parts = Iterator[Payload]
@@ -55,6 +58,21 @@ def _decode_jsonlines(body: Any, feature_dim: int, columns: ColumnEncoder | None
     return _Instances(feature_dim, columns).decode(parts())
 
 
+def _wishes(instances: list[Any]) -> Iterator[Wishes]:
+    """Cut requests for items into parts whose answers are not large: a few bytes may ask for a whole catalogue."""
+    part: list[Any] = []
+    n_items = 0
+    for instance in instances:
+        top_k = instance.get("top_k") if isinstance(instance, dict) else None
+        n_items += top_k if type(top_k) is int and top_k > 0 else 0
+        if part and (len(part) == _WISHES_TOGETHER or n_items > _ITEMS_TOGETHER):
+            yield Wishes(part)
+            part, n_items = [], 0
+        part.append(instance)
+    if part:
+        yield Wishes(part)
+
+
 class _Instances:
     """Instances that come part by part. The first one decides of which kind all are."""
 
@@ -74,7 +92,6 @@ class _Instances:
             Instances, the text that they were parsed from, and the request's other members.
         """
         first = 0
-        wishes: list[Any] = []
         for instances, text, others in parts:
             of_all = others.get("configuration")
             of_all = of_all if isinstance(of_all, dict) and of_all.keys() & _WANTED else {}
@@ -82,7 +99,7 @@ class _Instances:
                 self._are_rankings = isinstance(instances[0], dict) and "candidates" in instances[0]
                 self._are_wishes = isinstance(instances[0], dict) and any(name in instances[0] for name in WISHES)
             if self._are_wishes and not self._are_rankings:
-                wishes += [_with_configuration(instance, of_all) for instance in instances] if of_all else instances
+                yield from _wishes([_with_configuration(each, of_all) for each in instances] if of_all else instances)
             elif self._are_rankings:
                 yield [
                     self._ranking(_with_configuration(instance, of_all), f"instance {row}")
@@ -96,8 +113,6 @@ class _Instances:
                 else:
                     yield Rows(batch)
             first += len(instances)
-        if wishes:
-            yield Wishes(wishes)
 
     def _rows(self, instances: list[Any], what: str, first: int = 0, *, partial: bool = False) -> Batch:
         # An instance with named columns has every other one have them; in rankings, those of one list.

@@ -27,7 +27,7 @@ from fm_core.formats.tables import CATALOGUE_FILE
 from fm_core.formats.tables._columns import Vocabulary
 from fm_core.formats.tables.schema_check import unwatched
 from fm_core.formats.tables.table import Table, no_column, where
-from fm_core.formats.tables.values import text_of
+from fm_core.formats.tables.values import texts_of
 from fm_core.given import MOST_FEATURES, check_kind
 from fm_core.printable import begun, quoted
 
@@ -138,7 +138,7 @@ class ItemColumn:
                     'a list of these, or {"min": number, "max": number}'
                 )
         of_text[-1] = None in choices
-        texts = {text_of(choice) for choice in choices if choice is not None}
+        texts = set(texts_of(choice for choice in choices if choice is not None))
         if self.separator is not None:
             of_text[:-1] = [not texts.isdisjoint(_ids(text, self.separator)) for text in self.texts]
             return of_text[self.codes]

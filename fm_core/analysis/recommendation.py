@@ -31,7 +31,7 @@ from fm_core.formats.requests.instances import decode_instances
 from fm_core.formats.requests.named_columns import decode_named
 from fm_core.formats.tables import SCHEMA_FILE, TableSchema
 from fm_core.formats.tables.encoder import Encoder
-from fm_core.formats.tables.values import text_of
+from fm_core.formats.tables.values import text_of, texts_of
 from fm_core.given import check_kind, check_threads
 from fm_core.model import Model
 from fm_core.printable import begun
@@ -144,7 +144,7 @@ class Query:
         if history_of is not None and (history is None or not isinstance(history_of, str)):
             raise DataError(f'{where}: "history_of" is {begun(history_of)}, expected the name of a column, together '
                             'with "history"')  # fmt: skip
-        return cls(where, columns, context, top_k, [text_of(item) for item in exclude], wanted, history, history_of,
+        return cls(where, columns, context, top_k, texts_of(exclude), wanted, history, history_of,
                    _shares(why, where), spread)  # fmt: skip
 
 

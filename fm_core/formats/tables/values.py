@@ -47,6 +47,7 @@ __all__ = [
     "numbers_of",
     "text_codes",
     "text_of",
+    "texts_of",
 ]
 
 #: Texts that stand for a missing value: those of pandas, SQL's dumps, and the question mark of many public data sets.
@@ -168,6 +169,18 @@ def text_of(value: Any) -> str:
     if type(value).__module__.partition(".")[0] == "pandas" and type(value).__name__ in ("Interval", "Period"):
         return canonical(str(value))
     raise TypeError(f"found {_kind(value)}, expected a number, a text, true or false, a date, or nothing")
+
+
+def texts_of(values: Iterable[Any]) -> list[str]:
+    """Return many values as the texts that `text_of` gives; it raises the same."""
+    values = list(values)
+    written = [
+        v if type(v) is str else str(v) if type(v) is int and v.bit_length() < 64 else text_of(v) for v in values
+    ]
+    try:
+        return canonical_texts(written)
+    except UnicodeEncodeError:  # half of a surrogate pair, which `text_of` names
+        return [text_of(value) for value in values]
 
 
 def _unicode(text: str) -> str:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from container.serving import invocation, requests
 from container.serving.app import create_app
 from container.serving.served_model import open_with_schema
 from container.serving.settings import ServingSettings
@@ -99,3 +100,49 @@ def test_each_place_takes_what_it_should_and_refuses_the_rest_in_a_sentence(clie
             assert detail.isprintable()
             assert len(detail) < 600, (value[:100], detail)
             assert "#quality_metric" not in detail
+
+
+def wishes(n, **members):
+    return [{"columns": {"user": f"u{i % 5}"}, "top_k": 1 + i % 9} | members for i in range(n)]
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "application/jsonlines"])
+@pytest.mark.parametrize(("n", "items_together"), [(600, 100_000), (40, 10), (3, 0)])
+def test_requests_for_items_in_parts_are_answered_as_one_by_one(client, media_type, n, items_together, monkeypatch):
+    monkeypatch.setattr(requests, "_ITEMS_TOGETHER", items_together)
+
+    def ask(instances):
+        lines = [json.dumps(each).encode() for each in instances]
+        body = b"\n".join(lines) if media_type.endswith("lines") else b'{"instances":[%b]}' % b",".join(lines)
+        return client.post("/invocations", data=body, content_type=media_type, headers={"Accept": "application/json"})
+
+    alone = [json.loads(ask([each]).text)["predictions"][0] for each in wishes(45)]
+    answer = ask(wishes(n))
+    assert answer.status_code == 200
+    assert json.loads(answer.text)["predictions"] == [alone[i % 45] for i in range(n)]
+    refused = ask([*wishes(n), {"columns": {}, "top_k": 0}])
+    assert (refused.status_code, f'instance {n}: "top_k" is 0' in json.loads(refused.text)["detail"]) == (400, True)
+
+
+def test_a_request_may_ask_for_so_many_items(client, monkeypatch):
+    """60,000 requests for a whole catalogue are 6 MB, and their answer may be any size."""
+    monkeypatch.setattr(invocation, "_MOST_ITEMS", 100)
+    for top_k, status in ((5, 200), (6, 400), (10**18, 400)):
+        instances = [each | {"top_k": top_k} for each in wishes(20)]
+        answer = client.post("/invocations", json={"instances": instances})
+        assert answer.status_code == status
+        assert status == 200 or "asks for more than 100 items in all: send fewer" in json.loads(answer.text)["detail"]
+
+
+@pytest.mark.parametrize("name", ["exclude", "filter"])
+def test_long_lists_mean_what_their_texts_do(client, name):
+    """Of texts and numbers, 7 as "7"; those that are no item are of no consequence."""
+    others = [*range(20_000), *(f"g{i}" for i in range(20_000)), 1.5, True, 10**18]
+    found = []
+    for items in (["f1", " f2 ", *others], ["f1", "f2"]):
+        value = items if name == "exclude" else {"film": items}
+        answer = client.post("/invocations", json={"instances": [wishes(1, top_k=9, **{name: value})[0]]})
+        assert answer.status_code == 200, answer.text
+        found.append(json.loads(answer.text)["predictions"][0]["items"])
+    assert found[0] == found[1]
+    assert len(found[1]) == {"exclude": 6, "filter": 2}[name]

@@ -21,6 +21,7 @@ from fm_core.formats.tables.values import (
     number_of,
     text_codes,
     text_of,
+    texts_of,
 )
 
 FORMS = {
@@ -207,6 +208,20 @@ def test_half_a_surrogate_pair_is_no_text(text, as_they_stand):
     with pytest.raises(ValueFault, match="which is not valid Unicode text: half of a surrogate pair") as caught:
         text_codes(["fine", text], as_they_stand=as_they_stand)
     assert caught.value.row == 1
+
+
+@given(st.lists(st.one_of(
+    st.text(max_size=6), st.integers(), st.floats(), st.booleans(), st.none(), st.binary(max_size=3),
+    st.sampled_from(["NA", " 1.50", "007", "1e400", "2024-01-01 00:00", "\ud800", decimal.Decimal("1.0"), [1]]),
+)))  # fmt: skip
+def test_many_values_are_the_texts_that_each_is(values):
+    def outcome(read):
+        try:
+            return read()
+        except (TypeError, UnicodeDecodeError) as error:
+            return repr(error)
+
+    assert outcome(lambda: texts_of(values)) == outcome(lambda: [text_of(value) for value in values])
 
 
 @pytest.mark.parametrize("value", [decimal.Decimal("nan"), decimal.Decimal("-snan"), decimal.Decimal("snan7")])
