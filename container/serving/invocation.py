@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["Answer", "OnScores", "answered", "invoke"]
+__all__ = ["MOST_ITEMS", "Answer", "OnScores", "answered", "invoke"]
 
 
 #: Items that are recommended in all in the answer to one request, which is a hundred times as long as that may be.
-_MOST_ITEMS = 5_000_000
+MOST_ITEMS = 5_000_000
 
 #: Multiplications below which a prediction is not worth a second thread.
 _WORTH_THREADS = 4_000_000
@@ -108,7 +108,7 @@ class _Scorer:
         self._num_threads = num_threads
         self._on_scores = on_scores
         self._pairs_left = MOST_PAIRS
-        self._items_left = _MOST_ITEMS
+        self._items_left = MOST_ITEMS
         is_named = served.encoder is not None and served.model.is_classifier
         self._classes = served.encoder.schema.label_classes if is_named and served.encoder is not None else ()
         self.n_rows = 0
@@ -169,7 +169,7 @@ class _Scorer:
         self.n_rows += len(wishes.instances)
         if self._items_left < 0:
             raise DataError(
-                f"recommendations are limited: the request asks for more than {_MOST_ITEMS} items in all: send fewer "
+                f"recommendations are limited: the request asks for more than {MOST_ITEMS} items in all: send fewer "
                 "instances at once, or a lower top_k"
             )
         return write(answers)

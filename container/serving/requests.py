@@ -21,7 +21,7 @@ from fm_core.formats.requests.named_columns import decode_named
 from fm_core.formats.tables.encoder import Encoder as ColumnEncoder
 from fm_core.printable import begun
 
-__all__ = ["DECODERS", "WISHES", "Decoder", "Parts", "Payload", "configurations_of", "csv_decoder"]
+__all__ = ["DECODERS", "ITEMS_TOGETHER", "WISHES", "Decoder", "Parts", "Payload", "configurations_of", "csv_decoder"]
 
 #: How many features, and pairs, an explanation lists if the request does not say.
 _SHARES = 10
@@ -30,7 +30,7 @@ _SHARES = 10
 _WANTED = frozenset(("explain", "spread"))
 
 #: Requests for items that are answered at once, and items that they may ask for, if they are more than one.
-_WISHES_TOGETHER, _ITEMS_TOGETHER = 256, 100_000
+_WISHES_TOGETHER, ITEMS_TOGETHER = 256, 100_000
 
 #: What a part of a body becomes; all parts are of one kind.
 Payload = Rows | list[Ranking] | Wishes
@@ -65,7 +65,7 @@ def _wishes(instances: list[Any]) -> Iterator[Wishes]:
     for instance in instances:
         top_k = instance.get("top_k") if isinstance(instance, dict) else None
         n_items += top_k if type(top_k) is int and top_k > 0 else 0
-        if part and (len(part) == _WISHES_TOGETHER or n_items > _ITEMS_TOGETHER):
+        if part and (len(part) == _WISHES_TOGETHER or n_items > ITEMS_TOGETHER):
             yield Wishes(part)
             part, n_items = [], 0
         part.append(instance)

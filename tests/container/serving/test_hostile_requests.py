@@ -109,7 +109,7 @@ def wishes(n, **members):
 @pytest.mark.parametrize("media_type", ["application/json", "application/jsonlines"])
 @pytest.mark.parametrize(("n", "items_together"), [(600, 100_000), (40, 10), (3, 0)])
 def test_requests_for_items_in_parts_are_answered_as_one_by_one(client, media_type, n, items_together, monkeypatch):
-    monkeypatch.setattr(requests, "_ITEMS_TOGETHER", items_together)
+    monkeypatch.setattr(requests, "ITEMS_TOGETHER", items_together)
 
     def ask(instances):
         lines = [json.dumps(each).encode() for each in instances]
@@ -126,7 +126,7 @@ def test_requests_for_items_in_parts_are_answered_as_one_by_one(client, media_ty
 
 def test_a_request_may_ask_for_so_many_items(client, monkeypatch):
     """60,000 requests for a whole catalogue are 6 MB, and their answer may be any size."""
-    monkeypatch.setattr(invocation, "_MOST_ITEMS", 100)
+    monkeypatch.setattr(invocation, "MOST_ITEMS", 100)
     for top_k, status in ((5, 200), (6, 400), (10**18, 400)):
         instances = [each | {"top_k": top_k} for each in wishes(20)]
         answer = client.post("/invocations", json={"instances": instances})
