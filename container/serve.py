@@ -26,6 +26,7 @@ from container.serving.server import Server, shared_memory
 from container.serving.settings import ServingSettings
 from container.version import program_name
 from fm_core.artifact.limits import Limits
+from fm_core.artifact.model_file import identity
 from fm_core.errors import ConfigError, FMError
 from fm_core.kernels import in_use
 from fm_core.printable import printable
@@ -62,13 +63,16 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
         in_use()  # FM_CORE_KERNELS may name a build that is not there
         with _temporary_folder() as scratch:
             metrics = Metrics(scratch)
-            models = _models(settings, scratch)
+            models, model = _models(settings, scratch), None
             if isinstance(models, ServedModel):
                 # Of each worker there are two processes.
                 metrics.watch(Drift(models, 2 * settings.workers, settings.drift_window))
+                model = identity(settings.root / "model")
+                metrics.name_model(model)
             app = create_app(models, settings, metrics.observe_scores)
             if settings.log_level <= logging.INFO:
-                print(f"serve: {program_name()}", file=sys.stderr, flush=True)
+                named = program_name() if model is None else f"{program_name()}, model {model}"
+                print(f"serve: {named}", file=sys.stderr, flush=True)
             Server(metrics.beside(app, settings.metrics_port), settings, metrics, takes_long).run()
     except FMError as error:
         print(printable(f"serve: {error}", 4096), file=sys.stderr)

@@ -67,6 +67,7 @@ class Metrics:
         self._core = core
         self._drift: Drift | None = None
         self._labelled: dict[tuple[Any, tuple[Any, ...]], Any] = {}
+        self._model: str | None = None
         self._now: list[tuple[str, str, Callable[[], float]]] = []
         counter = functools.partial(prometheus_client.Counter, registry=prometheus_client.CollectorRegistry())
         self._requests = counter("fm_requests", "Requests answered.", ["path", "status"])
@@ -95,6 +96,10 @@ class Metrics:
         self._bytes_out.inc(bytes_out)
         if rows and status < 400:
             self._rows.inc(rows)
+
+    def name_model(self, identity: str) -> None:
+        """Name the one model that is served."""
+        self._model = identity
 
     def watch(self, drift: Drift) -> None:
         """Compare requests and answers with the training data."""
@@ -147,6 +152,10 @@ class Metrics:
         info = gauge("fm_build_info", "1, labelled with the version and revision.", labels=["version", "revision"])
         info.add_metric([__version__, revision()], 1)
         yield info
+        if self._model is not None:
+            served = gauge("fm_model_info", "1, labelled with the model's identity.", labels=["model"])
+            served.add_metric([self._model], 1)
+            yield served
         for name, description, value in self._now:
             yield gauge(name, description, value=value())
         if self._drift is not None:

@@ -62,12 +62,15 @@ class TrainingReport:
         """Note why there are no metrics of the test channel."""
         self._record.not_tested(reason)
 
-    def write(self, model: Model, hyperparameters: Hyperparameters) -> None:
-        """Write both files."""
+    def write(self, model: Model, hyperparameters: Hyperparameters, model_file: Path) -> None:
+        """Write both files; they name the program, and the model in `model_file`."""
+        from container.version import program_name
         from fm_core.analysis.learned import learned
+        from fm_core.artifact.model_file import identity
         from fm_core.report.findings import findings
         from fm_core.report.page import write_report
 
+        self._record.made_by = f"{program_name()}, model {identity(model_file)}"
         self._record.learned = None if model.spread is None else learned(model.spread)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -273,7 +273,7 @@ def _train_with(
         with survived("No report was written"):
             if baseline is not None:
                 report.learned_from(result.model, baseline.learned_from())
-            report.write(result.model, hyperparameters)
+            report.write(result.model, hyperparameters, paths.model_file(job.current_host))
     reporter.ended()
 
 

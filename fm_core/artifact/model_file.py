@@ -42,7 +42,7 @@ from fm_core.hyperparameters import parameters
 from fm_core.model import Model
 from fm_core.printable import quoted
 
-__all__ = ["MODEL_FILE", "Saved", "load_model", "model_arrays", "read_meta", "save_model"]
+__all__ = ["MODEL_FILE", "Saved", "identity", "load_model", "model_arrays", "read_meta", "save_model"]
 
 
 # Padding of a zip header, in the form that Android's zipalign made common: id, size of
@@ -231,6 +231,28 @@ def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     with opened(path) as archive:
         return archive.meta(max_size=_MAX_META, kind="not a model file: ")
+
+
+def identity(path: str | os.PathLike[str]) -> str:
+    """What tells a model from others: the checksum of its parameters that the file states, in eight hexadecimal digits.
+
+    Parameters
+    ----------
+    path : path
+        As for `load_model`, which compares parameters and checksum.
+
+    Returns
+    -------
+    identity : str
+        The same of the same parameters, whatever else the file holds.
+
+    Raises
+    ------
+    ArtifactError
+        It is not a model file, or it is damaged.
+    """
+    with opened(path) as archive:
+        return f"{archive.member('params').crc:08x}"
 
 
 class _Facts(NamedTuple):

@@ -62,6 +62,8 @@ class TrainingRecord:
         (analysis/importance.py), in the unit `importance_unit`.
     embedding : list of Mapped
         Factors of the values that matter most, in a plane.
+    made_by : str
+        Program and model, as the report names them; set by the caller. Empty: the version alone is named.
     started_at : float
         Seconds since 1970.
     untested : str
@@ -78,7 +80,7 @@ class TrainingRecord:
         self.learned: dict[str, Any] | None = None
         self.telling: list[str] = []
         self.unseen: dict[str, float] = {}
-        self.about, self.importance_unit = "", ""
+        self.about, self.importance_unit, self.made_by = "", "", ""
         self.importances: list[tuple[str, float]] = []
         self.pairs: list[tuple[str, float]] = []
         self.effects: list[tuple[str, float]] = []
@@ -148,6 +150,8 @@ class TrainingRecord:
             of_learned |= {
                 "importances": dict(self.importances), "pairs": dict(self.pairs), "effects": dict(self.effects),
             }  # fmt: skip
+        if self.made_by:
+            of_learned["made_by"] = self.made_by
         return of_learned | {
             "epochs": [_without_nan(epoch) for epoch in self.epochs],
             "best_epoch": self.best_epoch,

@@ -68,7 +68,8 @@ def page(record: TrainingRecord, model: Model, hyperparameters: Hyperparameters)
 
 def _summary(record: TrainingRecord, model: Model) -> str:
     sizes = f"{model.feature_dim:,} features, {model.num_factors} factors, {len(record.epochs)} epochs"
-    made = f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(record.started_at))}, fm_core {fm_core.__version__}"
+    program = record.made_by or f"fm_core {fm_core.__version__}"
+    made = f"{time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(record.started_at))}, {program}"
     return "; ".join(part for part in (record.about, sizes, made) if part)
 
 

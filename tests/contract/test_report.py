@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from container.version import revision
+from fm_core import __version__
+from fm_core.artifact.model_file import identity
 from fm_core.formats import write_records
 from tests.contract.training import FEATURE_DIM, Job, records
 
@@ -34,7 +37,11 @@ def test_a_job_leaves_a_report_and_its_numbers(job):
     for what, line in (("train", "epoch=2, train"), ("validation", "epoch=2, validation")):
         loss = document["epochs"][2][what]["binary_classification_cross_entropy"]
         assert f"{line} binary_classification_cross_entropy <loss>={loss}" in done.log
-    assert "ROC curve" in (job.root / "output/data/report.html").read_text()
+    page = (job.root / "output/data/report.html").read_text()
+    assert "ROC curve" in page
+    made_by = f"factorization-machines {__version__} (revision {revision()}), model {identity(job.root / 'model')}"
+    assert document["made_by"] == made_by
+    assert made_by in page
 
 
 @pytest.mark.parametrize("n_tested", [None, 1, 12])

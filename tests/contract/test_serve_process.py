@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fm_core import __version__
-from fm_core.artifact.model_file import save_model
+from fm_core.artifact.model_file import identity, save_model
 from fm_core.model import Model
 from fm_core.resources import usable_cores
 from tests.conftest import ROOT
@@ -47,10 +47,11 @@ def test_the_request_log_is_json_without_pings(root, tmp_path):
     assert "not valid JSON" in refused["error"]
 
 
-def test_the_log_begins_with_the_version(root, tmp_path):
+def test_the_log_begins_with_the_version_and_the_model(root, tmp_path):
     with serving(root, tmp_path):
         first = (tmp_path / "stderr").read_text().splitlines()[0]
-    assert re.fullmatch(rf"serve: factorization-machines {re.escape(__version__)} \(revision \w+\)", first)
+    program = rf"factorization-machines {re.escape(__version__)} \(revision \w+\)"
+    assert re.fullmatch(rf"serve: {program}, model {identity(root / 'model')}", first)
 
 
 def test_gunicorn_is_told_its_worker_by_name(root, tmp_path):
@@ -129,6 +130,7 @@ def test_metrics_of_all_workers_stand_beside_and_on_a_second_port(root, tmp_path
         assert float(series["fm_request_bytes_total"]) > len(lines)
         assert sum(name.startswith("fm_process_memory_bytes") for name in series) == 5
         assert any(name.startswith('fm_build_info{revision="') for name in series)
+        assert series['fm_model_info{{model="{}"}}'.format(identity(root / "model"))] == "1.0"
     assert not any(line["path"] == "/metrics" for line in server.requests)
 
 

@@ -65,7 +65,7 @@ MEANT = [
     Meant(
         "job: a report",
         "output/data/metrics.json",
-        r'"findings"|^ +"[A-Z]|^ \],?$',
+        r'"findings"|"made_by"|^ +"[A-Z]|^ \],?$',
         "the report's sentences are there too",
     ),
     Meant("job: a report", "output/data/report.html", ".*", "drawn anew: more charts, for phones and print"),

@@ -11,6 +11,7 @@ import tarfile
 import tracemalloc
 import warnings
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fm_core.artifact.model_file import load_model, read_meta, save_model
+from fm_core.artifact.model_file import identity, load_model, read_meta, save_model
 from fm_core.batch import Batch
 from fm_core.errors import ArtifactError, ResourceError
 from fm_core.model import Model
@@ -114,6 +115,18 @@ def test_equal_models_are_equal_bytes(tmp_path, model):
     copies = Model(model.predictor_type, model.w0, model.w.copy(), model.V.copy())
     save_model(tmp_path / "b", copies, SETTINGS)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_parameters_have_an_identity_whatever_is_said_beside_them(tmp_path, model):
+    for name, other, settings in (("a", model, {}), ("b", model, SETTINGS), ("c", make_model(seed=1), {})):
+        (tmp_path / name).mkdir()
+        save_model(tmp_path / name / "model_algo-1", other, settings)
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as packed:
+        packed.add(tmp_path / "a/model_algo-1", "model_algo-1")
+    with zipfile.ZipFile(tmp_path / "a/model_algo-1") as file:
+        assert identity(tmp_path / "a") == f"{zlib.crc32(file.read('params')):08x}"
+    assert identity(tmp_path / "a") == identity(tmp_path / "b") == identity(tmp_path / "model.tar.gz")
+    assert identity(tmp_path / "a") != identity(tmp_path / "c")
 
 
 @pytest.mark.parametrize("d", range(1, 40))
