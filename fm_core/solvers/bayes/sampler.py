@@ -27,7 +27,10 @@ from fm_core.solvers.bayes.rows import Rows
 if TYPE_CHECKING:
     from fm_core.solvers.bayes.randomness import Generator
 
-__all__ = ["MOST_PRECISE", "NOISE", "OF_BIAS", "Sampler", "Units", "aligned", "initial", "polya_gamma_of", "targets"]
+__all__ = [
+    "MOST_PRECISE", "NOISE", "OF_BIAS", "Sampler", "Units", "aligned", "initial", "polya_gamma_of", "records_of",
+    "scores_of",
+]  # fmt: skip
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -124,10 +127,7 @@ class Sampler:
         if start is not None:
             self.w0, self.params = start(self.units, self.w0, self.params)
         self._noise = np.empty_like(self.params)
-        self._records = aligned(rows.n_rows, num_factors + _RECORD)
-        self._records[:, num_factors] = 1
-        self._records[:, num_factors + _OM] = 1 if rows.weights is None else rows.weights
-        self._records[:, num_factors + _KAPPA] = targets(rows, self.units, is_classifier)
+        self._records = records_of(rows, num_factors, self.units, is_classifier, num_factors + _RECORD)
         self._renew()
         self._sums = self._turn(1)
 
@@ -187,13 +187,7 @@ class Sampler:
 
     def latent_of(self, indptr: NDArray[np.int64], keys: NDArray[np.int32], values: Floats) -> Floats:
         """Score other rows, of this chain's columns, with the sample."""
-        scores = np.empty(len(indptr) - 1, np.float32)
-        if len(self.params) and len(keys):
-            w, V = self.params[:, -1], self.params[:, :-1]
-            in_use()[1].predict_sparse(indptr, keys, values, self.w0, w, V, scores, False, self._num_threads)
-        else:
-            scores[:] = self.w0
-        return scores
+        return scores_of(*self.sample(), indptr, keys, values, self._num_threads)
 
     def sample(self) -> tuple[float, Floats]:
         """w0 and vectors, as drawn last."""
@@ -273,6 +267,29 @@ def initial(rows: Rows, num_factors: int, is_classifier: bool, seed: int, num_th
     else:
         share = (float(rows.labels.astype(np.float64) @ rows.weights) + 0.5) / (rows.n_counted + 1)
     return math.log(share / (1 - share)), params
+
+
+def records_of(rows: Rows, num_factors: int, units: Units, is_classifier: bool, width: int) -> Floats:
+    """Records of all rows before any score: see kernels/_bayes.pxi, which kernels/_variational.pxi begins like."""
+    records = aligned(rows.n_rows, width)
+    records[:, num_factors] = 1
+    records[:, num_factors + _OM] = 1 if rows.weights is None else rows.weights
+    records[:, num_factors + _KAPPA] = targets(rows, units, is_classifier)
+    return records
+
+
+def scores_of(
+    w0: float, params: Floats, indptr: NDArray[np.int64], keys: NDArray[np.int32], values: Floats, num_threads: int
+) -> Floats:
+    """Score rows of a chain's columns with a sample of it."""
+    scores = np.empty(len(indptr) - 1, np.float32)
+    if len(params) and len(keys):
+        in_use()[1].predict_sparse(
+            indptr, keys, values, w0, params[:, -1], params[:, :-1], scores, False, num_threads
+        )  # fmt: skip
+    else:
+        scores[:] = w0
+    return scores
 
 
 def targets(rows: Rows, units: Units, is_classifier: bool) -> Doubles:

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.errors import DivergenceError
-from fm_core.kernels import draw, in_use, load
+from fm_core.kernels import draw, load
 from fm_core.solvers.bayes.priors import Priors
 from fm_core.solvers.bayes.randomness import VECTORS, key
 from fm_core.solvers.bayes.rows import Rows
-from fm_core.solvers.bayes.sampler import MOST_PRECISE, NOISE, OF_BIAS, Units, aligned, initial, targets
+from fm_core.solvers.bayes.sampler import MOST_PRECISE, NOISE, OF_BIAS, Units, initial, records_of, scores_of
 
 __all__ = ["Variational"]
 
@@ -40,7 +40,7 @@ _RENEWED = 16
 _SETTLED, _LEAST, _MOST = 3e-6, 10, 200
 
 #: What a row's record has beside its factors: see _variational.pxi.
-_Z, _OM, _KAPPA, _SCORE, _PROBABILITY, _RECORD = 1, 2, 3, 4, 5, 7
+_Z, _SCORE, _PROBABILITY, _RECORD = 1, 4, 5, 7
 
 
 class Variational:
@@ -103,10 +103,7 @@ class Variational:
         self._sweep_threads = num_threads if len(fields) else 1
         part = -(-(num_factors + _RECORD) // 16) * 16
         self._part = part
-        self._records = aligned(rows.n_rows, 3 * part)
-        self._records[:, num_factors] = 1
-        self._records[:, num_factors + _OM] = 1 if rows.weights is None else rows.weights
-        self._records[:, num_factors + _KAPPA] = targets(rows, self.units, is_classifier)
+        self._records = records_of(rows, num_factors, self.units, is_classifier, 3 * part)
         self._renew()
         self._sums = self._turn()
 
@@ -162,15 +159,7 @@ class Variational:
 
     def latent_of(self, indptr: NDArray[np.int64], keys: NDArray[np.int32], values: Floats) -> Floats:
         """Score other rows, of these columns, with `sample`."""
-        scores = np.empty(len(indptr) - 1, np.float32)
-        w0, params = self.sample()
-        if len(params) and len(keys):
-            in_use()[1].predict_sparse(
-                indptr, keys, values, w0, params[:, -1], params[:, :-1], scores, False, self._num_threads
-            )
-        else:
-            scores[:] = w0
-        return scores
+        return scores_of(*self.sample(), indptr, keys, values, self._num_threads)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that `restore` needs."""
