@@ -168,7 +168,7 @@ def of_dense(
         # the bias is right from the start, and few rows in a batch would move it back and forth
         of_bias = {"bias_lr": rate, "bias_wd": 0.0}
         hp = _with(hp, **{name: value for name, value in of_bias.items() if getattr(hp, name) == table[name].default})
-    # pairs of more columns than there are rows are learned by heart, and the bias makes up for what they say there
+    # a model overfits pairs of more columns than there are rows, and the bias makes up for what they say there
     share = 1.0 if n_rows is None else min(1.0, n_rows / hp.feature_dim)
     return _with(hp, linear_lr=rate, factors_lr=float(f"{share * rate:.2g}"))
 
