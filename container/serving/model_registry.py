@@ -10,9 +10,10 @@ link resolved, below the one folder that SageMaker puts models in.
 
 import contextlib
 import mmap
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -27,6 +28,30 @@ Opened = TypeVar("Opened")
 
 _PAGE_SIZE = 100
 _MAX_MODELS = 16384
+#: Files and folders below that of a model, which has a handful.
+_MOST_ENTRIES = 10_000
+
+
+def _below(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Give what is in a folder and in those within it; links are given and not followed.
+
+    Raises
+    ------
+    DataError
+        It is more than a model has.
+    """
+    folders, n_found = [str(folder)], 0
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                n_found += 1
+                if n_found > _MOST_ENTRIES:
+                    raise DataError(
+                        f"the url's folder holds more than {_MOST_ENTRIES} files, expected those of a model"
+                    )
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                yield entry
 
 
 class ModelRegistry(Generic[Opened]):
@@ -114,7 +139,7 @@ class ModelRegistry(Generic[Opened]):
         if name in self._now():
             raise _exists(name)
         path = self._checked(url)
-        size = sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
+        size = sum(entry.stat().st_size for entry in _below(path)) if path.is_dir() else path.stat().st_size
         self._check_size(name, size)  # before it is read
         model = self._open_model(path)  # before anything is dropped for it
         size += getattr(model, "memory", 0)  # what was unpacked of it
@@ -159,7 +184,8 @@ class ModelRegistry(Generic[Opened]):
             root = self._root.resolve(strict=True)
             path = Path(url).resolve(strict=True)
             is_inside = path != root and path.is_relative_to(root)
-            if not is_inside or not all(item.resolve().is_relative_to(root) for item in path.rglob("*")):
+            links = (Path(entry.path) for entry in _below(path) if entry.is_symlink()) if path.is_dir() else ()
+            if not is_inside or not all(link.resolve().is_relative_to(root) for link in links):
                 raise DataError(f"url {url[:200]!r} points outside {self._root}, expected a model below it")
         except (OSError, ValueError, RuntimeError) as error:  # absent, a null byte, a loop of links
             if is_exhausted(error):

@@ -336,3 +336,19 @@ def test_statuses_of_loads_that_fail(client, root, make_registry):
 def test_single_model_addresses_are_absent(client):
     assert client.post("/invocations", json=BODY).status_code == 404
     assert client.get("/ping").status_code == 200
+
+
+def test_folders_of_any_size_and_depth_are_settled_at_once(make_registry, root):
+    """Each of 20,000 files, and 300 folders within each other, was resolved from the root on."""
+    many, deep = root / "models/many", root / "models/deep"
+    many.mkdir(parents=True)
+    for number in range(10_001):
+        (many / f"f{number}").touch()
+    inner = deep.joinpath(*"d" * 300)
+    inner.mkdir(parents=True)
+    registry = make_registry()
+    with pytest.raises(DataError, match="holds more than 10000 files, expected those of a model"):
+        registry.load("many", str(many))
+    (inner / "out").symlink_to(root.parent)
+    with pytest.raises(DataError, match="points outside"):
+        registry.load("deep", str(deep))
