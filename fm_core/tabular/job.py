@@ -23,7 +23,7 @@ from fm_core.formats.registry import Format, format_of
 from fm_core.formats.registry.files import InputFile, input_files, total_size
 from fm_core.formats.registry.inputs import Options
 from fm_core.formats.tables.encoder import Encoder
-from fm_core.formats.tables.fitting import Fitted, fit_schema
+from fm_core.formats.tables.fitting import Fitted, are_few, fit_schema
 from fm_core.formats.tables.schema import TableSchema
 from fm_core.formats.tables.table import Table, of_same_columns
 from fm_core.hyperparameter_text import to_texts
@@ -54,6 +54,9 @@ _OF_MINIBATCH: dict[str, Any] = {
     "epochs": 30, "linear_lr": 0.01, "factors_lr": 0.01, "mini_batch_size": 100, "shuffle": True,
     "early_stopping_patience": 3, "validation_fraction": 0.1,
 }  # fmt: skip
+#: Where rows are fewer than bins would be: the deviation of scores by pairs at first, the most that a step of Adam may
+#: move a score by, and the least rate that is tried anyway. What pairs of many columns say few rows cannot teach.
+_OF_PAIRS, _STEP, _LEAST_RATE = 0.01, 0.5, 0.001
 #: Held-out rows, and rows that were learned from, that are scored: more would not tell more, and take memory.
 MOST_SCORED, _MOST_LEARNED_SCORED = 1_000_000, 100_000
 #: The share of the free memory that rows may take.
@@ -258,6 +261,8 @@ def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
         Parameters are no longer finite.
     """
     hp = _hyperparameters(read, job)
+    if callback is not None and (why := _why_wide(read)):
+        callback.remarked(why)
     choice = _fitting(choose(hp, next(iter(read.learned), None)), hp, read, job)
     hp = choice.hyperparameters
     if choice.why and callback is not None:
@@ -317,9 +322,33 @@ def _hyperparameters(read: Read, job: Job) -> Hyperparameters:
     if given.get("solver") == "minibatch":
         chosen |= _OF_MINIBATCH
     schema = read.schema
-    if schema is not None and len(schema.columns) <= _MOST_GROUPS and given.get("solver") != "minibatch":
+    if schema is not None and _why_wide(read):
+        chosen |= _of_wide(len(schema.columns), schema.feature_dim)
+    elif schema is not None and len(schema.columns) <= _MOST_GROUPS and given.get("solver") != "minibatch":
         chosen["feature_groups"] = ",".join(str(column.n_features) for column in schema.columns if column.n_features)
     return Hyperparameters(feature_dim=read.learned.feature_dim, predictor_type=read.predictor_type, **(chosen | given))
+
+
+def _why_wide(read: Read) -> str:
+    """Say what is taken of a table that has many columns of numbers and few rows; empty of others."""
+    columns = () if read.schema is None else read.schema.columns
+    n_scaled = sum(column.kind == "scaled" for column in columns)
+    if n_scaled <= _FACTORS or n_scaled < len(columns) / 2 or not are_few(read.learned.n_rows, n_scaled):
+        return ""
+    return (
+        f"{read.learned.n_rows:,} rows are few for {n_scaled:,} columns of numbers, so these are scaled, not cut into "
+        "bins, and their pairs share one factor: a guess (--bins, --num-factors)."
+    )
+
+
+def _of_wide(n_columns: int, feature_dim: int) -> dict[str, Any]:
+    """Give what suits rows of very many numbers: no columns with a prior, or a rate, that are theirs alone."""
+    chosen: dict[str, Any] = {
+        "num_factors": 1, "feature_groups": str(feature_dim), "factors_init_sigma": math.sqrt(_OF_PAIRS / n_columns),
+    }  # fmt: skip
+    if _STEP / n_columns < _LEAST_RATE:  # below what is tried
+        chosen |= {"linear_lr": _STEP / n_columns, "factors_lr": _STEP / n_columns}
+    return chosen
 
 
 def _scored(model: Model, rows: Iterable[Batch], num_threads: int) -> Scored:

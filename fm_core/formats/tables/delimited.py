@@ -126,7 +126,7 @@ def cell_tables(
         A row has another number of cells than the first one, two columns have one name, or nothing tells whether the
         first row names them.
     """
-    blocks = cell_blocks(source, chunks, delimiter=delimiter, quotes=quotes, longest_row=longest_row)
+    blocks = cell_blocks(source, chunks, delimiter=delimiter, quotes=quotes, longest_row=longest_row, many_rows=True)
     first = next(blocks, None)
     if first is None:
         return

@@ -14,6 +14,9 @@ __all__ = ["MAX_LINE_BYTES", "cell_blocks", "libsvm_blocks"]
 #: A line, or a row with quoted newlines; what is longer is no text of rows, or lacks a closing quote.
 MAX_LINE_BYTES = 1 << 26
 
+#: What a block of long rows has, if it is asked for: so many, or so many bytes.
+_ROWS_OF_BLOCK, _BYTES_OF_BLOCK = 256, 1 << 24
+
 #: Bytes whose lines say together whether libsvm's labels have weights.
 _DECIDES = 1 << 16
 
@@ -97,6 +100,7 @@ def cell_blocks(
     quotes: bool | None = True,
     on_bad_line: Callable[[str], None] | None = None,
     longest_row: int = MAX_LINE_BYTES,
+    many_rows: bool = False,
 ) -> Iterator[Cells]:
     """Cut lines into cells.
 
@@ -115,6 +119,9 @@ def cell_blocks(
         As for `libsvm_blocks`.
     longest_row : int
         Bytes.
+    many_rows : bool
+        Whether blocks of long rows shall hold some, up to 16 MiB: what is done for each column and block would
+        take most of the time otherwise.
     """
 
     def parse(data: bytes, *, final: bool, first_line: int) -> Cells:
@@ -126,7 +133,7 @@ def cell_blocks(
         n_columns = block.n_columns
         return block
 
-    yield from _blocks(name, chunks, parse, {"why": why}, on_bad_line, "delimited text", longest_row)
+    yield from _blocks(name, chunks, parse, {"why": why}, on_bad_line, "delimited text", longest_row, many_rows)
 
 
 def _blocks(
@@ -137,6 +144,7 @@ def _blocks(
     on_bad_line: Callable[[str], None] | None,
     expected: str,
     longest_row: int = MAX_LINE_BYTES,
+    many_rows: bool = False,
 ) -> Iterator[Any]:
     pieces: list[bytes] = []
     n_bytes = 0
@@ -144,6 +152,7 @@ def _blocks(
     wanted = LONGEST_BEGINNING
     line = 1
     is_begun = False
+    a_row = 0
     for chunk in itertools.chain(chunks, [None]):
         final = chunk is None
         if not final:
@@ -160,6 +169,7 @@ def _blocks(
             block = parse(rest, final=final, first_line=line)
             if block.n_rows:
                 yield block
+                a_row = block.consumed // block.n_rows
             line = block.next_line
             rest = rest[block.consumed :]
             if not block.faulty:
@@ -170,6 +180,8 @@ def _blocks(
             on_bad_line(sentence)
         pieces, n_bytes = [rest], len(rest)
         wanted = min(2 * n_bytes, longest_row + 1)
+        if many_rows:
+            wanted = max(wanted, min(_ROWS_OF_BLOCK * a_row, _BYTES_OF_BLOCK))
         if n_bytes > longest_row:
             raise DataError(
                 f"{name}: line {line}: the row that begins here is longer than {longest_row} bytes, expected "
