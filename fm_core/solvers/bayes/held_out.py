@@ -30,6 +30,9 @@ _MANY = 10
 #: Parts, sweeps of a chain and those of them that do not count, and entries walked in all: some seconds.
 _PARTS, _SWEEPS, _BURN_IN, _WALKED = 4, 64, 24, 200_000_000
 
+#: Entries that take as long to walk over as a feature takes to be drawn (measured with 8 factors: 20 to 30).
+_OF_A_FEATURE = 20
+
 #: Of a row that a chain does not learn from: the kernels know no 0.
 _WEIGHT = np.float32(1e-6)
 
@@ -84,7 +87,8 @@ def kept_of(rows: Rows, make: Callable[[Rows, int], Chain], seed: int) -> Kept:
     rarer = min(n_ones, rows.n_rows - n_ones)
     if not rarer:
         return Kept(0.0, constant, f"All labels are {labels[0]:g}: the model gives every row the same probability.")
-    n_parts = min(_PARTS, _WALKED // (_SWEEPS * max(1, len(rows.rows))))
+    walked = len(rows.rows) + _OF_A_FEATURE * len(rows.features)
+    n_parts = min(_PARTS, rows.n_rows, _WALKED // (_SWEEPS * max(1, walked)))
     if rarer >= _MANY * len(rows.features) or not n_parts:
         return Kept()
     part = np.empty(rows.n_rows, np.int64)  # of each class as many in every part
