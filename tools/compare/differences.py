@@ -49,6 +49,9 @@ MEANT = [
     Meant("job: *", "stdout", r"factorization-machines \d+\.\d+\.\d+ \(revision", "the log begins with the version"),
     Meant("checkpoint: *", "stdout", r"factorization-machines \d+\.\d+\.\d+ \(revision", "so does this one"),
     Meant("request: *: std*", "std*", r"factorization-machines \d+\.\d+\.\d+ \(revision", "so does that of serve"),
+    Meant("job: *", "stdout", r"ClientError: \S*config/\w+\.json.* JSON", "a key that stands twice is refused too"),
+    Meant("job: *", "output/failure", r"^ClientError: \S*config/\w+\.json.* JSON", "the same sentence"),
+    Meant("request: models: load no JSON", "refusal", ".*", "the sentence says where the JSON goes wrong"),
     Meant("job: *", "stdout", r"(roc|pr)_auc", "areas under curves are metrics too"),
     Meant("checkpoint: *", "stdout", r"(roc|pr)_auc", "areas under curves are metrics too"),
     Meant(

@@ -102,6 +102,7 @@ _NEWER = "|".join(
             "solver",
             "_bayes_method",
             "early_stopping",
+            "standardize",
             "feature_groups",
             "validation_fraction",
             "loss",
