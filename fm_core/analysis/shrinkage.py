@@ -18,6 +18,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core.links import Link
 from fm_core.model import Model
 
 __all__ = ["constant_score", "kept_share", "log_odds", "moved", "shrunk"]
@@ -115,10 +116,9 @@ def shrunk(model: Model, constant: float, share: float) -> Model:
     return Model.of_params(model.predictor_type, float(np.float32(constant + share * (model.w0 - constant))), params)
 
 
-def moved(scores: NDArray[np.float32], constant: float, share: float, *, is_classifier: bool) -> NDArray[np.float32]:
+def moved(scores: NDArray[np.float32], constant: float, share: float, link: Link) -> NDArray[np.float32]:
     """What `shrunk` makes of scores, which are probabilities of a classifier."""
     if share == 1:
         return scores
-    z = log_odds(scores) if is_classifier else scores.astype(np.float64)
-    z = constant + share * (z - constant)
-    return (1 / (1 + np.exp(-z)) if is_classifier else z).astype(np.float32)
+    z = log_odds(scores) if link.is_classifier else scores.astype(np.float64)
+    return link.score(constant + share * (z - constant)).astype(np.float32)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fm_core.analysis.shrinkage import constant_score
 from fm_core.arrays import row_blocks
 from fm_core.batch import Batch
 from fm_core.links import link_for
@@ -243,9 +244,9 @@ class ScalingOfRows:
         scales = np.where(is_constant & (means != 0), _FAR * np.abs(means), scales)
         of_tails = np.where(self._has_others & ~is_of_size, tails(reach, size, self._n_rows), 0.0)
         if self._is_classifier:
-            share = (float(self._label_sums[0]) + 0.5) / (n + 1)
+            odds = constant_score(float(self._label_sums[0]), n, is_classifier=True)
             extremes = Extremes.of_classes(reach / scales, of_tails)
-            return Scaling(means, scales, 0.0, 1.0, extremes, math.log(share / (1 - share)))
+            return Scaling(means, scales, 0.0, 1.0, extremes, odds)
         off_label = float(self._label_sums[0]) / n
         mean = self._about_label + off_label
         spread = math.sqrt(max(float(self._label_sums[1]) / n - off_label**2, 0.0))

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from fm_core.analysis.shrinkage import constant_score, kept_share, log_odds, shrunk
 from fm_core.batch import Batch
 from fm_core.formats.rebatch import rebatched
-from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.training.callbacks import Batches, once_more
 
@@ -73,7 +72,7 @@ class HeldOut:
         model : Model
         num_threads : int
         """
-        is_classifier = link_for(model.predictor_type).is_classifier
+        is_classifier = model.is_classifier
         constant = constant_score(self._labels, self._n, is_classifier=is_classifier)
         held = self._held or []
         self.share = 0.0

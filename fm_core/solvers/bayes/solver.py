@@ -182,7 +182,7 @@ class BayesSolver:
     def scores(self) -> Floats:
         """The mean score of each row of the data so far."""
         share, constant, _ = self.kept
-        return moved(self.sampler.mean_scores(), constant, share, is_classifier=self._link.is_classifier)
+        return moved(self.sampler.mean_scores(), constant, share, self._link)
 
     @property
     def spread(self) -> Spread | None:

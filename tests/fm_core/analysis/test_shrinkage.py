@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fm_core.analysis.shrinkage import constant_score, kept_share, log_odds, moved, shrunk
 from fm_core.batch import Batch
+from fm_core.links import link_for
 from fm_core.model import Model
 
 KINDS = pytest.mark.parametrize("is_classifier", [False, True])
@@ -79,8 +80,7 @@ def test_a_model_moves_towards_a_constant_and_its_scores_with_it(predictor_type,
         predictor_type, 0.5, rng.normal(size=4).astype(np.float32), rng.normal(0, 0.5, (4, 3)).astype(np.float32)
     )
     rows = Batch.from_dense(rng.normal(size=(5, 4)).astype(np.float32))
-    is_classifier = predictor_type == "binary_classifier"
-    expected = moved(model.predict(rows), constant, share, is_classifier=is_classifier)
+    expected = moved(model.predict(rows), constant, share, link_for(model.predictor_type))
     found = shrunk(model, constant, share).predict(rows)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     if share == 0:
