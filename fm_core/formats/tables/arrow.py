@@ -3,14 +3,15 @@
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from fm_core.errors import ConfigError, DataError
-from fm_core.formats.tables.table import INDEX, ArrayTable, Cells, Table
+from fm_core.formats.tables.arrow_extensions import of_extension, of_noted_extension
+from fm_core.formats.tables.table import INDEX, ArrayTable, Cells, PythonCells
 from fm_core.formats.tables.values import ValueFault, numbers_of, text_codes
 from fm_core.printable import printable
 
@@ -80,7 +81,7 @@ def arrow_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -> 
         raise DataError(f"{source}: {_one_line(error)}; expected an Arrow file or stream") from error
 
 
-def arrow_table(found: Any, source: str) -> Table:
+def arrow_table(found: Any, source: str) -> ArrayTable:
     """See a table of PyArrow's, or what can be made one without copying, as a table.
 
     Raises
@@ -92,21 +93,37 @@ def arrow_table(found: Any, source: str) -> Table:
     table = found if isinstance(found, pyarrow.Table) else None
     if table is None:
         polars: Any = sys.modules.get("polars")
-        if polars is not None and isinstance(found, polars.DataFrame):  # its views are not what every pyarrow takes
-            table = found.to_arrow(compat_level=polars.CompatLevel.oldest())
-        else:
-            table = pyarrow.table(found) if hasattr(found, "__arrow_c_stream__") else found.to_arrow()
+        if polars is not None and isinstance(found, polars.DataFrame):
+            columns = [arrow_cells(column, f"{source}: column {column.name!r}") for column in found.get_columns()]
+            return ArrayTable(source, list(found.columns), columns, found.height)
+        table = pyarrow.table(found) if hasattr(found, "__arrow_c_stream__") else found.to_arrow()
     names = [str(name) for name in table.column_names]
-    columns = [
-        arrow_cells(column, f"{source}: column {name!r}") for name, column in zip(names, table.columns, strict=True)
-    ]
+    columns = _columns(source, table)
     return ArrayTable(source, names, columns, table.num_rows, notes=_notes(table.schema))
 
 
-def arrow_cells(column: Any, where: str = "the column") -> Cells:
-    """See an array, or a chunked one, as cells; also what converts itself to one, as columns of pandas do."""
+def _columns(source: str, table: Any) -> list[Cells]:
+    return [
+        arrow_cells(column, f"{source}: column {field.name!r}", field.metadata)
+        for field, column in zip(table.schema, table.columns, strict=True)
+    ]
+
+
+def arrow_cells(column: Any, where: str = "the column", metadata: Mapping[bytes, bytes] | None = None) -> Cells:
+    """See an array, or a chunked one, as cells; also what converts itself to one, as columns of pandas and Polars do.
+
+    The metadata is that of its field.
+    """
     import pyarrow
 
+    polars: Any = sys.modules.get("polars")
+    if polars is not None and isinstance(column, polars.Series):
+        try:
+            if column.dtype == polars.Object:  # of which Arrow would get addresses in memory
+                return PythonCells(column.to_list())
+            column = column.to_arrow(compat_level=polars.CompatLevel.oldest())  # not every pyarrow takes its views
+        except pyarrow.ArrowException:  # integers of 128 bits
+            return PythonCells(column.to_list())
     array = column if isinstance(column, (pyarrow.Array, pyarrow.ChunkedArray)) else pyarrow.array(column)
     arrow_type = array.type
     try:
@@ -114,7 +131,7 @@ def arrow_cells(column: Any, where: str = "the column") -> Cells:
             array = array.combine_chunks()
             if isinstance(array, pyarrow.ChunkedArray):  # an older version, or none that fits in one
                 array = pyarrow.concat_arrays(array.chunks) if array.num_chunks else pyarrow.array([], array.type)
-        return _Cells(_plain(array), where)
+        return _Cells(_plain(of_noted_extension(array, metadata)), where)
     except pyarrow.ArrowException as error:
         raise _unread(where, arrow_type, error) from error
 
@@ -125,7 +142,7 @@ def _plain(array: Any) -> Any:
 
     kind = pyarrow.types
     if isinstance(array.type, pyarrow.BaseExtensionType):
-        return _plain(array.storage)
+        return _plain(of_extension(array))
     if kind.is_run_end_encoded(array.type):
         import pyarrow.compute
 
@@ -237,8 +254,8 @@ class _Cells:
             numbers: NDArray[np.float64] = array.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
             return numbers
         if _holds(array.type, *_WRITTEN_NUMBERS):  # pyarrow does not round decimals as Python does
-            codes, texts = _codes(array)
-            return _taken(numbers_of(texts), codes)
+            codes, values = _distinct(array)
+            return _taken(numbers_of(values), codes)
         return np.full(len(array), np.nan)
 
     @_read_or_said
@@ -276,23 +293,33 @@ def _codes(array: Any, *, as_they_stand: bool = False) -> "tuple[NDArray[np.int6
 
     if pyarrow.types.is_null(array.type):
         return np.full(len(array), -1, np.int64), []
-    # Each different value is made a Python object once; a dictionary may have values that no cell has.
+    codes, values = _distinct(array)
+    inner = array.type.value_type if pyarrow.types.is_dictionary(array.type) else array.type
+    try:
+        if pyarrow.types.is_integer(inner) and None not in values:  # whose digits are their one form
+            found, texts = np.arange(len(values)), list(map(str, values))
+        else:
+            found, texts = text_codes(values, as_they_stand=as_they_stand)
+    except ValueFault as fault:
+        raise ValueFault(int(np.argmax(codes == fault.row)), str(fault)) from fault
+    return np.append(found, -1)[codes], texts
+
+
+def _distinct(array: Any) -> "tuple[NDArray[np.int64], Sequence[Any]]":
+    """Give the place of each cell's value, -1: null, and each different value as a Python object once.
+
+    They are in order of appearance. A dictionary may have values that no cell has.
+    """
+    import pyarrow
+
     encoded = array if pyarrow.types.is_dictionary(array.type) else array.dictionary_encode()
     codes = _places(encoded)
     used, first = np.unique(codes, return_index=True)
     used = used[np.argsort(first, kind="stable")]
     used = used[used >= 0]
-    values = _values(_plain(encoded.dictionary.take(pyarrow.array(used))))
-    try:
-        if pyarrow.types.is_integer(encoded.dictionary.type):  # whose digits are their one form
-            found, texts = np.arange(len(values)), list(map(str, values))
-        else:
-            found, texts = text_codes(values, as_they_stand=as_they_stand)
-    except ValueFault as fault:
-        raise ValueFault(int(np.argmax(codes == used[fault.row])), str(fault)) from fault
-    of_code = np.full(len(encoded.dictionary) + 1, -1, np.int64)  # the last is for -1
-    of_code[used] = found
-    return of_code[codes], texts
+    place_of = np.full(len(encoded.dictionary) + 1, -1, np.int64)  # the last is for -1
+    place_of[used] = np.arange(len(used))
+    return place_of[codes], _values(_plain(encoded.dictionary.take(pyarrow.array(used))))
 
 
 def _values(array: Any) -> Sequence[Any]:
@@ -312,7 +339,7 @@ def _values(array: Any) -> Sequence[Any]:
     if kind.is_time(array.type):
         return [None if value is None else str(value) for value in array.cast(pyarrow.string()).to_pylist()]
     if kind.is_duration(array.type):
-        return [None if null else np.timedelta64(0, "s") for null in array.is_null().to_pylist()]  # which is no value
+        return list(array.to_numpy(zero_copy_only=False))
     if _holds(array.type, "list", "large_list", "fixed_size_list"):
         nulls = array.is_null().to_pylist()
         return [None if null else list(_values(_plain(array.slice(i, 1).flatten()))) for i, null in enumerate(nulls)]
@@ -331,12 +358,9 @@ def _tables(source: str, batches: Any) -> Iterator[ArrayTable]:
     for whole in batches:
         for start in range(0, whole.num_rows, _ROWS):  # an Arrow file may be a single batch
             batch = whole.slice(start, _ROWS)
-            names = list(batch.schema.names)
-            columns = [
-                arrow_cells(column, f"{source}: column {name!r}")
-                for name, column in zip(names, batch.columns, strict=True)
-            ]
-            yield ArrayTable(source, names, columns, batch.num_rows, n_rows, _notes(batch.schema))
+            yield ArrayTable(
+                source, list(batch.schema.names), _columns(source, batch), batch.num_rows, n_rows, _notes(batch.schema)
+            )
             n_rows += batch.num_rows
 
 

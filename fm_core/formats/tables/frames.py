@@ -4,6 +4,7 @@ No library of frames is imported here but by whoever has a frame of it. Whatever
 DuckDB, PyArrow) is read by way of PyArrow.
 """
 
+import datetime
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ import numpy as np
 from fm_core.errors import DataError
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import TableSchema
-from fm_core.formats.tables.table import ArrayTable, Cells, PythonCells, Table
-from fm_core.formats.tables.values import in_order, is_missing, text_codes, text_of
+from fm_core.formats.tables.table import ArrayTable, Cells, PythonCells, where
+from fm_core.formats.tables.values import in_order, is_missing, number_of, text_codes, text_of
+from fm_core.printable import quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +47,7 @@ def encode_table(
     return batch.to_matrix(), batch.labels
 
 
-def frame_table(frame: Any, source: str = "the table") -> Table:
+def frame_table(frame: Any, source: str = "the table") -> ArrayTable:
     """See a DataFrame as a table.
 
     Parameters
@@ -58,12 +60,13 @@ def frame_table(frame: Any, source: str = "the table") -> Table:
     Raises
     ------
     DataError
-        Two columns have one name, as those named 1 and "1" have, or columns of a mapping are not equally long.
+        Two columns have one name, as those named 1 and "1" have, or columns of a mapping are not equally long, or no
+        columns.
     """
     if isinstance(frame, np.ndarray) and frame.dtype.names is not None:
         frame = {name: frame[name] for name in frame.dtype.names}
     if isinstance(frame, Mapping):
-        columns = [_cells(column) for column in frame.values()]
+        columns = [_cells(column, f"{source}: column {str(name)!r}") for name, column in frame.items()]
         lengths = [len(column) for column in frame.values()]
         for name, length in zip(frame, lengths, strict=True):
             if length != lengths[0]:
@@ -71,10 +74,11 @@ def frame_table(frame: Any, source: str = "the table") -> Table:
                     f"{source}: column {str(name)!r} has {length} cells, expected {lengths[0]} as the first"
                 )
         return ArrayTable(source, [str(name) for name in frame], columns, lengths[0] if lengths else 0)
-    if hasattr(frame, "iloc"):
+    if hasattr(frame, "iloc") and hasattr(frame, "columns"):
         names = [str(name) for name in frame.columns]
         return ArrayTable(source, names, [_series(frame.iloc[:, i]) for i in range(len(names))], len(frame))
-    if hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "to_arrow"):
+    is_column = hasattr(frame, "iloc") or hasattr(frame, "dtype")  # of pandas or Polars
+    if not is_column and (hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "to_arrow")):
         from fm_core.formats.tables.arrow import arrow_table
 
         return arrow_table(frame, source)
@@ -95,16 +99,18 @@ def frame_records(frame: Any) -> list[dict[str, Any]]:
     Raises
     ------
     DataError
-        As `frame_table`.
+        As `frame_table`, or a cell is no value.
     """
-    table = frame_table(frame)  # looks at the names
-    if hasattr(frame, "iloc"):
-        found = frame.to_dict("records")
-    else:
-        import pyarrow
-
-        found = pyarrow.table(frame).to_pylist()
-    return [{name: _plain(cell) for name, cell in zip(table.names, record.values(), strict=True)} for record in found]
+    table = frame_table(frame)
+    records: list[dict[str, Any]] = [{} for _ in range(table.n_rows)]
+    for column, name in enumerate(table.names):
+        for row, record in enumerate(records):
+            try:
+                record[name] = _plain(table.cell(row, column))
+            except (TypeError, UnicodeDecodeError) as error:
+                found = "found bytes that are not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+                raise DataError(f"{where(table, row, column)}: {found}") from error
+    return records
 
 
 def _plain(cell: Any) -> Any:
@@ -112,15 +118,29 @@ def _plain(cell: Any) -> Any:
         return [_plain(item) for item in cell]
     if is_missing(cell):
         return None
+    if isinstance(cell, (datetime.timedelta, np.timedelta64)):
+        return number_of(cell)
+    if isinstance(cell, np.floating):
+        return float(str(cell))  # its own digits: 0.1 of float32 is no 0.10000000149011612
     return cell if type(cell) in (str, int, float, bool) else text_of(cell)
 
 
-def _cells(column: Any) -> Cells:
+def _cells(column: Any, where: str) -> Cells:
     """See a column of a mapping as cells."""
-    if isinstance(column, np.ndarray):
-        if column.ndim != 1:
-            return PythonCells(list(column) if column.ndim else [column.item()])
-        return _ArrayCells(column) if column.dtype.kind != "O" else PythonCells(list(column))
+    if isinstance(column, np.ndarray) and column.ndim:
+        missing = np.ma.getmaskarray(column) if np.ma.is_masked(column) else None
+        if column.ndim == 1 and column.dtype.kind not in ("O", "T"):
+            return _ArrayCells(np.asarray(column), missing)
+        return PythonCells([None if cell is np.ma.masked else cell for cell in column])
+    if hasattr(column, "iloc"):
+        return _series(column)
+    if hasattr(column, "__arrow_c_array__") or hasattr(column, "__arrow_c_stream__"):  # of PyArrow or Polars
+        from fm_core.formats.tables.arrow import arrow_cells
+
+        return arrow_cells(column, where)
+    is_sequence = hasattr(column, "__len__") and hasattr(column, "__getitem__")
+    if not is_sequence or isinstance(column, (str, bytes, Mapping, np.ndarray)):
+        raise DataError(f"{where} is {quoted(column, 40)} of type {type(column).__name__}, expected a list or an array")
     return PythonCells(column)
 
 
@@ -171,6 +191,8 @@ def _series(series: Any) -> Cells:
     dtype = series.dtype
     if isinstance(dtype, np.dtype):
         return _ArrayCells(series.to_numpy()) if dtype.kind != "O" else PythonCells(list(series.to_numpy()))
+    if type(dtype).__name__ == "SparseDtype":
+        return _series(series.sparse.to_dense())
     if type(dtype).__name__ == "CategoricalDtype":
         return _CategoryCells(series)
     if type(dtype).__name__ == "ArrowDtype":

@@ -322,11 +322,15 @@ class ArrayTable:
         codes, texts = self.codes(column)
         return np.array([*(zlib.crc32(text.encode()) for text in texts), -1], np.int64)[codes]
 
+    def cell(self, row: int, column: int) -> Any:
+        """Return a cell as the object that it is, of Python, NumPy or pandas."""
+        return self._columns[column][row]
+
     def is_missing(self, row: int, column: int) -> bool:  # noqa: D102
-        return is_missing(self._columns[column][row])
+        return is_missing(self.cell(row, column))
 
     def shown(self, row: int, column: int) -> str:  # noqa: D102
-        value = self._columns[column][row]
+        value = self.cell(row, column)
         if isinstance(value, dict | list | tuple):
             return begun(value)
         try:

@@ -67,7 +67,7 @@ _MOST_DIGITS = 40
 _NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)?(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,6}))?", re.ASCII)
 _TIME = re.compile(r"([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?", re.ASCII)
 _DATE_TIME = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
+    r"([0-9]{4,6}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
     r" ?(?:(Z|UTC)|([+-])([0-9]{2}):?([0-9]{2})?)?",
     re.ASCII,
 )
@@ -118,17 +118,18 @@ def _time_form(found: "re.Match[str]") -> str:
 def _date_time_form(found: "re.Match[str]") -> str:
     date, minutes, seconds, fraction, utc, sign, hours_off, minutes_off = found.groups()
     try:
-        at = datetime.datetime.fromisoformat(f"{date}T{minutes}:{seconds or '00'}")
-        if sign:
-            off = datetime.timedelta(hours=int(hours_off), minutes=int(minutes_off or 0))
-            at = at - off if sign == "+" else at + off
-    except (ValueError, OverflowError):
+        # NumPy's, which do not end with the year 9999: the last second of it in New York is one of 10000 in UTC.
+        at = np.datetime64(f"{date}T{minutes}:{seconds or '00'}", "s")
+    except ValueError:
         return ""  # it only looks like one
+    if sign:
+        off = np.timedelta64(60 * int(hours_off) + int(minutes_off or 0), "m")
+        at = at - off if sign == "+" else at + off
     fraction = _fraction(fraction)
     has_zone = bool(utc or sign)
-    if not (has_zone or fraction or at.time() != datetime.time()):
+    if not (has_zone or fraction or at != at.astype("datetime64[D]")):
         return date
-    return at.isoformat() + fraction + ("Z" if has_zone else "")
+    return f"{at}{fraction}" + ("Z" if has_zone else "")
 
 
 def _fraction(digits: str | None) -> str:
