@@ -4,6 +4,7 @@
 # PyTorch's build for processors is what several hosts talk through: `--build-arg TORCH=false` leaves it out.
 ARG TORCH=true
 
+# `--build-context build=FOLDER` takes its place: FOLDER/wheels has the wheels of another processor (`make image-arm`).
 FROM python:3.11-slim-bookworm AS build
 
 # hadolint ignore=DL3008

@@ -252,7 +252,7 @@ test-wheels: .venvs/tools/.installed  ## install what `make wheels` left in new 
 
 # On x86-64, by GCC's cross compiler and qemu; tools/aarch64.py says what it needs.
 .PHONY: wheel-arm
-wheel-arm: .venvs/tools/.installed  ## build the library's wheel for 64-bit ARM, in dist/
+wheel-arm: .venvs/tools/.installed  ## build the wheels for 64-bit ARM, in dist/
 	.venvs/tools/bin/python tools/aarch64.py build dist build/aarch64
 
 .PHONY: test-arm
@@ -299,6 +299,15 @@ audit: .venvs/tools/.installed  ## ask PyPI for known vulnerabilities of the pin
 image-hashes: $(VENV)/.created  ## renew the hashes of what the images install, after constraints.txt has changed
 	$(BIN)/python tools/hashes.py
 
+# The wheels of `make wheel-arm` take the place of Dockerfile's stage `build`, so nothing is compiled by an emulator.
+.PHONY: image-arm
+image-arm: wheel-arm  ## build the image for 64-bit ARM, to serve and to train on one host (IMAGE names it, with -arm64 after that)
+	rm -rf build/image-arm && mkdir -p build/image-arm/wheels
+	cp dist/factorization_machines-*_aarch64.whl dist/factorization_machines_container-*.whl build/image-arm/wheels
+	docker build --platform linux/arm64 $(LABELS) --build-arg TORCH=false --build-context build=build/image-arm \
+	    --tag $(IMAGE)-arm64 . || { echo "the image was not built; if the error is 'exec format error', the engine's" \
+	    "machine needs qemu for arm64: docs/how-to/image.md#for-64-bit-arm" >&2; exit 1; }
+
 # For a machine whose builds cannot reach PyTorch's own index, but whose pip is told of another place.
 .PHONY: image-wheels
 image-wheels: $(VENV)/.created  ## fetch PyTorch's wheel to build/wheels, with the pip of this machine, for WHEELS=build/wheels
@@ -320,6 +329,11 @@ image-wheels-gpu: $(VENV)/.created  ## fetch PyTorch's wheel for CUDA and what i
 .PHONY: test-image
 test-image: $(VENV)/.built  ## build the image and try it on a real engine
 	$(BIN)/python -m pytest -m image tests/image $(PYTEST_ARGS)
+
+.PHONY: test-image-arm
+test-image-arm: $(VENV)/.built  ## try the image of `make image-arm`, by qemu: training and serving
+	FM_IMAGE=$(IMAGE)-arm64 $(BIN)/python -m pytest -m image -k 'not avx2' tests/image/test_train.py \
+	    tests/image/test_serve.py $(PYTEST_ARGS)
 
 # Not in CI: the image takes 3 GB of downloads. PyTorch's tests in it, on the CPU; what runs them is mounted.
 .PHONY: test-image-gpu

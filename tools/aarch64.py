@@ -1,10 +1,11 @@
-"""The library's wheel for 64-bit ARM, made and tried on x86-64: `make wheel-arm`, `make test-arm`.
+"""The wheels for 64-bit ARM, made and tried on x86-64: `make wheel-arm`, `make test-arm`.
 
 usage: python tools/aarch64.py build DIST ROOT
        python tools/aarch64.py test DIST ROOT
 
 ROOT gets Debian's Python for arm64, taken apart from its packages and never installed: its headers and settings are
-what GCC's cross compiler (gcc-aarch64-linux-gnu) builds against, and qemu (qemu-user-static) runs it. `test` runs the
+what GCC's cross compiler (gcc-aarch64-linux-gnu) builds against, and qemu (qemu-user-static) runs it. `build` leaves
+the library's wheel and that of `container`, which `make image-arm` makes an image of. `test` runs the
 kernels' tests there: the vectors of simd.h are NEON's registers on this processor, held to the NumPy reference. A test
 that starts Python gets it by the emulator too, and programs of this machine run as they are.
 """
@@ -112,9 +113,11 @@ def build(dist: Path, root: Path) -> int:
         run(
             own, "-c", f"from setuptools import build_meta; build_meta.build_wheel({str(raw)!r})", cwd=source, env=cross
         )
-        (wheel,) = raw.glob("*-linux_aarch64.whl")
-        made = Path(shutil.copy2(wheel, dist))
-    print(f"{made.stat().st_size / 2**20:6.2f} MiB  {made.name}")
+        # The wheel of `container` is the same for all processors.
+        pip(own, "wheel", "--no-deps", "--wheel-dir", raw, source / "container")
+        for wheel in raw.iterdir():
+            made = Path(shutil.copy2(wheel, dist))
+            print(f"{made.stat().st_size / 2**20:6.2f} MiB  {made.name}")
     return 0
 
 

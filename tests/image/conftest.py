@@ -46,10 +46,11 @@ def engine():
 def image(engine):
     """Build the image, as a user does; PyTorch's wheel comes from where this machine's pip finds it, if it does.
 
-    FM_IMAGE_IS_BUILT, if it is set, spares the minutes: the image is then taken as it is.
+    FM_IMAGE_IS_BUILT, if it is set, spares the minutes: the image is then taken as it is. FM_IMAGE names another one
+    that is built, such as that of `make image-arm`.
     """
-    if os.environ.get("FM_IMAGE_IS_BUILT"):
-        return IMAGE
+    if os.environ.get("FM_IMAGE_IS_BUILT") or "FM_IMAGE" in os.environ:
+        return os.environ.get("FM_IMAGE", IMAGE)
     fetched = subprocess.run(["make", "image-wheels"], cwd=ROOT, capture_output=True, check=False).returncode == 0
     command = ["make", "image", f"IMAGE={IMAGE}", *(["WHEELS=build/wheels"] if fetched else [])]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
