@@ -4,6 +4,8 @@ Probes (probes.py) are scored with each sample. Their scores are added up in bat
 twice as long whenever there are 16: how the batches' means differ says how uncertain the mean of all is, with the
 samples' correlation in it (batch means; C. Geyer, "Practical Markov Chain Monte Carlo", 1992). What stopping now would
 cost is half that variance times the curvature of a row's loss, in nats a row, as cross entropy is measured.
+
+Sweeps of much data take long, so what they have to gain rises with the entries walked so far (`tolerated`).
 """
 
 import dataclasses
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Convergence", "Outlook"]
+__all__ = ["Convergence", "Outlook", "tolerated"]
 
 Doubles = NDArray[np.float64]
 
@@ -21,6 +23,9 @@ _BATCHES = 16
 
 #: Nats a row that are not worth further sweeps: .03 % of a regressor's error.
 TOLERANCE = 3e-4
+
+#: Entries walked, some seconds' worth, after which more is tolerated, and how many times as much at most.
+_WALKED, _MOST_TIMES = 2e8, 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +49,15 @@ class Outlook:
     def is_enough(self) -> bool:
         """Whether more sweeps would hardly help."""
         return self.cost <= TOLERANCE
+
+
+def tolerated(n_walked: int) -> float:
+    """The nats a row that are not worth further sweeps, after so many entries have been walked.
+
+    In proportion to them, as then the next second gains as little in a long training as in a short one; but a model
+    stays within .001 nats of what endless sweeps would make of it.
+    """
+    return TOLERANCE * min(max(1.0, n_walked / _WALKED), _MOST_TIMES)
 
 
 class Convergence:

@@ -27,7 +27,7 @@ from fm_core.kernels._eigen import eigen
 from fm_core.links import link_for
 from fm_core.model import Model
 from fm_core.solvers.bayes.compression import RunningMean
-from fm_core.solvers.bayes.convergence import Convergence, Outlook
+from fm_core.solvers.bayes.convergence import Convergence, Outlook, tolerated
 from fm_core.solvers.bayes.held_out import Kept, kept_of
 from fm_core.solvers.bayes.kept_samples import Keeper, spread_of
 from fm_core.solvers.bayes.rows import Collector, Rows
@@ -136,7 +136,8 @@ class BayesSolver:
             return self.n_steps >= self._n_sweeps
         if not self.sampler.averages:
             return self.sampler.is_settled and self._convergence.n_samples >= _DRAWN
-        return self.n_steps >= self.most_sweeps or self.outlook.is_enough
+        n_walked = self.n_steps * len(self.rows.rows)
+        return self.n_steps >= self.most_sweeps or self.outlook.cost <= tolerated(n_walked)
 
     @property
     def most_sweeps(self) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fm_core.solvers.bayes.convergence import TOLERANCE, Convergence
+from fm_core.solvers.bayes.convergence import TOLERANCE, Convergence, tolerated
 
 
 def chain(n, correlation, n_probes=400, seed=0):
@@ -42,6 +42,12 @@ def test_a_few_samples_say_nothing():
         found.add(z)
     assert np.isnan(found.outlook(1.0).cost)
     assert not found.outlook(1.0).is_enough
+
+
+@pytest.mark.parametrize(("n_walked", "times"), [(0, 1), (2e8, 1), (3e8, 1.5), (6e8, 3), (1e15, 3)])
+def test_much_data_has_to_gain_more_by_a_sweep_but_never_a_thousandth_of_a_nat(n_walked, times):
+    assert tolerated(n_walked) == pytest.approx(times * TOLERANCE)
+    assert tolerated(n_walked) < 1e-3
 
 
 def test_it_goes_on_where_it_was_and_forgets():

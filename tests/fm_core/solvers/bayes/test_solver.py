@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from fm_core.artifact.model_file import load_model, save_model
 from fm_core.batch import Batch
 from fm_core.errors import DataError
+from fm_core.solvers.bayes import convergence
 from fm_core.solvers.bayes.solver import BayesSolver, sample_model
 from tests.fm_core.solvers.bayes.problems import ratings, rows_of
 
@@ -29,6 +30,15 @@ def test_a_planted_regression_is_learned_with_a_calibrated_spread(tmp_path):
     assert np.isfinite(solver.outlook.effective)
     save_model(tmp_path / "model_algo-1", solver.model, {})
     np.testing.assert_array_equal(load_model(tmp_path / "model_algo-1").predict(batch), scores)
+
+
+def test_sweeps_end_sooner_where_each_takes_long(monkeypatch):
+    rows, _, _ = split(n=2000)
+    n_sweeps = sample_model(rows, "regressor", 4).n_steps
+    monkeypatch.setattr(convergence, "_WALKED", 1.0)
+    solver = sample_model(rows, "regressor", 4)
+    assert solver.n_steps < n_sweeps
+    assert convergence.TOLERANCE < solver.outlook.cost <= 3 * convergence.TOLERANCE
 
 
 def test_a_planted_classification_is_learned():
