@@ -2,12 +2,12 @@
 
     python benchmarks/tables.py [--tables adult,housing,movielens,clicks] [--threads 2]
 
-Tables: ../shared/data/tables; without them there is `clicks` alone, a million rows made here, and 250,000 to test. Adult and California housing are split 80 to 20 by
-scikit-learn's train_test_split(random_state=0), MovieLens 100K as its u1 is, ratings joined with the columns of users
-and films. The training part is written as CSV, `fm train` and `fm evaluate` run as a person would, and the test part is
-looked at by `fm evaluate` alone. Beside it: OneHotEncoder of all columns of texts and few numbers, others standardised,
-and LogisticRegression or Ridge, of a frame in memory. LogisticRegression has 2000 iterations, of `clicks` the 100 of its
-default: it would need some 330.
+Tables: ../shared/data/tables; without them there is `clicks` alone, a million rows made here, and 250,000 to test.
+Adult and California housing are split 80 to 20 by scikit-learn's train_test_split(random_state=0), MovieLens 100K as
+its u1 is, ratings joined with the columns of users and films. The training part is written as CSV, `fm train` and `fm
+evaluate` run as a person would, and the test part is looked at by `fm evaluate` alone. Beside it: OneHotEncoder of all
+columns of texts and few numbers, others standardised, and LogisticRegression or Ridge, of a frame in memory.
+LogisticRegression has 2000 iterations, of `clicks` the 100 of its default: it would need some 330.
 """
 
 import argparse
