@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Convergence", "Outlook", "tolerated"]
+__all__ = ["TOLERANCE", "WALKED", "Convergence", "Outlook", "tolerated"]
 
 Doubles = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ _BATCHES = 16
 TOLERANCE = 3e-4
 
 #: Entries walked, some seconds' worth, after which more is tolerated, and how many times as much at most.
-_WALKED, _MOST_TIMES = 2e8, 3.0
+WALKED, _MOST_TIMES = 2e8, 3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def tolerated(n_walked: int) -> float:
     In proportion to them, as then the next second gains as little in a long training as in a short one; but a model
     stays within .001 nats of what endless sweeps would make of it.
     """
-    return TOLERANCE * min(max(1.0, n_walked / _WALKED), _MOST_TIMES)
+    return TOLERANCE * min(max(1.0, n_walked / WALKED), _MOST_TIMES)
 
 
 class Convergence:

@@ -35,7 +35,7 @@ def test_a_planted_regression_is_learned_with_a_calibrated_spread(tmp_path):
 def test_sweeps_end_sooner_where_each_takes_long(monkeypatch):
     rows, _, _ = split(n=2000)
     n_sweeps = sample_model(rows, "regressor", 4).n_steps
-    monkeypatch.setattr(convergence, "_WALKED", 1.0)
+    monkeypatch.setattr(convergence, "WALKED", 1.0)
     solver = sample_model(rows, "regressor", 4)
     assert solver.n_steps < n_sweeps
     assert convergence.TOLERANCE < solver.outlook.cost <= 3 * convergence.TOLERANCE
