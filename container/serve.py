@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     logging.basicConfig(handlers=[handler])
     try:
         settings = ServingSettings.from_environment(environ or os.environ, cores=usable_cores(), memory=usable_memory())
+        logging.getLogger("container").setLevel(max(1, min(settings.log_level, logging.WARNING)))
         in_use()  # FM_CORE_KERNELS may name a build that is not there
         with _temporary_folder() as scratch:
             metrics = Metrics(scratch)

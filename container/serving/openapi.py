@@ -16,7 +16,7 @@ from container.serving.errors import (
     PayloadTooLargeError,
     RequestTimeoutError,
 )
-from container.serving.requests import DECODERS, WISHES
+from container.serving.requests import DECODERS
 from container.serving.responses import ENCODERS
 from fm_core import __version__
 from fm_core.errors import ArtifactError, ResourceError
@@ -37,6 +37,13 @@ _NOT_LOADED, _IS_LOADED = _STATUS[ModelNotLoadedError], _STATUS[ModelExistsError
 _OF_LOADING = (_IS_LOADED, *(_STATUS[error] for error in (PayloadTooLargeError, ArtifactError, ResourceError)))
 
 _NUMBER_LIST = {"type": "array", "items": {"type": "number"}}
+
+#: What an instance may request in addition to its score, in its configuration or, of recommendations, as its own member.
+_EXPLAIN = {
+    "description": "Explain the score: true, or how many contributions to list.",
+    "anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1}],
+}
+_SPREAD = {"description": "Add the standard deviation, if the model has spread.npz.", "type": "boolean"}
 
 _SCHEMAS: dict[str, Any] = {
     "Refusal": {
@@ -97,7 +104,7 @@ _SCHEMAS: dict[str, Any] = {
     "Wish": {
         "description": "A request for the best items of the model's catalogue.",
         "type": "object",
-        "anyOf": [{"required": [name]} for name in WISHES],
+        "required": ["top_k"],
         "properties": {
             "columns": {"type": "object"},
             "context": {"$ref": "#/components/schemas/Row"},
@@ -105,6 +112,9 @@ _SCHEMAS: dict[str, Any] = {
             "exclude": {"type": "array"},
             "filter": {"type": "object"},
             "history": {"type": "array", "items": {"type": "object"}},
+            "history_of": {"type": "string", "description": "The column that the user of the history belongs to."},
+            "explain": _EXPLAIN,
+            "spread": _SPREAD,
         },
     },
     "Instance": {
@@ -117,11 +127,8 @@ _SCHEMAS: dict[str, Any] = {
         "description": "Additional output, for one instance or for all of a request.",
         "type": "object",
         "properties": {
-            "explain": {
-                "description": "Explain the score: true, or how many contributions to list.",
-                "anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1}],
-            },
-            "spread": {"description": "Add the standard deviation, if the model has spread.npz.", "type": "boolean"},
+            "explain": _EXPLAIN,
+            "spread": _SPREAD,
         },
     },
     "Prediction": {
@@ -129,6 +136,13 @@ _SCHEMAS: dict[str, Any] = {
         "properties": {
             "score": {"type": "number"},
             "predicted_label": {"type": "number", "description": "For a classifier: 1 if its score is at least 0.5."},
+            "predicted_class": {
+                "type": "string",
+                "description": "The name of that label, if schema.json has names for the labels.",
+            },
+            "explanation": {"type": "object", "description": "With explain: what contributes to the score."},
+            "candidates": {"type": "array", "description": "Of a ranking: the best candidates, best first."},
+            "items": {"type": "array", "description": "Of a request for recommendations: the best items, best first."},
             "std": {
                 "type": "number",
                 "description": "With spread: standard deviation of the label, or of the probability.",

@@ -54,6 +54,16 @@ def test_the_log_begins_with_the_version_and_the_model(root, tmp_path):
     assert re.fullmatch(rf"serve: {program}, model {identity(root / 'model')}", first)
 
 
+def test_the_log_names_what_is_taken_from_an_additional_data_source(root, tmp_path):
+    source = root / "additional-model-data-sources/items"
+    source.mkdir(parents=True)
+    (source / "catalogue.csv").write_text("item,features\nnew,1\n")
+    with serving(root, tmp_path) as server:
+        assert f"[INFO] {source / 'catalogue.csv'} is the model's catalogue\n" in server.stderr
+    with serving(root, tmp_path, SAGEMAKER_CONTAINER_LOG_LEVEL=30) as server:
+        assert "catalogue" not in server.stderr
+
+
 def test_gunicorn_is_told_its_worker_by_name(root, tmp_path):
     """As versions 22 to 25.0, which are allowed, take no class; `make test-oldest` runs the lowest one."""
     with serving(root, tmp_path) as server:
