@@ -38,7 +38,7 @@ _OF_LOADING = (_IS_LOADED, *(_STATUS[error] for error in (PayloadTooLargeError, 
 
 _NUMBER_LIST = {"type": "array", "items": {"type": "number"}}
 
-#: What an instance may request in addition to its score, in its configuration or, of recommendations, as its own member.
+#: What an instance may request in addition to its score: in its configuration or, of recommendations, as a member.
 _EXPLAIN = {
     "description": "Explain the score: true, or how many contributions to list.",
     "anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 1}],
