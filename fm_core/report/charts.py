@@ -1,9 +1,10 @@
 """Charts as SVG, and bars as HTML: what a report's plots are drawn by.
 
 Drawn here, and by no library, for four reasons: colours are variables of the page's style, so that a chart follows the
-reader's light or dark scheme without a script; text is as large as the page's on a phone (360 pixels wide), where
+reader's light or dark scheme without a script; text is 11 pixels large on a phone (360 pixels wide), where
 others scale a drawing made for a screen down; nothing is imported or installed for it, and a job ends some 50 ms sooner
-than with pygal; and there are two forms, curves and histograms, of which each is a screen of code.
+than with pygal; and there are two forms, curves and histograms, of which each is a screen of code. What libraries would
+need: docs/how-to/report.md.
 
 Every number is finite and below 1e100 by magnitude: whoever calls leaves others out.
 """

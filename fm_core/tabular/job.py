@@ -199,6 +199,7 @@ def _table(files: Sequence[InputFile], of: Format, options: Options, job: Job) -
     schema = options.schema or _schema_of(fitted)
     if schema.label is None:
         raise ConfigError("the schema has no label, expected one to learn")
+    schema.to_json()  # refuses one that cannot be written, before anything is learned
     encoder = Encoder(schema, unseen=options.unseen, needs_weights=True)
     learned, held_out = KeptRows(schema.feature_dim, options.scratch), KeptRows(schema.feature_dim, options.scratch)
     n_rows = 0

@@ -14,7 +14,7 @@ import orjson
 from fm_core.atomic_file import atomic_write
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats.tables.kinds import KINDS, Kind
-from fm_core.formats.tables.schema_check import VERSION, checked_document, most_bytes, unwatched
+from fm_core.formats.tables.schema_check import VERSION, check_readable, checked_document, unwatched
 from fm_core.given import check_kind
 from fm_core.printable import quoted
 
@@ -288,10 +288,7 @@ class TableSchema:
             "columns": columns,
         }
         data = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        most = most_bytes(self.feature_dim)
-        if len(data) > most:
-            raise ConfigError(f"schema.json would have {len(data)} bytes, and at most {most} are read: hash the "
-                              "largest columns")  # fmt: skip
+        check_readable(data, self.feature_dim)
         return data.decode()
 
     @classmethod

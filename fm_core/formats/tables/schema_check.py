@@ -24,7 +24,9 @@ from fm_core.printable import printable, quoted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MAX_BYTES", "MAX_COLUMNS", "MAX_TEXTS", "VERSION", "checked_document", "most_bytes", "unwatched"]
+__all__ = [
+    "MAX_BYTES", "MAX_COLUMNS", "MAX_TEXTS", "VERSION", "check_readable", "checked_document", "most_bytes", "unwatched",
+]  # fmt: skip
 
 #: What is written; documents of the first version, which knew fewer kinds of columns, are read too.
 VERSION = 2
@@ -34,7 +36,7 @@ MAX_BYTES = 256 * 2**20
 #: Of one beside a model: so many, whatever its columns, and for each feature, which is mostly a text of a few letters.
 _BYTES, _BYTES_OF_FEATURE = 16 * 2**20, 4096
 #: Columns, and texts: names and categories. A text takes some 100 bytes of memory beside its own.
-MAX_COLUMNS, MAX_TEXTS = 65_536, 20_000_000
+MAX_COLUMNS, MAX_TEXTS = 131_072, 20_000_000
 #: Characters of a name or a separator, and of a remark or an example.
 MAX_NAME = 1_024
 #: Remarks on a column, or on the label.
@@ -101,17 +103,35 @@ def checked_document(
     """
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        text, n_keys = _measured(file, most_bytes(feature_dim), watch)
-        try:
-            document = orjson.loads(text)
-        except ValueError as error:
-            is_text = _is_utf8(text)
-            raise _FaultError(
-                f"it is not JSON: {printable(str(error), 200)}" if is_text else "it is not UTF-8 text"
-            ) from error
-        _check(document, n_keys, watch)
+        return _document(file, watch, feature_dim)
     except _FaultError as fault:
         raise ConfigError(f"{source} is not a schema of `fm convert`: {fault}") from fault.__cause__
+
+
+def check_readable(data: bytes, feature_dim: int) -> None:
+    """Refuse to write a schema.json that nothing could read.
+
+    Raises
+    ------
+    ConfigError
+        The columns are too many, or a name or category is too long; the message says which.
+    """
+    try:
+        _document(io.BytesIO(data), unwatched, feature_dim)
+    except _FaultError as fault:
+        raise ConfigError(f"no schema.json can hold these columns: {fault}") from None
+
+
+def _document(file: BinaryIO, watch: Callable[[int], None], feature_dim: int | None) -> dict[str, Any]:
+    text, n_keys = _measured(file, most_bytes(feature_dim), watch)
+    try:
+        document = orjson.loads(text)
+    except ValueError as error:
+        is_text = _is_utf8(text)
+        raise _FaultError(
+            f"it is not JSON: {printable(str(error), 200)}" if is_text else "it is not UTF-8 text"
+        ) from error
+    _check(document, n_keys, watch)
     return document  # type: ignore[no-any-return]
 
 

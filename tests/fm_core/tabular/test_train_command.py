@@ -295,6 +295,11 @@ BAD = {
         "line 6002, .*: found 'soon'",
     ),
     "rows of other lengths": (rows("x,y", "a,1", "b"), [], "line 3: found 1 column"),
+    "a name of 1,025 letters": (
+        rows(f"{'x' * 1025},y", *["a,1", "b,0"] * 50),
+        [],
+        "no schema.json can hold these columns: column 0: name is",
+    ),
     "no such time": (rows("x,y", *["a,1", "b,0"] * 50), ["--time-column", "x"], "neither numbers nor dates"),
     "no such group": (rows("x,y", *["a,1", "b,0"] * 50), ["--group", "q"], "there is no column 'q'"),
     "one time": (rows("x,t,y", *["a,1,1", "b,1,0"] * 50), ["--time-column", "t"], "the same time in every row"),

@@ -301,14 +301,23 @@ def test_what_is_too_long_is_not_read_to_its_end():
         assert file.n_read <= 2 << 20
 
 
-def test_a_schema_that_could_not_be_read_again_is_not_written(tmp_path):
-    texts = tuple(f"{i:03}" + "x" * 65_000 for i in range(300))
-    schema = TableSchema((Column("a", "categorical", texts),))
-    with pytest.raises(ConfigError, match=r"would have \d+ bytes, and at most 18006016 are read: hash the largest"):
-        schema.save(tmp_path / "schema.json")
+UNREADABLE = {
+    "hash the largest": (Column("a", "categorical", tuple(f"{i:03}" + "x" * 65_000 for i in range(300))),),
+    "column 1: name is": (Column("a", "numeric"), Column("x" * 1_025, "numeric")),
+    "a category is": (Column("a", "categorical", ("x" * 65_537,)),),
+    f"more than {schema_check.MAX_COLUMNS} columns": tuple(
+        Column(str(i), "numeric") for i in range(schema_check.MAX_COLUMNS + 1)
+    ),
+}
+
+
+@pytest.mark.parametrize("why", UNREADABLE)
+def test_a_schema_that_could_not_be_read_again_is_not_written(why, tmp_path):
+    with pytest.raises(ConfigError, match=f"no schema.json can hold these columns: .*{why}"):
+        TableSchema(UNREADABLE[why]).save(tmp_path / "schema.json")
     assert not list(tmp_path.iterdir())
 
 
 def test_remarks_are_bounded():
     assert "a list of at most 64 texts" in refusal(changed(GOOD, ("columns", 0, "remarks"), ["x"] * 65))
-    assert "left_out" in refusal(changed(GOOD, ("left_out",), ["x"] * 65_537))
+    assert "left_out" in refusal(changed(GOOD, ("left_out",), ["x"] * (schema_check.MAX_COLUMNS + 1)))
