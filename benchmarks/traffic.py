@@ -148,7 +148,7 @@ def data_of(batches: Sequence[NDArray[np.int32]], n_rows: Sequence[int], size: i
     return StepData(wanted, entries, np.array(n_rows, np.int64))
 
 
-def of_a_pass(steps: Sequence[StepData], num_factors: int, n_sums: int, interval: int) -> list[Sent]:
+def of_a_pass(steps: Sequence[StepData], num_factors: int, n_sums: int, interval: int, itemsize: int = 4) -> list[Sent]:
     """What each member sends in an epoch, exactly.
 
     Parameters
@@ -159,9 +159,11 @@ def of_a_pass(steps: Sequence[StepData], num_factors: int, n_sums: int, interval
         Numbers of which metrics are made; they are added up for each line of metrics.
     interval : int
         Batches between two of those.
+    itemsize : int
+        Bytes of a number of the model on its way: 2 with `_wire_dtype` bfloat16.
     """
     size = len(steps[0].n_rows)
-    others, width = size - 1, 4 * (num_factors + 1)
+    others, width = size - 1, itemsize * (num_factors + 1)
     lines = -(-len(steps) // interval) + 1  # the epoch's own is the last
     # and once more it is agreed that nobody has rows left
     once = Sent(8 * (2 * size + FACTS) * others, 8 * n_sums * others * lines, others, others * lines)
@@ -170,7 +172,7 @@ def of_a_pass(steps: Sequence[StepData], num_factors: int, n_sums: int, interval
         total = once
         for step in steps:
             wanted = step.wanted
-            if is_shorter(wanted, step.n_rows, step.entries, num_factors):
+            if is_shorter(wanted, step.n_rows, step.entries, width):
                 total += _by_sums(step, rank, width)
                 continue
             asks, serves = np.delete(wanted[rank], rank), np.delete(wanted[:, rank], rank)

@@ -16,18 +16,17 @@ typed values that this module checks.
 
 import dataclasses
 import functools
-import itertools
 import math
-import re
 import types
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from fm_core.errors import ConfigError
+from fm_core.feature_ranges import feature_ranges, have_common
 from fm_core.given import MOST_FEATURES
 from fm_core.printable import quoted
 
-__all__ = ["Hyperparameters", "Parameter", "feature_ranges", "parameters"]
+__all__ = ["Hyperparameters", "Parameter", "parameters"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,6 +260,10 @@ class Hyperparameters:
         "Batches on each host between two averages of the hosts' parameters, for _kvstore dist_async.",
         20, group="extension", decides="run", in_estimators=False,
     )  # fmt: skip
+    _wire_dtype: str = _choice(
+        "What hosts send sums, parameters and gradients as; bfloat16 sends half the bytes and rounds to 8 bits.",
+        "float32", "float32", "bfloat16", group="extension", in_estimators=False,
+    )  # fmt: skip
     seed: int = _integer("Seed of every random number.", 0, minimum=0, maximum=2**63 - 1, group="extension")
     num_threads: int | str = _integer(
         "Solver threads, in addition to the reader thread; auto: the number of usable cores, minus one for decoding "
@@ -415,44 +418,6 @@ class Hyperparameters:
         return found + _problems_of_items(values)
 
 
-_PART = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
-
-
-def feature_ranges(name: str, text: str, feature_dim: int, most: int | None = None) -> list[range]:
-    """Read parts of the features.
-
-    Parameters
-    ----------
-    name : str
-        What says them, for messages.
-    text : str
-        The first feature of a part, a colon, and the first one behind it; parts are separated by commas.
-    feature_dim : int
-    most : int, optional
-        How many parts there may be.
-
-    Raises
-    ------
-    ConfigError
-        It is no such text, a part is not within the features, or two parts share some.
-    """
-    parts = []
-    for piece in text.split(","):
-        match = _PART.fullmatch(piece.strip())
-        part = range(int(match[1]), int(match[2])) if match else range(0)
-        if not part or part.stop > feature_dim:
-            raise ConfigError(
-                f"hyperparameter {name} is {text[:80]!r}, expected ranges within 0:{feature_dim} such as 943:2625: the "
-                "first feature and the one after the last"
-            )
-        parts.append(part)
-    if most is not None and len(parts) > most:
-        raise ConfigError(f"hyperparameter {name} is {text[:80]!r}, expected {most} range of features")
-    if _share(parts):
-        raise ConfigError(f"hyperparameter {name} is {text[:80]!r}, expected ranges that do not overlap")
-    return parts
-
-
 def _problems_of_class_weight(values: Mapping[str, Any]) -> list[str]:
     wanted = {"predictor_type": "binary_classifier", "loss": "pointwise"}
     return [
@@ -475,14 +440,9 @@ def _problems_of_items(values: Mapping[str, Any]) -> list[str]:
                 parts += feature_ranges(name, text, feature_dim, most)
             except ConfigError as error:
                 found.append(str(error))
-    if not found and _share(parts):
+    if not found and have_common(parts):
         found.append("user_features and item_features share a feature, expected ranges that do not overlap")
     return found
-
-
-def _share(parts: list[range]) -> bool:
-    ordered = sorted(parts, key=lambda part: part.start)
-    return any(before.stop > after.start for before, after in itertools.pairwise(ordered))
 
 
 @functools.cache

@@ -15,9 +15,10 @@ from container.training.job import ITEMS, Channel, TrainingJob
 from container.training.schema_copy import schema_file
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError
+from fm_core.feature_ranges import feature_ranges
 from fm_core.formats.registry import FORMATS, format_of
 from fm_core.formats.tables import CATALOGUE_FILE
-from fm_core.hyperparameters import Hyperparameters, feature_ranges
+from fm_core.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
     from fm_core.analysis.catalogue import Catalogue

@@ -13,7 +13,7 @@ import numpy as np
 from fm_core.analysis.ranking_metrics import AtK, areas_under_curves, groups_in_order
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.hyperparameters import feature_ranges
+from fm_core.feature_ranges import feature_ranges
 from fm_core.links import link_for
 from fm_core.metrics import Metrics, metrics_for
 

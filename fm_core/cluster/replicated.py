@@ -29,6 +29,7 @@ from fm_core.cluster.collectives import all_reduce, broadcasts
 from fm_core.cluster.data import local_hyperparameters
 from fm_core.cluster.members import Floats, Members, partition_of
 from fm_core.cluster.steps import safe_point
+from fm_core.cluster.wire import on_wire
 from fm_core.errors import DataError, DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
@@ -102,6 +103,7 @@ class Replicas:
         self._open = open_device
         self._members = members
         self._device: Device | None = None
+        self._wire_dtype = "float32"
         self._is_decided = False
         self._bias_gradient = 0.0
 
@@ -142,7 +144,7 @@ class Replicas:
         """Add up the gradients of all members, that of w0 in float64."""
         gradient, of_bias = tensors
         host = gradient.cpu()  # the tensor itself where that is its device
-        all_reduce(host.view(-1).numpy(), self._members)
+        all_reduce(host.view(-1).numpy(), on_wire(self._members, self._wire_dtype))
         if host is not gradient:
             gradient.copy_(host)
         self._bias_gradient = sum(self._members.rows.all_gather(np.array([float(of_bias)]))[:, 0].tolist())
@@ -170,6 +172,7 @@ class Replicas:
     ) -> "ReplicatedSolver":
         """Make the solver, from what `sharded_solver.ShardedSolver` is made from."""
         assert self._device is not None
+        self._wire_dtype = hyperparameters._wire_dtype
         members, mine = self._members, local_hyperparameters(hyperparameters, self._members)
         # `mini_batch_size` is that of all members, by which gradients are divided
         whole = dataclasses.replace(hyperparameters, mini_batch_size=mine.mini_batch_size)

@@ -12,6 +12,7 @@ from fm_core.cluster.data import local_hyperparameters
 from fm_core.cluster.members import Floats, Members, partition_of
 from fm_core.cluster.steps import Step, safe_point
 from fm_core.cluster.summed import SummedStep, scored_by_sums
+from fm_core.cluster.wire import on_wire
 from fm_core.errors import DivergenceError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.kernels import Step as Rates
@@ -58,7 +59,7 @@ class ShardedSolver(ParametersLearner):
             local_hyperparameters(hyperparameters, members),
             Parameters.make(hyperparameters, num_threads, model, state, partition_of(members)),
         )
-        self._members = members
+        self._members = on_wire(members, hyperparameters._wire_dtype)
         self._num_threads = num_threads
 
     def epoch(self, data: Iterable[Step | SummedStep], at: Moment) -> Iterator[SafePoint]:

@@ -15,6 +15,7 @@ import fm_core.kernels._sharded as numbers
 from fm_core.batch import Batch
 from fm_core.cluster.members import LARGE, Floats, Members, partition_of
 from fm_core.cluster.summed import SummedStep, is_shorter, plan
+from fm_core.cluster.wire import ITEMSIZE
 from fm_core.errors import ConfigError, DataError, ProcessGroupError
 from fm_core.given import MOST_FEATURES
 from fm_core.hyperparameters import Hyperparameters
@@ -144,6 +145,7 @@ class StepPlanner:
         self._members = members
         self._hp = hyperparameters
         self._n_local = partition_of(members).n_rows_at_most(hyperparameters.feature_dim)
+        self._width = ITEMSIZE[hyperparameters._wire_dtype] * (hyperparameters.num_factors + 1)
         self._should_stop = should_stop
         self._wants_checkpoint = wants_checkpoint
         self._marks = np.zeros(-(-self._n_local * members.size // 64) if self._sums else 0, np.uint64)
@@ -193,10 +195,10 @@ class StepPlanner:
         is_dense, writes_checkpoint = bool((table[:, _DENSE] == 1).any()), bool(table[0, _CHECKPOINT])
         n_rows = self._checked(table[:, _ROWS].clip(0), 0, MOST_FEATURES)
         of_all, entries_of_all = table[:, _FACTS : _FACTS + size], table[:, _FACTS + size :]
-        if self._sums and is_shorter(of_all, n_rows, entries_of_all, self._hp.num_factors):
+        if self._sums and is_shorter(of_all, n_rows, entries_of_all, self._width):
             return plan(
                 original, (indptr, ordered, values), n_rows, entries_of_all, n_local, members,
-                num_factors=self._hp.num_factors, is_dense=is_dense, writes_checkpoint=writes_checkpoint,
+                width=self._width, is_dense=is_dense, writes_checkpoint=writes_checkpoint,
             )  # fmt: skip
         features, starts, row_of, row_values = groups or self._grouped(indptr, ordered, values)[0]
         asked = self._checked(of_all[:, members.rank], 0, self._n_local)
@@ -219,7 +221,7 @@ class StepPlanner:
             touched=touched,
             touched_starts=touched_starts,
             places=places,
-            is_large=bool(of_all.max() * 4 * (self._hp.num_factors + 1) >= LARGE),
+            is_large=bool(of_all.max() * self._width >= LARGE),
             is_dense=is_dense,
             writes_checkpoint=writes_checkpoint,
         )

@@ -83,9 +83,7 @@ class Scored:
     bias_gradient: float
 
 
-def is_shorter(
-    wanted: NDArray[np.int64], n_rows: NDArray[np.int64], entries: NDArray[np.int64], num_factors: int
-) -> bool:
+def is_shorter(wanted: NDArray[np.int64], n_rows: NDArray[np.int64], entries: NDArray[np.int64], width: int) -> bool:
     """Tell whether the member that sends most sends less by sums than by rows.
 
     Parameters
@@ -94,9 +92,10 @@ def is_shorter(
         Distinct features, and entries, in a member's rows, by who has them and who owns them.
     n_rows : ndarray of int64, shape (n_members,)
         Of each member's batch.
-    num_factors : int
+    width : int
+        Bytes of num_factors + 1 numbers as they are sent (wire.py).
     """
-    size, width = len(n_rows), 4 * (num_factors + 1)
+    size = len(n_rows)
     of_others = wanted - np.diag(np.diag(wanted))
     by_rows = (4 + width) * of_others.sum(axis=1) + width * of_others.sum(axis=0)
     to_others = 4 * (size - 1) * n_rows + 8 * (entries.sum(axis=1) - np.diag(entries))
@@ -112,7 +111,7 @@ def plan(
     n_local: int,
     members: Members,
     *,
-    num_factors: int,
+    width: int,
     is_dense: bool,
     writes_checkpoint: bool,
 ) -> SummedStep:
@@ -129,7 +128,9 @@ def plan(
         As `is_shorter` takes them.
     n_local : int
     members : Members
-    num_factors, is_dense, writes_checkpoint
+    width : int
+        As `is_shorter` takes it.
+    is_dense, writes_checkpoint
         Of the step.
 
     Raises
@@ -163,7 +164,7 @@ def plan(
         row_values=row_values,
         has_pairs=has_pairs,
         touched=touched,
-        is_large=bool(n_rows.max() * 4 * (num_factors + 1) >= LARGE),
+        is_large=bool(n_rows.max() * width >= LARGE),
         is_dense=is_dense,
         writes_checkpoint=writes_checkpoint,
     )

@@ -15,7 +15,7 @@ from fm_core.analysis.history import side_by_side
 from fm_core.analysis.items_seen import ItemsSeen
 from fm_core.batch import Batch
 from fm_core.errors import DataError
-from fm_core.hyperparameters import feature_ranges
+from fm_core.feature_ranges import feature_ranges
 from fm_core.kernels._negatives import draw_negatives, find_pairs, put_ranked
 
 if TYPE_CHECKING:

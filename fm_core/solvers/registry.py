@@ -79,6 +79,11 @@ def combination(hyperparameters: Hyperparameters, n_hosts: int = 1) -> Combinati
     hosts: Hosts = "one"
     if n_hosts > 1:
         hosts = "averaged" if hyperparameters._kvstore == "dist_async" else "sharded"
+    if hosts == "averaged" and hyperparameters._wire_dtype != "float32":
+        raise ConfigError(
+            f"_wire_dtype is {hyperparameters._wire_dtype}, but _kvstore dist_async sends the parameters themselves: "
+            "use float32, or another _kvstore"
+        )
     if (solver, hosts) not in _TABLE:
         others = ", ".join(row.solver for row in _TABLE.values() if row.hosts == hosts)
         asked = {"ranked": f" (loss={hyperparameters.loss})", "standardized": " (standardize=true)"}

@@ -66,6 +66,16 @@ def test_the_model_and_every_metric_are_those_of_one_host(hosts, tmp_path, size,
     assert_same_metrics(finished, alone, "epoch=0, train", "epoch=2, validation", "train", "test")
 
 
+def test_half_the_bytes_give_nearly_the_same_model(hosts, tmp_path):
+    job = on_devices(hosts(2, mini_batch_size="50", _wire_dtype="bfloat16", **RATES), "cpu")
+    put(job, {"train": records(190, dense=True)})
+    finished = job.run()
+    assert_only_the_first_wrote(finished)
+    _, expected = one_host(tmp_path / "one", {"train": [records(190, dense=True)]}, 100, **RATES)
+    lost = np.abs(load_model(job.jobs[0].root / "model").V - expected.V).max()
+    assert 1e-5 < lost < 0.01
+
+
 def test_killed_hosts_go_on_to_the_same_bytes(hosts):
     changes = {"epochs": "30", "checkpoint_interval_s": "0", "mini_batch_size": "20"} | RATES
     whole = on_devices(hosts(2, **changes), "cpu")

@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse
 
 from benchmarks import members, traffic
+from fm_core.cluster.wire import ITEMSIZE
 from fm_core.metrics import metrics_for
 
 M = 40
@@ -28,6 +29,7 @@ def rows_of(n_rows, seed=0, dim=300, fields=7):
         (3, 7 * M + 11, {"num_factors": 20, "batch_metrics_publish_interval": 2}),  # members run out at different steps
         (4, 2 * M, {"predictor_type": "regressor"}),  # two of them never have a row
         (2, 8 * M, {"num_factors": 4000}),  # by sums, both ways at once
+        (3, 4 * M, {"num_factors": 64, "_wire_dtype": "bfloat16"}),
     ],
 )
 def test_the_formula_is_what_the_members_count(tmp_path, size, n_rows, changes):
@@ -45,7 +47,8 @@ def test_the_formula_is_what_the_members_count(tmp_path, size, n_rows, changes):
         for at in range(0, n_rows, size * M)
     ]
     n_sums = len(metrics_for(hp["predictor_type"]).sums())
-    expected = traffic.of_a_pass(steps, hp["num_factors"], n_sums, hp["batch_metrics_publish_interval"])
+    itemsize = ITEMSIZE[hp.get("_wire_dtype", "float32")]
+    expected = traffic.of_a_pass(steps, hp["num_factors"], n_sums, hp["batch_metrics_publish_interval"], itemsize)
     assert [each.bytes for each in found] == [[by.keys, by.rows] for by in expected]
     assert [each.messages for each in found] == [[by.key_messages, by.row_messages] for by in expected]
 

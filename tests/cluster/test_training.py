@@ -88,6 +88,20 @@ def test_the_model_is_the_same_to_the_byte_from_run_to_run(hosts):
     assert models[0] == models[1]
 
 
+def test_half_the_bytes_give_nearly_the_same_model_and_the_same_bytes_in_each_run(hosts, tmp_path):
+    found = []
+    for dtype in ("bfloat16", "bfloat16", "float32"):
+        job = hosts(3, factors_lr="0.01", _wire_dtype=dtype, num_factors="20")
+        job.put("part", records(500))
+        finished = job.run()
+        assert_only_the_first_wrote(finished)
+        found.append((finished[0].model, load_model(job.jobs[0].root / "model")))
+    (first, model), (again, _), (exact, expected) = found
+    assert first == again != exact
+    np.testing.assert_allclose(model.w, expected.w, atol=0.01)
+    np.testing.assert_allclose(model.V, expected.V, atol=0.02)
+
+
 def test_dense_rows(hosts, tmp_path):
     job = hosts(2, factors_lr="0.01")
     data = {"train": [records(230, dense=True)], "test": [records(70, dense=True)]}

@@ -101,6 +101,7 @@ _NEWER = "|".join(
         *(
             "solver",
             "_bayes_method",
+            "_wire_dtype",
             "early_stopping",
             "standardize",
             "feature_groups",

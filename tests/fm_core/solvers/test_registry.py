@@ -34,6 +34,14 @@ def test_a_combination_that_is_not_in_the_table_is_refused_in_one_sentence():
     assert str(caught.value) == "solver bayes trains on one host, but there are 3: use one host, or solver minibatch"
 
 
+def test_what_would_round_the_parameters_themselves_is_refused():
+    rounded = dataclasses.replace(HP, _wire_dtype="bfloat16")
+    assert registry.combination(rounded, 3).hosts == "sharded"
+    assert registry.combination(dataclasses.replace(rounded, _kvstore="dist_async")).hosts == "one"
+    with pytest.raises(ConfigError, match="_wire_dtype is bfloat16, but _kvstore dist_async sends the parameters them"):
+        registry.combination(dataclasses.replace(rounded, _kvstore="dist_async"), 3)
+
+
 def test_the_algorithm_is_the_one_that_is_asked_for():
     assert isinstance(registry.algorithm(HP), MiniBatch)
     assert registry.algorithm(HP).name == "minibatch"
