@@ -73,6 +73,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Rewrite links to what the site has; a folder of the checkout becomes plain text."""
+    if page.is_homepage:
+        page.meta["hide"] = ["navigation"]  # a list of one entry, in a column of its own
 
     def rewrite(found: re.Match[str]) -> str:
         place = _place(page.file.src_uri, found[2])
