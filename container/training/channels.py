@@ -21,6 +21,7 @@ from container.stopping import StopRequest
 from container.training.job import CONTENT_TYPES, Channel
 from fm_core.errors import ConfigError, DataError
 from fm_core.formats import SCHEMA_FILE, Source, decompressed, open_chunks, unwrap
+from fm_core.formats.column_order import ColumnOrder
 from fm_core.formats.hive import folders_left_out, partition_of
 
 __all__ = ["ChannelReader", "channel_files", "data_files", "fingerprint"]
@@ -44,6 +45,8 @@ class ChannelReader:
         How long a FIFO may take to appear, to be opened by its writer, or to deliver its next bytes.
     n_hosts : int
         Hosts of the job: with several of them a shard may be empty.
+    order : ColumnOrder, optional
+        Of the columns of tables.
 
     Attributes
     ----------
@@ -66,9 +69,20 @@ class ChannelReader:
         The channel has no data, and no sharding explains it.
     """
 
-    def __init__(self, channel: Channel, *, stop: StopRequest, wait_seconds: float, n_hosts: int = 1) -> None:
-        read = CONTENT_TYPES[channel.content_type].functions.read_batches
-        self.read_batches = functools.partial(read, weights=True) if channel.csv_weights else read
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        stop: StopRequest,
+        wait_seconds: float,
+        n_hosts: int = 1,
+        order: ColumnOrder | None = None,
+    ) -> None:
+        content = CONTENT_TYPES[channel.content_type]
+        options = {"weights": True} if channel.csv_weights else {}
+        self.read_batches = functools.partial(
+            content.functions.read_batches, **options, **({"order": order} if content.is_table else {})
+        )
         self.n_bytes = 0
         self.first_epoch = 0
         self.name = channel.name

@@ -43,6 +43,7 @@ from fm_core.artifact.spread_file import SPREAD_FILE, save_spread
 from fm_core.atomic_file import check_writable
 from fm_core.checkpoints.state import Checkpoint
 from fm_core.errors import ArtifactError, ConfigError, ResourceError, RowsDoNotFitError
+from fm_core.formats.column_order import ColumnOrder
 from fm_core.formats.tables import CATALOGUE_FILE
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.model import Model
@@ -355,10 +356,17 @@ def _open_channels(
     baseline: TrainingBaseline | None = None,
 ) -> dict[str, ChannelBatches]:
     opened = {}
+    order = ColumnOrder()  # of the train channel, for others of its kind too
     for name in CHANNELS:
         if name in job.channels:
+            channel = job.channels[name]
+            is_alike = channel.content_type == job.channels[TRAIN].content_type
             reader = ChannelReader(
-                job.channels[name], stop=stop, wait_seconds=settings.pipe_wait_seconds, n_hosts=len(job.hosts)
+                channel,
+                stop=stop,
+                wait_seconds=settings.pipe_wait_seconds,
+                n_hosts=len(job.hosts),
+                order=order if name == TRAIN else ColumnOrder(order if is_alike else None),
             )
             watched = progress if name == TRAIN else None
             observers = [items.observer] if name == TRAIN and items and items.observer else []

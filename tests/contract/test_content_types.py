@@ -216,3 +216,62 @@ def test_the_second_column_of_csv_is_the_weight_if_the_content_type_says_so(tmp_
     wrong = job_of(tmp_path / "wrong", "text/csv; csv_weights=1", "".join(["1,-2", *lines[0][3:]])).run()
     assert not wrong.succeeded
     assert "line 1: the weight is '-2'" in wrong.failure
+
+
+@pytest.mark.parametrize("channel", ["test", "validation"])
+def test_columns_of_another_channel_are_found_by_the_names_of_the_train_channel(channel, tmp_path):
+    """Else its first column would be learned, or scored, as the label."""
+    values = np.random.default_rng(0).normal(size=(60, 2))
+    columns = {"y": (values[:, 0] > 0).astype(float), "a": values[:, 0], "b": values[:, 1]}
+    said = {}
+    for names in ("yab", "yba", "ayb", "bay"):
+        job = job_of(tmp_path / names, "application/x-parquet", as_parquet_of(columns))
+        job.hyperparameters["feature_dim"] = "2"
+        job.put("b", as_parquet_of({name: columns[name] for name in names}), channel)
+        job.channels[channel]["ContentType"] = "application/x-parquet"
+        done = job.run_here()
+        assert done.succeeded, done.log
+        said[names] = [line.partition("algo-1, ")[2] for line in done.lines if f" {channel} binary" in line]
+    assert len(said["yab"]) >= 2
+    assert said["yba"] == said["ayb"] == said["bay"] == said["yab"]
+
+
+def as_parquet_of(columns):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue()
+
+
+def test_folders_of_another_channel_are_those_of_the_train_channel(tmp_path):
+    lines = "".join(f"{i % 2}\n" for i in range(60))
+    said = []
+    for place in ("day=3/hour=7", "hour=7/day=3"):
+        job = job_of(tmp_path / place[:3], "text/csv")
+        job.hyperparameters["feature_dim"] = "2"
+        job.put("day=3/hour=7/a", lines.encode())
+        job.put(f"{place}/b", lines.encode(), "test")
+        job.channels["test"]["ContentType"] = "text/csv"
+        done = job.run_here()
+        assert done.succeeded, done.log
+        said.append([line.partition("algo-1, ")[2] for line in done.lines if " test binary" in line])
+    assert said[0] == said[1] != []
+
+
+def test_the_index_of_a_frame_is_no_column_of_a_channel(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame({"y": np.arange(60) % 2.0, "a": np.linspace(-1, 1, 60)})
+    models = []
+    for index in (None, np.arange(60) ** 2):
+        file = io.BytesIO()
+        (frame if index is None else frame.set_index(index)).to_parquet(file)
+        job = job_of(tmp_path / str(len(models)), "application/x-parquet", file.getvalue())
+        job.hyperparameters["feature_dim"] = "1"
+        done = job.run_here()
+        assert done.succeeded, done.log
+        models.append(done.model)
+    assert parameters(models[0]) == parameters(models[1])
+    job.hyperparameters["feature_dim"] = "2"
+    assert "'__index_level_0__' is the index of a DataFrame, and no column" in job.run_here().failure

@@ -8,6 +8,7 @@ import numpy as np
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.bad_records import BadRecords
+from fm_core.formats.column_order import ColumnOrder
 from fm_core.formats.hive import partitions_of
 from fm_core.formats.rebatch import rebatched
 from fm_core.formats.registry import Format
@@ -18,7 +19,7 @@ from fm_core.formats.streams import Source
 from fm_core.formats.tables.arrow import arrow_tables, parquet_tables
 from fm_core.formats.tables.number_rows import number_batches, number_expected, numbers_of_folders, numbers_wanted
 from fm_core.formats.tables.partitioned import beside_folders
-from fm_core.formats.tables.table import Table
+from fm_core.formats.tables.table import INDEX, Table
 from fm_core.printable import quoted
 
 if TYPE_CHECKING:
@@ -37,28 +38,33 @@ def read_batches(
     max_bad_records: int = 0,
     on_bad_record: Callable[[str], None] | None = None,
     weights: bool = False,
+    order: ColumnOrder | None = None,
 ) -> Iterator[Batch]:
     """Read Parquet files of numbers, the label first; rows are dense, whatever `is_dense` says.
 
-    A file is held in memory while it is read, because Parquet has its directory at its end. The first file says in
-    which order columns are; those of the others are found by their names. Folders such as ``day=3`` above a file are
-    columns behind its own, as Hive and Spark write them. None of the columns is a weight, whatever `weights` says.
+    A file is held in memory while it is read, because Parquet has its directory at its end. The first file, or `order`,
+    says in which order columns are; those of the others are found by their names. Folders such as ``day=3`` above a
+    file are columns behind its own, as Hive and Spark write them. The index of a DataFrame is no column, and none of
+    the columns is a weight, whatever `weights` says.
     """
     bad = BadRecords(max_bad_records, on_bad_record)
     n_labels = int(labels != "none")
-    order = _Order()
+    order = order or ColumnOrder()
 
     def batches() -> Iterator[Batch]:
         for source in sources:
             for table in parquet_tables(source.name, b"".join(source.chunks)):
                 partitions = partitions_of(source.name)
-                names = [*table.names, *partitions]
+                every = [*table.names, *partitions]
+                names = [name for name in every if table.notes.get(name) != INDEX]
                 if len(names) != feature_dim + n_labels:
+                    besides = [quoted(name) for name in every if table.notes.get(name) == INDEX]
                     raise DataError(
                         f"{source.name}: found {len(names)} columns, expected {feature_dim + n_labels}, "
                         f"{numbers_wanted(feature_dim, n_labels)}"
+                        + (f"; {besides[0]} is {INDEX}, and no column" if besides else "")
                     )
-                places = order.places(source.name, names)
+                places = [every.index(names[place]) for place in order.places(source.name, names)]
 
                 def refuse(row: int, column: int, table: Any = table, places: Any = places) -> None:
                     found = table.shown(row, places[column])
@@ -76,41 +82,6 @@ def read_batches(
                 yield from number_batches(numbers, n_wrong > 0, labels, refuse, refuse_label)
 
     return rebatched(batches(), batch_size)
-
-
-class _Order:
-    """The order of columns, which the first file of a channel decides."""
-
-    def __init__(self) -> None:
-        self._first: tuple[str, list[str]] | None = None
-
-    def places(self, source: str, names: list[str]) -> list[int]:
-        """Give where each column of the first file stands in this one.
-
-        Raises
-        ------
-        DataError
-            The file has other columns.
-        """
-        if self._first is None:
-            self._first = source, names
-        first, wanted = self._first
-        if names == wanted:
-            return list(range(len(names)))
-        if sorted(names) != sorted(wanted) or len(set(names)) < len(names):
-            missing = [name for name in wanted if name not in names]
-            strange = [name for name in names if name not in wanted]
-            raise DataError(
-                f"{source}: its columns are not those of {first}: it lacks {_names(missing)}, and has "
-                f"{_names(strange)}; expected the same columns in every file of a channel"
-            )
-        return [names.index(name) for name in wanted]
-
-
-def _names(names: Sequence[str]) -> str:
-    """Show some columns in a message."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(quoted(name) for name in names[:5]) + more if names else "none more"
 
 
 def _with_partitions(

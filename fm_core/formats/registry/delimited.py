@@ -12,6 +12,7 @@ import orjson
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.bad_records import BadRecords
+from fm_core.formats.column_order import ColumnOrder, some_names
 from fm_core.formats.hive import folders_above, partitions_of
 from fm_core.formats.rebatch import rebatched
 from fm_core.formats.registry import Format
@@ -25,7 +26,6 @@ from fm_core.formats.tables.number_rows import number_batches, number_expected, 
 from fm_core.formats.tables.partitioned import beside_folders
 from fm_core.formats.tables.table import Table
 from fm_core.formats.text.parse import cell_blocks
-from fm_core.printable import quoted
 
 if TYPE_CHECKING:
     from fm_core.formats.tables.encoder import Encoder
@@ -43,25 +43,23 @@ def read_batches(
     max_bad_records: int = 0,
     on_bad_record: Callable[[str], None] | None = None,
     weights: bool = False,
+    order: ColumnOrder | None = None,
 ) -> Iterator[Batch]:
     """Read lines ``label,x0,x1,...`` without a header; rows are dense, whatever `is_dense` says.
 
     With `weights`, lines are ``label,weight,x0,x1,...``, as SageMaker's XGBoost has them. Folders such as ``day=3``
-    above a file are columns behind its own, as Hive and Spark write them; the first file says in which order.
+    above a file are columns behind its own, as Hive and Spark write them; the first file, or `order`,
+    says in which order.
     """
     bad = BadRecords(max_bad_records, on_bad_record)
 
     def batches() -> Iterator[Batch]:
-        first: tuple[str, list[str]] | None = None
+        found = order or ColumnOrder()
         for source in sources:
             folders = partitions_of(source.name)
-            first = first or (source.name, list(folders))
-            if folders.keys() != set(first[1]):
-                raise DataError(
-                    f"{source.name}: the folders above it are the columns {_names(folders)}, and those above "
-                    f"{first[0]} {_names(first[1])}, expected the same ones"
-                )
-            folders = {name: folders[name] for name in first[1]}
+            names = list(folders)
+            places = found.places(source.name, names, "the folders above it")
+            folders = {names[place]: folders[names[place]] for place in places}
             yield from _batches(
                 source, feature_dim, labels, bad, weights=weights, hint="a header is not expected", folders=folders
             )
@@ -76,11 +74,11 @@ def _batches(
     n_labels = int(labels != "none")
     constant = numbers_of_folders(source.name, folders or {})
     n_columns = feature_dim + n_labels + int(weights) - len(constant)
-    of_folders = f", of which {len(constant)} from folders ({_names(folders)})" if folders else ""
+    of_folders = f", of which {len(constant)} from folders ({some_names(folders)})" if folders else ""
     if n_columns < 1:
         raise DataError(
-            f"{source.name}: the folders above it are the columns {_names(folders or {})}, which leaves none for the "
-            f"file, expected {numbers_wanted(feature_dim, n_labels, int(weights))}"
+            f"{source.name}: the folders above it are the columns {some_names(folders or {})}, which leaves none for "
+            f"the file, expected {numbers_wanted(feature_dim, n_labels, int(weights))}"
         )
     blocks = cell_blocks(
         source.name,
@@ -111,12 +109,6 @@ def _batches(
         yield from number_batches(
             numbers, n_wrong > 0, labels, refuse, refuse_label, refuse_weight if weights else None
         )
-
-
-def _names(names: Iterable[str]) -> str:
-    """Show some columns in a message."""
-    shown = [quoted(name) for name in names]
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "") if shown else "none"
 
 
 def read_tables(
