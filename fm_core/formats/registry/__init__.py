@@ -112,13 +112,30 @@ def media_types_for(role: Role) -> dict[str, Format]:
     return {described.media_type: described for described in FORMATS.values() if role in described.roles}
 
 
+_UNPACK = "unpack it, or pipe what it holds into the command ({} FILE | fm ... - --from csv)"
+_SAVE = "save it as CSV or Parquet"
+
+#: What people have besides, and how they come to what is read.
+_NOT_READ = {
+    ".zst": ("zstd", _UNPACK.format("zstd -dc")), ".bz2": ("bzip2", _UNPACK.format("bzip2 -dc")),
+    ".xz": ("xz", _UNPACK.format("xz -dc")), ".lz4": ("lz4", _UNPACK.format("lz4 -dc")),
+    ".zip": ("a zip archive", _UNPACK.format("unzip -p")), ".tar": ("a tar archive", _UNPACK.format("tar -xOf")),
+    ".tar.gz": ("a tar archive", _UNPACK.format("tar -xOf")), ".tgz": ("a tar archive", _UNPACK.format("tar -xOf")),
+    ".xlsx": ("a spreadsheet", _SAVE), ".xls": ("a spreadsheet", _SAVE), ".ods": ("a spreadsheet", _SAVE),
+    ".json": ("JSON", _SAVE), ".jsonl": ("JSON", _SAVE), ".ndjson": ("JSON", _SAVE), ".orc": ("ORC", _SAVE),
+    ".avro": ("Avro", _SAVE), ".pkl": ("a pickle", _SAVE), ".pickle": ("a pickle", _SAVE), ".h5": ("HDF5", _SAVE),
+    ".sqlite": ("a database", _SAVE), ".db": ("a database", _SAVE), ".duckdb": ("a database", _SAVE),
+    ".npy": ("one array of NumPy's", "save rows and labels as an npz file (numpy.savez(FILE, X=..., y=...))"),
+}  # fmt: skip
+
+
 def format_of(path: Path, name: str | None = None) -> Format:
     """Know the format of a file by its own name, unless the format is named.
 
     Raises
     ------
     ConfigError
-        The file's name ends like none.
+        The file's name ends like none, and where that of another kind of file is known, what to do.
     """
     if name is not None:
         return FORMATS[name]
@@ -128,6 +145,9 @@ def format_of(path: Path, name: str | None = None) -> Format:
             return described
     if path.is_dir():
         raise ConfigError(f"{path} is a folder, expected a file: name the files in it")
+    for suffix, (what, instead) in _NOT_READ.items():
+        if file_name.endswith(suffix):
+            raise ConfigError(f"{path}: the name is that of {what}, which is not supported: {instead}")
     known = ", ".join(suffix for described in FORMATS.values() for suffix in described.suffixes)
     way_out = "name the format (fm: --from csv)"
     raise ConfigError(f"{path}: the name does not tell the format, expected one of {known}; or {way_out}")

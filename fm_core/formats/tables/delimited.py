@@ -154,11 +154,12 @@ def _is_header(source: str, block: Any) -> bool:
             f"{source}: line {block.lines[0]} holds numbers and texts, {found}: give --header if it names the "
             "columns, else --no-header"
         )
-    if len(cells) > 2 and cells == [str(column) for column in range(len(cells))]:
-        raise DataError(
-            f"{source}: line {block.lines[0]} is 0, 1, 2 and so on, like the column names that pandas makes up: give "
-            "--header if it names them, else --no-header"
-        )
+    for first, n_at_least in ((0, 3), (1, 4)):
+        if len(cells) >= n_at_least and cells == [str(first + column) for column in range(len(cells))]:
+            raise DataError(
+                f"{source}: line {block.lines[0]} is {', '.join(cells[:3])} and so on, like column names that are made "
+                "up, by pandas for example: give --header if it names them, else --no-header"
+            )
     return any(is_text) or not any(is_number)
 
 

@@ -98,6 +98,9 @@ def no_column(table: Table, name: str) -> DataError:
     """Make the error of a column that is not there."""
     shown = ", ".join(table.names[:20]) + (", ..." if len(table.names) > 20 else "")
     found = f"there is no column {name!r}, expected one of: {shown}"
+    held = next((c for c in ",;\t|" if len(table.names) == 1 and c in table.names[0]), None)
+    if held is not None:
+        found += f"; is {held!r} what separates its cells (--delimiter)?"
     return DataError(f"{table.source}: {found}" if table.source else found)
 
 

@@ -7,14 +7,20 @@ __all__ = ["BYTE_ORDER_MARK", "LONGEST_BEGINNING", "refuse_binary"]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+_NAMED = "set its content type, or name, to match"
+_ENCODED = "make it UTF-8, or name the encoding (--encoding {})"
+
+#: By the first bytes: what it is, and what to do. Longer ones come first: UTF-32 begins as UTF-16 does.
 _MAGICS = {
-    b"PAR1": "Parquet",
-    b"ARROW1": "Arrow",
-    b"PK\x03\x04": "a zip archive, as npz files are",
-    MAGIC.to_bytes(4, "little"): "RecordIO",
-    b"\x1f\x8b": "gzip within gzip",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
+    b"\xff\xfe\0\0": ("UTF-32 text", _ENCODED.format("utf-32")),
+    b"\0\0\xfe\xff": ("UTF-32 text", _ENCODED.format("utf-32")),
+    b"\xff\xfe": ("UTF-16 text", _ENCODED.format("utf-16")),
+    b"\xfe\xff": ("UTF-16 text", _ENCODED.format("utf-16")),
+    b"PAR1": ("Parquet", _NAMED),
+    b"ARROW1": ("Arrow", _NAMED),
+    b"PK\x03\x04": ("a zip archive, as npz files and spreadsheets are", f"{_NAMED}, or unpack it"),
+    MAGIC.to_bytes(4, "little"): ("RecordIO", _NAMED),
+    b"\x1f\x8b": ("gzip within gzip", "unpack it"),
 }
 
 #: How many bytes have to be there before it is known how a text begins.
@@ -28,13 +34,8 @@ def refuse_binary(name: str, head: bytes, expected: str) -> None:
     ------
     DataError
     """
-    for magic, what in _MAGICS.items():
+    for magic, (what, way_out) in _MAGICS.items():
         if head.startswith(magic):
-            way_out = (
-                "make it UTF-8, or name the encoding (--encoding utf-16)"
-                if "UTF" in what
-                else "set its content type, or name, to match"
-            )
             raise DataError(f"{name}: the file looks like {what}, expected {expected}; {way_out}")
     if b"\0" in head:
         raise DataError(

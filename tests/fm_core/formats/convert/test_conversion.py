@@ -219,6 +219,22 @@ def test_names_tell_formats(name):
         format_of(Path("x.txt"))
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("x.csv.zst", r"zstd, which is not supported: unpack it, or pipe .* \(zstd -dc FILE \| fm"),
+        ("x.CSV.BZ2", "bzip2 -dc"),
+        ("x.csv.xz", "xz -dc"), ("x.csv.lz4", "lz4 -dc"), ("x.zip", "unzip -p"), ("x.tar.gz", "tar -xOf"),
+        ("x.xlsx", "a spreadsheet, .*: save it as CSV or Parquet"), ("x.jsonl", "JSON"), ("x.json", "JSON"),
+        ("x.orc", "ORC"), ("x.avro", "Avro"), ("x.pkl", "a pickle"), ("x.npy", r"numpy\.savez"), ("x.db", "a database"),
+    ],
+)  # fmt: skip
+def test_names_of_other_formats_say_what_to_do(name, said):
+    with pytest.raises(ConfigError, match=rf"the name is that of .*{said}"):
+        format_of(Path(name))
+    assert format_of(Path(name), "csv").name == "csv"
+
+
 def test_npz_of_scipy_and_numpy_is_read(tmp_path):
     matrix = sp.random(5, 4, 0.5, "csc", random_state=1)
     sp.save_npz(tmp_path / "x.npz", matrix)

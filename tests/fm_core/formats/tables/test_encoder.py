@@ -249,13 +249,20 @@ def test_arrow_streams_nulls_booleans_and_dictionaries(tmp_path):
         ("a,b\n1,2\n3,\n", {"plan": TablePlan(label="b")}, "line 3, column 'b': the label is '', expected a number"),
         ("a,b\n1,x\n\n3,\xff\n".encode("latin-1"), {}, "line 4, column 'b': byte 0 of the cell is 0xff"),
         (b"PAR1....", {}, "x.csv: the file looks like Parquet, expected delimited text"),
+        (b"PK\3\4....", {}, "x.csv: the file looks like a zip archive, as npz files and spreadsheets are"),
+        ("a,b\n1,2\n".encode("utf-16"), {}, "the file looks like UTF-16 text, expected delimited text; .*utf-16)"),
+        ("a,b\n1,2\n".encode("utf-32"), {}, "the file looks like UTF-32 text, expected delimited text; .*utf-32)"),
+        ("a;b\n1;2\n", {"plan": TablePlan(label="b")}, "one of: a;b; is ';' what separates its cells (--delimiter)?"),
+        ("a\tb\n1\t2\n", {"plan": TablePlan(label="b")}, r"is '\t' what separates its cells (--delimiter)?"),
+        ("0,1,2\n1,2,3\n", {}, "line 1 is 0, 1, 2 and so on, like column names that are made up"),
+        ("1,2,3,4\n1,0,3,1\n", {}, "line 1 is 1, 2, 3 and so on, like column names that are made up"),
     ],
 )  # fmt: skip
 def test_bad_input_is_said_with_file_line_and_column(text, options, said, tmp_path):
     path = put(tmp_path, text)
     with pytest.raises(DataError) as refusal:
         convert([path], tmp_path / "x.rec", Conversion(), None, Options(**options))
-    assert said in str(refusal.value)
+    assert all(part in str(refusal.value) for part in said.split(".*"))
     assert [file.name for file in tmp_path.iterdir()] == ["x.csv"]
 
 
