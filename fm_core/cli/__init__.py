@@ -3,7 +3,7 @@
 A module of a sub-command has two functions: ``add_arguments(parser)``, which fills an
 `argparse.ArgumentParser`, and ``run(arguments)``, which does the work, and may give an exit status. It is imported only
 when its command is the one given, so that none pays for what another imports.
-An `FMError` or an `OSError` that `run` raises is said in one line, with exit status 1.
+An `FMError`, an `OSError` or a `MemoryError` that `run` raises is said in one line, with exit status 1.
 
 Packages add sub-commands by entry points of the group `GROUP`, whose names are those of the commands and whose values
 are such modules: `fm serve` is such a one.
@@ -116,6 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename is not None else ""
         print(printable(f"fm {given[0]}: {where}{error.strerror or error}", _LONGEST), file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        said = str(error) or "an allocation failed"
+        print(printable(f"fm {given[0]}: memory does not suffice: {said}", _LONGEST), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _BY_SIGNAL + signal.SIGINT

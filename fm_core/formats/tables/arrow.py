@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from fm_core.errors import ConfigError, DataError
+from fm_core.errors import ConfigError, DataError, FMError, ResourceError, is_exhausted
 from fm_core.formats.tables.arrow_extensions import of_extension, of_noted_extension
 from fm_core.formats.tables.table import INDEX, ArrayTable, Cells, PythonCells
 from fm_core.formats.tables.values import ValueFault, numbers_of, text_codes
@@ -50,8 +50,8 @@ def parquet_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -
     try:
         with parquet.ParquetFile(opened) as parts:
             yield from _tables(source, parts.iter_batches(batch_size=_ROWS))
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{source}: {_one_line(error)}; expected a Parquet file") from error
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # the last one of a column's name
+        raise _unreadable(source, error, "a Parquet file") from error
 
 
 def arrow_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -> Iterator[ArrayTable]:
@@ -73,12 +73,12 @@ def arrow_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -> 
             if begins == b"ARROW1":
                 with pyarrow.ipc.open_file(found) as parts:
                     batches = (parts.get_batch(i) for i in range(parts.num_record_batches))
-                    yield from _tables(source, batches)
+                    yield from _tables(source, _validated(source, batches))
             else:
                 with pyarrow.ipc.open_stream(found) as stream:
-                    yield from _tables(source, stream)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{source}: {_one_line(error)}; expected an Arrow file or stream") from error
+                    yield from _tables(source, _validated(source, stream))
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:  # the last one of a column's name
+        raise _unreadable(source, error, "an Arrow file or stream") from error
 
 
 def arrow_table(found: Any, source: str) -> ArrayTable:
@@ -353,6 +353,21 @@ def _values(array: Any) -> Sequence[Any]:
     return found
 
 
+def _validated(source: str, batches: Any) -> Iterator[Any]:
+    """Refuse what points outside itself: pyarrow maps the arrays of an Arrow file as they lie there, and reads wherever
+    their offsets, places and views say. (Those of a Parquet file it has made itself.)
+    """
+    import pyarrow
+
+    for batch in batches:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            try:
+                column.validate(full=True)
+            except (pyarrow.ArrowException, OSError) as error:
+                raise _unreadable(f"{source}: column {name!r}", error, "an Arrow file or stream") from error
+        yield batch
+
+
 def _tables(source: str, batches: Any) -> Iterator[ArrayTable]:
     n_rows = 0
     for whole in batches:
@@ -387,6 +402,12 @@ def _pyarrow(what: str) -> Any:
     except ImportError as error:
         raise ConfigError(f"{what} needs the package pyarrow, which is not installed: pip install pyarrow") from error
     return pyarrow
+
+
+def _unreadable(where: str, error: Exception, expected: str) -> FMError:
+    if is_exhausted(error):
+        return ResourceError(f"{where}: {_one_line(error)}; memory does not suffice, or the file is damaged")
+    return DataError(f"{where}: {_one_line(error)}; expected {expected}")
 
 
 def _one_line(error: Exception) -> str:
