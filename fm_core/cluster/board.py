@@ -29,6 +29,9 @@ SILENCE = 20.0
 GONE = SILENCE + 8.0
 #: Seconds after which a connection that says nothing is closed; who needs it makes another one.
 _IDLE = 60.0
+#: Connections that are open at once, and as many more for each host: a host needs two.
+_MOST_CONNECTIONS = 32
+_OF_A_HOST = 4
 
 
 class Board:
@@ -63,6 +66,7 @@ class Board:
         self._verdict: Said | None = None
         self._server: socket.socket | None = None
         self._is_closed = False
+        self._connections = _Connections(_MOST_CONNECTIONS + _OF_A_HOST * len(names))
 
     # --- what hosts say ---
 
@@ -193,7 +197,12 @@ class Board:
                 except OSError:  # no descriptor is left, perhaps: others wait
                     time.sleep(BEAT / 10)
                     continue
-                threading.Thread(target=self._converse, args=(connection,), name="board", daemon=True).start()
+                self._connections.add(connection)
+                try:
+                    threading.Thread(target=self._converse, args=(connection,), name="board", daemon=True).start()
+                except RuntimeError:  # no thread is left
+                    self._connections.remove(connection)
+                    connection.close()
 
         threading.Thread(target=accept, name="board", daemon=True).start()
 
@@ -211,7 +220,51 @@ class Board:
             connection.settimeout(_IDLE)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while line := lines.readline(MOST_BYTES + 1):
-                connection.sendall(answer_text(self.take(notice_of(line))))
+                answer = self.take(notice_of(line))
+                self._connections.has_spoken(connection)
+                connection.sendall(answer_text(answer))
+        self._connections.remove(connection)
+
+
+class _Connections:
+    """Those that are open: no more than so many, as each may hold a thread, a descriptor, and `MOST_BYTES` of memory.
+
+    One too many ends the oldest of those that have said nothing that a host says, or else the one that has been silent
+    for longest. A host speaks as soon as it has connected, and every second from then on.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._strangers: dict[socket.socket, None] = {}  # in the order in which they came, or spoke
+        self._hosts: dict[socket.socket, None] = {}
+
+    def add(self, connection: socket.socket) -> None:
+        """Count a new one, and end another if there are too many."""
+        with self._lock:
+            self._strangers[connection] = None
+            if len(self._strangers) + len(self._hosts) <= self._most:
+                return
+            oldest = next(iter(self._strangers if len(self._strangers) > 1 else self._hosts))
+            self._forget(oldest)
+        with contextlib.suppress(OSError):
+            oldest.shutdown(socket.SHUT_RDWR)  # which wakes the thread that reads it; that closes it
+
+    def has_spoken(self, connection: socket.socket) -> None:
+        """See that it says what a host says."""
+        with self._lock:
+            if connection in self._strangers or connection in self._hosts:
+                self._forget(connection)
+                self._hosts[connection] = None
+
+    def remove(self, connection: socket.socket) -> None:
+        """Count one that is closed no longer."""
+        with self._lock:
+            self._forget(connection)
+
+    def _forget(self, connection: socket.socket) -> None:
+        self._strangers.pop(connection, None)
+        self._hosts.pop(connection, None)
 
 
 def lost(name: str, silent: float) -> Said:

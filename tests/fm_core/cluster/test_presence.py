@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -263,6 +264,31 @@ def test_texts_beyond_what_hosts_write_are_refused():
     assert len(beat(made, 1)) == 1
     assert len(made.take(Notice(1, "p1", wants="")).texts) == 0
     assert n < 100
+
+
+def threads_of_boards():
+    return sum(thread.name == "board" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("said", [b"", b"{", b'{"rank": 1, ' + b" " * 100_000, b"no word\n"])
+def test_connections_that_stay_open_take_nothing_from_the_hosts(said):
+    """A thousand of them; hosts have come before, and come after."""
+    cluster = Cluster()
+    before = threads_of_boards()
+    with contextlib.ExitStack() as stack:
+        first, second = (cluster.host(rank) for rank in (0, 1))
+        for presence in (first, second):
+            stack.callback(presence.leave)
+        for _ in range(1000):
+            with contextlib.suppress(OSError):  # of those that are closed while they are being made
+                stranger = stack.enter_context(socket.create_connection(("127.0.0.1", cluster.port), 5))
+                stranger.sendall(said)
+        third = cluster.host(2)
+        stack.callback(third.leave)
+        assert ends_of([first.meet, second.meet, third.meet]) == [True, True, True]
+        assert threads_of_boards() - before < 100
+        answers = [presence._answer for presence in (first, second, third)]
+        assert all(answer is not None and answer.verdict is None for answer in answers)
 
 
 SLEEPER = """
