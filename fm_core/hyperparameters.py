@@ -379,7 +379,9 @@ class Hyperparameters:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if type(value).__module__ == "numpy" and hasattr(value, "item"):  # as searches over parameters give them
-                object.__setattr__(self, field.name, value.item())
+                value = value.item()
+                wider = type(value).__module__ == "numpy"  # longdouble, of which Python has no type
+                object.__setattr__(self, field.name, float(value) if wider else value)
         problems = self.problems({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
         if problems:
             raise ConfigError("; ".join(problems))

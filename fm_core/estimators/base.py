@@ -353,8 +353,10 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
                 f"{path} holds a {model.predictor_type}, expected a {cls._predictor_type}, which {cls.__name__} is"
             )
         stored = from_texts(read_meta(path)["training_parameters"])
-        # What the file does not say was a job's default, which an estimator's is not in every case.
-        estimator = cls(**{name: stored.get(name, parameter.default) for name, parameter in _PARAMETERS.items()})
+        # What the file does not say was a job's default, which an estimator's is not in every case; or, where it says
+        # others, was left to the solver.
+        unset = {name: None if stored and p.default_with else p.default for name, p in _PARAMETERS.items()}
+        estimator = cls(**{name: stored.get(name, default) for name, default in unset.items()})
         estimator.set_params(num_factors=model.num_factors)
         # What the constructor does not know, such as the optimizer, stays what it was: for `save` and `partial_fit`.
         estimator._kept = {
