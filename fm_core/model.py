@@ -21,6 +21,7 @@ from fm_core.kernels.bounds import check_fits, check_width
 from fm_core.links import Link, link_for
 from fm_core.partition import WHOLE, Partition
 from fm_core.printable import quoted
+from fm_core.score_range import ScoreRange
 
 if TYPE_CHECKING:
     from fm_core.spread import Spread
@@ -47,20 +48,34 @@ class Model:
         Linear weights; may be strided.
     V : ndarray of float32, shape (feature_dim, num_factors)
         Factors; each row contiguous.
+    score_range : ScoreRange, optional
+        Of a regressor: scores beyond it are brought to its ends.
+
+    Attributes
+    ----------
+    score_range : ScoreRange or None
 
     References
     ----------
     .. [1] S. Rendle, "Factorization Machines", ICDM 2010.
     """
 
-    def __init__(self, predictor_type: str, w0: float, w: Floats, V: Floats) -> None:
+    score_range: ScoreRange | None = None  # of models that were pickled before there was one
+
+    def __init__(
+        self, predictor_type: str, w0: float, w: Floats, V: Floats, score_range: ScoreRange | None = None
+    ) -> None:
         for name, array in (("w", w), ("V", V)):
             check_kind(name, array, np.ndarray, "an ndarray of float32")
         if V.ndim != 2 or w.shape != V.shape[:1] or V.shape[1] < 1:
             raise ValueError(f"w has shape {w.shape} and V {V.shape}, expected (feature_dim,) and (feature_dim, k)")
         if w.dtype != np.float32 or V.dtype != np.float32 or V.strides[1] != V.itemsize:
             raise ValueError(f"w is {w.dtype} and V {V.dtype}, expected float32 with contiguous rows")
-        link_for(predictor_type)
+        is_classifier = link_for(predictor_type).is_classifier
+        if score_range is not None:
+            check_kind("score_range", score_range, ScoreRange, "a ScoreRange")
+            if is_classifier:
+                raise ValueError("score_range is given to a binary_classifier, expected a regressor")
         check_kind("w0", w0, (int, float, np.number), "a number")
         try:
             self.w0 = float(w0)
@@ -69,10 +84,13 @@ class Model:
         self.predictor_type = predictor_type
         self.w = w
         self.V = V
+        self.score_range = score_range
         self._spread: Spread | Callable[[], Spread | None] | None = None
 
     @classmethod
-    def of_params(cls, predictor_type: str, w0: float, params: Floats) -> "Model":
+    def of_params(
+        cls, predictor_type: str, w0: float, params: Floats, score_range: ScoreRange | None = None
+    ) -> "Model":
         """Make a model whose w and V are views of `params`, with rows ``[v_i | w_i]``.
 
         Parameters
@@ -80,6 +98,7 @@ class Model:
         predictor_type : {"regressor", "binary_classifier"}
         w0 : float
         params : ndarray of float32, shape (feature_dim, num_factors + 1)
+        score_range : ScoreRange, optional
 
         Returns
         -------
@@ -93,7 +112,7 @@ class Model:
         check_kind("params", params, np.ndarray, "an ndarray of float32")
         if params.ndim != 2:
             raise ValueError(f"params have {params.ndim} dimensions, expected 2")
-        return cls(predictor_type, w0, params[:, -1], params[:, :-1])
+        return cls(predictor_type, w0, params[:, -1], params[:, :-1], score_range)
 
     @classmethod
     def initialise(
@@ -229,7 +248,8 @@ class Model:
         -------
         scores : ndarray of float32, shape (n_rows,)
             ``w0 + <w, x> + sum_{i<j} <v_i, v_j> x_i x_j``, computed in O(nnz * num_factors)
-            as in [1]_; for a classifier the logistic function of that, from 0 to 1.
+            as in [1]_; for a classifier the logistic function of that, from 0 to 1. A regressor may have a
+            `score_range`.
 
         Raises
         ------
@@ -255,7 +275,11 @@ class Model:
             except ValueError:
                 check_fits(batch, self.feature_dim)
                 raise
-        return scores
+        return self.bounded(scores)
+
+    def bounded(self, scores: Floats) -> Floats:
+        """Bring scores within `score_range`, if there is one, in place."""
+        return scores if self.score_range is None else self.score_range.bound(scores)
 
 
 def _kind(hp: Hyperparameters, what: str) -> tuple[str, float]:

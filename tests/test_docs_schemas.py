@@ -59,7 +59,7 @@ def read_model(folder, text):
 FILES = {
     "baseline_schema": (read_baseline, lambda folder: BASELINE),
     "spread_schema": (read_spread, meta_of_spread),
-    "model_meta_schema": (read_model, lambda folder: json.loads(artifacts.meta(MODEL))),
+    "model_meta_schema": (read_model, lambda folder: json.loads(artifacts.meta(MODEL)) | {"score_range": [1, 4.5]}),
 }
 VALUES = [
     None, True, 0, 1, -1, 7, 1.5, 2**31, 2**63, 10**30, 1e300, "", "1", "7", "\u0661", "train", "regressor", "x" * 2000,

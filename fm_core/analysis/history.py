@@ -175,4 +175,5 @@ def grown(model: Model, schema: "TableSchema", column: str, found: Mapping[str, 
     added_w = np.array([each.w for each in found.values()], np.float32)
     V = np.concatenate([model.V[:at], added_v, model.V[at:]])
     w = np.concatenate([model.w[:at], added_w, model.w[at:]])
-    return Model(model.predictor_type, model.w0, w, V), dataclasses.replace(schema, columns=tuple(columns))
+    whole = Model(model.predictor_type, model.w0, w, V, model.score_range)
+    return whole, dataclasses.replace(schema, columns=tuple(columns))

@@ -180,7 +180,7 @@ def rank_in_context(model: "Model", context: Context, candidates: Batch, top_k: 
     order = _best(np.where(np.isnan(z), np.inf, z), len(z) if top_k is None else min(top_k, len(z)))
     scores = z[order] + context.own  # added last, so that rounding makes no ties
     with np.errstate(over="ignore"):
-        return Ranked(order, model.link.score(scores).astype(np.float32))
+        return Ranked(order, model.bounded(model.link.score(scores).astype(np.float32)))
 
 
 def own_scores(model: "Model", candidates: Batch) -> "NDArray[np.float64]":

@@ -113,7 +113,8 @@ def shrunk(model: Model, constant: float, share: float) -> Model:
     params = np.empty((model.feature_dim, model.num_factors + 1), np.float32)
     np.multiply(model.V, np.float32(math.sqrt(share)), out=params[:, :-1])
     np.multiply(model.w, np.float32(share), out=params[:, -1])
-    return Model.of_params(model.predictor_type, float(np.float32(constant + share * (model.w0 - constant))), params)
+    w0 = float(np.float32(constant + share * (model.w0 - constant)))
+    return Model.of_params(model.predictor_type, w0, params, model.score_range)
 
 
 def moved(scores: NDArray[np.float32], constant: float, share: float, link: Link) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 The file is a zip, not compressed, of three members:
 
-- `meta.json`: the configuration of the job, as text;
+- `meta.json`: the configuration of the job, as text, and the `score_range` of a model that has one;
 - `symbol.json`: the network, for MXNet (mxnet_symbol.py);
 - `params`: the parameters, as MXNet's NDArray list (mxnet_params.py).
 
@@ -41,6 +41,7 @@ from fm_core.given import check_kind
 from fm_core.hyperparameters import parameters
 from fm_core.model import Model
 from fm_core.printable import quoted
+from fm_core.score_range import ScoreRange
 
 __all__ = ["MODEL_FILE", "Saved", "identity", "load_model", "model_arrays", "read_meta", "save_model"]
 
@@ -93,7 +94,8 @@ def save_model(path: str | os.PathLike[str], model: Saved, hyperparameter_string
     path : path
         Replaced if it exists; its folder must exist.
     model : Model, or other Saved
-        `w` and `V` may be strided views; they are copied a few megabytes at a time.
+        `w` and `V` may be strided views; they are copied a few megabytes at a time. A `score_range` is kept, if there
+        is such an attribute.
     hyperparameter_strings : mapping of str to str
         The job's final configuration, for `meta.json` and `symbol.json`. The model's own
         ``predictor_type``, ``feature_dim`` and ``num_factors`` replace those here.
@@ -129,6 +131,9 @@ def save_model(path: str | os.PathLike[str], model: Saved, hyperparameter_string
         "predictor_type": model.predictor_type,
     }
     meta = {"version": 1, "epoch_number": 1, "training_parameters": settings, "label_names": ["out_label"]}
+    score_range = getattr(model, "score_range", None)
+    if score_range is not None:
+        meta["score_range"] = list(score_range)
     symbol = symbol_json(model.predictor_type, model.feature_dim, model.num_factors, settings)
     arrays = model_arrays(model)
     try:
@@ -263,19 +268,34 @@ class _Facts(NamedTuple):
     num_factors: int
     use_bias: bool
     use_linear: bool
+    score_range: ScoreRange | None
 
 
 def _facts(meta: Mapping[str, Any]) -> _Facts:
     settings = meta.get("training_parameters")
     if not isinstance(settings, dict):
         raise ArtifactError("not a factorization machine: meta.json has no training_parameters")
+    predictor_type = _setting(settings, "predictor_type")
     return _Facts(
-        predictor_type=_setting(settings, "predictor_type"),
+        predictor_type=predictor_type,
         feature_dim=_setting(settings, "feature_dim"),
         num_factors=_setting(settings, "num_factors"),
         use_bias=settings.get("use_bias") not in ("false", False),
         use_linear=settings.get("use_linear") not in ("false", False),
+        score_range=_score_range(meta, predictor_type),
     )
+
+
+def _score_range(meta: Mapping[str, Any], predictor_type: str) -> ScoreRange | None:
+    found = meta.get("score_range")
+    if found is None:
+        return None
+    if predictor_type != "regressor":
+        raise ArtifactError(f"in meta.json, score_range stands beside {predictor_type}, expected a regressor")
+    try:
+        return ScoreRange.of_json(found)
+    except ValueError as error:
+        raise ArtifactError(f"in meta.json, {error}") from None
 
 
 def _setting(settings: Mapping[str, Any], name: str) -> Any:
@@ -320,7 +340,7 @@ def _model(facts: _Facts, stored: Mapping[str, StoredArray], limits: Limits) -> 
         turned = _zeros("v", (d, k), limits)
         turned[:] = V.T
         V = turned
-    return Model(facts.predictor_type, float(w0.reshape(-1)[0]), w.reshape(-1), V)
+    return Model(facts.predictor_type, float(w0.reshape(-1)[0]), w.reshape(-1), V, facts.score_range)
 
 
 def _zeros(name: str, shape: tuple[int, ...], limits: Limits) -> NDArray[np.float32]:

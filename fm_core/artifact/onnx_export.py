@@ -72,7 +72,7 @@ def save_onnx(path: Path, model: "Model") -> None:
         ("ReduceSum", ["of_w", "entries"], "linear", {"keepdims": 0}),
         ("Add", ["linear", "pairs"], "without_bias"),
         ("Add", ["without_bias", "w0"], "z"),
-        *([("Sigmoid", ["z"], "score64")] if model.is_classifier else [("Identity", ["z"], "score64")]),
+        *_scored(model),
         ("Cast", ["score64"], "scores", {"to": TensorProto.FLOAT}),
     ]
     constants: dict[str, Any] = {
@@ -83,6 +83,8 @@ def save_onnx(path: Path, model: "Model") -> None:
         "entries": np.array([1], np.int64),
         "last": np.array([-1], np.int64),
     }
+    if model.score_range is not None:
+        constants |= {name: np.array(end, np.float64) for name, end in model.score_range._asdict().items()}
     graph = helper.make_graph(
         [helper.make_node(kind, of, [output], **dict(*more)) for kind, of, output, *more in nodes],
         "factorization_machine",
@@ -108,3 +110,11 @@ def save_onnx(path: Path, model: "Model") -> None:
     checker.check_model(made)
     with atomic_write(path) as file:
         file.write(made.SerializeToString())
+
+
+def _scored(model: "Model") -> list[tuple[Any, ...]]:
+    if model.is_classifier:
+        return [("Sigmoid", ["z"], "score64")]
+    if model.score_range is None:
+        return [("Identity", ["z"], "score64")]
+    return [("Clip", ["z", "least", "greatest"], "score64")]

@@ -405,7 +405,8 @@ def _read_arrays(
         arrays = {name: found[name] for name in layout}
         return Checkpoint(position, arrays, found.get(_CHANGED), found.get(_BEST))
     if _BEST in found:
-        return Model.of_params(hyperparameters.predictor_type, position.best_bias, found[_BEST])
+        score_range = algorithm.model_of(hyperparameters, found).score_range
+        return Model.of_params(hyperparameters.predictor_type, position.best_bias, found[_BEST], score_range)
     return algorithm.model_of(hyperparameters, found)
 
 

@@ -52,6 +52,7 @@ def _facts(arguments: argparse.Namespace) -> dict[str, Any]:
         "feature_dim": model.feature_dim,
         "num_factors": model.num_factors,
         **dataclasses.asdict(summarise(model)),
+        "score_range": model.score_range,
         "hyperparameters": read_meta(arguments.model)["training_parameters"],
         "largest_weights": listed(model.w),
         "largest_factors": listed(norms),
@@ -72,6 +73,9 @@ def _text(facts: dict[str, Any]) -> str:
         f"  V        norm {facts['v_norm']:.4g}",
         f"  |v_i|    least {least:.4g}, quartiles {first:.4g}, {median:.4g}, {third:.4g}, greatest {greatest:.4g}",
     ]
+    if facts["score_range"]:
+        least, greatest = facts["score_range"]
+        lines.append(f"  scores   bounded, from {least:.9g} to {greatest:.9g}")
     if facts["n_idle"]:
         lines.append(f"  features all of whose parameters are 0: {facts['n_idle']:,}")
     lines += _learned(facts["learned"])

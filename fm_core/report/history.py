@@ -239,7 +239,7 @@ class SampledModel(Model):
     """A model that puts what it predicts into a sample, beside the labels."""
 
     def __init__(self, model: Model, sample: Sample) -> None:
-        super().__init__(model.predictor_type, model.w0, model.w, model.V)
+        super().__init__(model.predictor_type, model.w0, model.w, model.V, model.score_range)
         self._sample = sample
 
     @overload

@@ -325,6 +325,7 @@ class Loop(Generic[Data]):
         if self._solver is None:
             return FitResult(self._hosts.make_solver(None, self._model, None).model, {}, 0, stopped)
         kept = self._best.model or self._solver.model
+        kept.score_range = self._solver.model.score_range
         try:
             _check_finite(kept)
             self._solver.check()

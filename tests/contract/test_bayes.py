@@ -112,6 +112,59 @@ def test_a_pipe_is_read_once(tmp_path, expected):
     assert done.model == expected.model
 
 
+def test_the_range_of_labels_is_kept_by_checkpoints_early_stopping_and_the_endpoint(tmp_path):
+    """Stopped before the first sweep of a second job, whose model is that of the checkpoint."""
+    job = bayes_job(tmp_path / "job", early_stopping_patience="12")
+    job.put("0.pbr", HELD_OUT, "validation")
+    (job.root / "checkpoints").mkdir()
+    assert job.run_here().succeeded
+    model = load_model(job.root / "model/model_algo-1")
+    assert model.score_range is not None
+    again = job.run_here()  # nothing is left to do: it is the checkpoint's
+    assert "epoch=" not in again.log
+    assert load_model(job.root / "model/model_algo-1").score_range == model.score_range
+    assert read_meta(job.root / "model/model_algo-1")["score_range"] == list(model.score_range)
+    root = tmp_path / "opt"
+    (root / "model").mkdir(parents=True)
+    (root / "model/model_algo-1").write_bytes(again.model["model_algo-1"])
+    far = csr_matrix(1e6 * np.eye(FEATURE_DIM, dtype=np.float32)[:6])
+    scores = model.predict(Batch.from_csr(far))
+    assert set(scores) <= set(np.float32(model.score_range))
+    rows = [{"keys": [i], "values": [1e6]} for i in range(6)]
+    with serving(root, tmp_path) as server:
+        _, _, answer = server.invoke(json.dumps({"instances": rows}))
+        _, _, of_csv = server.invoke(
+            "\n".join(",".join(map(str, row)) for row in far.toarray().tolist()), "text/csv", "text/csv"
+        )
+    np.testing.assert_array_equal([np.float32(item["score"]) for item in json.loads(answer)["predictions"]], scores)
+    np.testing.assert_array_equal(np.float32(of_csv.decode().replace(",", "\n").split()), scores)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_interrupted_job_whose_model_was_shrunk_goes_on_to_the_same_bytes(tmp_path, number):
+    def shrunk_job(name):
+        job = bayes_job(tmp_path / name, predictor_type="binary_classifier", checkpoint_interval_s="0")
+        job.put("0.pbr", records(120, by_chance=True))
+        (job.root / "checkpoints").mkdir()
+        return job
+
+    whole = shrunk_job("whole").run_here()
+    assert re.search(r"Chains that left rows out were too sure of these: \S+ of what", whole.log), whole.log
+    job = shrunk_job("job")
+    with job.started("-c", SLOWED.format(0.02)) as process:
+        said = read_until(process, "epoch=5, train")
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert "Chains that left rows out" in said
+    again = job.run_here()
+    assert number == signal.SIGKILL or "Resuming from checkpoint" in again.log
+    assert again.model == whole.model
+    assert (
+        curve(again.log, name="binary_classification_cross_entropy")[-1:]
+        == curve(whole.log, name="binary_classification_cross_entropy")[-1:]
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("after", ["epoch=0, train", "epoch=9, train"])
 def test_a_job_that_was_interrupted_goes_on_to_the_same_bytes(job, expected, number, after):

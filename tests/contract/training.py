@@ -139,14 +139,15 @@ def is_untrained(job):
     return np.array_equal(found.V, expected.V) and np.array_equal(found.w, expected.w) and found.w0 == expected.w0
 
 
-def records(n_rows=230, seed=0, dense=False, real_labels=False):
-    """Framed records whose labels can be learned, as bytes."""
+def records(n_rows=230, seed=0, dense=False, real_labels=False, by_chance=False):
+    """Framed records whose labels can be learned, unless they are `by_chance`; as bytes."""
     random = np.random.default_rng(seed)
     if dense:
         rows = random.normal(size=(n_rows, FEATURE_DIM)).astype(np.float32)
     else:
         rows = scipy.sparse.random(n_rows, FEATURE_DIM, 0.1, "csr", np.float32, random_state=random)
     labels = np.asarray(rows @ random.normal(size=FEATURE_DIM)).ravel()
+    labels = random.normal(size=n_rows) if by_chance else labels
     file = io.BytesIO()
     write_records(file, rows, labels if real_labels else (labels > 0).astype(np.float32))
     return file.getvalue()

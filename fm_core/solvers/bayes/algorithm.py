@@ -15,6 +15,7 @@ from fm_core.errors import ConfigError, DataError
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.links import link_for
 from fm_core.model import Model
+from fm_core.score_range import ScoreRange
 from fm_core.solvers.base import Algorithm, ArraySpec, Moment, SafePoint, Solver, SolverState
 from fm_core.solvers.bayes.groups import check_sizes, sizes_of
 from fm_core.solvers.bayes.kept_samples import spread_of
@@ -110,7 +111,11 @@ class BayesLearner(Solver):
         if self._chain is None and self._state is not None:
             return self._state.arrays
         model = self.model
-        own = {"bias": np.array([model.w0], np.float32), "params": _rows_of(model)}
+        own: dict[str, NDArray[Any]] = {
+            "bias": np.array([model.w0], np.float32),
+            "params": _rows_of(model),
+            "score_range": np.array(model.score_range or (), np.float64),
+        }
         chain = {} if self._chain is None else self._chain.arrays()
         empty = {
             name: np.zeros([n or 0 for n in spec.shape], spec.dtype)
@@ -239,6 +244,7 @@ def layout(hyperparameters: Hyperparameters) -> dict[str, ArraySpec]:
     return {
         "bias": ArraySpec((1,)),
         "params": ArraySpec((d, width)),
+        "score_range": ArraySpec((None,), "float64"),
         "chain": of_chain(None),
         "chain_params": of_chain(None, None, dtype="float32"),
         "chain_variances": of_chain(None, None, dtype="float32"),
@@ -262,7 +268,9 @@ def layout(hyperparameters: Hyperparameters) -> dict[str, ArraySpec]:
 
 def model_of(hyperparameters: Hyperparameters, arrays: Mapping[str, NDArray[Any]]) -> Model:
     """See `Bayes.model_of`."""
-    return Model.of_params(hyperparameters.predictor_type, float(arrays["bias"][0]), arrays["params"])
+    found = arrays["score_range"].tolist()
+    score_range = ScoreRange(*found) if found else None
+    return Model.of_params(hyperparameters.predictor_type, float(arrays["bias"][0]), arrays["params"], score_range)
 
 
 def _rows_of(model: Model) -> Floats:

@@ -37,6 +37,10 @@ VAGUE = 0.01
 #: No precision is above it: in units of the data, where values are about 1, such a number is zero.
 _MOST = 1e8
 
+#: First precision of factors, times their variance. At 1 a chain may take for noise what pairs say, and stay there;
+#: measured on made-up tables of 1,000 rows, additive ones and ones with a pair, and .05 to 1 tried.
+_WIDER = 0.4
+
 
 @dataclasses.dataclass
 class Priors:
@@ -55,9 +59,17 @@ class Priors:
     worth: Doubles
 
     @classmethod
-    def begin(cls, n_groups: int, num_factors: int) -> "Priors":
-        """Before any draw: mean 0, precision 1."""
-        return cls(np.zeros((n_groups, num_factors + 1)), np.ones((n_groups, num_factors + 1)), np.ones(2))
+    def begin(cls, n_groups: int, num_factors: int, variance: float = _WIDER) -> "Priors":
+        """Before any draw: mean 0; the linear weights' precision 1, and for factors that are drawn with `variance`, a
+        little less than theirs.
+
+        Groups that are all at one precision lean on it, for a hundred sweeps: with precision 1, where first factors
+        were of .1, a table of ten columns was scored worse than by its mean for as long.
+        """
+        precision = np.ones((n_groups, num_factors + 1))
+        if variance > 0:
+            precision[:, :-1] = min(max(_WIDER / variance, 1 / _MOST), _MOST)
+        return cls(np.zeros_like(precision), precision, np.ones(2))
 
     def draw(self, n: Doubles, sums: Doubles, squares: Doubles, rng: "Generator") -> None:
         """Draw them anew.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOST_PRECISE", "NOISE", "OF_BIAS", "Sampler", "Units", "aligned", "initial", "polya_gamma_of", "records_of",
-    "scores_of",
+    "scores_of", "variance_of",
 ]  # fmt: skip
 
 Floats = NDArray[np.float32]
@@ -120,12 +120,12 @@ class Sampler:
         self._kernels = load("bayes")
         self._n = np.bincount(rows.groups, minlength=max(1, rows.n_groups)).astype(np.float64)
         self.units = Units(0.0, 1.0) if is_classifier else Units.of_labels(rows.labels, rows.weights)
-        self.priors = Priors.begin(max(1, rows.n_groups), num_factors)
         self.alpha = 1.0
         self.n_sweeps = self.n_counted = 0
         self.w0, self.params = initial(rows, num_factors, is_classifier, seed, num_threads)
         if start is not None:
             self.w0, self.params = start(self.units, self.w0, self.params)
+        self.priors = Priors.begin(max(1, rows.n_groups), num_factors, variance_of(self.params))
         self._noise = np.empty_like(self.params)
         self._records = records_of(rows, num_factors, self.units, is_classifier, num_factors + _RECORD)
         self._renew()
@@ -267,6 +267,11 @@ def initial(rows: Rows, num_factors: int, is_classifier: bool, seed: int, num_th
     else:
         share = (float(rows.labels.astype(np.float64) @ rows.weights) + 0.5) / (rows.n_counted + 1)
     return math.log(share / (1 - share)), params
+
+
+def variance_of(params: Floats) -> float:
+    """Of first factors; 0: there are none."""
+    return float(params[:, :-1].var(dtype=np.float64)) if len(params) else 0.0
 
 
 def records_of(rows: Rows, num_factors: int, units: Units, is_classifier: bool, width: int) -> Floats:

@@ -26,6 +26,7 @@ from fm_core.kernels import in_use, load
 from fm_core.kernels._eigen import eigen
 from fm_core.links import link_for
 from fm_core.model import Model
+from fm_core.score_range import ScoreRange
 from fm_core.solvers.bayes.compression import RunningMean
 from fm_core.solvers.bayes.convergence import Convergence, Outlook, tolerated
 from fm_core.solvers.bayes.held_out import Kept, kept_of
@@ -84,6 +85,8 @@ class BayesSolver:
     sampler : Sampler or Variational
     kept : Kept
         How much of the model is kept.
+    score_range : ScoreRange or None
+        The model's.
     """
 
     def __init__(
@@ -118,6 +121,9 @@ class BayesSolver:
         self._convergence = Convergence(len(rows.probes.indptr) - 1, self._link.is_classifier)
         self._keeper = Keeper(rows, self.sampler.units, n_groups, k)
         self._made: tuple[int, Model] | None = None
+        self.score_range: ScoreRange | None = None
+        if not self._link.is_classifier:
+            self.score_range = ScoreRange.of_labels(rows.labels, self.sampler.units.scale)
 
     @staticmethod
     def inner_factors(num_factors: int) -> int:
@@ -183,7 +189,8 @@ class BayesSolver:
     def scores(self) -> Floats:
         """The mean score of each row of the data so far."""
         share, constant, _ = self.kept
-        return moved(self.sampler.mean_scores(), constant, share, self._link)
+        scores = moved(self.sampler.mean_scores(), constant, share, self._link)
+        return scores if self.score_range is None else self.score_range.bound(scores)
 
     @property
     def spread(self) -> Spread | None:
@@ -227,7 +234,8 @@ class BayesSolver:
         else:
             params[:] = 0
         # float32, as the artifact has it
-        whole = Model.of_params(self._link.predictor_type, float(np.float32(units.mean + scale * w0)), params)
+        w0 = float(np.float32(units.mean + scale * w0))
+        whole = Model.of_params(self._link.predictor_type, w0, params, self.score_range)
         return shrunk(whole, self.kept.constant, self.kept.share)
 
     def _with_what_was_lost(

@@ -44,7 +44,7 @@ def widened(model: Model, feature_dim: int, num_factors: int) -> Model:
     V = _reduced(model.V, num_factors, np.ones(model.feature_dim))
     params[: model.feature_dim, : V.shape[1]] = V
     params[: model.feature_dim, -1] = model.w
-    return Model.of_params(model.predictor_type, model.w0, params)
+    return Model.of_params(model.predictor_type, model.w0, params, model.score_range)
 
 
 def starting_with(model: Model, rows: Rows) -> Callable[[Units, float, Floats], tuple[float, Floats]]:

@@ -20,7 +20,16 @@ from fm_core.kernels import draw, load
 from fm_core.solvers.bayes.priors import Priors
 from fm_core.solvers.bayes.randomness import VECTORS, key
 from fm_core.solvers.bayes.rows import Rows
-from fm_core.solvers.bayes.sampler import MOST_PRECISE, NOISE, OF_BIAS, Units, initial, records_of, scores_of
+from fm_core.solvers.bayes.sampler import (
+    MOST_PRECISE,
+    NOISE,
+    OF_BIAS,
+    Units,
+    initial,
+    records_of,
+    scores_of,
+    variance_of,
+)  # fmt: skip
 
 __all__ = ["Variational"]
 
@@ -86,7 +95,6 @@ class Variational:
         self._kernels = load("variational")
         self._n = np.bincount(rows.groups, minlength=max(1, rows.n_groups)).astype(np.float64)
         self.units = Units(0.0, 1.0) if is_classifier else Units.of_labels(rows.labels, rows.weights)
-        self.priors = Priors.begin(max(1, rows.n_groups), num_factors)
         self.alpha = 1.0
         self.n_sweeps = 0
         self.is_settled = False
@@ -97,6 +105,7 @@ class Variational:
             self.variances[:, :-1] = _SHARE * spread
         if start is not None:
             self.w0, self.params = start(self.units, self.w0, self.params)
+        self.priors = Priors.begin(max(1, rows.n_groups), num_factors, variance_of(self.params))
         self._w0_variance = 0.0
         fields = rows.schedule.fields
         self._edges = fields if len(fields) else np.array([0, len(self.params)], np.int64)

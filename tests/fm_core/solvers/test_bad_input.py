@@ -82,6 +82,13 @@ def huge(rng, is_classifier):
     return X, y if is_classifier else y * np.float32(1e30)
 
 
+def largest(rng, is_classifier):
+    """Labels at the end of float32."""
+    X = fields(rng, 150)
+    y = planted(rng, X, is_classifier)
+    return X, y if is_classifier else (y / np.abs(y).max() * 3.4e38).astype(np.float32)
+
+
 def long_rows(rng, is_classifier):
     values, keys = rng.random(200_000, np.float32) + 0.5, np.tile(np.arange(100_000), 2)
     X = sp.csr_matrix((values, keys, [0, 100_000, 200_000]), (2, 2_500_000))  # sparse, for solver auto too
@@ -97,8 +104,8 @@ def large_values(rng, is_classifier):
     return X, planted(rng, sp.csr_matrix(X.toarray() / [1e15, 1, 1e-15]), is_classifier)
 
 
-DATA = [not_finite, constant, one_class, separable, one_row, few_features, duplicated, huge, long_rows, empty_rows,
-        large_values]  # fmt: skip
+DATA = [not_finite, constant, one_class, separable, one_row, few_features, duplicated, huge, largest, long_rows,
+        empty_rows, large_values]  # fmt: skip
 
 
 def trained(solver, kind, X, y, num_factors=4):
@@ -123,7 +130,7 @@ def test_odd_data_gives_a_right_model_or_one_sentence(tmp_path, make, solver, ki
     if model is None:
         assert "\n" not in sentence
         assert 10 < len(sentence) < 1000
-        assert make in (not_finite, large_values, huge), sentence  # all others can be learned
+        assert make in (not_finite, large_values, huge, largest), sentence  # all others can be learned
         return
     assert make is not not_finite
     scores = model.predict(Batch.from_csr(X))
