@@ -21,7 +21,7 @@ from fm_core.kernels.bounds import check_fits, check_width
 from fm_core.links import Link, link_for
 from fm_core.partition import WHOLE, Partition
 from fm_core.printable import quoted
-from fm_core.score_range import ScoreRange
+from fm_core.score_range import ScoreRange, bounded
 
 if TYPE_CHECKING:
     from fm_core.spread import Spread
@@ -74,6 +74,7 @@ class Model:
         is_classifier = link_for(predictor_type).is_classifier
         if score_range is not None:
             check_kind("score_range", score_range, ScoreRange, "a ScoreRange")
+            score_range = ScoreRange.of_json(list(score_range))
             if is_classifier:
                 raise ValueError("score_range is given to a binary_classifier, expected a regressor")
         check_kind("w0", w0, (int, float, np.number), "a number")
@@ -275,11 +276,7 @@ class Model:
             except ValueError:
                 check_fits(batch, self.feature_dim)
                 raise
-        return self.bounded(scores)
-
-    def bounded(self, scores: Floats) -> Floats:
-        """Bring scores within `score_range`, if there is one, in place."""
-        return scores if self.score_range is None else self.score_range.bound(scores)
+        return bounded(scores, self.score_range)
 
 
 def _kind(hp: Hyperparameters, what: str) -> tuple[str, float]:

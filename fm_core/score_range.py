@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fm_core.printable import quoted
 
-__all__ = ["ScoreRange"]
+__all__ = ["ScoreRange", "bounded"]
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -60,7 +60,11 @@ class ScoreRange(NamedTuple):
         ValueError
             It is something else.
         """
-        are_numbers = isinstance(value, list) and len(value) == 2 and all(type(n) in (int, float) for n in value)
+        are_numbers = (
+            isinstance(value, list)
+            and len(value) == 2
+            and all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in value)
+        )
         # by size first: an integer may be too large for a float
         if not (are_numbers and all(-_LARGEST <= n <= _LARGEST for n in value) and value[0] <= value[1]):
             raise ValueError(
@@ -69,7 +73,10 @@ class ScoreRange(NamedTuple):
             )
         return cls(*(float(np.float32(n)) for n in value))
 
-    def bound(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bring scores within the range, in place; what is not a number stays so."""
-        np.maximum(scores, np.float32(self.least), out=scores)
-        return np.minimum(scores, np.float32(self.greatest), out=scores)
+
+def bounded(scores: NDArray[np.float32], within: ScoreRange | None) -> NDArray[np.float32]:
+    """Bring scores within a range, if there is one, in place; what is not a number stays so."""
+    if within is None:
+        return scores
+    np.maximum(scores, np.float32(within.least), out=scores)
+    return np.minimum(scores, np.float32(within.greatest), out=scores)

@@ -20,6 +20,7 @@ from fm_core.given import check_kind
 from fm_core.kernels._ranking import candidate_scores, context_sums, shared_scores
 from fm_core.kernels.bounds import check_fits
 from fm_core.model import Model
+from fm_core.score_range import bounded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,7 +181,7 @@ def rank_in_context(model: "Model", context: Context, candidates: Batch, top_k: 
     order = _best(np.where(np.isnan(z), np.inf, z), len(z) if top_k is None else min(top_k, len(z)))
     scores = z[order] + context.own  # added last, so that rounding makes no ties
     with np.errstate(over="ignore"):
-        return Ranked(order, model.bounded(model.link.score(scores).astype(np.float32)))
+        return Ranked(order, bounded(model.link.score(scores).astype(np.float32), model.score_range))
 
 
 def own_scores(model: "Model", candidates: Batch) -> "NDArray[np.float64]":

@@ -47,6 +47,7 @@ from fm_core.formats.tables.frames import encode_table, frame_table
 from fm_core.formats.tables.schema import Column
 from fm_core.hyperparameter_text import to_texts
 from fm_core.hyperparameters import parameters
+from fm_core.score_range import ScoreRange
 from tests.fm_core.spoilt import Kept, spoilt
 from tests.fm_core.test_spread import make_spread
 
@@ -130,11 +131,13 @@ def calls(folder: Path):
         "Batch.with_labels": (SPARSE.with_labels, {"labels": NUMBERS}),
         "Model": (
             lambda **given: Model(**given).predict(SPARSE),
-            {"predictor_type": "regressor", "w0": 0.5, "w": np.ones(D, np.float32), "V": np.ones((D, 2), np.float32)},
+            {"predictor_type": "regressor", "w0": 0.5, "w": np.ones(D, np.float32), "V": np.ones((D, 2), np.float32),
+             "score_range": ScoreRange(-1.0, 9.0)},
         ),
         "Model.of_params": (
             lambda **given: Model.of_params(**given).predict(SPARSE),
-            {"predictor_type": "regressor", "w0": 0.5, "params": np.ones((D, 3), np.float32)},
+            {"predictor_type": "regressor", "w0": 0.5, "params": np.ones((D, 3), np.float32),
+             "score_range": ScoreRange(-1.0, 9.0)},
         ),
         "Model.predict": (MODEL.predict, {"batch": SPARSE, "num_threads": 1}),
         "Model.predict of dense rows": (MODEL.predict, {"batch": DENSE, "num_threads": 1}),

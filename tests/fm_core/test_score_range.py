@@ -20,7 +20,7 @@ from fm_core.batch import Batch
 from fm_core.errors import ArtifactError
 from fm_core.model import Model
 from fm_core.report.history import Sample, SampledModel
-from fm_core.score_range import ScoreRange
+from fm_core.score_range import ScoreRange, bounded
 from tests import artifacts
 from tests.fm_core.strategies import model_of
 
@@ -67,7 +67,7 @@ def test_a_range_has_all_labels_and_ends_where_several_share_one(labels, deviati
 
 @given(st.lists(st.floats(width=32), max_size=20))
 def test_what_is_bounded_lies_within_and_not_a_number_stays(scores):
-    found = RANGE.bound(np.array(scores, np.float32))
+    found = bounded(np.array(scores, np.float32), RANGE)
     np.testing.assert_array_equal(found, np.clip(np.array(scores, np.float32), *RANGE))
 
 

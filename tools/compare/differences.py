@@ -60,7 +60,12 @@ MEANT = [
     Meant("job: *", "model/baseline.json", ".*", "what the endpoint compares scores with is kept"),
     Meant("checkpoint: *", "model/baseline.json", ".*", "the same"),
     Meant("job: *", "stdout", r"Wrote baseline\.json$", "and its writing is told"),
-    Meant("fm: inspect: JSON", "stdout", r'^  \],?$|"(learned|score_range)": null', "what solver bayes learned has a place"),
+    Meant(
+        "fm: inspect: JSON",
+        "stdout",
+        r'^  \],?$|"(learned|score_range)": null',
+        "what solver bayes learned has a place",
+    ),
     Meant("job: bad lines, skipped", "*", ".*", "rows of one feature, which this data has, move no factors any more"),
     Meant("fm: convert: *", "stdout", "^  +[^ ]", "what was understood of each column is said"),
     Meant("fm: convert: help", "stdout", ".*", "more options"),

@@ -26,7 +26,7 @@ from fm_core.kernels import in_use, load
 from fm_core.kernels._eigen import eigen
 from fm_core.links import link_for
 from fm_core.model import Model
-from fm_core.score_range import ScoreRange
+from fm_core.score_range import ScoreRange, bounded
 from fm_core.solvers.bayes.compression import RunningMean
 from fm_core.solvers.bayes.convergence import Convergence, Outlook, tolerated
 from fm_core.solvers.bayes.held_out import Kept, kept_of
@@ -189,8 +189,7 @@ class BayesSolver:
     def scores(self) -> Floats:
         """The mean score of each row of the data so far."""
         share, constant, _ = self.kept
-        scores = moved(self.sampler.mean_scores(), constant, share, self._link)
-        return scores if self.score_range is None else self.score_range.bound(scores)
+        return bounded(moved(self.sampler.mean_scores(), constant, share, self._link), self.score_range)
 
     @property
     def spread(self) -> Spread | None:
