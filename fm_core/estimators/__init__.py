@@ -19,7 +19,7 @@ import numpy as np
 from fm_core.batch import Batch
 
 # First what says how to install scikit-learn where it is missing.
-from fm_core.estimators.base import FactorizationMachine, declared, two_classes
+from fm_core.estimators.base import FactorizationMachine, declared, named_classes, two_classes
 from fm_core.model import Model
 from fm_core.printable import quoted
 from fm_core.training.class_weights import balanced_weights, weighted_by_class
@@ -269,7 +269,7 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
             It is not a model, it is damaged, or it is a regressor's.
         """
         estimator = cls.read_model(path)
-        estimator.classes_ = two_classes(np.asarray(classes))
+        estimator.classes_ = two_classes(named_classes(classes))
         return estimator
 
     def _learn_labels(self, known: "NDArray[Any]", targets: "NDArray[Any] | None" = None) -> "NDArray[np.float32]":

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import numbers
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -21,6 +22,7 @@ from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables.frames import is_frame
 from fm_core.formats.tables.mixed_frames import MixedFrame, is_mixed
 from fm_core.formats.tables.schema import TableSchema
+from fm_core.formats.tables.values import is_missing
 from fm_core.given import check_scores, refuse_gaps, refuse_masked, refuse_moments
 from fm_core.hyperparameter_text import from_texts, to_text, to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
@@ -50,7 +52,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FactorizationMachine", "declared", "two_classes"]
+__all__ = ["FactorizationMachine", "declared", "named_classes", "two_classes"]
 
 _Self = TypeVar("_Self", bound="FactorizationMachine")
 _Kind = TypeVar("_Kind", bound=type)
@@ -247,10 +249,10 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
             rows, targets = self._validated(X, y, reset=is_first)
             whole = _batch(rows)
         if is_first:
-            labels = self._learn_labels(targets if classes is None else np.asarray(classes), targets)
+            labels = self._learn_labels(targets if classes is None else named_classes(classes), targets)
         else:
             if classes is not None:
-                self._labels(two_classes(np.asarray(classes)))  # not others than those that were learned
+                self._labels(two_classes(named_classes(classes)))  # not others than those that were learned
             labels = self._labels(targets)
         solver: MiniBatchSolver | None = getattr(self, "_solver", None)
         hyperparameters = self._hyperparameters(whole.feature_dim)
@@ -407,6 +409,22 @@ def _weighted(rows: Batch, sample_weight: "ArrayLike | None") -> Batch:
     if not found.any():
         raise ValueError("sample_weight is 0 in every row: Sample weights must contain at least one non-zero number.")
     return rows.with_weights(found).without_weightless()
+
+
+def named_classes(classes: Any) -> "NDArray[Any]":
+    """Give the classes that a caller names as an array, if they are labels in an order.
+
+    Raises
+    ------
+    ValueError
+    """
+    is_listed = hasattr(classes, "__len__") and hasattr(classes, "__getitem__") and not isinstance(classes, str | bytes)
+    labels = list(classes) if is_listed and not isinstance(classes, Mapping) else []
+    if not labels or any(not isinstance(label, str) and is_missing(label) for label in labels):
+        raise ValueError(f"classes are {quoted(classes)}, expected a list of two labels")
+    if len({isinstance(label, str | bytes) for label in labels}) > 1:  # of which NumPy would make texts
+        raise ValueError(f"classes are {', '.join(map(quoted, labels[:3]))}, expected two labels of one kind")
+    return np.asarray(classes)
 
 
 def two_classes(classes: "NDArray[Any]") -> "NDArray[Any]":

@@ -38,3 +38,23 @@ def test_wide_floats_of_numpy_are_numbers():
     given = FMRegressor(num_factors=2, solver="minibatch", epochs=1, factors_lr=np.longdouble("0.1")).fit(X, Y)
     plain = FMRegressor(num_factors=2, solver="minibatch", epochs=1, factors_lr=0.1).fit(X, Y)
     np.testing.assert_array_equal(given.predict(X), plain.predict(X))
+
+
+CLASSES = [
+    "ab", {0, 1}, {0: 1, 1: 2}, 3, None, [], [None, "a"], [float("nan"), 1], [0, "a"], ["a", "a"], ["a", "b", "c"],
+    ["a"], [1, 1.0], iter([0, 1]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", CLASSES, ids=lambda classes: type(classes).__name__)
+def test_what_are_no_two_classes_is_said(classes, tmp_path):
+    y = (Y > 1.5).astype(int)
+    saved = FMClassifier(num_factors=2, solver="bayes", epochs=1).fit(X, y)
+    saved.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"^(classes are|y has \d class)"):
+        FMClassifier.load(tmp_path / "model", classes=classes)
+    if classes is not None:
+        with pytest.raises(ValueError, match=r"^(classes are|y has \d class|Only binary)"):
+            FMClassifier(num_factors=2, epochs=1).partial_fit(X, y, classes=classes)
+        with pytest.raises(ValueError, match=r"^(classes are|y has \d class)"):
+            saved.partial_fit(X, y, classes=classes)

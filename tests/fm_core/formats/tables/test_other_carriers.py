@@ -193,7 +193,9 @@ def test_durations_are_sent_as_seconds_and_what_is_no_value_is_refused():
 
 
 @pytest.mark.parametrize(
-    "column", [{1, 2}, {1: 2}, "ab", b"ab", None, 3, iter([1, 2]), np.array(3), (n for n in (1, 2))], ids=repr
+    "column",
+    [{1, 2}, {1: 2}, "ab", b"ab", None, 3, iter([1, 2]), np.array(3), (n for n in (1, 2))],
+    ids=lambda column: type(column).__name__,
 )
 def test_what_is_no_column_is_refused(column):
     with pytest.raises(DataError, match=r"the table: column 'v' is .* expected a list or an array"):
