@@ -216,7 +216,7 @@ def test_a_loaded_classifier_has_its_classes_in_the_order_they_are_given(tmp_pat
     with pytest.raises(ValueError, match="y has the class 'neither', expected one of"):
         loaded.partial_fit(rows[:2], ["neither", "neither"])
     with pytest.raises(
-        ValueError, match="y has the class 'neither', expected one of|'neither', .*, expected .* one kind"
+        ValueError, match=r"y has the class 'neither', expected one of|'neither', .*, expected .* one kind"
     ):
         loaded.partial_fit(rows, names, classes=["neither", classes[0]])
 
