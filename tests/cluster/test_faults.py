@@ -194,9 +194,13 @@ def said_by_an_outsider(port, text):
 def test_what_an_outsider_says_while_hosts_train_is_not_heard(hosts):
     job = training(hosts)
     port = int(job.jobs[0].environment["FM_CLUSTER_PORT"])
-    with job.started() as processes:
+    with job.started() as processes, contextlib.ExitStack() as open_ones:
         for process in processes:
             read_until(process, "epoch=1, train")
+        for _ in range(1000):  # and never a whole word
+            with contextlib.suppress(OSError):
+                stranger = open_ones.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+                stranger.sendall(b'{"rank": 1, "process": "' + b"x" * 10_000)
         in_place_of_a_host = [Notice(1, "x", said=FORGED), Notice(0, "x", stops=True), Notice(7, "x", stops=True)]
         for text in (b"{garbage\n", b"\xff\n", b"[]\n", b"x" * 3_000_000, *map(notice_text, in_place_of_a_host)):
             assert said_by_an_outsider(port, text) == b""
