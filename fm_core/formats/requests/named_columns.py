@@ -119,12 +119,13 @@ def _cells(column: Column, cells: list[Any], partial: bool, what: str, first: in
                 cells[row] = cell.split(column.separator)
         elif cell is _MISSING and partial:
             cells[row] = 0 if column.of_kind.may_be_dense else None
-        elif not (type(cell) is list and column.separator is not None and all(type(item) in _VALUES for item in cell)):
+        elif not (type(cell) is list and column.separator is not None and all(type(item) in _ITEMS for item in cell)):
             raise DataError(f"{what} {first + row}, column {column.name!r}: {_refused(column, cell)}")
     return PythonCells(cells)
 
 
 _VALUES = (str, int, float, bool)
+_ITEMS = (*_VALUES, type(None))  # a null among others is left out, as in tables
 
 
 def _refused(column: Column, cell: Any) -> str:

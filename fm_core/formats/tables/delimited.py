@@ -93,8 +93,8 @@ class CellTable:
 
 def _no_text(error: UnicodeDecodeError) -> str:
     return (
-        f"byte {error.start} of the cell is {error.object[error.start]:#04x}, expected UTF-8 text: name the encoding "
-        "of the file, such as --encoding latin-1"
+        f"byte {error.start} of the cell is {error.object[error.start]:#04x}, expected UTF-8 text: convert it, or "
+        "name the encoding of the file (--encoding latin-1)"
     )
 
 
