@@ -3,8 +3,7 @@
 A factorization machine has products of values. Far beyond the rows that it learned from it can give any number, and a
 handful of such rows makes it worse than the mean (California housing, raw columns: .6 to .9 of the mean's error by the
 seed, and .55 to .56 with the same models' scores kept in the range of labels; held-out parts of the training rows).
-libFM keeps scores
-within the least and the greatest label too.
+libFM keeps scores within the least and the greatest label too.
 
 A label that several rows share as the greatest is the end of a scale: five stars, nothing sold, prices that were cut
 off. One that a single row has is not, and the next row may be above: a standard deviation is left free there, without

@@ -159,6 +159,7 @@ def test_an_interrupted_job_whose_model_was_shrunk_goes_on_to_the_same_bytes(tmp
     again = job.run_here()
     assert number == signal.SIGKILL or "Resuming from checkpoint" in again.log
     assert again.model == whole.model
+    assert job.run_here().model == whole.model  # nothing is left to do: the spread is that of the checkpoint
     assert (
         curve(again.log, name="binary_classification_cross_entropy")[-1:]
         == curve(whole.log, name="binary_classification_cross_entropy")[-1:]

@@ -260,6 +260,7 @@ def layout(hyperparameters: Hyperparameters) -> dict[str, ArraySpec]:
         "kept_features": of_chain(None, dtype="int32"),
         "kept_groups": of_chain(None, dtype="int32"),
         "kept_units": of_chain(None),
+        "kept_share": of_chain(None),
         "kept_numbers": of_chain(None, None),
         "kept_params": of_chain(None, None, None, dtype="float16"),
         "kept_priors": of_chain(None, None, None, None, dtype="float32"),

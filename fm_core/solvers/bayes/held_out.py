@@ -12,6 +12,7 @@ nothing.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -48,11 +49,14 @@ class Kept(NamedTuple):
         The score, before the logistic function, towards which the rest goes.
     why : str
         A sentence for whoever follows the training; empty where all is kept.
+    error : float
+        Standard deviation of the constant: how little is known of it.
     """
 
     share: float = 1.0
     constant: float = 0.0
     why: str = ""
+    error: float = 0.0
 
 
 class Chain(Protocol):
@@ -69,6 +73,16 @@ class Chain(Protocol):
         """Each row's probability."""
 
 
+def _error(constant: float, n: float) -> float:
+    """How far the logarithm of the odds of a share may be off, so that the share itself has its standard deviation.
+
+    That of a Beta distribution; of few rows a rare share is e^z rather than linear in z, as a log-normal number is.
+    """
+    p = 1 / (1 + math.exp(-constant))
+    relative = 1 / math.sqrt((n + 2) * p * (1 - p))
+    return math.sqrt(math.log((1 + math.sqrt(1 + 4 * relative**2)) / 2))
+
+
 def kept_of(rows: Rows, make: Callable[[Rows, int], Chain], seed: int) -> Kept:
     """Say how much of a classifier is kept.
 
@@ -83,10 +97,12 @@ def kept_of(rows: Rows, make: Callable[[Rows, int], Chain], seed: int) -> Kept:
     weights = np.ones(rows.n_rows) if rows.weights is None else rows.weights.astype(np.float64)
     n, ones = float(weights.sum()), float(np.sum(weights * labels))
     constant = constant_score(ones, n, is_classifier=True)
+    error = _error(constant, n)
     n_ones = int(np.count_nonzero(labels))
     rarer = min(n_ones, rows.n_rows - n_ones)
     if not rarer:
-        return Kept(0.0, constant, f"All labels are {labels[0]:g}: the model gives every row the same probability.")
+        why = f"All labels are {labels[0]:g}: the model gives every row the same probability."
+        return Kept(0.0, constant, why, error)
     walked = len(rows.rows) + _OF_A_FEATURE * len(rows.features)
     n_parts = min(_PARTS, rows.n_rows, _WALKED // (_SWEEPS * max(1, walked)))
     if rarer >= _MANY * len(rows.features) or not n_parts:
@@ -113,4 +129,5 @@ def kept_of(rows: Rows, make: Callable[[Rows, int], Chain], seed: int) -> Kept:
         share,
         constant,
         f"Chains that left rows out were too sure of these: {what} beside the share of ones is kept.",
+        error,
     )

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from fm_core.solvers.bayes.convergence import Convergence
+from fm_core.solvers.bayes.held_out import Kept
 from fm_core.solvers.bayes.rows import Rows
 from fm_core.solvers.bayes.sampler import Units
 from fm_core.spread import Chain, Spread
@@ -28,6 +30,11 @@ _KEPT, _KEPT_OF_FEW, _FEW = 16, 32, 200_000
 #: Samples that a spread has at most: see fm_core/spread.py.
 _ENOUGH = 16
 
+#: What is left of numbers of which nothing is: precisions have to be finite.
+_SMALLEST = np.float32(1e-6)
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
 
 class Keeper:
     """Keeps samples of a chain whose length is not known.
@@ -38,14 +45,17 @@ class Keeper:
     units : Units
         Of the labels.
     n_groups, num_factors : int
+    kept : Kept
+        How much of the model is kept.
     """
 
-    def __init__(self, rows: Rows, units: Units, n_groups: int, num_factors: int) -> None:
+    def __init__(self, rows: Rows, units: Units, n_groups: int, num_factors: int, kept: Kept) -> None:
         n_columns = len(rows.features)
         self._kept = _KEPT_OF_FEW if n_columns <= _FEW else _KEPT
         width = num_factors + 1
         self._features, self._groups = rows.features, rows.groups
         self._units = np.array([units.mean, units.scale, *rows.typical, *np.ones(n_groups - rows.n_groups)], np.float64)
+        self._share = np.array([kept.share, kept.constant, kept.error])
         self._numbers = np.zeros((self._kept, 2))  # w0 and alpha
         self._params = np.zeros((self._kept, n_columns, width), np.float16)  # untouched pages take no memory
         self._priors = np.zeros((self._kept, 2, n_groups, width), np.float32)
@@ -80,6 +90,7 @@ class Keeper:
             "kept_features": self._features,
             "kept_groups": self._groups,
             "kept_units": self._units,
+            "kept_share": self._share,
             "kept_numbers": self._numbers[: self._n],
             "kept_params": self._params[: self._n],
             "kept_priors": self._priors[: self._n],
@@ -104,13 +115,28 @@ def spread_of(
         return None
     taken = np.unique(np.linspace(0, n - 1, min(n, _ENOUGH)).round().astype(int))
     numbers, priors, units = arrays["kept_numbers"][taken], arrays["kept_priors"][taken], arrays["kept_units"]
+    share, constant, error = arrays["kept_share"].tolist()
+    w0, params, mean, precision = numbers[:, 0], arrays["kept_params"][taken], priors[:, 0], priors[:, 1]
+    if share < 1:
+        # as `shrinkage.shrunk` moves the model; what comes in the place of the rest is not known exactly either
+        sizes = np.full(params.shape[2], math.sqrt(share), np.float32)
+        sizes[-1] = share
+        w0 = constant + share * (w0 - constant) + (1 - share) * error * _scattered(len(w0))
+        params, mean = (params * sizes).astype(np.float16), mean * sizes
+        precision = precision / np.maximum(sizes, _SMALLEST) ** 2
     return Spread(
         is_classifier=is_classifier, feature_dim=feature_dim, mean=float(units[0]), scale=float(units[1]),
         features=arrays["kept_features"], groups=arrays["kept_groups"], typical=units[2:],
-        alpha=numbers[:, 1], w0=numbers[:, 0], params=arrays["kept_params"][taken],
-        prior_mean=priors[:, 0], prior_precision=priors[:, 1],
+        alpha=numbers[:, 1], w0=w0, params=params, prior_mean=mean, prior_precision=precision,
         chain=_chain(arrays, None if is_classifier else float(numbers[-1, 1])) if is_chain else None,
     )  # fmt: skip
+
+
+def _scattered(n: int) -> Doubles:
+    """As many numbers, at least two, of mean 0 and variance 1, spaced as normal ones are, in no order."""
+    found = ndtri((np.argsort(np.arange(n) * _GOLDEN % 1) + 0.5) / n)
+    scattered: Doubles = found / found.std(ddof=1)
+    return scattered
 
 
 def _chain(arrays: Mapping[str, NDArray[Any]], alpha: float | None) -> Chain:

@@ -119,7 +119,7 @@ class BayesSolver:
         self._mean = RunningMean(weights, k, num_factors, rows.fields, load("bayes"), num_threads)
         self._sample = np.empty((len(weights), k + 1), np.float32)
         self._convergence = Convergence(len(rows.probes.indptr) - 1, self._link.is_classifier)
-        self._keeper = Keeper(rows, self.sampler.units, n_groups, k)
+        self._keeper = Keeper(rows, self.sampler.units, n_groups, k, self.kept)
         self._made: tuple[int, Model] | None = None
         self.score_range: ScoreRange | None = None
         if not self._link.is_classifier:
@@ -188,7 +188,7 @@ class BayesSolver:
 
     def scores(self) -> Floats:
         """The mean score of each row of the data so far."""
-        share, constant, _ = self.kept
+        share, constant = self.kept.share, self.kept.constant
         return bounded(moved(self.sampler.mean_scores(), constant, share, self._link), self.score_range)
 
     @property

@@ -5,6 +5,8 @@ import pytest
 import scipy.sparse as sp
 
 from fm_core.batch import Batch
+from fm_core.solvers.bayes import solver as solver_module
+from fm_core.solvers.bayes.held_out import Kept
 from fm_core.solvers.bayes.solver import collect, sample_model
 
 
@@ -37,8 +39,8 @@ def test_of_rows_that_say_nothing_next_to_nothing_is_kept(method):
 
 
 def test_of_many_rows_all_is_kept_without_a_further_chain():
-    assert sampled(rows_of(2000, sizes=(20, 20)), n_sweeps=2).kept == (1.0, 0.0, "")
-    assert sampled(rows_of(50), n_sweeps=2, predictor_type="regressor").kept == (1.0, 0.0, "")
+    assert sampled(rows_of(2000, sizes=(20, 20)), n_sweeps=2).kept == Kept()
+    assert sampled(rows_of(50), n_sweeps=2, predictor_type="regressor").kept == Kept()
 
 
 def test_the_metrics_are_those_of_the_model():
@@ -67,3 +69,36 @@ def test_threads_change_nothing_and_weights_count():
     ones = np.average(rows_of(200, 1).known_labels, weights=weights) * weights.sum()
     share = (ones + 0.5) / (weights.sum() + 1)
     assert found[0].kept.share == 1 or found[0].kept.constant == pytest.approx(np.log(share / (1 - share)), abs=1e-5)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3, 0.0])
+def test_the_spread_is_that_of_samples_that_are_moved_as_the_model_is(monkeypatch, share):
+    """The model lies where its samples do; where nothing is kept, what is not known is the constant."""
+    kept = Kept(share, -1.0, "", 0.2)
+    monkeypatch.setattr(solver_module, "kept_of", lambda *_: kept)
+    batch = rows_of(300, strength=2.0, sizes=(40, 50, 60))
+    new = np.arange(3, dtype=np.int32) + 147  # some features that may not have occurred
+    rows = Batch.concatenate(
+        [batch, Batch.from_csr(sp.csr_matrix((np.ones(3, np.float32), new, np.arange(4)), (3, 150)), np.zeros(3))]
+    )
+    solver = sampled(batch, n_sweeps=60)
+    monkeypatch.setattr(solver_module, "kept_of", lambda *_: Kept())
+    whole = sampled(batch, n_sweeps=60)  # the same chain
+    slope = solver.model.predict(rows) * (1 - solver.model.predict(rows))
+    std, of_whole = solver.spread.std(rows), whole.spread.std(rows)
+    if share == 1:
+        np.testing.assert_array_equal(std, of_whole)
+    elif share:
+        before = whole.model.predict(rows) * (1 - whole.model.predict(rows))
+        expected = slope * np.sqrt((share * of_whole / before) ** 2 + ((1 - share) * 0.2) ** 2)
+        assert 0.7 < np.median(std / expected) < 1.4  # both are linear approximations
+    else:
+        np.testing.assert_allclose(std, slope * 0.2, rtol=0.05)
+
+
+def test_of_one_class_the_spread_is_that_of_its_share():
+    batch = rows_of(9)
+    one_class = Batch.from_csr(sp.csr_matrix((batch.values, batch.indices, batch.indptr)), np.zeros(9))
+    solver, batch = sampled(one_class), one_class
+    # of a Beta distribution
+    np.testing.assert_allclose(solver.spread.std(batch), np.sqrt(0.05 * 0.95 / 11), rtol=0.25)
