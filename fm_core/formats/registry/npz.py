@@ -20,7 +20,7 @@ from fm_core.errors import DataError, ResourceError
 from fm_core.formats.registry import Format
 from fm_core.formats.registry.files import InputFile
 from fm_core.formats.registry.inputs import Options, RowInput
-from fm_core.printable import begun
+from fm_core.printable import begun, printable
 from fm_core.resources import available_memory
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = ["make_writer", "open_rows", "read_npz", "write_npz"]
 _NAMES = ("X", "y", "weights", "format", "shape", "data", "indices", "indptr", "row", "col", "offsets")
 
 #: What zipfile, numpy and SciPy raise of bytes that are not what they expect.
-_FAULTS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError,
+_FAULTS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, EOFError, OSError,
            zipfile.BadZipFile, zlib.error, tokenize.TokenError, SyntaxError)  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def read_npz(name: str, file: "str | IO[bytes] | None" = None) -> Batch:
     except MemoryError as error:
         raise ResourceError(f"{name}: its arrays do not fit in memory: {error}") from error
     except _FAULTS as error:
-        said = begun(str(error) or type(error).__name__, 200).splitlines()[0]
+        said = printable((str(error).splitlines() or [type(error).__name__])[0], 200)
         raise DataError(f"{name}: {said}; expected an npz file with a sparse matrix of SciPy's or X") from error
 
 

@@ -411,5 +411,5 @@ def _unreadable(where: str, error: Exception, expected: str) -> FMError:
 
 
 def _one_line(error: Exception) -> str:
-    text = str(error).splitlines()[0].rstrip(".")
-    return text[:200]
+    text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return printable(text, 200)

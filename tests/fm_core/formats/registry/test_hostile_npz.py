@@ -82,6 +82,7 @@ HOSTILE = {
     "a format that is not text": sparse(b"\xff\xfe"),
     "a long format": sparse(b"x" * 100_000),
     "a shape of fractions": npz(format=b"csr", data=[1.0], indices=[0], indptr=[0, 1], shape=[1.0, 4.0]),
+    "a member before the file": npz(X=np.eye(1)).replace(b"\0\0\0\0X.npy", b"\xf0\xff\xff\xffX.npy"),
     "nothing": npz(),
 }  # fmt: skip
 

@@ -74,8 +74,8 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     text = "read"
     try:
         for table in arrow_tables(str(path)):
-            for column in table.columns:
-                column.lists() or column.codes()
+            for column in range(len(table.names)):
+                table.is_list(column) or table.codes(column)
     except FMError as error:
         text = str(error)
     print(json.dumps([path.name, text]), flush=True)
