@@ -19,12 +19,39 @@ def opt_ml(environ: Mapping[str, str]) -> Path:
 
 
 def of_tree(environ: Mapping[str, str], root: Path, port: int) -> dict[str, str]:
-    """Return an environment with another root of SageMaker's tree, and another port for requests."""
+    """Return an environment with another root of SageMaker's tree, and another port for requests.
+
+    Parameters
+    ----------
+    environ : mapping of str to str
+    root : Path
+        What `FM_OPT_ML` becomes.
+    port : int
+        What `SAGEMAKER_BIND_TO_PORT` becomes.
+
+    Returns
+    -------
+    environ : dict of str to str
+        A copy.
+    """
     return {**environ, "FM_OPT_ML": str(root), "SAGEMAKER_BIND_TO_PORT": str(port)}
 
 
 def integer(environ: Mapping[str, str], name: str, default: int, minimum: int, maximum: int) -> int:
-    """Parse a variable that holds an integer; `default` if it is absent or empty.
+    """Parse a variable that holds an integer.
+
+    Parameters
+    ----------
+    environ : mapping of str to str
+    name : str
+    default : int
+        The value if the variable is absent or empty.
+    minimum, maximum : int
+        The range, both included.
+
+    Returns
+    -------
+    value : int
 
     Raises
     ------
@@ -57,7 +84,19 @@ def boolean(environ: Mapping[str, str], name: str) -> bool:
 
 
 def seconds(environ: Mapping[str, str], name: str, default: float) -> float:
-    """Parse a variable that holds seconds above 0; `default` if it is absent or empty.
+    """Parse a variable that holds a number of seconds above 0.
+
+    Parameters
+    ----------
+    environ : mapping of str to str
+    name : str
+    default : float
+        The value if the variable is absent or empty.
+
+    Returns
+    -------
+    value : float
+        In seconds.
 
     Raises
     ------

@@ -41,9 +41,22 @@ def _of_normal() -> tuple[Doubles, Doubles]:
 
 
 def spread_to_unseen(features: Ints, groups: Ints, asked: NDArray[np.integer]) -> Ints:
-    """The group of features that never occurred: that of the next one below that did, or the first one's.
+    """Return the groups of features that never occurred: that of the next lower feature that did, or the first one's.
 
-    Keys of one column stand side by side, so that this is right but at borders.
+    Keys of one column are consecutive, so that this is right except at borders.
+
+    Parameters
+    ----------
+    features : ndarray of int, shape (n,)
+        Those that occurred, in increasing order.
+    groups : ndarray of int, shape (n,)
+        Theirs.
+    asked : ndarray of int
+        Features.
+
+    Returns
+    -------
+    groups : ndarray of int, of the shape of `asked`
     """
     return groups[np.maximum(np.searchsorted(features, asked, side="right") - 1, 0)]
 

@@ -11,6 +11,7 @@ import pytest
 
 import fm_core
 from fm_core.hyperparameters import parameters
+from tests.conftest import ROOT
 
 #: Names of parameters that need no word: a path is what the first line says is read or written.
 UNSAID = {"self", "cls", "given", "path"}
@@ -92,3 +93,31 @@ def test_its_examples_give_what_they_show(module):
 def test_there_are_examples():
     texts = [inspect.getdoc(found) or "" for found in PUBLIC.values()]
     assert sum(">>> " in text for text in texts) >= 8
+
+
+#: Parameters from which on a function of a module lists them, public or not.
+MANY = 3
+#: A docstring may name the place that lists them instead.
+ELSEWHERE = re.compile(r"[Pp]arameters (and errors )?are those of\s+`|^See `", re.MULTILINE)
+
+
+def exported(path):
+    """Give the functions of a module that its `__all__` names."""
+    tree = ast.parse(path.read_text())
+    declared = [node for node in tree.body if isinstance(node, ast.Assign) and "__all__" in ast.unparse(node.targets)]
+    names = {name.value for node in declared for name in ast.walk(node.value) if isinstance(name, ast.Constant)}
+    return [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in names]
+
+
+def test_a_function_that_a_module_exports_lists_its_parameters_if_they_are_many():
+    found = []
+    for path in [*(ROOT / "fm_core").rglob("*.py"), *(ROOT / "container").rglob("*.py")]:
+        for function in exported(path):
+            of = function.args
+            arguments = [argument.arg for argument in (*of.posonlyargs, *of.args, *of.kwonlyargs)]
+            text = ast.get_docstring(function) or ""
+            said = documented(sections(text).get("Parameters", ""))
+            missing = [name for name in arguments if name not in said and name not in UNSAID]
+            if len(arguments) >= MANY and missing and not ELSEWHERE.search(text):
+                found.append(f"{path.relative_to(ROOT)}, {function.name}: {', '.join(missing)}")
+    assert found == []

@@ -68,15 +68,26 @@ def open_hosts(
 ) -> Iterator[Hosts | None]:
     """Give what trains, saves and scores with the hosts of the job, as a context.
 
-    Whoever leaves it by an error tells the other hosts. None: the hosts were asked to stop before they had met, and
-    there is nothing that this one has to do.
+    If the block ends by an exception, the other hosts are told.
+
+    Parameters
+    ----------
+    job : TrainingJob
+    hyperparameters : Hyperparameters
+    settings : TrainingSettings
+    stop : StopRequest
+
+    Yields
+    ------
+    hosts : Hosts or None
+        None: the hosts were asked to stop before they had met, and this one has nothing to do.
 
     Raises
     ------
     ConfigError
-        There are several, and PyTorch is missing; or they differ.
+        There are several hosts, and PyTorch is missing; or their settings differ.
     ProcessGroupError
-        Another host did not come.
+        Another host did not join in time.
     """
     if len(job.hosts) == 1:
         yield OneHost()

@@ -83,7 +83,21 @@ def start_line() -> Line:
 def configuration_lines(
     defaults: Mapping[str, str], provided: Mapping[str, Any], final: Mapping[str, str], source: str, path: Path
 ) -> list[Line]:
-    """The hyperparameters: the defaults and where they stand, what was provided, and both together."""
+    """The hyperparameters, in three lines.
+
+    Parameters
+    ----------
+    defaults, provided, final : mapping of str to str
+        The defaults, what the job provides, and both together.
+    source : str
+        The file that has the defaults.
+    path : Path
+        The file that has what the job provides.
+
+    Returns
+    -------
+    lines : list of Line
+    """
     return [
         Line(f"Reading default configuration from {source}: {dict(defaults)}"),
         Line(f"Merging with provided configuration from {path}: {dict(provided)}"),
@@ -107,7 +121,20 @@ def pipe_line(channel: str, folder: Path) -> Line:
 
 
 def network_lines(is_dense: bool, n_gpus: int = 0, store: str = "local") -> list[Line]:
-    """The kind of input, learned from the first record, and what computes."""
+    """The kind of input, and what computes.
+
+    Parameters
+    ----------
+    is_dense : bool
+        Whether the first record is dense.
+    n_gpus : int
+    store : str
+        What the built-in calls a store of parameters: ``local``, or that of several hosts.
+
+    Returns
+    -------
+    lines : list of Line
+    """
     network = (
         "[Fully symbolic network] Building a fully symbolic network."
         if is_dense
@@ -138,12 +165,37 @@ def _kind(name: str) -> str:
 
 
 def speed_line(epoch: int, batch: int, records_per_second: float) -> Line:
-    """The line before the metrics of every reported batch, except the first of an epoch."""
+    """The line before the metrics of every reported batch, except the first of an epoch.
+
+    Parameters
+    ----------
+    epoch, batch : int
+        Counted from 0.
+    records_per_second : float
+
+    Returns
+    -------
+    line : Line
+    """
     return Line(f"Iter[{epoch}] Batch [{batch}]\tSpeed: {records_per_second:.2f} samples/sec", is_ours=True)
 
 
 def dense_epoch_lines(epoch: int, metrics: Mapping[str, float], seconds: float) -> list[Line]:
-    """The lines at the end of an epoch over dense data only."""
+    """The lines at the end of an epoch, of dense data only.
+
+    Parameters
+    ----------
+    epoch : int
+        Counted from 0.
+    metrics : mapping of str to float
+        Of the epoch's records.
+    seconds : float
+        The epoch's duration.
+
+    Returns
+    -------
+    lines : list of Line
+    """
     return [
         *(Line(f"Epoch[{epoch}] Train-{name}={value:f}", is_ours=True) for name, value in metrics.items()),
         Line(f"Epoch[{epoch}] Time cost={seconds:.3f}"),
@@ -187,12 +239,35 @@ def metrics_line(host: str, started: float, ended: float, metrics: Mapping[str, 
 
 
 def progress_line(host: str, epochs_done: int, epochs: int) -> Line:
-    """How far the job is."""
+    """How far the job is.
+
+    Parameters
+    ----------
+    host : str
+    epochs_done, epochs : int
+
+    Returns
+    -------
+    line : Line
+        With a percentage.
+    """
     return Line(f"#progress_metric: host={host}, completed {100.0 * epochs_done / epochs!r} % of epochs", is_ours=True)
 
 
 def throughput_line(host: str, n_records: int, seconds: float) -> Line:
-    """How fast the epoch was."""
+    """How fast the epoch was.
+
+    Parameters
+    ----------
+    host : str
+    n_records : int
+    seconds : float
+
+    Returns
+    -------
+    line : Line
+        With records per second.
+    """
     # Two clock readings may be equal in a job of a few records.
     rate = n_records / max(seconds, 1e-6)
     return Line(f"#throughput_metric: host={host}, train throughput={rate!r} records/second", is_ours=True)
@@ -207,7 +282,23 @@ class PassStatistics(NamedTuple):
 
 
 def pass_line(folder: Path, epoch: int, statistics: PassStatistics, ended: float) -> Line:
-    """The line in which the built-in's reader reports a pass; its ``num_examples`` are batches."""
+    """The line in which the built-in's reader reports a pass over a channel; its ``num_examples`` are batches.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the channel.
+    epoch : int
+        Counted from 0.
+    statistics : PassStatistics
+    ended : float
+        In seconds since 1970.
+
+    Returns
+    -------
+    line : Line
+        Bare; its duration is in milliseconds.
+    """
     content = {
         "data_pipeline": str(folder),
         "epoch": epoch,

@@ -67,7 +67,22 @@ _log = logging.getLogger(__name__)
 
 
 def run(paths: Paths, settings: TrainingSettings, stop: StopRequest, progress: Progress) -> None:
-    """Do the whole job, step by step."""
+    """Run the whole job: read, train, save, evaluate.
+
+    Parameters
+    ----------
+    paths : Paths
+        Of the tree that SageMaker mounts.
+    settings : TrainingSettings
+    stop : StopRequest
+    progress : Progress
+        Gets to know which step is running, for the message of a failure.
+
+    Raises
+    ------
+    Exception
+        The job failed before its model was saved. Later failures are logged.
+    """
     _log.info(program_name())
     with told_to_hosts(paths, settings):
         job, hyperparameters, final, gpus = _read(paths, settings)
@@ -398,7 +413,26 @@ def score_test_channel(
     hyperparameters: Hyperparameters | None = None,
     evaluation: Evaluation | None = None,
 ) -> None:
-    """Score the test channel, unless the job has to stop: the model has been saved by then."""
+    """Score the test channel with the saved model, unless the job has to stop.
+
+    Parameters
+    ----------
+    model : Model
+    channel : ChannelBatches
+        Of the test channel.
+    job : TrainingJob
+    reporter : Reporter
+        Prints the metrics.
+    stop : StopRequest
+    num_threads : int
+    hosts : Hosts
+    report : TrainingReport, optional
+        Gets the metrics and a sample of the scores.
+    hyperparameters : Hyperparameters, optional
+        Of the model, for the metrics of a ranking.
+    evaluation : Evaluation, optional
+        What is measured; by default the metrics of each row.
+    """
     watched = model if report is None else report.watched(model)
     batches = itertools.takewhile(lambda _: not stop(), channel(0))
     metrics, n_records = hosts.evaluate(watched, batches, num_threads, hyperparameters, evaluation)

@@ -57,7 +57,20 @@ def carry_schema(path: Path | None, model_folder: Path, feature_dim: int) -> Non
 
 
 def with_columns(hyperparameters: Hyperparameters, channel: Channel, path: Path | None) -> Hyperparameters:
-    """Put the features of columns in the place of their names, where users and items are said by names.
+    """Replace names of columns in `user_features` and `item_features` by the columns' features.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    channel : Channel
+        That of the training data, for the message.
+    path : Path or None
+        Of the schema.
+
+    Returns
+    -------
+    hyperparameters : Hyperparameters
+        With ranges such as ``0:943`` in place of names.
 
     Raises
     ------

@@ -127,7 +127,20 @@ class History:
 
 
 def side_by_side(left: Batch, right: Batch, rows: "NDArray[np.int64]") -> Batch:
-    """Return each row of `left` the features of a row of `right` too; -1: of none. No feature is on both sides."""
+    """Join each row of one batch with a row of another.
+
+    Parameters
+    ----------
+    left, right : Batch
+        Sparse, of one width. No feature is in both.
+    rows : ndarray of int64, shape (left.n_rows,)
+        For each row of `left`, the row of `right` whose features it gets; -1: none.
+
+    Returns
+    -------
+    joined : Batch
+        Without labels; `left.n_rows` rows.
+    """
     left_indptr, left_indices, left_values = left.csr
     there = np.flatnonzero(rows >= 0)
     added_indptr, added_indices, added_values = right.take(rows[there]).csr

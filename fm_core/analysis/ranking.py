@@ -175,7 +175,22 @@ def ranked_rows(context: Batch, candidates: Batch, indices: "NDArray[np.int64]")
 
 
 def rank_in_context(model: "Model", context: Context, candidates: Batch, top_k: int | None = None) -> Ranked:
-    """Do the same for a context that is made already, and candidates that are known to be sparse and of its width."""
+    """Rank candidates for a context that is made already; nothing is checked.
+
+    Parameters
+    ----------
+    model : Model
+    context : Context
+    candidates : Batch
+        Sparse, of the model's width.
+    top_k : int, optional
+        The number of candidates to return; by default all.
+
+    Returns
+    -------
+    ranked : Ranked
+        As of `rank`.
+    """
     z = _without_own(model, context, candidates)
     # What overflowed comes first, so that it is seen and not left out in silence.
     order = _best(np.where(np.isnan(z), np.inf, z), len(z) if top_k is None else min(top_k, len(z)))

@@ -107,7 +107,21 @@ def kept_share(
 
 
 def shrunk(model: Model, constant: float, share: float) -> Model:
-    """The model that gives ``constant + share (score - constant)``, before the logistic function."""
+    """Shrink a model's scores towards a constant.
+
+    Parameters
+    ----------
+    model : Model
+    constant : float
+        A score, for a classifier before the logistic function.
+    share : float
+        From 0 (every score is the constant) to 1 (the model stays as it is).
+
+    Returns
+    -------
+    shrunk : Model
+        It gives ``constant + share (score - constant)``, before the logistic function.
+    """
     if share == 1:
         return model
     params = np.empty((model.feature_dim, model.num_factors + 1), np.float32)
@@ -118,7 +132,21 @@ def shrunk(model: Model, constant: float, share: float) -> Model:
 
 
 def moved(scores: NDArray[np.float32], constant: float, share: float, link: Link) -> NDArray[np.float32]:
-    """What `shrunk` makes of scores, which are probabilities of a classifier."""
+    """Compute what a model's scores become by `shrunk`.
+
+    Parameters
+    ----------
+    scores : ndarray of float32, shape (n_rows,)
+        Of the model; for a classifier, probabilities.
+    constant, share : float
+        As for `shrunk`.
+    link : Link
+        Of the model.
+
+    Returns
+    -------
+    scores : ndarray of float32, shape (n_rows,)
+    """
     if share == 1:
         return scores
     z = log_odds(scores) if link.is_classifier else scores.astype(np.float64)

@@ -167,12 +167,26 @@ def find_model(stream: Stream, limits: Limits) -> Found:
 
 
 def find_file(stream: Stream, limits: Limits, is_wanted: Callable[[str], bool]) -> Found | None:
-    """Step to the first file whose name, without its folders, is wanted; None: there is none.
+    """Step to the first file whose name, without its folders, is wanted.
+
+    Parameters
+    ----------
+    stream : Stream
+        Of the archive's bytes; afterwards it stands at the file's first byte.
+    limits : Limits
+        Of time.
+    is_wanted : callable
+        Whether a file of this name, without folders, is wanted.
+
+    Returns
+    -------
+    found : Found or None
+        None: there is none.
 
     Raises
     ------
     ArtifactError
-        The archive is damaged, or no archive, or of more members than an artifact has.
+        The archive is damaged, is not an archive, or has more members than an artifact has.
     """
     long_name: str | None = None
     long_size: int | None = None

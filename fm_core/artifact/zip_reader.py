@@ -179,7 +179,20 @@ def _start(data: memoryview, offset: int, raw: bytes, name: str) -> int:
 
 
 def unpacked(data: memoryview, entry: Entry, limits: Limits) -> memoryview:
-    """Unpack a deflated member in memory.
+    """Decompress a deflated member in memory.
+
+    Parameters
+    ----------
+    data : memoryview
+        The whole archive.
+    entry : Entry
+    limits : Limits
+        Of memory and time.
+
+    Returns
+    -------
+    content : memoryview
+        Read-only, of ``entry.size`` bytes.
 
     Raises
     ------

@@ -177,6 +177,20 @@ def _position(
 
 
 def newest_of_others(folder: Path, n_hosts: int, after: int) -> Step | None:
-    """The latest complete step of another number of hosts, if it is later than `after`."""
+    """Find the latest complete step that another number of hosts wrote.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the checkpoints.
+    n_hosts : int
+        How many hosts there are now.
+    after : int
+        The step has to be later than this one.
+
+    Returns
+    -------
+    step : Step or None
+    """
     steps = [step for step in complete_steps(folder) if step.n_hosts != n_hosts and step.n_steps > after]
     return steps[0] if steps else None

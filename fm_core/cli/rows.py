@@ -102,12 +102,29 @@ def read_with_tables(
 ) -> Iterator[tuple[list[list[str]], Batch]]:
     """Read a table, and give with its rows the cells of some columns as they stand.
 
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        With `rows`, the file, and how to read it.
+    feature_dim : int
+        Of the model.
+    along : list of str
+        Names of the columns.
+    with_labels : bool
+        Whether rows have labels.
+
+    Yields
+    ------
+    cells : list of list of str
+        For each of the columns, its cells.
+    batch : Batch
+
     Raises
     ------
     ConfigError
         The file has no columns, or there is no schema.
     DataError
-        A column is not there.
+        A column is absent.
     """
     of = format_of(arguments.rows, arguments.from_format)
     schema = schema_of(arguments)

@@ -51,14 +51,27 @@ def fit_local_sgd(
     callback: Callback | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> FitResult:
-    """Train a model with the other members of a process group, each of which calls this.
+    """Train a model with the other members of a process group; each member calls this.
 
-    Parameters and errors are those of `sharded.fit_together`; there are no checkpoints.
+    Parameters
+    ----------
+    data : DistributedData
+    hyperparameters : Hyperparameters
+        The same on every member; `mini_batch_size` is each member's.
+    members : Members
+    num_threads, model, callback, should_stop
+        As for `fit`; one member that has to stop stops all. There are no checkpoints.
+    validation : DistributedData, optional
 
     Returns
     -------
     result : FitResult
         Its model is whole, and the same on every member.
+
+    Raises
+    ------
+    ProcessGroupError
+        A member was lost, or gave up.
     """
     check_validation(hyperparameters, validation)
     data = data.class_weighted(hyperparameters)

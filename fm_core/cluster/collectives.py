@@ -65,7 +65,20 @@ def gathered(mine: NDArray[Any], members: Members) -> NDArray[Any]:
 
 
 def sum_metrics(metrics: Metrics, members: Members, predictor_type: str) -> Metrics:
-    """Add up the metrics' sums of all members."""
+    """Add up the sums that the metrics of all members are made of. Collective: each member calls it.
+
+    Parameters
+    ----------
+    metrics : Metrics
+        Of this member's rows, possibly none.
+    members : Members
+    predictor_type : {"regressor", "binary_classifier"}
+
+    Returns
+    -------
+    total : Metrics
+        Of all rows, the same on every member. Sums are added in the order of the ranks.
+    """
     sums = metrics.sums()
     table = members.rows.all_gather(np.array(list(sums.values()), np.float64)).tolist()
     added = [functools.reduce(lambda a, b: a + b, column) for column in zip(*table, strict=True)]

@@ -39,7 +39,24 @@ class DistributedData:
 def local_batches(
     data: DistributedData, epoch: int, members: Members, hyperparameters: Hyperparameters, *, is_trained: bool
 ) -> Iterator[Batch]:
-    """Give the batches of this member; what is trained may be shuffled."""
+    """Give the batches of this member in one pass.
+
+    Parameters
+    ----------
+    data : DistributedData
+    epoch : int
+        From 0; it decides the order of shuffled rows.
+    members : Members
+    hyperparameters : Hyperparameters
+        With the `mini_batch_size` of one member.
+    is_trained : bool
+        Whether the rows are shuffled if `shuffle` is set; what is only scored keeps its order.
+
+    Yields
+    ------
+    batch : Batch
+        Of at most `mini_batch_size` rows.
+    """
     hp, m = hyperparameters, hyperparameters.mini_batch_size
     rank, size = members.rank, members.size
     stream = iter(data.batches(epoch))

@@ -81,7 +81,21 @@ def evaluate_shared(
     num_threads: int = 1,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[dict[str, float], int] | None:
-    """Do what `evaluate_together` does where each member has the whole model."""
+    """Score data over all members, each of which has the whole model.
+
+    Parameters
+    ----------
+    model : Model
+        The whole one, the same on every member.
+    data, hyperparameters, members, epoch, num_threads, should_stop
+        As for `evaluate_together`.
+
+    Returns
+    -------
+    metrics : dict of float
+    n_records : int
+        As of `evaluate_together`.
+    """
     predict = functools.partial(model.predict, num_threads=num_threads)
     return evaluate_shares(predict, data, hyperparameters, members, epoch=epoch, should_stop=should_stop)
 
@@ -95,7 +109,21 @@ def evaluate_shares(
     epoch: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[dict[str, float], int] | None:
-    """Do what `evaluate_together` does where each member can `predict` on its own, from the whole model."""
+    """Score data over all members, each of which scores its batches by a function.
+
+    Parameters
+    ----------
+    predict : callable
+        From a Batch to its scores, ndarray of float32, shape (n_rows,), by the whole model.
+    data, hyperparameters, members, epoch, should_stop
+        As for `evaluate_together`.
+
+    Returns
+    -------
+    metrics : dict of float
+    n_records : int
+        As of `evaluate_together`.
+    """
     evaluation = RowEvaluation(hyperparameters.predictor_type, hyperparameters)
     rows = local_batches(data, epoch, members, hyperparameters, is_trained=False)
     for batch in itertools.takewhile(lambda _: not should_stop(), rows):

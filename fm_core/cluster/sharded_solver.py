@@ -141,7 +141,22 @@ class ScoredRows:
 def scored(
     step: Step, params: Floats, w0: float, hyperparameters: Hyperparameters, members: Members, num_threads: int
 ) -> ScoredRows:
-    """Fetch the rows that a step touches, and score this member's batch."""
+    """Fetch the rows that a step touches from their owners, and score this member's batch. Collective.
+
+    Parameters
+    ----------
+    step : Step
+    params : ndarray of float32, shape (features of this member, num_factors + 1)
+        This member's rows of the model, ``[V | w]``.
+    w0 : float
+    hyperparameters : Hyperparameters
+    members : Members
+    num_threads : int
+
+    Returns
+    -------
+    scored : ScoredRows
+    """
     batch = step.batch
     wanted = np.empty((len(step.keys), params.shape[1]), np.float32)
     numbers.gather(params, step.keys, wanted, num_threads)

@@ -46,7 +46,20 @@ class PlannedStep(Protocol):
 
 
 def safe_point(step: PlannedStep, scores: Floats, changed: NDArray[np.int32] | None) -> SafePoint:
-    """The safe point after a step."""
+    """Make the safe point after a step: where training may be checked, stopped or saved.
+
+    Parameters
+    ----------
+    step : PlannedStep
+    scores : ndarray of float32, shape (n_rows,)
+        Of this member's rows in the step.
+    changed : ndarray of int32 or None
+        The features whose parameters the step changed; None: all of them.
+
+    Returns
+    -------
+    point : SafePoint
+    """
     rows = step.original if step.original.n_rows else None
     labels, weights = (rows.labels, rows.weights) if rows else (None, None)
     return SafePoint(scores, labels, rows, changed, checkpoint=step.writes_checkpoint, weights=weights)

@@ -173,7 +173,22 @@ def plan(
 def scored_by_sums(
     step: SummedStep, params: Floats, w0: float, predictor_type: str, members: Members, num_threads: int
 ) -> Scored:
-    """Score the rows of a step, with all members."""
+    """Score the rows of a step by adding up what each member's features give to them. Collective.
+
+    Parameters
+    ----------
+    step : SummedStep
+    params : ndarray of float32, shape (features of this member, num_factors + 1)
+        This member's rows of the model, ``[V | w]``.
+    w0 : float
+    predictor_type : {"regressor", "binary_classifier"}
+    members : Members
+    num_threads : int
+
+    Returns
+    -------
+    scored : Scored
+    """
     n, width, size = len(step.indptr) - 1, params.shape[1], members.size
     m = step.n_rows[members.rank]
     kernels = in_use()[1]

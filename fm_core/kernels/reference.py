@@ -52,7 +52,18 @@ def draw(params, key, factors, linear, first=0, every=1, stream=0, num_threads=1
 
 
 def threefry(key, counter, n_rounds=20):
-    """Give the four words of Threefry-4x32, see draw.h."""
+    """Give the four words of Threefry-4x32, see draw.h.
+
+    Parameters
+    ----------
+    key, counter : sequence of four int
+        Below 2**32.
+    n_rounds : int
+
+    Returns
+    -------
+    words : list of four int
+    """
     key = [int(word) for word in key]
     key.append(0x1BD11BDA ^ key[0] ^ key[1] ^ key[2] ^ key[3])
     x = [(c + k) % 2**32 for c, k in zip(counter, key[:4], strict=True)]

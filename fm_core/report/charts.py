@@ -232,7 +232,18 @@ def bars(values: Sequence[tuple[str, float, str]]) -> str:
 
 
 def matrix(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """Write a table with names at two sides."""
+    """Write a table with names at two sides, in HTML.
+
+    Parameters
+    ----------
+    rows, columns : sequence of str
+        The names; they are escaped, as are the cells.
+    cells : sequence of sequence of str, shape (len(rows), len(columns))
+
+    Returns
+    -------
+    table : str
+    """
     head = "".join(f"<th>{printable_html(name)}</th>" for name in columns)
     body = "".join(
         f"<tr><th>{printable_html(name)}</th>{''.join(f'<td>{printable_html(cell)}</td>' for cell in of_row)}</tr>"

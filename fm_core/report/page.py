@@ -36,6 +36,15 @@ _MOST_GROUPS = 100
 def write_report(path: Path, record: TrainingRecord, model: Model, hyperparameters: Hyperparameters) -> None:
     """Write the report, whole or not at all.
 
+    Parameters
+    ----------
+    path : Path
+        Where the HTML goes; an existing file is replaced.
+    record : TrainingRecord
+        What was observed during training.
+    model : Model
+    hyperparameters : Hyperparameters
+
     Raises
     ------
     OSError
@@ -47,7 +56,19 @@ def write_report(path: Path, record: TrainingRecord, model: Model, hyperparamete
 
 
 def page(record: TrainingRecord, model: Model, hyperparameters: Hyperparameters) -> str:
-    """Make the page."""
+    """Make the report: one page of HTML, which loads nothing from elsewhere.
+
+    Parameters
+    ----------
+    record : TrainingRecord
+        What was observed during training.
+    model : Model
+    hyperparameters : Hyperparameters
+
+    Returns
+    -------
+    page : str
+    """
     sentences = findings(record, hyperparameters) + _of_features(model, hyperparameters)
     sections = "".join(
         f"<figure><h2>{printable_html(plot.title)}</h2>{plot.drawing}<figcaption>{printable_html(plot.note)}</figcaption></figure>"

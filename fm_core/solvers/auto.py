@@ -179,7 +179,21 @@ def of_stream(hyperparameters: Hyperparameters) -> Hyperparameters:
 
 
 def with_early_stopping(hyperparameters: Hyperparameters, has_validation: bool, n_rows: int | None) -> Hyperparameters:
-    """Mini-batches by name: what `early_stopping` stands for, where it is asked for."""
+    """Resolve `early_stopping` of the mini-batch solver into epochs, patience and a held-out share.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    has_validation : bool
+        Whether there is validation data, so that no rows are held out.
+    n_rows : int or None
+        Of the training data, if known: few rows get more patience.
+
+    Returns
+    -------
+    hyperparameters : Hyperparameters
+        Unchanged for other solvers, or without `early_stopping`.
+    """
     hp = hyperparameters
     if hp.solver != "minibatch" or not hp.early_stopping or hp.validation_fraction == 0:
         return hp

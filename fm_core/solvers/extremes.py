@@ -51,7 +51,22 @@ class Extremes(NamedTuple):
 
 
 def tails(greatest: Doubles, size: Doubles, n: int | NDArray[np.int64]) -> Doubles:
-    """How many deviations (`size`) the greatest of `n` values is from the middle, if that is far; else 0."""
+    """Tell how far the greatest of some values is from the middle.
+
+    Parameters
+    ----------
+    greatest : ndarray of float64
+        The greatest distance from the middle, of each column.
+    size : ndarray of float64
+        Its standard deviation.
+    n : int or ndarray of int64
+        How many values there are.
+
+    Returns
+    -------
+    n_deviations : ndarray of float64
+        ``greatest / size`` if that is far for n values, else 0.
+    """
     far = np.clip(np.sqrt(n) / 2, _LEAST, _FAR)
     is_far = greatest > far * size
     return np.where(is_far & (size > 0), greatest / np.where(size > 0, size, 1), 0.0)

@@ -198,7 +198,21 @@ def labels_of(batch: Batch, hyperparameters: Hyperparameters) -> Floats:
 
 
 def check_finite(scores: Floats, n_steps: int, hyperparameters: Hyperparameters) -> None:
-    """Raise DivergenceError if a score, or what was made of it, is not finite: parameters no longer are."""
+    """Refuse scores that are not finite: the parameters no longer are.
+
+    Parameters
+    ----------
+    scores : ndarray of float32
+        Or what was made of them.
+    n_steps : int
+        Updates made so far, for the message.
+    hyperparameters : Hyperparameters
+        The message says which of them to lower.
+
+    Raises
+    ------
+    DivergenceError
+    """
     if np.count_nonzero(np.isfinite(scores)) != scores.size:  # as all(), in half its time for a few rows
         raise DivergenceError(f"scores are no longer finite at update {n_steps}{remedy(hyperparameters)}")
 

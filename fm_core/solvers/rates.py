@@ -56,7 +56,20 @@ _ENOUGH, _OF_FACTORS_THEN = 10, 1.0
 
 
 def first_sizes(rows: Batch, num_factors: int, n_rows: int | None = None) -> tuple[float, float]:
-    """Standard deviations of first factors and linear weights that suit some rows, of `n_rows`; None: of many."""
+    """Choose the standard deviations of first parameters that suit some rows.
+
+    Parameters
+    ----------
+    rows : Batch
+    num_factors : int
+    n_rows : int, optional
+        Of the whole data; None: many.
+
+    Returns
+    -------
+    factors, linear : float
+        Standard deviations of the factors and of the linear weights.
+    """
     are_many = n_rows is None or n_rows >= _ENOUGH * rows.feature_dim
     share = _OF_FACTORS_THEN if are_many else _OF_FACTORS
     squares, fourths = _sums(rows, 2), _sums(rows, 4)

@@ -32,7 +32,18 @@ _MAPPED, _VALUES = 4, 40
 def tell_of_columns(
     record: TrainingRecord, model: Model, schema: TableSchema, learned: Iterable[Batch], held_out: Iterable[Batch]
 ) -> None:
-    """Let a record know of the columns of the rows that were learned from, and of those that were held out."""
+    """Tell a record which columns leak the label, and which ones matter.
+
+    Parameters
+    ----------
+    record : TrainingRecord
+        It gets both.
+    model : Model
+    schema : TableSchema
+        Of the model's features.
+    learned, held_out : iterable of Batch
+        The rows that were trained on, and those that were held out. Dense ones are left alone.
+    """
     both = [_some(learned), _some(held_out)]
     learned_from, tried = (None if rows is None or rows.is_dense else rows for rows in both)
     if learned_from is None:

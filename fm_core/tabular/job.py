@@ -252,7 +252,19 @@ def _ids(files: Sequence[InputFile], of: Format, options: Options, job: Job) -> 
 
 
 def train(read: Read, job: Job, callback: Callback | None = None) -> Trained:
-    """Learn from rows, and measure on those that were held out.
+    """Train a model, and measure it on the rows that were held out.
+
+    Parameters
+    ----------
+    read : Read
+        The table, cut into training rows and held-out rows.
+    job : Job
+    callback : Callback, optional
+        Called during training.
+
+    Returns
+    -------
+    trained : Trained
 
     Raises
     ------
@@ -371,12 +383,27 @@ def _tell(record: TrainingRecord, scored: Scored, predictor_type: str) -> None:
 
 
 def save_trained(path: Path, trained: Trained, *, overwrite: bool = False, report: bool = True) -> list[str]:
-    """Write a model with its schema, figures and report, and give the files' names.
+    """Write a model with its schema, baseline, figures and report.
+
+    Parameters
+    ----------
+    path : Path
+        A folder; or a file, if it ends in ``.tar.gz`` or ``.tgz``.
+    trained : Trained
+    overwrite : bool
+        Whether to replace an existing model.
+    report : bool
+        Whether to write report.html.
+
+    Returns
+    -------
+    names : list of str
+        Of the files written.
 
     Raises
     ------
     ConfigError
-        There is something already.
+        Something exists at the path already.
     """
     check_free(path, overwrite=overwrite)
     read, schema = trained.read, trained.read.schema

@@ -53,7 +53,21 @@ def evaluate(
 def evaluate_scores(
     evaluation: Evaluation, predict: Callable[[Batch], NDArray[np.float32]], batches: Iterable[Batch]
 ) -> tuple[dict[str, float], int]:
-    """Do what `evaluate` does with any function that scores a batch."""
+    """Evaluate any function that scores a batch.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        What is measured.
+    predict : callable
+        From a Batch to its scores, ndarray of float32, shape (n_rows,).
+    batches : iterable of Batch
+
+    Returns
+    -------
+    metrics : dict of str to float
+    n_records : int
+    """
     for batch in batches:
         check_kind("a batch", batch, Batch, "a Batch")
         evaluation.update(batch, predict)

@@ -59,7 +59,20 @@ def batches_needed(first: Batch, hyperparameters: Hyperparameters, algorithm: Al
 
 
 def rows_needed(n_rows: int, n_entries: int, hyperparameters: Hyperparameters, algorithm: Algorithm) -> int:
-    """The bytes of so many rows where all are kept, and of the batches that they come in."""
+    """Estimate the memory for rows, of a solver that keeps all of them, and for the batches that they come in.
+
+    Parameters
+    ----------
+    n_rows, n_entries : int
+        Rows, and non-zero values in all of them.
+    hyperparameters : Hyperparameters
+    algorithm : Algorithm
+        The solver's entry in the registry.
+
+    Returns
+    -------
+    n_bytes : int
+    """
     in_batch = min(n_rows, hyperparameters.mini_batch_size)
     of_batches = (_DECODED + DEPTH + 1) * in_batch * (8 * n_entries // max(1, n_rows) + 12)
     return algorithm.rows_memory(hyperparameters, n_rows, n_entries) + of_batches

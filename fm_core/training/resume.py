@@ -15,12 +15,23 @@ _log = logging.getLogger(__name__)
 
 
 def skip(stream: Iterator[Batch], epoch: int, n_done: int, crc: int, should_stop: Callable[[], bool]) -> None:
-    """Leave out batches that were done before, and see whether they are the same.
+    """Skip the batches that a checkpoint has done, and check that they are the same.
+
+    Parameters
+    ----------
+    stream : iterator of Batch
+        Of the epoch that is resumed, from its start.
+    epoch, n_done : int
+        The epoch's number, and how many of its batches the checkpoint has done.
+    crc : int
+        The checksum of the labels of these batches.
+    should_stop : callable
+        Whether the job was asked to stop.
 
     Raises
     ------
     DataError
-        The epoch has fewer.
+        The epoch has fewer batches.
     """
     n, found = pass_over(stream, n_done)
     if should_stop():  # the stream may have been cut short by that
@@ -43,7 +54,15 @@ def pass_over(stream: Iterator[Batch], n_done: int) -> tuple[int, int]:
 
 
 def compare_labels(found: int, crc: int, epoch: int) -> None:
-    """Warn if what was learned from before has other labels now."""
+    """Log a warning if the records read before a checkpoint have other labels now.
+
+    Parameters
+    ----------
+    found, crc : int
+        Checksums of the labels: of those now, and of those when the checkpoint was written.
+    epoch : int
+        For the message.
+    """
     if crc not in (found, UNKNOWN_LABELS):
         _log.warning(
             "The records that epoch %d read before the checkpoint have changed, or their order has: the model will "

@@ -94,11 +94,43 @@ class BadRecord(DataError):
 
 
 def describe(fault: int, a: int, b: int, x: float) -> str:
-    """Say a fault as a sentence."""
+    """Make the sentence of a fault.
+
+    Parameters
+    ----------
+    fault : int
+        A `Fault`.
+    a, b : int
+    x : float
+        What the fault's sentence in `SENTENCES` takes: numbers found and expected.
+
+    Returns
+    -------
+    sentence : str
+    """
     return SENTENCES[Fault(fault)].format(a=a, b=b, x=x)
 
 
 def located(name: str, record: int, offset: int, what: str) -> str:
-    """Put the place in front of a sentence: the source (if it has a name), the record, the byte."""
+    """Put the place in front of a sentence.
+
+    Parameters
+    ----------
+    name : str
+        Of the source; empty: it has none.
+    record, offset : int
+        The record, counted from 0, and the byte that it begins at.
+    what : str
+        The sentence.
+
+    Returns
+    -------
+    sentence : str
+
+    Examples
+    --------
+    >>> located("part-1", 2, 80, "the label is missing")
+    'part-1: record 2 (byte 80): the label is missing'
+    """
     place = f"record {record} (byte {offset}): {what}"
     return f"{name}: {place}" if name else place

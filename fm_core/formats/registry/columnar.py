@@ -46,6 +46,19 @@ def read_batches(
     says in which order columns are; those of the others are found by their names. Folders such as ``day=3`` above a
     file are columns behind its own, as Hive and Spark write them. The index of a DataFrame is no column, and none of
     the columns is a weight, whatever `weights` says.
+
+    The parameters are those of `fm_core.formats.read_batches`.
+
+    Yields
+    ------
+    batch : Batch
+        Dense, of `batch_size` rows but for the last.
+
+    Raises
+    ------
+    DataError
+        A file is damaged, has other columns than expected, or a cell is not a finite number. The message names the file
+        and, of a cell, its row and column.
     """
     bad = BadRecords(max_bad_records, on_bad_record)
     n_labels = int(labels != "none")
@@ -100,7 +113,15 @@ def _with_partitions(
 def read_tables(
     files: Sequence[InputFile], of: Format, options: Options, update: Callable[[int], Any]
 ) -> Iterator[Table]:
-    """Read files one after the other; folders such as ``year=2024`` next above a file are columns of it."""
+    """Read files one after the other; folders such as ``year=2024`` directly above a file are columns of it.
+
+    The parameters are those of `fm_core.formats.registry.inputs.read_tables`, of one format; `update` is called with
+    the number of bytes that were read.
+
+    Yields
+    ------
+    table : Table
+    """
     read = {"parquet": parquet_tables, "arrow": arrow_tables}[of.name]
     for file in files:
         yield from beside_folders(str(file.path), read(file.name, file.for_library()))
@@ -108,5 +129,17 @@ def read_tables(
 
 
 def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:
-    """Learn a schema, where there is none."""
+    """Learn a schema, if there is none, and give the rows.
+
+    The parameters are those of `fm_core.formats.registry.inputs.open_rows`, of one format.
+
+    Returns
+    -------
+    opened : RowInput
+
+    Raises
+    ------
+    DataError
+        There is no row, or a cell does not match the schema.
+    """
     return open_tables(files, lambda update: read_tables(files, of, options, update), options)

@@ -50,6 +50,19 @@ def read_batches(
     With `weights`, lines are ``label,weight,x0,x1,...``, as SageMaker's XGBoost has them. Folders such as ``day=3``
     above a file are columns behind its own, as Hive and Spark write them; the first file, or `order`,
     says in which order.
+
+    The parameters are those of `fm_core.formats.read_batches`.
+
+    Yields
+    ------
+    batch : Batch
+        Dense, of `batch_size` rows but for the last.
+
+    Raises
+    ------
+    DataError
+        A line has another number of cells than expected, or a cell is not a finite number; or files have different
+        folders above them. The message names the file and, of a cell, its line and column.
     """
     bad = BadRecords(max_bad_records, on_bad_record)
 
@@ -114,7 +127,15 @@ def _batches(
 def read_tables(
     files: Sequence[InputFile], of: Format, options: Options, update: Callable[[int], Any]
 ) -> Iterator[Table]:
-    """Read files one after the other; folders such as ``year=2024`` next above a file are columns of it."""
+    """Read files one after the other; folders such as ``year=2024`` directly above a file are columns of it.
+
+    The parameters are those of `fm_core.formats.registry.inputs.read_tables`, of one format; `update` is called with
+    the number of bytes that were read.
+
+    Yields
+    ------
+    table : Table
+    """
     for file in files:
         header = options.header
         if header is None and options.schema is not None:
@@ -131,7 +152,19 @@ def read_tables(
 
 
 def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:
-    """Learn a schema, where there is none."""
+    """Learn a schema, if there is none, and give the rows.
+
+    The parameters are those of `fm_core.formats.registry.inputs.open_rows`, of one format.
+
+    Returns
+    -------
+    opened : RowInput
+
+    Raises
+    ------
+    DataError
+        There is no row, or a cell does not match the schema.
+    """
     return open_tables(files, lambda update: read_tables(files, of, options, update), options)
 
 
@@ -143,10 +176,15 @@ def decode_request(
     header: bool | None = None,
     in_pieces: bool = False,
 ) -> Iterator[RequestRows]:
-    """Make rows of a body: of named columns, where there is a schema and they are not as many as there are features.
+    """Make rows of a body: of named columns, if there is a schema, or of `feature_dim` numbers per line.
 
     Parameters
     ----------
+    body : bytes-like
+    feature_dim : int
+        Of the model.
+    encoder : Encoder, optional
+        Of the model's schema.
     header : bool, optional
         Whether the first line names the columns. None: it does if there is a schema and names its columns.
     in_pieces : bool
@@ -182,5 +220,19 @@ class _Writer:
 
 
 def make_writer(file: Sink, of: Format, first_key: int = 0) -> _Writer:
-    """Make what writes lines of numbers."""
+    """Make what writes lines of numbers.
+
+    Parameters
+    ----------
+    file : Sink
+        Open for writing bytes.
+    of : Format
+        Gives the delimiter.
+    first_key : int
+        Has no effect: lines have no keys.
+
+    Returns
+    -------
+    writer : Writer
+    """
     return _Writer(file, (of.delimiter or ",").encode())

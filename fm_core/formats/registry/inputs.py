@@ -182,6 +182,14 @@ def read_tables(paths: Sequence[Path], of: Format | None = None, options: Option
 def check_width(path: Path, opened: RowInput, feature_dim: int) -> None:
     """Refuse rows that have another number of features.
 
+    Parameters
+    ----------
+    path : Path
+        For the message.
+    opened : RowInput
+    feature_dim : int
+        The number expected.
+
     Raises
     ------
     DataError

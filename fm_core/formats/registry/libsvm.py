@@ -39,6 +39,18 @@ def read_batches(
     """Read lines ``label key:value key:value ...``, keys counted from 0; rows are sparse, whatever `is_dense` says.
 
     Lines ``label:weight key:value ...`` say so themselves, whatever `weights` says.
+
+    The parameters are those of `fm_core.formats.read_batches`.
+
+    Yields
+    ------
+    batch : Batch
+        Sparse, of `batch_size` rows but for the last; the values of a repeated key are added up.
+
+    Raises
+    ------
+    DataError
+        A line is malformed, or a key is not below `feature_dim`. The message names the file and the line.
     """
     bad = BadRecords(max_bad_records, on_bad_record)
     return rebatched(_batches(sources, feature_dim, labels, bad), batch_size)
@@ -51,7 +63,19 @@ def _batches(sources: Iterable[Source], feature_dim: int, labels: str, bad: Call
 
 
 def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:
-    """Find the highest id, where nobody has said how many features there are."""
+    """Find the highest id, if the number of features is not given, and give the rows.
+
+    The parameters are those of `fm_core.formats.registry.inputs.open_rows`, of one format.
+
+    Returns
+    -------
+    opened : RowInput
+
+    Raises
+    ------
+    DataError
+        A line is malformed.
+    """
     labels = options.labels
 
     def blocks(what: str, feature_dim: int) -> Iterator[tuple[InputFile, Any]]:
@@ -87,7 +111,26 @@ def _refuse(sentence: str) -> None:
 def decode_request(
     body: Any, *, feature_dim: int, encoder: Any = None, header: bool | None = None
 ) -> Iterator[RequestRows]:
-    """Make sparse rows of a body."""
+    """Make sparse rows of a body of lines; labels are ignored.
+
+    Parameters
+    ----------
+    body : bytes-like
+    feature_dim : int
+        Of the model.
+    encoder, header
+        Of tables; they have no effect here.
+
+    Yields
+    ------
+    rows : RequestRows
+        Some of the rows, in their order.
+
+    Raises
+    ------
+    DataError
+        The body is malformed, or a key is not below `feature_dim`; the message names the line.
+    """
     return map(RequestRows, _batches([Source("the body", pieces_of(body))], feature_dim, "none", BadRecords(0)))
 
 
@@ -117,7 +160,21 @@ class _Writer:
 
 
 def make_writer(file: Sink, of: Format, first_key: int = 0) -> _Writer:
-    """Make what writes lines, feature 0 as `first_key`."""
+    """Make what writes lines ``label key:value ...``.
+
+    Parameters
+    ----------
+    file : Sink
+        Open for writing bytes.
+    of : Format
+        Either of libsvm or of libFM.
+    first_key : int
+        The key of feature 0: 0 or 1.
+
+    Returns
+    -------
+    writer : Writer
+    """
     return _Writer(file, first_key)
 
 

@@ -36,7 +36,19 @@ _FAULTS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, 
 
 
 def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:
-    """Read all of the files."""
+    """Read all of the files.
+
+    The parameters are those of `fm_core.formats.registry.inputs.open_rows`, of one format.
+
+    Returns
+    -------
+    opened : RowInput
+
+    Raises
+    ------
+    DataError
+        Files differ in their width or kind of rows, or labels are wanted and missing.
+    """
     whole = [read_npz(file.name, file.for_library()) for file in files]
     for file, batch in zip(files, whole, strict=True):
         if (batch.feature_dim, batch.is_dense) != (whole[0].feature_dim, whole[0].is_dense):
@@ -71,7 +83,21 @@ class _Writer:
 
 
 def make_writer(file: BinaryIO, of: Format, first_key: int = 0) -> _Writer:
-    """Make what keeps all rows until the end."""
+    """Make what keeps all rows until it is closed, and then writes them.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for writing bytes.
+    of : Format
+        Has no effect.
+    first_key : int
+        Has no effect: the matrix counts from 0.
+
+    Returns
+    -------
+    writer : Writer
+    """
     return _Writer(file)
 
 

@@ -20,7 +20,19 @@ _BATCH_ROWS = 1 << 13
 
 
 def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:
-    """Look at the first record; where it does not say how many features there are, look at all."""
+    """Look at the first record, or at all if it does not tell the number of features, and give the rows.
+
+    The parameters are those of `fm_core.formats.registry.inputs.open_rows`, of one format.
+
+    Returns
+    -------
+    opened : RowInput
+
+    Raises
+    ------
+    DataError
+        A record is damaged.
+    """
     chunks = files[0].chunks()
     kind, _ = peek_records(chunks)
     labels = options.labels
@@ -44,7 +56,26 @@ def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowIn
 def decode_request(
     body: Any, *, feature_dim: int, encoder: Any = None, header: bool | None = None
 ) -> Iterator[RequestRows]:
-    """Decode a body of framed records; labels are ignored."""
+    """Decode a body of framed records; labels are ignored.
+
+    Parameters
+    ----------
+    body : bytes-like
+    feature_dim : int
+        Of the model.
+    encoder, header
+        Of tables; they have no effect here.
+
+    Yields
+    ------
+    rows : RequestRows
+        Some of the rows, in their order.
+
+    Raises
+    ------
+    DataError
+        The body is malformed, or a key is not below `feature_dim`; the message names the record.
+    """
     return itertools.starmap(RequestRows, row_batches(body, feature_dim=feature_dim))
 
 
@@ -60,5 +91,19 @@ class _Writer:
 
 
 def make_writer(file: Sink, of: Format, first_key: int = 0) -> _Writer:
-    """Make what writes records."""
+    """Make what writes framed records.
+
+    Parameters
+    ----------
+    file : Sink
+        Open for writing bytes.
+    of : Format
+        Has no effect.
+    first_key : int
+        Has no effect: keys count from 0.
+
+    Returns
+    -------
+    writer : Writer
+    """
     return _Writer(file)

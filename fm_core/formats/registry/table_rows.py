@@ -27,7 +27,24 @@ Tables = Callable[[Callable[[int], Any]], Iterator[Table]]
 
 
 def open_tables(files: Sequence[InputFile], tables: Tables, options: Options) -> RowInput:
-    """Find out which features the tables have, if there is no schema, and give their rows."""
+    """Find out which features the tables have, if there is no schema, and give their rows.
+
+    Parameters
+    ----------
+    files : sequence of InputFile
+    tables : callable
+        Reads the files from the start: from a callable, which it calls with the number of bytes read, to their tables.
+    options : Options
+
+    Returns
+    -------
+    opened : RowInput
+
+    Raises
+    ------
+    DataError
+        There is no row, or a cell does not match the schema; the message names the file, the row and the column.
+    """
     schema = options.schema
     if schema is None:
         read = tables

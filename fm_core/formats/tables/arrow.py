@@ -110,9 +110,25 @@ def _columns(source: str, table: Any) -> list[Cells]:
 
 
 def arrow_cells(column: Any, where: str = "the column", metadata: Mapping[bytes, bytes] | None = None) -> Cells:
-    """See an array, or a chunked one, as cells; also what converts itself to one, as columns of pandas and Polars do.
+    """See a column as cells.
 
-    The metadata is that of its field.
+    Parameters
+    ----------
+    column : pyarrow.Array, pyarrow.ChunkedArray, or what converts itself to one
+        Columns of pandas and Polars do.
+    where : str
+        What messages call it.
+    metadata : mapping of bytes to bytes, optional
+        That of its field.
+
+    Returns
+    -------
+    cells : Cells
+
+    Raises
+    ------
+    DataError
+        Arrow cannot read it.
     """
     import pyarrow
 

@@ -79,10 +79,22 @@ class Rules:
 def numbers_of_columns(table: Table, columns: list[int], rules: Rules) -> "NDArray[np.float32]":
     """Give columns as numbers, all of them finite.
 
+    Parameters
+    ----------
+    table : Table
+    columns : list of int
+        Their places in the table.
+    rules : Rules
+        ``rules.missing`` says whether a missing cell is 0 or an error.
+
+    Returns
+    -------
+    numbers : ndarray of float32, shape (n_rows, len(columns))
+
     Raises
     ------
     DataError
-        A cell is none; the message names it.
+        A cell is not a number, or is missing; the message names it.
     """
     numbers, n_wrong = table.numbers(columns)
     if n_wrong:

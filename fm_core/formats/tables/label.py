@@ -115,6 +115,18 @@ class LabelProfile:
 def class_labels(table: Table, place: int, classes: Sequence[str]) -> "NDArray[np.float32]":
     """Return the labels 0 and 1 of cells that name one of two classes.
 
+    Parameters
+    ----------
+    table : Table
+    place : int
+        Of the label's column.
+    classes : sequence of str
+        The texts of label 0 and of label 1.
+
+    Returns
+    -------
+    labels : ndarray of float32, shape (n_rows,)
+
     Raises
     ------
     DataError

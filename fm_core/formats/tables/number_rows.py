@@ -26,9 +26,30 @@ def number_batches(
 ) -> Iterator[Batch]:
     """Make a batch of rows whose first column is the label, without those that are refused but may be skipped.
 
-    Where there is `refuse_weight`, the second column is the weight.
-
     The rows before one that ends the reading come first, so that it makes no difference where chunks end.
+
+    Parameters
+    ----------
+    numbers : ndarray of float32, shape (n_rows, n_columns)
+        The label, if there is one; the weight, with `refuse_weight`; the features.
+    has_wrong : bool
+        Whether a cell is NaN, which stands for what is not a number.
+    labels : {"none", "binary", "real"}
+        Binary labels other than 0 and 1 are refused.
+    refuse : callable
+        Called with row and column of a cell that is not a number. It raises DataError, or counts the row as skipped.
+    refuse_label, refuse_weight : callable
+        The same of a row's label, and of a negative weight.
+
+    Yields
+    ------
+    batch : Batch
+        Dense.
+
+    Raises
+    ------
+    DataError
+        What one of the callables raised.
     """
     wrong = np.isnan(numbers) if has_wrong else np.zeros((len(numbers), 1), bool)
     bad = np.asarray(wrong.any(axis=1))
@@ -63,7 +84,22 @@ def number_batches(
 
 
 def numbers_wanted(feature_dim: int, n_labels: int, n_weights: int = 0) -> str:
-    """Say how many columns there have to be."""
+    """Say in words how many columns are expected.
+
+    Parameters
+    ----------
+    feature_dim, n_labels, n_weights : int
+        Columns of each kind.
+
+    Returns
+    -------
+    words : str
+
+    Examples
+    --------
+    >>> numbers_wanted(3, 1)
+    'a label and feature_dim=3 numbers'
+    """
     before = "a label, a weight and " if n_weights else "a label and " if n_labels else ""
     return f"{before}feature_dim={feature_dim} numbers"
 

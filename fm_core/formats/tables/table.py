@@ -89,7 +89,19 @@ class Table(Protocol):
 
 
 def where(table: Table, row: int, column: int) -> str:
-    """Say where a cell is."""
+    """Say where a cell is.
+
+    Parameters
+    ----------
+    table : Table
+    row, column : int
+        Counted from 0.
+
+    Returns
+    -------
+    place : str
+        The file, if there is one, the row or line, and the column's name.
+    """
     place = f"{table.place(row)}, column {table.names[column]!r}"
     return f"{table.source}: {place}" if table.source else place
 

@@ -28,11 +28,21 @@ LONGEST_BEGINNING = max(map(len, [BYTE_ORDER_MARK, *_MAGICS]))
 
 
 def refuse_binary(name: str, head: bytes, expected: str) -> None:
-    """Say so if the first bytes of what should be text are those of another format.
+    """Raise an error if the first bytes of what should be text are those of another format.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, for the message.
+    head : bytes
+        Its beginning.
+    expected : str
+        What it should be, in words.
 
     Raises
     ------
     DataError
+        The file looks like another format, or has a zero byte.
     """
     for magic, (what, way_out) in _MAGICS.items():
         if head.startswith(magic):

@@ -106,9 +106,20 @@ class Keeper:
 def spread_of(
     arrays: Mapping[str, NDArray[Any]], feature_dim: int, *, is_classifier: bool, is_chain: bool
 ) -> Spread | None:
-    """Make a spread of what `Keeper.arrays` gave, with copies of the samples; None: they are fewer than two.
+    """Make a spread of kept samples, which are copied.
 
-    Of a chain, `arrays` has what `Convergence.arrays` gave too.
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        What `Keeper.arrays` gave; of a chain, also what `Convergence.arrays` gave.
+    feature_dim : int
+    is_classifier, is_chain : bool
+        Whether the samples are those of a Gibbs chain, which has figures of convergence.
+
+    Returns
+    -------
+    spread : Spread or None
+        None: there are fewer than two samples.
     """
     n = len(arrays["kept_numbers"])
     if n < 2:

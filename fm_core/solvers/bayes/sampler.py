@@ -254,7 +254,22 @@ class Sampler:
 
 
 def initial(rows: Rows, num_factors: int, is_classifier: bool, seed: int, num_threads: int) -> tuple[float, Floats]:
-    """First w0, and vectors ``[v | w]`` of all columns."""
+    """Draw the first w0 and the first vectors of all columns.
+
+    Parameters
+    ----------
+    rows : Rows
+    num_factors : int
+    is_classifier : bool
+    seed, num_threads : int
+
+    Returns
+    -------
+    w0 : float
+        The log odds of the labels for a classifier, else 0.
+    params : ndarray of float32, shape (n_features, num_factors + 1)
+        ``[V | w]``; w is 0.
+    """
     params = np.zeros((len(rows.features), num_factors + 1), np.float32)
     interactions = rows.probes.interactions
     # rows without pairs have a rounding error of interactions
@@ -275,7 +290,23 @@ def variance_of(params: Floats) -> float:
 
 
 def records_of(rows: Rows, num_factors: int, units: Units, is_classifier: bool, width: int) -> Floats:
-    """Records of all rows before any score: see kernels/_bayes.pxi, which kernels/_variational.pxi begins like."""
+    """Make the records of all rows, before any score: kernels/_bayes.pxi has their layout.
+
+    Parameters
+    ----------
+    rows : Rows
+    num_factors : int
+    units : Units
+        Those of the labels.
+    is_classifier : bool
+    width : int
+        Numbers per record.
+
+    Returns
+    -------
+    records : ndarray of float32, shape (n_rows, width), or wider
+        Each is made of whole cache lines, for kernels/_variational.pxi too.
+    """
     records = aligned(rows.n_rows, width)
     records[:, num_factors] = 1
     records[:, num_factors + _OM] = 1 if rows.weights is None else rows.weights
@@ -286,7 +317,24 @@ def records_of(rows: Rows, num_factors: int, units: Units, is_classifier: bool, 
 def scores_of(
     w0: float, params: Floats, indptr: NDArray[np.int64], keys: NDArray[np.int32], values: Floats, num_threads: int
 ) -> Floats:
-    """Score rows of a chain's columns with a sample of it."""
+    """Score rows with one sample of a chain.
+
+    Parameters
+    ----------
+    w0 : float
+    params : ndarray of float32, shape (n_features, num_factors + 1)
+        ``[V | w]`` of the chain's features.
+    indptr : ndarray of int64, shape (n_rows + 1,)
+    keys : ndarray of int32
+        Positions among the chain's features.
+    values : ndarray of float32
+    num_threads : int
+
+    Returns
+    -------
+    scores : ndarray of float32, shape (n_rows,)
+        In the chain's units, before the logistic function.
+    """
     scores = np.empty(len(indptr) - 1, np.float32)
     if len(params) and len(keys):
         in_use()[1].predict_sparse(

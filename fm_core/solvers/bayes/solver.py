@@ -305,6 +305,20 @@ def collect(
 ) -> Rows:
     """Keep all rows of batches, by feature.
 
+    Parameters
+    ----------
+    batches : iterable of Batch
+        Labelled, of `feature_dim` features.
+    feature_dim : int
+    feature_groups : str or list of int
+        As the hyperparameter: "auto", "none", or the number of features in each group.
+    seed : int
+        It decides which rows are probes.
+
+    Returns
+    -------
+    rows : Rows
+
     Raises
     ------
     DataError
@@ -325,7 +339,24 @@ def sample_model(
     num_threads: int = 1,
     method: str = "gibbs",
 ) -> BayesSolver:
-    """Make all sweeps: the solver then has the model, its spread, and what is known of the chain."""
+    """Make all sweeps.
+
+    Parameters
+    ----------
+    rows : Rows
+        What `collect` gave.
+    predictor_type : {"regressor", "binary_classifier"}
+    num_factors : int
+    n_sweeps : int, optional
+        By default as many as the chain needs.
+    seed, num_threads : int
+    method : {"gibbs", "variational"}
+
+    Returns
+    -------
+    solver : BayesSolver
+        With the model, its spread, and the convergence of the chain.
+    """
     solver = BayesSolver(rows, predictor_type, num_factors, n_sweeps, seed, num_threads, method=method)
     while not solver.is_done:
         solver.sweep()

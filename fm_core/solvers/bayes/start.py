@@ -39,7 +39,20 @@ def check_start(model: Model, hyperparameters: Hyperparameters) -> None:
 
 
 def widened(model: Model, feature_dim: int, num_factors: int) -> Model:
-    """The same model with more features, whose parameters are zero, and its best `num_factors` dimensions."""
+    """Return a model with more features and at most `num_factors` dimensions.
+
+    Parameters
+    ----------
+    model : Model
+    feature_dim : int
+        At least the model's; the parameters of added features are zero.
+    num_factors : int
+        If the model has more, its best ones are kept; if fewer, the others are zero.
+
+    Returns
+    -------
+    widened : Model
+    """
     params = np.zeros((feature_dim, num_factors + 1), np.float32)
     V = _reduced(model.V, num_factors, np.ones(model.feature_dim))
     params[: model.feature_dim, : V.shape[1]] = V

@@ -23,7 +23,21 @@ _LEAST, _MOST = 0.05, 3.0
 
 
 def fitted(z: Floats, y: Floats, weights: Floats | None = None) -> float:
-    """The c of rows with scores z and labels y, by Newton's method from 1; a few rows hardly move it."""
+    """Fit the factor c of scores so that the logistic function of ``c z`` fits the labels, by Newton's method from 1.
+
+    Parameters
+    ----------
+    z : ndarray of float32, shape (n_rows,)
+        Scores before the logistic function.
+    y : ndarray of float32, shape (n_rows,)
+        Labels, 0 or 1.
+    weights : ndarray of float32, shape (n_rows,), optional
+
+    Returns
+    -------
+    c : float
+        Close to 1 if there are few rows: it is fitted as if one more row had confirmed 1.
+    """
     counted: Floats | float = 1.0 if weights is None else weights
     scores, c = z.astype(np.float64), 1.0
     for _ in range(50):
@@ -38,7 +52,18 @@ def fitted(z: Floats, y: Floats, weights: Floats | None = None) -> float:
 
 
 def loss(z: Floats, y: Floats, is_classifier: bool, weights: Floats | None = None) -> float:
-    """Mean loss of scores: cross entropy with c fitted, or squared error."""
+    """Return the mean loss of scores: cross entropy with c fitted, or squared error.
+
+    Parameters
+    ----------
+    z, y, weights
+        As for `fitted`; of a regressor, scores and labels.
+    is_classifier : bool
+
+    Returns
+    -------
+    loss : float
+    """
     if not is_classifier:
         return float(_mean((z.astype(np.float64) - y) ** 2, weights))
     p = np.clip(_sigmoid(fitted(z, y, weights) * z.astype(np.float64)), 1e-12, 1 - 1e-12)
