@@ -98,7 +98,7 @@ def test_there_are_examples():
 #: Parameters from which on a function of a module lists them, public or not.
 MANY = 3
 #: A docstring may name the place that lists them instead.
-ELSEWHERE = re.compile(r"[Pp]arameters (and errors )?are those of\s+`|^See `", re.MULTILINE)
+ELSEWHERE = re.compile(r"parameters are those of\s+`|^See `", re.MULTILINE)
 
 
 def exported(path):
