@@ -54,8 +54,6 @@ GIGABITS = [10, 25, 100]
 #: Batches between two meetings of dist_async.
 INTERVALS = [5, 20, 50, 100, 250]
 GIB = 2**30
-#: Bytes a second of the links that are tried, as `tc` calls them; the first is no limit.
-RATES = {"none": None, "1gbit": 1e9 / 8, "200mbit": 2e8 / 8}
 #: Seconds of computing of a step, by k, rows of a mini batch, and whether in a group.
 Seconds = dict[tuple[int, int, bool], float]
 
@@ -184,32 +182,37 @@ def over_links(rows: Path, ks: Sequence[int], rounds: int) -> None:
     n, repeat = len(np.load(rows.with_suffix(".npy"))), 4
     common = {"feature_dim": X.shape[1], "predictor_type": "binary_classifier", "mini_batch_size": M, "epochs": 8}
     rounds_of: dict[tuple[int, int, str], list[dict[str, float]]] = {}
+    links = simulation.LINKS
     for _ in range(rounds):
-        for k, size in itertools.product(ks, (0, 1, 2, 3, 4)):
+        for k, size, link in itertools.product(ks, (0, 1, 2, 3, 4), links):
+            if size < 2 and link != "none":
+                continue
             steps = -(-n // (M * max(1, size))) * repeat
-            with Network(max(1, size)) as network:
-                for rate in RATES if size > 1 else ["none"]:
-                    if RATES[rate] is not None:
-                        network.shape(rate)
-                    found = members.run(
-                        rows, size, under=[network.within(rank) for rank in range(max(1, size))],
-                        addresses=network.addresses, interface="eth0", repeat=repeat, **common, num_factors=k,
-                    )  # fmt: skip
-                    rounds_of.setdefault((k, size, rate), []).append(of_links(found, steps))
+            rate = link.partition(" ")[0]
+            with Network(max(1, size), round(links[link].latency * 1e6 / 2)) as network:
+                if rate != "none":
+                    network.shape(rate)
+                found = members.run(
+                    rows, size, under=[network.within(rank) for rank in range(max(1, size))],
+                    addresses=network.addresses, interface="eth0", repeat=repeat, **common, num_factors=k,
+                )  # fmt: skip
+            rounds_of.setdefault((k, size, link), []).append(of_links(found, steps))
     best = {
         case: {name: statistics.median(told[name] for told in each) for name in each[0]}
         for case, each in rounds_of.items()
     }
     lines = [
-        json.dumps({"k": k, "size": size, "rate": rate, **told, "steps": int(told["steps"])})
-        for (k, size, rate), told in best.items()
+        json.dumps({"k": k, "size": size, "link": link, **told, "steps": int(told["steps"])})
+        for (k, size, link), told in best.items()
     ]
     simulation.RECORD.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-    print("## Measured: a step over links that carry so much each way; ms, the median of the rounds\n")
+    print(
+        "## Measured: a step over links that carry so much each way, and take so long; ms, the median of the rounds\n"
+    )
     table(
-        ["", *RATES],
+        ["", *links],
         [
-            [f"k {k}, {hosts(size)}", *(f"{best[k, size, rate]['step'] * 1e3:.1f}" for rate in RATES)]
+            [f"k {k}, {hosts(size)}", *(f"{best[k, size, link]['step'] * 1e3:.1f}" for link in links)]
             for k, size in itertools.product(ks, (2, 3, 4))
         ],
     )

@@ -41,8 +41,7 @@ __all__ = ["FEW", "RECORD", "Counted", "Links", "Processors", "Recorded", "Work"
 
 #: What `benchmarks/cluster.py --links` keeps.
 RECORD = Path(__file__).with_name("results") / "links.json"
-#: Bytes a second of the links that were tried, by what `tc` calls them; and the burst that they pass.
-BANDWIDTHS = {"none": math.inf, "1gbit": 1e9 / 8, "200mbit": 2e8 / 8}
+#: The burst that passes a link that `tc` limits.
 BURST = 256 * 1024
 
 #: Bytes a second of a message that nothing limits but memory.
@@ -83,6 +82,16 @@ class Links:
     bandwidth: float = math.inf
     latency: float = 0.0
     burst: float = 0.0
+
+
+#: The links that were tried: what `tc` calls their rate, and what a message takes from host to host besides.
+LINKS = {
+    "none": Links(),
+    "1gbit": Links(1e9 / 8, burst=BURST),
+    "200mbit": Links(2e8 / 8, burst=BURST),
+    "none 1 ms": Links(latency=1e-3),
+    "200mbit 1 ms": Links(2e8 / 8, 1e-3, BURST),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,14 +187,14 @@ class Counted:
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """What was measured of a step of hosts that share one machine, over links of one rate.
+    """What was measured of a step of hosts that share one machine, over links of one kind.
 
     Attributes
     ----------
     k, size : int
         num_factors, and hosts: 0 is plain `fit`, and 1 a group of one.
-    rate : str
-        One of `BANDWIDTHS`.
+    link : str
+        One of `LINKS`.
     steps : int
         Of an epoch.
     step : float
@@ -196,7 +205,7 @@ class Recorded:
 
     k: int
     size: int
-    rate: str
+    link: str
     steps: int
     step: float
     learn: float
@@ -209,8 +218,7 @@ class Recorded:
         """Give the seconds of a step, from the processor time that the same hosts took without a limit."""
         agreement = 8.0 * (2 * self.size + traffic.FACTS) * (self.size - 1)
         counted = Counted(of.learn, of.plan, of.work, agreement, self.keys - agreement, [self.rows / 2] * 2)
-        bandwidth = BANDWIDTHS[self.rate]
-        links = Links(bandwidth, latency, BURST if bandwidth < math.inf else 0)
+        links = dataclasses.replace(LINKS[self.link], latency=LINKS[self.link].latency + latency)
         return seconds_of_a_step(
             counted.work_of(self.size, self.steps), self.size, links, Processors(processors, are_shared=True)
         )
@@ -218,15 +226,15 @@ class Recorded:
 
 @functools.cache
 def record() -> dict[tuple[int, int, str], Recorded]:
-    """What was measured, by num_factors, hosts and rate."""
+    """What was measured, by num_factors, hosts and link."""
     found = [Recorded(**each) for each in json.loads(RECORD.read_text())]
-    return {(each.k, each.size, each.rate): each for each in found}
+    return {(each.k, each.size, each.link): each for each in found}
 
 
 @functools.cache
 def fitted() -> tuple[float, float]:
     """Fit processors and latency to the steps without a limit; give them."""
-    free = [each for (_, size, rate), each in record().items() if size > 1 and rate == "none"]
+    free = [each for (_, size, link), each in record().items() if size > 1 and link == "none"]
 
     def error(pair: tuple[float, float]) -> float:
         return sum(math.log(each.simulated(each, *pair) / each.step) ** 2 for each in free)
@@ -483,12 +491,12 @@ def main() -> None:
     rows = []
     for k, size in cases:
         line = [f"k {k}, {size} hosts"]
-        for rate in BANDWIDTHS:
-            each = record()[k, size, rate]
+        for link in LINKS:
+            each = record()[k, size, link]
             found = each.simulated(record()[k, size, "none"], processors, latency)
             line += [f"{each.step * 1e3:.1f}", f"{found * 1e3:.1f}", f"{found / each.step:.2f} x"]
         rows.append(line)
-    table(["", *(word for rate in BANDWIDTHS for word in (rate, "simulated", "of it"))], rows)
+    table(["", *(word for link in LINKS for word in (link, "simulated", "of it"))], rows)
     ks = sorted({k for k, _ in cases})
     print("## Simulated: mini_batch_size 1,000 on each host, ms a step, and rows a second against one host\n")
     print("Each host has 4 processors and a link of its own; a message takes 50 us.\n")
