@@ -216,28 +216,29 @@ def test_the_references_gradient_is_the_losss_derivative(batch, k, classify):
     params, bias = solver.parameters.params.astype(float), float(solver.parameters.bias[0])
     moved, _, moved_bias, _ = trained(solver, reference, [batch])
 
+    X = np.zeros((batch.n_rows, batch.feature_dim))
+    for r in range(batch.n_rows):
+        at = slice(batch.indptr[r], batch.indptr[r + 1])
+        X[r, batch.indices[at]] = batch.values[at]
+    one, other = np.triu_indices(batch.feature_dim, 1)
+    products = X[:, one] * X[:, other]
+
     def loss(params, bias):
-        X = np.zeros((batch.n_rows, batch.feature_dim))
-        for r in range(batch.n_rows):
-            at = slice(batch.indptr[r], batch.indptr[r + 1])
-            X[r, batch.indices[at]] = batch.values[at]
         V = params[:, :k]
-        pairs = sum(
-            X[:, i] * X[:, j] * (V[i] @ V[j]) for i in range(len(V)) for j in range(i + 1, len(V))
-        )  # the definition, pair by pair
+        pairs = products @ (V[one] * V[other]).sum(axis=1)  # the definition, pair by pair
         z = bias + X @ params[:, k] + pairs
         y = batch.labels.astype(float)
         weights = 1.0 if batch.weights is None else batch.weights.astype(float)
         return np.sum(weights * (np.logaddexp(0, z) - y * z if classify else 0.5 * (z - y) ** 2))
 
     step = 1e-5
-    for i in range(batch.feature_dim):
-        for f in range(k + 1):
-            up, down = params.copy(), params.copy()
-            up[i, f] += step
-            down[i, f] -= step
-            derivative = (loss(up, bias) - loss(down, bias)) / (2 * step)
-            assert params[i, f] - moved[i, f] == pytest.approx(derivative, rel=2e-3, abs=2e-4)
+    derivatives = np.empty_like(params)
+    for at in np.ndindex(params.shape):
+        up, down = params.copy(), params.copy()
+        up[at] += step
+        down[at] -= step
+        derivatives[at] = (loss(up, bias) - loss(down, bias)) / (2 * step)
+    np.testing.assert_allclose(params - moved, derivatives, rtol=2e-3, atol=2e-4)
     derivative = (loss(params, bias + step) - loss(params, bias - step)) / (2 * step)
     assert bias - moved_bias[0] == pytest.approx(derivative, rel=2e-3, abs=2e-4)
 
