@@ -54,6 +54,8 @@ GIGABITS = [10, 25, 100]
 #: Batches between two meetings of dist_async.
 INTERVALS = [5, 20, 50, 100, 250]
 GIB = 2**30
+#: Microseconds that a frame takes on each of the two wires between hosts, by what comes of it.
+WIRES = {"no wire": 0, "a wire, 0 ms": 1, "0.5 ms": 250, "1 ms": 500}
 #: Seconds of computing of a step, by k, rows of a mini batch, and whether in a group.
 Seconds = dict[tuple[int, int, bool], float]
 
@@ -67,9 +69,10 @@ def main() -> None:
     parser.add_argument(
         "--links", action="store_true", help="only what a step takes over slow links, kept for simulation.py"
     )
+    parser.add_argument("--long-links", action="store_true", help="only what a step takes where messages take time")
     options = parser.parse_args()
     describe("Several hosts")
-    if not options.links:
+    if not (options.links or options.long_links):
         of_a_batch(options.k)
     with tempfile.TemporaryDirectory(prefix="fm_cluster_") as name:
         folder = Path(name)
@@ -77,6 +80,9 @@ def main() -> None:
         rows = members.keep(folder, X[: options.rows], y[: options.rows])
         if options.links:
             over_links(rows, options.k, options.rounds)
+        if options.long_links:
+            over_long_links(rows, options.k, options.rounds)
+        if options.links or options.long_links:
             return
         of_processes(rows, options.k)
         one_host(folder)
@@ -178,25 +184,12 @@ def over_links(rows: Path, ks: Sequence[int], rounds: int) -> None:
     if not is_possible():
         print("Left out: a step over slow links takes root, and network namespaces.\n")
         return
-    X, _ = ctr()
-    n, repeat = len(np.load(rows.with_suffix(".npy"))), 4
-    common = {"feature_dim": X.shape[1], "predictor_type": "binary_classifier", "mini_batch_size": M, "epochs": 8}
-    rounds_of: dict[tuple[int, int, str], list[dict[str, float]]] = {}
     links = simulation.LINKS
+    cases = [(k, size, link) for k in ks for size in (0, 1, 2, 3, 4) for link in links if size > 1 or link == "none"]
+    rounds_of: dict[tuple[int, int, str], list[dict[str, float]]] = {}
     for _ in range(rounds):
-        for k, size, link in itertools.product(ks, (0, 1, 2, 3, 4), links):
-            if size < 2 and link != "none":
-                continue
-            steps = -(-n // (M * max(1, size))) * repeat
-            rate = link.partition(" ")[0]
-            with Network(max(1, size), round(links[link].latency * 1e6 / 2)) as network:
-                if rate != "none":
-                    network.shape(rate)
-                found = members.run(
-                    rows, size, under=[network.within(rank) for rank in range(max(1, size))],
-                    addresses=network.addresses, interface="eth0", repeat=repeat, **common, num_factors=k,
-                )  # fmt: skip
-            rounds_of.setdefault((k, size, link), []).append(of_links(found, steps))
+        for k, size, link in cases:
+            rounds_of.setdefault((k, size, link), []).append(in_network(rows, k, size, rate=link))
     best = {
         case: {name: statistics.median(told[name] for told in each) for name in each[0]}
         for case, each in rounds_of.items()
@@ -206,9 +199,7 @@ def over_links(rows: Path, ks: Sequence[int], rounds: int) -> None:
         for (k, size, link), told in best.items()
     ]
     simulation.RECORD.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-    print(
-        "## Measured: a step over links that carry so much each way, and take so long; ms, the median of the rounds\n"
-    )
+    print("## Measured: a step over links that carry so much each way; ms, the median of the rounds\n")
     table(
         ["", *links],
         [
@@ -217,6 +208,47 @@ def over_links(rows: Path, ks: Sequence[int], rounds: int) -> None:
         ],
     )
     print("All hosts are on this machine and share its processors. `benchmarks/simulation.py` compares, and goes on.\n")
+
+
+def over_long_links(rows: Path, ks: Sequence[int], rounds: int) -> None:
+    """Run groups of 2 and 4 whose messages take time; a wire that takes none shows what the wire's program costs."""
+    if not is_possible():
+        print("Left out: a step over long links takes root, and network namespaces.\n")
+        return
+    cases = list(itertools.product(ks, (2, 4), WIRES))
+    steps: dict[tuple[int, int, str], list[float]] = {}
+    for _ in range(rounds):
+        for k, size, name in cases:
+            told = in_network(rows, k, size, microseconds=WIRES[name])
+            steps.setdefault((k, size, name), []).append(told["step"] * 1e3)
+    print("## Measured: a step where a message takes time from host to host; ms, median (least - largest) of rounds\n")
+    table(
+        ["", *WIRES],
+        [[f"k {k}, {hosts(size)}", *(in_words(steps[k, size, name]) for name in WIRES)]
+         for k, size in itertools.product(ks, (2, 4))],
+    )  # fmt: skip
+    print("The wire (delay.c) takes processor time, of the two processors that all hosts here share.\n")
+
+
+def in_words(found: Sequence[float]) -> str:
+    """The median, and between which numbers."""
+    return f"{statistics.median(found):.1f} ({min(found):.1f} - {max(found):.1f})"
+
+
+def in_network(rows: Path, k: int, size: int, *, rate: str = "none", microseconds: int = 0) -> dict[str, float]:
+    """Run a group of hosts in a network of its own; 0: plain `fit`."""
+    X, _ = ctr()
+    n, repeat = len(np.load(rows.with_suffix(".npy"))), 4
+    steps = -(-n // (M * max(1, size))) * repeat
+    with Network(max(1, size), microseconds) as network:
+        if rate != "none":
+            network.shape(rate)
+        found = members.run(
+            rows, size, under=[network.within(rank) for rank in range(max(1, size))], addresses=network.addresses,
+            interface="eth0", repeat=repeat, feature_dim=X.shape[1], predictor_type="binary_classifier",
+            mini_batch_size=M, epochs=8, num_factors=k,
+        )  # fmt: skip
+    return of_links(found, steps)
 
 
 def of_links(found: Sequence[members.Found], steps: int) -> dict[str, float]:

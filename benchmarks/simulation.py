@@ -84,13 +84,11 @@ class Links:
     burst: float = 0.0
 
 
-#: The links that were tried: what `tc` calls their rate, and what a message takes from host to host besides.
+#: The links that were tried, by what `tc` calls their rate.
 LINKS = {
     "none": Links(),
     "1gbit": Links(1e9 / 8, burst=BURST),
     "200mbit": Links(2e8 / 8, burst=BURST),
-    "none 1 ms": Links(latency=1e-3),
-    "200mbit 1 ms": Links(2e8 / 8, 1e-3, BURST),
 }
 
 
@@ -218,7 +216,7 @@ class Recorded:
         """Give the seconds of a step, from the processor time that the same hosts took without a limit."""
         agreement = 8.0 * (2 * self.size + traffic.FACTS) * (self.size - 1)
         counted = Counted(of.learn, of.plan, of.work, agreement, self.keys - agreement, [self.rows / 2] * 2)
-        links = dataclasses.replace(LINKS[self.link], latency=LINKS[self.link].latency + latency)
+        links = dataclasses.replace(LINKS[self.link], latency=latency)
         return seconds_of_a_step(
             counted.work_of(self.size, self.steps), self.size, links, Processors(processors, are_shared=True)
         )
