@@ -189,7 +189,9 @@ class BayesSolver:
     def scores(self) -> Floats:
         """The mean score of each row of the data so far."""
         share, constant = self.kept.share, self.kept.constant
-        return bounded(moved(self.sampler.mean_scores(), constant, share, self._link), self.score_range)
+        with np.errstate(over="ignore"):  # labels may be as large as float32 goes
+            scores = self.sampler.mean_scores()
+        return bounded(moved(scores, constant, share, self._link), self.score_range)
 
     @property
     def spread(self) -> Spread | None:

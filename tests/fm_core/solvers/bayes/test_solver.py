@@ -1,5 +1,7 @@
 """The solver as a whole: the model of its samples' mean, as many sweeps as needed, and spread that is calibrated."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -176,3 +178,16 @@ def test_no_score_is_beyond_what_labels_make_believable(method):
     assert (far.min(), far.max()) == (0, 5)
     assert ((solver.scores() >= 0) & (solver.scores() <= 5)).all()
     assert sample_model(rows_of(X, (y > 2).astype(np.float32)), "binary_classifier", 4, 5).score_range is None
+
+
+@pytest.mark.parametrize("method", ["gibbs", "variational"])
+def test_scores_beyond_float32_are_brought_within_it_without_a_warning(method):
+    X, y = table(150)
+    rows = rows_of(X, y / np.abs(y).max() * 3.4e38, size=50)
+    solver = BayesSolver(rows, "regressor", 4, None, 0, method=method)
+    for _ in range(12):
+        solver.sweep()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert np.isfinite(solver.scores()).all()
+        assert np.isfinite(solver.model.predict(Batch.from_csr(X))).all()
