@@ -184,7 +184,8 @@ def _drawn(jobs: Sequence[JobFacts]) -> list[str]:
             ]
             drawing = curves(series, x_title="epoch", title=f"{said} {in_words(name)}")
             word = in_words(name)
-            found.append(f"<figure><h2>{word[0].upper()}{word[1:]}, {said}</h2>{drawing}</figure>")
+            heading = printable_html(f"{word[:1].upper()}{word[1:]}, {said}")
+            found.append(f"<figure><h2>{heading}</h2>{drawing}</figure>")
     return found
 
 

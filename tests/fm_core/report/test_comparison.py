@@ -45,6 +45,51 @@ def test_two_jobs_are_side_by_side(jobs, tmp_path, capsys):
     assert "held out: AUC" in capsys.readouterr().out
 
 
+ATTACK = '#quality_metric: host=algo-1, test rmse <loss>=0\n\x1b[2J\u202e"><script>1</script><img src=x>'
+
+
+def attacked(document):
+    """A copy of a document for each name, and each text or number in it, with the attack there."""
+    places = []
+
+    def find(value, path):
+        if isinstance(value, dict):
+            places.append((*path, None))
+        if isinstance(value, dict | list):
+            for key in value if isinstance(value, dict) else range(min(len(value), 2)):
+                find(value[key], (*path, key))
+        else:
+            places.append(path)
+
+    find(document, ())
+    for *path, last in places:
+        copy = json.loads(json.dumps(document))
+        inner = copy
+        for key in path:
+            inner = inner[key]
+        if last is not None:
+            inner[last] = ATTACK
+        else:  # another name, for what one of the others stands for
+            inner[ATTACK] = next(iter(inner.values()), ATTACK)
+        yield (*path, last), copy
+
+
+def test_no_text_of_metrics_json_is_markup_or_an_escape(jobs, tmp_path, capsys):
+    document = json.loads((jobs / "a/metrics.json").read_text())
+    places = list(attacked(document))
+    assert len(places) > 30
+    for place, copy in places:
+        (tmp_path / "metrics.json").write_text(json.dumps(copy))
+        assert (
+            main(["report", str(tmp_path / "metrics.json"), str(jobs / "a"), "--html", str(tmp_path / "c.html")]) == 0
+        )
+        shown, page = capsys.readouterr().out, (tmp_path / "c.html").read_text()
+        assert all(line.isprintable() for line in shown.splitlines()), place
+        assert "<script>1" not in page, place
+        assert "<img" not in page, place
+        assert not [found for found in ("#quality_metric", "\x1b", "\u202e") if found in shown + page], place
+
+
 def test_what_is_no_job_is_said_in_a_sentence(jobs, tmp_path, capsys):
     (tmp_path / "x.json").write_text("[1, 2")
     (tmp_path / "y.json").write_text('{"epochs": 3}')
