@@ -27,9 +27,11 @@ from fm_core.cli.output import refuse_inputs, standard_output
 from fm_core.errors import ConfigError
 from fm_core.formats.registry.inputs import read_tables
 from fm_core.formats.requests.json_parts import parse_json
+from fm_core.formats.streams import CHUNK_BYTES, decompressed
 from fm_core.formats.tables import SCHEMA_FILE, TableSchema
 from fm_core.formats.tables.table import no_column
 from fm_core.formats.text.numbers import decimals
+from fm_core.formats.text.sniff import BYTE_ORDER_MARK
 from fm_core.printable import printable_json
 
 __all__ = ["add_arguments", "run"]
@@ -77,13 +79,25 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _lines(stack: contextlib.ExitStack, path: Path) -> Iterator[Any]:
-    file = sys.stdin.buffer if str(path) == "-" else stack.enter_context(path.open("rb"))
+    file: Any = sys.stdin.buffer if str(path) == "-" else stack.enter_context(path.open("rb"))
     number = 0
-    for line in file:
-        if line.isspace():
+    for line in _cut(decompressed(iter(lambda: file.read1(CHUNK_BYTES), b""), str(path))):
+        if not line.strip():
             continue
-        yield parse_json(line, f"line {number}")
+        yield parse_json(line if number else line.removeprefix(BYTE_ORDER_MARK), f"line {number}")
         number += 1
+
+
+def _cut(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut what is read into lines, each as soon as it is there."""
+    begun: list[bytes] = []
+    for chunk in chunks:
+        first, *others = bytes(chunk).split(b"\n")
+        begun.append(first)
+        for line in others:
+            yield b"".join(begun)
+            begun = [line]
+    yield b"".join(begun)
 
 
 def _of_users(arguments: argparse.Namespace, recommender: Recommender, folder: Path) -> Iterator[Any]:

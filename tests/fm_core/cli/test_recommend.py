@@ -1,5 +1,6 @@
 """fm recommend and fm fold-in, as processes, beside what Python and an endpoint say."""
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -222,6 +223,25 @@ def test_without_a_schema_or_a_catalogue_a_sentence_says_so(folder, tmp_path):
 )
 def test_bad_requests_are_said(folder, arguments, text, sentence):
     assert sentence in fm("recommend", folder, *arguments, text=text, status=1)
+
+
+@pytest.mark.parametrize("folder", ["regressor"], indirect=True)
+def test_requests_may_be_gzip_begin_with_a_mark_and_end_without_a_line(folder, tmp_path):
+    lines = [json.dumps({"columns": {"user": f"u{i}"}, "top_k": 2}) for i in range(3)]
+    text = "\n".join(lines)
+    (tmp_path / "plain").write_text(text + "\n")
+    expected = fm("recommend", folder, tmp_path / "plain")
+    assert len(expected.splitlines()) == 3
+    for name, data in {
+        "gzip": gzip.compress(text.encode()), "mark": b"\xef\xbb\xbf" + text.encode(), "unended": text.encode(),
+        "CRLF": "\r\n\r\n".join(lines).encode(), "gzip and mark": gzip.compress(b"\xef\xbb\xbf" + text.encode()),
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(data)
+        assert fm("recommend", folder, tmp_path / name) == expected, name
+    (tmp_path / "cut").write_bytes(gzip.compress((text + "\n").encode() * 9)[:-9])
+    assert "the gzip data ends" in fm("recommend", folder, tmp_path / "cut", status=1)
+    (tmp_path / "zstd").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(20))
+    assert "compressed by zstd, expected gzip or none" in fm("recommend", folder, tmp_path / "zstd", status=1)
 
 
 @pytest.mark.parametrize("folder", ["regressor"], indirect=True)
