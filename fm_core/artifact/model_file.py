@@ -291,7 +291,9 @@ def _score_range(meta: Mapping[str, Any], predictor_type: str) -> ScoreRange | N
     if found is None:
         return None
     if predictor_type != "regressor":
-        raise ArtifactError(f"in meta.json, score_range stands beside {predictor_type}, expected a regressor")
+        raise ArtifactError(
+            f"in meta.json, predictor_type is {predictor_type} and there is a score_range, expected it of a regressor only"
+        )
     try:
         return ScoreRange.of_json(found)
     except ValueError as error:

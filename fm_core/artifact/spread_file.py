@@ -261,7 +261,7 @@ def _check_shapes(arrays: dict[str, NDArray[Any]]) -> None:
 def _check_values(arrays: dict[str, NDArray[Any]], feature_dim: int, limits: Limits) -> None:
     features, groups = arrays["features"], arrays["groups"]
     if len(features) and not (features[0] >= 0 and features[-1] < feature_dim and (features[1:] > features[:-1]).all()):
-        raise ArtifactError(f"features are not rising numbers from 0 to {feature_dim - 1}")
+        raise ArtifactError(f"features are not increasing numbers from 0 to {feature_dim - 1}")
     if len(groups) and not (groups.min() >= 0 and groups.max() < len(arrays["typical"])):
         raise ArtifactError(f"groups are not numbers from 0 to {len(arrays['typical']) - 1}")
     for name, array in arrays.items():

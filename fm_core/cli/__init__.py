@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except MemoryError as error:
         said = str(error) or "an allocation failed"
-        print(printable(f"fm {given[0]}: memory does not suffice: {said}", _LONGEST), file=sys.stderr)
+        print(printable(f"fm {given[0]}: not enough memory: {said}", _LONGEST), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _BY_SIGNAL + signal.SIGINT

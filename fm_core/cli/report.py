@@ -64,7 +64,7 @@ def _document(path: Path) -> dict[str, Any]:
         try:
             found = object_of(text) if len(text) <= _MOST_BYTES else None
         except ValueError as error:
-            raise ConfigError(f"{path} is no {METRICS_FILE} of a job: {error}") from error
+            raise ConfigError(f"{path} is not the {METRICS_FILE} of a job: {error}") from error
     else:
         found = metrics_beside(path)
     if not isinstance(found, dict) or not isinstance(found.get("epochs"), list):

@@ -229,9 +229,9 @@ def _kind_of(fitted: Fitted | None, schema: TableSchema, learned: KeptRows, job:
 def _ids(files: Sequence[InputFile], of: Format, options: Options, job: Job) -> Read:
     """Read rows of feature ids."""
     if job.holdout.time_column is not None or job.holdout.group is not None:
-        raise ConfigError(f"{files[0]}: {of.name} has no named columns, expected none in --time-column or --group")
+        raise ConfigError(f"{files[0]}: {of.name} has no named columns: leave out --time-column and --group")
     if options.plan.weight is not None:
-        raise ConfigError(f"{files[0]}: {of.name} has no named columns, expected none in --weight")
+        raise ConfigError(f"{files[0]}: {of.name} has no named columns: leave out --weight")
     opened = of.functions.open_rows(files, of, dataclasses.replace(options, labels="real"))
     dim = opened.feature_dim
     learned, held_out = KeptRows(dim, options.scratch), KeptRows(dim, options.scratch)

@@ -172,7 +172,7 @@ def decode_named_csv(
         header = _is_header(cells, names)
         if header and in_pieces and header_of("", first) != names:
             raise DataError(
-                f"line {first.lines[0]} names the columns otherwise than the schema, which has "
+                f"line {first.lines[0]} is a header with other columns or another order than the schema, which has "
                 f"{', '.join(map(quoted, names[:20]))}{', ...' if len(names) > 20 else ''}: a batch transform may cut "
                 "the file, and pieces without this line would be read in the schema's order; write these columns in "
                 "this order, or, if each body has its header, send the media type with header=present"

@@ -422,7 +422,7 @@ def _pyarrow(what: str) -> Any:
 
 def _unreadable(where: str, error: Exception, expected: str) -> FMError:
     if is_exhausted(error):
-        return ResourceError(f"{where}: {_one_line(error)}; memory does not suffice, or the file is damaged")
+        return ResourceError(f"{where}: {_one_line(error)}; not enough memory, or the file is damaged")
     return DataError(f"{where}: {_one_line(error)}; expected {expected}")
 
 

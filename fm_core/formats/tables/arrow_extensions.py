@@ -76,7 +76,7 @@ def _periods(storage: Any, described: bytes) -> Any:
             periods = pandas.PeriodIndex.from_ordinals(places, freq=frequency)  # of weeks and quarters
         except (ImportError, ValueError) as error:
             raise pyarrow.ArrowNotImplementedError(
-                f"periods by {frequency!r} need pandas, or have to be written as texts or dates"
+                f"periods by {frequency!r} cannot be read, or not without pandas: write them as texts or dates"
             ) from error
     there = storage.is_valid().to_pylist()
     texts = [text_of(period) if is_there else None for period, is_there in zip(periods, there, strict=True)]

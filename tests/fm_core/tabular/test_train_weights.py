@@ -106,4 +106,4 @@ def test_libsvm_has_weights_itself(tmp_path, capfd):
     np.testing.assert_allclose(models[0].w, models[1].w, atol=2e-2)
     status, _, err = said(capfd, "train", tmp_path / "rows.libsvm", "--out", tmp_path / "m", "--weight", "w")
     assert status == 1
-    assert "libsvm has no named columns, expected none in --weight" in err
+    assert "libsvm has no named columns: leave out --weight" in err
