@@ -292,7 +292,7 @@ def _score_range(meta: Mapping[str, Any], predictor_type: str) -> ScoreRange | N
         return None
     if predictor_type != "regressor":
         raise ArtifactError(
-            f"in meta.json, predictor_type is {predictor_type} and there is a score_range, expected it of a regressor only"
+            f"in meta.json, predictor_type is {predictor_type} and score_range is there, expected of a regressor only"
         )
     try:
         return ScoreRange.of_json(found)

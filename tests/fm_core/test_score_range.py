@@ -149,5 +149,5 @@ def test_a_classifier_has_none(tmp_path):
     meta = json.dumps(json.loads(artifacts.meta(model)) | {"score_range": [0, 1]})
     parts = {"meta.json": meta.encode(), "params": artifacts.params(artifacts.sparse_network(model))}
     (tmp_path / "model_algo-1").write_bytes(artifacts.zipped(parts))
-    with pytest.raises(ArtifactError, match="predictor_type is binary_classifier and there is a score_range"):
+    with pytest.raises(ArtifactError, match="predictor_type is binary_classifier and score_range is there"):
         load_model(tmp_path)

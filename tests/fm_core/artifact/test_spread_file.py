@@ -162,7 +162,7 @@ SPOILT = {
     "fortran": (lambda f: {"params.npy": npy(np.asfortranarray(make_spread().params))}, "in C order"),
     "order": (lambda f: {"features.npy": npy(np.array([1, 2, 2, 7, 9], "i4"))}, "features are not increasing numbers"),
     "beyond": (lambda f: {"features.npy": npy(np.array([1, 2, 4, 7, 12], "i4"))}, "from 0 to 11"),
-    "negative": (lambda f: {"features.npy": npy(np.array([-1, 2, 4, 7, 9], "i4"))}, "features are not increasing numbers"),
+    "negative": (lambda f: {"features.npy": npy(np.array([-1, 2, 4, 7, 9], "i4"))}, "features are not increasing"),
     "groups": (lambda f: {"groups.npy": npy(np.array([0, 0, 1, 1, 2], "i4"))}, "groups are not numbers from 0 to 1"),
     "infinite": (lambda f: {"params.npy": npy(NOT_FINITE)}, "params has a number that is not finite"),
     "precision": (lambda f: {"alpha.npy": npy(np.zeros(6))}, "alpha has a number"),
