@@ -1,8 +1,9 @@
-"""Write the catalogue of a model: the items that an endpoint recommends. It comes to lie beside the model.
+"""Write the catalogue of a model: the items that an endpoint recommends. The file is written next to the model.
 
-A table has a row for each item, or, with --distinct, is the training data, of which each item counts once. The column
-of ids is named with --item, or else the first one; columns that the model's schema has become features, and all of them
-can be asked for by a filter. Without a table, the items are all categories of a column, or a part of the features.
+The table has one row for each item. With --distinct, it is the training data, and the first row of each item counts.
+--item names the column of ids; by default it is the first one. Columns that are in the model's schema become features,
+and requests can filter by all columns. Without a table, the items are all categories of a column, or a range of
+features.
 
   fm catalogue model films.csv --item film
   fm catalogue model ratings.csv --item film --columns genre,year --distinct

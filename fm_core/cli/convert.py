@@ -1,11 +1,10 @@
 """Convert data files to RecordIO-protobuf, which training reads, and back.
 
-The format of a file is told by its name: .recordio .libsvm .libfm .csv .tsv .parquet .arrow
-.npz, each text format and recordio with .gz too. Columns of tables (csv, tsv, parquet,
-arrow) become features by a schema, which is written to schema.json beside the output; with
---schema it encodes new rows in the same way. A column is called by its name, or by its
-number from 0. Columns of which nothing is said are numeric if they hold numbers, else
-categorical.
+The name of a file determines its format: .recordio .libsvm .libfm .csv .tsv .parquet .arrow
+.npz; recordio and the text formats also with .gz. Columns of tables (csv, tsv, parquet,
+arrow) become features by a schema, which is written to schema.json next to the output; with
+--schema it encodes new rows in the same way. Columns are given by name, or by number from 0.
+Columns that no option names are numeric if they hold numbers, else categorical.
 
   fm convert ratings.csv ratings.recordio --label rating --categorical user,item
   fm convert clicks.csv clicks.recordio --label clicked --fit

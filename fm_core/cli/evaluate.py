@@ -1,8 +1,8 @@
-"""Say how good a model is on the rows of a file, beside what one says who knows only the mean or base rate.
+"""Print how good a model is on the rows of a file, compared with predicting the mean or base rate for every row.
 
-The schema beside the model encodes tables; --schema names another. The baseline is that of the training data, where
-metrics.json beside the model has it, else of the file itself. With --user, there is the order of each user's rows too;
-with --seen, that of all items that the rows of training have, as an endpoint would recommend them.
+Tables are encoded by the schema next to the model, or by --schema. The mean or base rate is that of the training data,
+if metrics.json is next to the model, else that of the file. With --user, metrics of the order of each user's rows are
+added; with --seen, those of the order of all items in the training rows, as an endpoint would recommend them.
 
   fm evaluate model new.csv
   fm evaluate model.tar.gz test.parquet --json

@@ -1,7 +1,7 @@
-"""Say which features, and which pairs of features, made the score of a row.
+"""Print what each feature, and each pair of features, contributes to the score of a row.
 
-The model is a sum, so the shares add up to the score exactly; a classifier's add up to the
-logarithm of the odds, whose logistic function is the score.
+The model is a sum, so the contributions add up to the score exactly; a classifier's add up
+to the log odds, whose logistic function is the score.
 """
 
 import argparse

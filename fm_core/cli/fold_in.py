@@ -1,9 +1,9 @@
-"""Add users, or items, who came after training to a model and its schema, from a table of their rows: no training.
+"""Add users or items that came after training to a model and its schema, from a table of their rows, without training.
 
-The table has the columns of the training data, the label among them. Rows whose id in the column of --of is not in the
-schema are taken: each new id gets the most probable parameters for its rows, with all others as they are: those that an
-endpoint finds for such a `history`. Where a catalogue lies beside the model, the id of an item is enough. The folder
-of --output gets the model, its schema.json and its catalogue.csv.
+The table has the columns of the training data, including the label. Rows whose id in the column of --of is not in the
+schema are used: each new id gets the most probable parameters for its rows, and all other parameters stay as they are.
+An endpoint finds the same ones for such a `history`. If there is a catalogue next to the model, the id of an item is
+enough. The folder of --output gets the model, its schema.json and its catalogue.csv.
 
   fm fold-in model new-ratings.csv --of user --output model-of-today
 """

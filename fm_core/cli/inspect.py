@@ -1,4 +1,4 @@
-"""Say what is in a model: sizes, hyperparameters, norms, and the features that count most."""
+"""Print what is in a model: sizes, hyperparameters, norms, and the features with the largest parameters."""
 
 import argparse
 import dataclasses

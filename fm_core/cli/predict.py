@@ -1,11 +1,11 @@
-"""Score the rows of a file: one score a line, in the order of the rows.
+"""Score the rows of a file: one score per line, in the order of the rows.
 
-A classifier's score is the probability of label 1. With an output that ends in .jsonl, each
-line is what an endpoint would answer; one that ends in .npy gets an array of float32; one
-that ends in .csv has a header, and behind the score the class, where the label has names.
---with takes columns of a table along, which is written as CSV too. The schema beside the
-model encodes tables; --schema names another. --spread writes the standard deviation behind
-each score: how far off it may be, of a model of solver bayes (an .npy has two columns then).
+A classifier's score is the probability of label 1. If the output's name ends in .jsonl, each
+line is what an endpoint would answer; .npy gives an array of float32; .csv has a header and,
+if the labels have names, the class after the score. --with copies columns of a table to the
+output, as CSV. Tables are encoded by the schema next to the model, or by --schema. --spread
+adds the standard deviation of each score, for a model of solver bayes (an .npy then has two
+columns).
 
   fm predict model new.csv
   fm predict model new.csv --spread

@@ -1,10 +1,10 @@
-"""Find the best items of the model's catalogue for requests, one a line, as an endpoint gets them in JSON lines.
+"""Find the best items of the model's catalogue for requests in JSON lines, as an endpoint takes them, one per line.
 
   echo '{"columns": {"user": "ann"}, "top_k": 10}' | fm recommend model -
   fm recommend model requests.jsonl --output answers.jsonl
 
-Each line of the answer has the items of a request, best first. With --users, a request is made of each category of a
-column, less the items that --seen has of it: the best for everybody.
+Each line of the answer has the items of a request, best first. With --users, there is one request for each category of
+a column, without the items that --seen has for it: the best items for every user.
 
   fm recommend model --users user --top 10 --seen ratings.csv
 """

@@ -1,7 +1,7 @@
-"""Put two jobs, or some more, side by side: their figures, curves, findings, and the hyperparameters that differ.
+"""Compare two or more jobs: their metrics, curves and findings, and the hyperparameters that differ.
 
-A job is a model's folder or .tar.gz as `fm train` leaves it, the folder output/data of a SageMaker job, or a
-metrics.json of either. `*` marks the best of a figure; --html writes a page with the curves too.
+A job is a model's folder or .tar.gz as `fm train` writes it, the folder output/data of a SageMaker job, or the
+metrics.json of either. `*` marks the best value of a metric. --html writes a page that also has the curves.
 
   fm report model_a model_b
   fm report model_a model_b --html compared.html

@@ -1,8 +1,8 @@
-"""Learn a model from a table, and say how good it is on rows that were held out.
+"""Train a model on a table, and print how good it is on rows that were held out.
 
-Files are csv, tsv, parquet or arrow tables, of which --label names the column to learn, or rows of feature ids (libsvm,
-libfm, npz, recordio). What each column becomes is chosen from the data and said in a line; options say otherwise. OUT
-gets the model, schema.json, metrics.json and report.html: a folder, or one file where it ends with .tar.gz.
+Files are csv, tsv, parquet or arrow tables, of which --label names the column to predict, or rows of feature ids
+(libsvm, libfm, npz, recordio). What each column becomes is chosen from the data and printed; options override it. OUT
+gets the model, schema.json, metrics.json and report.html. It is a folder, or one file if it ends in .tar.gz.
 
   fm train sales.csv --label bought --out model
   fm train 2023.parquet 2024.parquet --label price --out model.tar.gz --time-column sold_at
