@@ -8,7 +8,7 @@ This module brings PyTorch along; a job of one host never imports it.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from fm_core.checkpoints.state import Checkpoint
 from fm_core.checkpoints.writer import Checkpoints
 from fm_core.cluster.averaged import fit_local_sgd
 from fm_core.cluster.checkpoints import SharedCheckpointer
-from fm_core.cluster.data import DistributedData, local_hyperparameters
+from fm_core.cluster.data import DistributedData, check_columns, local_hyperparameters
 from fm_core.cluster.evaluation import evaluate_shared, evaluate_together
 from fm_core.cluster.gathered_model import GatheredModel, send_model
 from fm_core.cluster.presence import Presence
@@ -113,6 +113,10 @@ class Cluster:
             One of them never will.
         """
         self._members.rows.all_gather(np.zeros(1, np.int64))
+
+    def check_columns(self, names: Sequence[str] | None) -> None:
+        """See `fm_core.cluster.data.check_columns`."""
+        check_columns(names, self._members)
 
     def local_hyperparameters(self, hyperparameters: Hyperparameters) -> Hyperparameters:
         """The hyperparameters as they are for the rows of the model that this host keeps."""

@@ -3,7 +3,7 @@
 import contextlib
 import importlib.util
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypeAlias, Union
 
 from container.stopping import StopRequest
@@ -47,6 +47,10 @@ class OneHost:
     @staticmethod
     def wait_for_all() -> None:
         """Wait until every host has come so far: there is none to wait for."""
+
+    @staticmethod
+    def check_columns(names: Sequence[str] | None) -> None:
+        """Hold the columns of the training data against those of the other hosts: there are none."""
 
     @staticmethod
     def local_hyperparameters(hyperparameters: Hyperparameters) -> Hyperparameters:

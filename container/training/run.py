@@ -169,10 +169,12 @@ def _train(
     _check_writable(job)
     items = Items(job, hyperparameters) if hosts.is_leading else None
     baseline = TrainingBaseline() if settings.baseline and hosts.is_leading else None
-    channels = _open_channels(job, hyperparameters, settings, stop, progress, items, baseline)
+    order = ColumnOrder()  # of the train channel, for others of its kind too
+    channels = _open_channels(job, hyperparameters, settings, stop, progress, order, items, baseline)
     if not stop():
         for channel in channels.values():
             channel.look_at_first_record()
+    hosts.check_columns(None if order.first is None else order.first[1])
     decided = _chosen(hyperparameters, job, channels[TRAIN])
 
     def train_with(decided: Hyperparameters, memory: Memory) -> None:
@@ -367,11 +369,11 @@ def _open_channels(
     settings: TrainingSettings,
     stop: StopRequest,
     progress: Progress,
+    order: ColumnOrder,
     items: Items | None = None,
     baseline: TrainingBaseline | None = None,
 ) -> dict[str, ChannelBatches]:
     opened = {}
-    order = ColumnOrder()  # of the train channel, for others of its kind too
     for name in CHANNELS:
         if name in job.channels:
             channel = job.channels[name]

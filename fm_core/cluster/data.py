@@ -2,17 +2,22 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from fm_core.batch import Batch
 from fm_core.cluster.members import Members, partition_of
+from fm_core.errors import DataError
 from fm_core.given import MOST_FEATURES
 from fm_core.hyperparameters import Hyperparameters
 from fm_core.training.callbacks import Batches
 from fm_core.training.class_weights import class_weighted
 from fm_core.training.shuffle import shuffled
 
-__all__ = ["DistributedData", "local_batches", "local_hyperparameters"]
+__all__ = ["DistributedData", "check_columns", "local_batches", "local_hyperparameters"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,3 +88,31 @@ def local_hyperparameters(hyperparameters: Hyperparameters, members: Members) ->
         feature_dim=partition_of(members).n_rows(hyperparameters.feature_dim),
         mini_batch_size=min(hyperparameters.mini_batch_size * members.size, MOST_FEATURES),
     )
+
+
+def check_columns(names: Sequence[str] | None, members: Members) -> None:
+    """Hold the columns of this member's training data against those of the others.
+
+    A column is a feature by its place, and each member's first file decides the order of its own.
+
+    Parameters
+    ----------
+    names : sequence of str, optional
+        In their order; None: this member has no data, or data without names.
+    members : Members
+        All of which call this.
+
+    Raises
+    ------
+    DataError
+        On all of them: some have other columns, or another order.
+    """
+    mine = -1 if names is None else zlib.crc32(json.dumps(list(names)).encode())
+    told = members.rows.all_gather(np.array([mine], np.int64))[:, 0].tolist()
+    known = [(rank, each) for rank, each in enumerate(told) if each >= 0]
+    others = [rank for rank, each in known if each != known[0][1]]
+    if others:
+        raise DataError(
+            f"the columns of the training data are not the same, in the same order, on hosts {known[0][0]} and "
+            f"{', '.join(map(str, others))} (counted from 0): write all files with the same columns in the same order"
+        )

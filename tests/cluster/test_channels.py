@@ -112,3 +112,21 @@ def test_a_missing_channel_on_one_host_is_told_by_all(hosts):
     assert (first.code, second.code) == (1, 1)
     assert "there is no folder" in second.failure
     assert "host 127.0.0.2 failed: ClientError:" in first.failure
+
+
+def test_columns_in_another_order_on_another_host_are_refused_on_all(hosts):
+    """Each host has files of its own, and the first of them decides which column is which feature."""
+    found = {}
+    for second in ("day=3/hour=7", "hour=7/day=3"):
+        job = hosts(2, feature_dim="2", epochs="1")
+        job.configure("train", S3DistributionType="ShardedByS3Key", ContentType="text/csv")
+        for one, place in zip(job.jobs, ("day=3/hour=7", second), strict=True):
+            one.put(f"{place}/part", "".join(f"{i % 2}\n" for i in range(60)).encode())
+        found[second] = job.run()
+    assert [host.code for host in found["day=3/hour=7"]] == [0, 0]
+    for host in found["hour=7/day=3"]:
+        assert host.code == 1
+        assert (
+            "ClientError: the columns of the training data are not the same, in the same order, on hosts"
+            in host.failure
+        )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fm_core.batch import Batch
-from fm_core.cluster.data import DistributedData
+from fm_core.cluster.data import DistributedData, check_columns
 from fm_core.cluster.sharded import fit_together
 from fm_core.errors import DataError, DivergenceError
 from fm_core.training.fit import fit
@@ -75,3 +75,29 @@ def test_dense_rows_on_one_member_and_sparse_ones_on_another_are_refused():
             fit_together(rows(member), hyperparameters(5), member)
 
     together(2, task)
+
+
+@pytest.mark.parametrize(
+    ("columns", "are_alike"),
+    [
+        ([["a", "b"], ["a", "b"], ["a", "b"]], True),
+        ([None, ["a", "b"], ["a", "b"]], True),  # a host without data
+        ([None, None, None], True),
+        ([["a", "b"], ["b", "a"], ["a", "b"]], False),
+        ([["a", "b"], None, ["a", "c"]], False),
+        ([["a,b"], ["a", "b"], ["a", "b"]], False),
+    ],
+)
+def test_columns_that_are_not_the_same_on_all_members_are_refused_on_all(columns, are_alike):
+    def task(member):
+        try:
+            check_columns(columns[member.rank], member)
+        except DataError as error:
+            return str(error)
+        return None
+
+    said = set(together(3, task))
+    assert len(said) == 1
+    (sentence,) = said
+    assert (sentence is None) == are_alike
+    assert are_alike or sentence.startswith("the columns of the training data are not the same, in the same order, on")
