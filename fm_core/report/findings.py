@@ -226,6 +226,8 @@ def _still_falls(facts: Facts) -> str | None:
         return None
     if facts.is_overfitted or _validation_rises(facts) or _worse_than_baseline(facts):
         return None  # more of the same would not help
+    if facts.hyperparameters.solver == "bayes" and facts.hyperparameters.epochs is None:
+        return None  # it went on until more would gain nearly nothing: _more_sweeps tells where it would
     if facts.hyperparameters.solver == "bayes" and _more_sweeps(facts):
         return None  # which says it better
     if facts.hyperparameters.solver == "bayes":

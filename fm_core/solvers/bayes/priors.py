@@ -61,7 +61,7 @@ class Priors:
     @classmethod
     def begin(cls, n_groups: int, num_factors: int, variance: float = _WIDER) -> "Priors":
         """Before any draw: mean 0; the linear weights' precision 1, and for factors that are drawn with `variance`, a
-        little less than theirs.
+        little less than theirs; if that is 0, 1 too.
 
         Groups that are all at one precision lean on it, for a hundred sweeps: with precision 1, where first factors
         were of .1, a table of ten columns was scored worse than by its mean for as long.

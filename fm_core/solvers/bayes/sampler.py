@@ -125,7 +125,7 @@ class Sampler:
         self.w0, self.params = initial(rows, num_factors, is_classifier, seed, num_threads)
         if start is not None:
             self.w0, self.params = start(self.units, self.w0, self.params)
-        self.priors = Priors.begin(max(1, rows.n_groups), num_factors, variance_of(self.params))
+        self.priors = Priors.begin(max(1, rows.n_groups), num_factors, variance_of(rows, self.params))
         self._noise = np.empty_like(self.params)
         self._records = records_of(rows, num_factors, self.units, is_classifier, num_factors + _RECORD)
         self._renew()
@@ -284,9 +284,12 @@ def initial(rows: Rows, num_factors: int, is_classifier: bool, seed: int, num_th
     return math.log(share / (1 - share)), params
 
 
-def variance_of(params: Floats) -> float:
-    """Of first factors; 0: there are none."""
-    return float(params[:, :-1].var(dtype=np.float64)) if len(params) else 0.0
+def variance_of(rows: Rows, params: Floats) -> float:
+    """Of first factors of one-hot columns; 0: there are none, or rows have values other than 1.
+
+    Raw columns far from 0 need large steps at first: with priors of small factors their chain stayed at the mean.
+    """
+    return float(params[:, :-1].var(dtype=np.float64)) if len(params) and not len(rows.values) else 0.0
 
 
 def records_of(rows: Rows, num_factors: int, units: Units, is_classifier: bool, width: int) -> Floats:

@@ -105,7 +105,7 @@ class Variational:
             self.variances[:, :-1] = _SHARE * spread
         if start is not None:
             self.w0, self.params = start(self.units, self.w0, self.params)
-        self.priors = Priors.begin(max(1, rows.n_groups), num_factors, variance_of(self.params))
+        self.priors = Priors.begin(max(1, rows.n_groups), num_factors, variance_of(rows, self.params))
         self._w0_variance = 0.0
         fields = rows.schedule.fields
         self._edges = fields if len(fields) else np.array([0, len(self.params)], np.int64)

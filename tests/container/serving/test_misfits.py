@@ -29,6 +29,13 @@ def forced(*columns):
     return schema
 
 
+def write_forced(path, schema):
+    """Write what a stranger may: the schema's own `to_json` refuses what is not read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fm_core.formats.tables.schema.check_readable", lambda *given: None)
+        path.write_text(schema.to_json())
+
+
 #: Schemas that no file may hold, or that are of another width than the model beside them.
 SCHEMAS = {
     "dense, with categories": forced(Column("a", "numeric"), *empty(3)),
@@ -77,7 +84,7 @@ def test_a_model_with_such_a_schema_is_not_opened(name, tmp_path):
     schema = SCHEMAS[name]
     dim = schema.feature_dim if name.startswith("dense, ") else 3  # the others are of another width
     save_model(tmp_path / "model_algo-1", make_model(feature_dim=dim), {})
-    (tmp_path / "schema.json").write_text(schema.to_json())
+    write_forced(tmp_path / "schema.json", schema)
     with pytest.raises(ArtifactError, match="schema"):
         open_with_schema(None, "error")(tmp_path)
 
@@ -87,7 +94,7 @@ def test_the_pair_that_crashed_a_worker(tmp_path):
     schema = forced(Column("a", "numeric"), *empty(3_000))
     assert schema.feature_dim == 1
     save_model(tmp_path / "model_algo-1", make_model(feature_dim=1), {})
-    (tmp_path / "schema.json").write_text(schema.to_json())
+    write_forced(tmp_path / "schema.json", schema)
     with pytest.raises(ArtifactError, match="dense is true, and column 'c0' is categorical, expected numeric"):
         open_with_schema(None, "error")(tmp_path)
     served = ServedModel(make_model(feature_dim=1), Encoder(schema, unseen="ignore", labels="none"))

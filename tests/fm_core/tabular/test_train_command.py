@@ -189,7 +189,7 @@ def test_rows_of_feature_ids_are_learned_too(form, csv, tmp_path, capfd):
     assert status == 0
     assert "cross entropy" in text
     assert not (tmp_path / "m/schema.json").exists()
-    assert "--time-column or --group" in refused(
+    assert "--time-column and --group" in refused(
         capfd, "train", tmp_path / f"t.{form}", "--out", tmp_path / "x", "--group", "a"
     )
 
