@@ -134,7 +134,8 @@ def _cells(column: Any, where: str) -> Cells:
         return PythonCells([None if cell is np.ma.masked else cell for cell in column])
     if hasattr(column, "iloc"):
         return _series(column)
-    if hasattr(column, "__arrow_c_array__") or hasattr(column, "__arrow_c_stream__"):  # of PyArrow or Polars
+    # of PyArrow or Polars; chunks of PyArrow 14 have none of both
+    if any(hasattr(column, name) for name in ("__arrow_c_array__", "__arrow_c_stream__", "combine_chunks")):
         from fm_core.formats.tables.arrow import arrow_cells
 
         return arrow_cells(column, where)
