@@ -21,8 +21,9 @@ from fm_core.solvers.base import Learner
 
 __all__ = ["SharedCheckpointer"]
 
-#: Checkpoints that a member keeps, as many as `Checkpointer` does.
-_SEEN = 2
+#: Checkpoints that a member may have: the two that `Checkpointer` keeps, and one more where it was killed before it had
+#: removed the oldest.
+_SEEN = 3
 
 _log = logging.getLogger(__name__)
 

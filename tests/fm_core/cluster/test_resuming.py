@@ -211,6 +211,26 @@ def test_a_step_that_one_host_has_not_kept_is_no_dead_end_for_one_host(tmp_path)
     assert told.resumed_at == (complete["epoch"], complete["n_batches"])
 
 
+def test_three_that_were_kept_because_of_a_kill_are_all_known(tmp_path):
+    """By hosts a step apart, which had written one and not removed the oldest; the newest of both is damaged."""
+    data, every, last = rows(60), tmp_path / "every", tmp_path / "last"
+    every.mkdir()
+    last.mkdir()
+    for _ in range(4):
+        run(tmp_path, 2, Told(stops_after=1), data, epochs=4)
+        for path in tmp_path.glob("checkpoint_*.fm"):
+            shutil.copy2(path, every)
+    of_first, of_second = (sorted(every.glob(f"checkpoint_h{rank}_*.fm"))[:4] for rank in range(2))
+    for path in (*of_first[1:], *of_second[:3]):
+        shutil.copy2(path, last)
+    newest = last / of_second[2].name
+    newest.write_bytes(newest.read_bytes()[:-1])
+    told = Told(stops_after=1)
+    run(last, 2, told, data, epochs=4)
+    position = read_header(of_first[1])["position"]
+    assert told.resumed_at == (position["epoch"], position["n_batches"])
+
+
 @pytest.mark.parametrize(("size", "total"), [(1, 6), (2, 6), (3, 6), (2, 24)])
 def test_shuffled_batches_of_another_size_begin_their_epoch_anew_and_that_is_said(tmp_path, caplog, size, total):
     """Of a buffer that does not hold all rows, the order depends on how it is filled."""
