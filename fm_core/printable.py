@@ -9,7 +9,7 @@ and in which no metric's regular expression finds anything.
 import re
 from typing import Any
 
-__all__ = ["begun", "printable", "printable_html", "printable_json", "quoted"]
+__all__ = ["begun", "first_line", "printable", "printable_html", "printable_json", "quoted"]
 
 #: How the built-in's metrics begin or end; docs/metric_definitions.json looks for nothing without one of them.
 _METRIC = re.compile(r"#(?=\w+_(?:metric|score)\b|metrics\b)|<(?=(?:loss|score)>)")
@@ -115,3 +115,8 @@ def _begun(value: Any, most: int) -> str:
         if length > most + 1:
             break
     return f"{ends[0]}{', '.join(parts)}{ends[1]}"
+
+
+def first_line(error: object) -> str:
+    """The first line of what an error says, as it is; its type's name, if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fm_core.errors import ConfigError
+from fm_core.printable import first_line
 from fm_core.resources import visible_gpus
 from fm_core.solvers.minibatch_torch import DenseDevice, usable_gpus
 
@@ -74,7 +75,7 @@ class Gpus:
                 self._chosen = DenseDevice(names, reduce)
             except (ImportError, RuntimeError) as error:
                 raise ConfigError(
-                    f"the devices {', '.join(names)} cannot be used: {str(error).splitlines()[0]}; "
+                    f"the devices {', '.join(names)} cannot be used: {first_line(error)}; "
                     "name others in FM_TORCH_DEVICES, or none"
                 ) from error
             _log.info("Dense batches train on %s.", self._chosen.description)

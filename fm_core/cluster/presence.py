@@ -18,9 +18,9 @@ from fm_core.cluster.board import BEAT, GONE, Board, lost
 from fm_core.cluster.listening import listening
 from fm_core.cluster.words import MOST_BYTES, Answer, Notice, Said, answer_of, notice_text
 from fm_core.errors import ConfigError, ProcessGroupError
-from fm_core.printable import printable
+from fm_core.printable import first_line, printable
 
-__all__ = ["InThread", "Presence", "first_line"]
+__all__ = ["InThread", "Presence"]
 
 #: Seconds between two questions while hosts meet.
 _MEETING = 0.1
@@ -239,7 +239,7 @@ class Presence:
         if self._failure is not None:
             return self._failure
         return ProcessGroupError(
-            f"communication failed although every host still sends heartbeats: {first_line(error)}"
+            f"communication failed although every host still sends heartbeats: {first_line(error)[:300]}"
         )
 
     def texts(self, put: dict[str, str], wants: str) -> dict[str, str]:
@@ -464,8 +464,3 @@ def _told(error: OSError) -> str:
     if isinstance(error, TimeoutError):
         return "no answer came"
     return error.strerror or str(error)
-
-
-def first_line(error: Any) -> str:
-    """The first line of what an error says."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

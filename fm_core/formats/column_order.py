@@ -42,9 +42,8 @@ class ColumnOrder:
         DataError
             The file has other columns.
         """
-        if self.first is None:
-            self._first = source, list(names)
-        first, wanted = self.first or (source, list(names))
+        self._first = self.first or (source, list(names))
+        first, wanted = self._first
         if list(names) == wanted:
             return list(range(len(names)))
         if sorted(names) != sorted(wanted) or len(set(names)) < len(names):

@@ -36,6 +36,7 @@ from torch import Tensor
 
 from fm_core.errors import ResourceError
 from fm_core.kernels.interface import OPTIMIZERS, Step
+from fm_core.printable import first_line
 
 __all__ = ["Staged", "TorchDense", "failures_told", "usable_gpus"]
 
@@ -398,5 +399,6 @@ def failures_told() -> Iterator[None]:
             "use an instance with larger GPUs, or train on the CPU with _num_gpus=0"
         ) from error
     except torch.AcceleratorError as error:
-        said = str(error).splitlines()[0]
-        raise OSError(f"a GPU failed: {said}; run the job again, or on the CPU with _num_gpus=0") from error
+        raise OSError(
+            f"a GPU failed: {first_line(error)}; run the job again, or on the CPU with _num_gpus=0"
+        ) from error

@@ -6,11 +6,13 @@ them is needed. A module has those functions that its rows' roles ask for:
 ========= ================================================================================
 READ      ``open_rows(paths, format, options)``: files of rows, as `inputs.RowInput`; of tables also
           ``read_tables(paths, format, options, update)``: their columns as they are
-WRITE     ``make_writer(file, format, first_key)``: an `outputs.Writer` of rows to a file
+WRITE     ``make_writer(file, format, first_key)``: an `outputs.Writer` of rows to a file that is
+          open for bytes; `first_key`, 0 or 1, is the key of feature 0 where rows have keys
 CHANNEL   ``read_batches(sources, *, feature_dim, batch_size, labels, ...)``: what trains a
           model, in batches; the parameters are those of `fm_core.formats.read_batches`
 REQUEST   ``decode_request(body, *, feature_dim, encoder, header)``: what is to be scored, part
-          by part, as `inputs.RequestRows`; the body is bytes-like
+          by part, as `inputs.RequestRows`; the body is bytes-like, `feature_dim` the model's;
+          `encoder` and `header` are of tables
 ========= ================================================================================
 """
 

@@ -222,17 +222,6 @@ class _Writer:
 def make_writer(file: Sink, of: Format, first_key: int = 0) -> _Writer:
     """Make what writes lines of numbers.
 
-    Parameters
-    ----------
-    file : Sink
-        Open for writing bytes.
-    of : Format
-        Gives the delimiter.
-    first_key : int
-        Has no effect: lines have no keys.
-
-    Returns
-    -------
-    writer : Writer
+    See `fm_core.formats.registry` for what it takes and gives.
     """
     return _Writer(file, (of.delimiter or ",").encode())

@@ -113,18 +113,7 @@ def decode_request(
 ) -> Iterator[RequestRows]:
     """Make sparse rows of a body of lines; labels are ignored.
 
-    Parameters
-    ----------
-    body : bytes-like
-    feature_dim : int
-        Of the model.
-    encoder, header
-        Of tables; they have no effect here.
-
-    Yields
-    ------
-    rows : RequestRows
-        Some of the rows, in their order.
+    See `fm_core.formats.registry` for what it takes and gives.
 
     Raises
     ------
@@ -162,18 +151,7 @@ class _Writer:
 def make_writer(file: Sink, of: Format, first_key: int = 0) -> _Writer:
     """Make what writes lines ``label key:value ...``.
 
-    Parameters
-    ----------
-    file : Sink
-        Open for writing bytes.
-    of : Format
-        Either of libsvm or of libFM.
-    first_key : int
-        The key of feature 0: 0 or 1.
-
-    Returns
-    -------
-    writer : Writer
+    See `fm_core.formats.registry` for what it takes and gives.
     """
     return _Writer(file, first_key)
 

@@ -20,7 +20,7 @@ from fm_core.errors import DataError, ResourceError
 from fm_core.formats.registry import Format
 from fm_core.formats.registry.files import InputFile
 from fm_core.formats.registry.inputs import Options, RowInput
-from fm_core.printable import begun, printable
+from fm_core.printable import begun, first_line, printable
 from fm_core.resources import available_memory
 
 if TYPE_CHECKING:
@@ -85,18 +85,7 @@ class _Writer:
 def make_writer(file: BinaryIO, of: Format, first_key: int = 0) -> _Writer:
     """Make what keeps all rows until it is closed, and then writes them.
 
-    Parameters
-    ----------
-    file : binary file
-        Open for writing bytes.
-    of : Format
-        Has no effect.
-    first_key : int
-        Has no effect: the matrix counts from 0.
-
-    Returns
-    -------
-    writer : Writer
+    See `fm_core.formats.registry` for what it takes and gives.
     """
     return _Writer(file)
 
@@ -135,8 +124,14 @@ def read_npz(name: str, file: "str | IO[bytes] | None" = None) -> Batch:
     except MemoryError as error:
         raise ResourceError(f"{name}: its arrays do not fit in memory: {error}") from error
     except _FAULTS as error:
-        said = printable((str(error).splitlines() or [type(error).__name__])[0], 200)
+        said = printable(first_line(error), 200)
         raise DataError(f"{name}: {said}; expected an npz file with a sparse matrix of SciPy's or X") from error
+
+
+def _check_room(what: str, n_bytes: int) -> None:
+    room = available_memory()
+    if n_bytes > room:
+        raise ResourceError(f"{what} take {n_bytes} bytes of memory, of which {room} are free")
 
 
 def _arrays(file: "str | IO[bytes]") -> dict[str, "NDArray[Any]"]:
@@ -148,9 +143,7 @@ def _arrays(file: "str | IO[bytes]") -> dict[str, "NDArray[Any]"]:
     found: dict[str, NDArray[Any]] = {}
     with zipfile.ZipFile(file) as archive:
         wanted = [member for member in archive.infolist() if member.filename.removesuffix(".npy") in _NAMES]
-        n_bytes, room = sum(member.file_size for member in wanted), available_memory()
-        if n_bytes > room:
-            raise ResourceError(f"its arrays take {n_bytes} bytes of memory, of which {room} are free")
+        _check_room("its arrays", sum(member.file_size for member in wanted))
         for member in wanted:
             name = member.filename.removesuffix(".npy")
             if name in found:
@@ -197,11 +190,7 @@ def _matrix(arrays: dict[str, "NDArray[Any]"]) -> Any:
     shape = tuple(arrays["shape"].tolist())
     if len(shape) != 2 or not all(isinstance(n, int) and n >= 0 for n in shape):
         raise DataError(f"shape is {begun(shape, 60)}, expected the numbers of rows and columns")
-    room = available_memory()
-    if 8 * shape[0] > room:
-        raise ResourceError(
-            f"the starts of {shape[0]} rows take {8 * shape[0]} bytes of memory, of which {room} are free"
-        )
+    _check_room(f"the starts of {shape[0]} rows", 8 * shape[0])
     if kind in ("csr", "csc", "bsr"):
         matrix = getattr(sparse, f"{kind}_matrix")((data, arrays["indices"], arrays["indptr"]), shape=shape)
         matrix.check_format(full_check=True)

@@ -58,18 +58,7 @@ def decode_request(
 ) -> Iterator[RequestRows]:
     """Decode a body of framed records; labels are ignored.
 
-    Parameters
-    ----------
-    body : bytes-like
-    feature_dim : int
-        Of the model.
-    encoder, header
-        Of tables; they have no effect here.
-
-    Yields
-    ------
-    rows : RequestRows
-        Some of the rows, in their order.
+    See `fm_core.formats.registry` for what it takes and gives.
 
     Raises
     ------
@@ -93,17 +82,6 @@ class _Writer:
 def make_writer(file: Sink, of: Format, first_key: int = 0) -> _Writer:
     """Make what writes framed records.
 
-    Parameters
-    ----------
-    file : Sink
-        Open for writing bytes.
-    of : Format
-        Has no effect.
-    first_key : int
-        Has no effect: keys count from 0.
-
-    Returns
-    -------
-    writer : Writer
+    See `fm_core.formats.registry` for what it takes and gives.
     """
     return _Writer(file)

@@ -13,7 +13,7 @@ from fm_core.errors import ConfigError, DataError, FMError, ResourceError, is_ex
 from fm_core.formats.tables.arrow_extensions import of_extension, of_noted_extension
 from fm_core.formats.tables.table import INDEX, ArrayTable, Cells, PythonCells
 from fm_core.formats.tables.values import ValueFault, numbers_of, text_codes
-from fm_core.printable import printable
+from fm_core.printable import first_line, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -427,5 +427,4 @@ def _unreadable(where: str, error: Exception, expected: str) -> FMError:
 
 
 def _one_line(error: Exception) -> str:
-    text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-    return printable(text, 200)
+    return printable(first_line(error).rstrip("."), 200)

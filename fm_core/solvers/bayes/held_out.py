@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fm_core.analysis.shrinkage import constant_score, kept_share, log_odds
+from fm_core.links import link_for
 from fm_core.solvers.bayes.randomness import FOLDS, generator
 from fm_core.solvers.bayes.rows import Rows
 
@@ -78,7 +79,7 @@ def _error(constant: float, n: float) -> float:
 
     That of a Beta distribution; of few rows a rare share is e^z rather than linear in z, as a log-normal number is.
     """
-    p = 1 / (1 + math.exp(-constant))
+    p = float(link_for("binary_classifier").score(np.array([constant]))[0])
     relative = 1 / math.sqrt((n + 2) * p * (1 - p))
     return math.sqrt(math.log((1 + math.sqrt(1 + 4 * relative**2)) / 2))
 
