@@ -134,7 +134,7 @@ $(FUZZ)/%.so: %.pyx | $(VENV)/.created
 	$(CLANG) -shared $(FUZZ)/$*.o -o $@
 
 .PHONY: fuzz
-fuzz: .venvs/fuzz/.installed $(FUZZ_SOURCES:%.pyx=$(FUZZ)/%.so)  ## search for bytes that break a decoder, FUZZ_SECONDS (60) for each
+fuzz: $(VENV)/.built .venvs/fuzz/.installed $(FUZZ_SOURCES:%.pyx=$(FUZZ)/%.so)  ## search for bytes that break a decoder, FUZZ_SECONDS (60) for each
 	.venvs/fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 .PHONY: test-mxnet

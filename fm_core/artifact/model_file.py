@@ -43,7 +43,7 @@ from fm_core.model import Model
 from fm_core.printable import quoted
 from fm_core.score_range import ScoreRange
 
-__all__ = ["MODEL_FILE", "Saved", "identity", "load_model", "model_arrays", "read_meta", "save_model"]
+__all__ = ["MODEL_FILE", "Saved", "identity", "load_model", "model_arrays", "model_of", "read_meta", "save_model"]
 
 
 # Padding of a zip header, in the form that Android's zipalign made common: id, size of
@@ -207,10 +207,10 @@ def load_model(path: str | os.PathLike[str], limits: Limits | None = None) -> Mo
         The model needs more memory than the limit.
     """
     with opened(path, limits) as archive:
-        facts = _facts(archive.meta(max_size=_MAX_META, kind="not a model file: "))
+        meta = archive.meta(max_size=_MAX_META, kind="not a model file: ")
         params = archive.member("params")
         params.check_sum(archive.limits)
-        model = _model(facts, mxnet_params.decode(params.data), archive.limits)
+        model = model_of(meta, params.data, archive.limits)
     # not the model itself, which would hold on to itself
     model.spread = functools.partial(load_spread, Path(path).absolute(), model.predictor_type, model.w0, model.w)
     return model
@@ -322,7 +322,25 @@ _NAMES = {
 }
 
 
-def _model(facts: _Facts, stored: Mapping[str, StoredArray], limits: Limits) -> Model:
+def model_of(meta: Mapping[str, Any], params: memoryview, limits: Limits) -> Model:
+    """Put a model together from what its members hold.
+
+    Parameters
+    ----------
+    meta : mapping
+        Of `meta.json`.
+    params : memoryview of bytes
+        The model's arrays are views of it where they can be.
+    limits : Limits
+
+    Raises
+    ------
+    ArtifactError
+        They are not a model's, or do not fit each other.
+    ResourceError
+        The model needs more memory than the limit.
+    """
+    facts, stored = _facts(meta), mxnet_params.decode(params)
     names = {name: name.removeprefix("arg:") for name in stored}
     found = {_NAMES[bare]: (bare, stored[name]) for name, bare in names.items() if bare in _NAMES}
     # A model without a term may come without its array.
