@@ -24,7 +24,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm serve``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="a model's folder, model_algo-1, or model.tar.gz")
-    parser.add_argument("--port", type=int, default=8080, metavar="N", help="port of the endpoint (8080)")
+    parser.add_argument("--port", type=int, default=8080, metavar="N", help="port of the endpoint (default: 8080)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -53,9 +53,18 @@ class _SetsOut(io.FileIO):
 
 
 def temporary_path(path: Path, suffix: str = ".tmp") -> Path:
-    """Give the name beside `path` under which it is written.
+    """Return the name under which a file is written until it is complete, in the same folder.
 
     One name per file, so that what a killed process left is overwritten by the next one.
+
+    Parameters
+    ----------
+    suffix : str
+        What the name ends with.
+
+    Returns
+    -------
+    temporary : Path
     """
     return path.with_name(f".{path.name}{suffix}")
 

@@ -80,5 +80,14 @@ class DamagedCheckpointError(CheckpointError):
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Whether an error says that open files, memory or disk do not suffice, and not that something is wrong."""
+    """Return whether an error means that memory, disk space or file descriptors ran out.
+
+    Parameters
+    ----------
+    error : BaseException
+
+    Returns
+    -------
+    is_exhausted : bool
+    """
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)

@@ -24,6 +24,11 @@ def feature_ranges(name: str, text: str, feature_dim: int, most: int | None = No
     most : int, optional
         How many parts there may be.
 
+    Returns
+    -------
+    parts : list of range
+        In the order of the text.
+
     Raises
     ------
     ConfigError
@@ -47,6 +52,15 @@ def feature_ranges(name: str, text: str, feature_dim: int, most: int | None = No
 
 
 def have_common(parts: Iterable[range]) -> bool:
-    """Tell whether two parts share a feature."""
+    """Return whether two ranges overlap.
+
+    Parameters
+    ----------
+    parts : iterable of range
+
+    Returns
+    -------
+    overlap : bool
+    """
     ordered = sorted(parts, key=lambda part: part.start)
     return any(before.stop > after.start for before, after in itertools.pairwise(ordered))

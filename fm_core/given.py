@@ -63,7 +63,12 @@ def check_kind(what: str, value: Any, kind: type | tuple[type, ...], expected: s
 
 
 def check_threads(num_threads: Any) -> None:
-    """Refuse what is no number of threads.
+    """Check a number of threads.
+
+    Parameters
+    ----------
+    num_threads : any
+        Expected: an integer from 1 to 1024.
 
     Raises
     ------
@@ -79,6 +84,18 @@ def check_threads(num_threads: Any) -> None:
 
 def float_array(what: str, values: Any) -> "NDArray[np.float32]":
     """Give an array of numbers as contiguous float32; what that cannot hold becomes infinite, and is refused later.
+
+    Parameters
+    ----------
+    what : str
+        The name of the values in error messages.
+    values : array_like
+        Numbers.
+
+    Returns
+    -------
+    array : ndarray of float32
+        Contiguous; the same object if it is already so.
 
     Raises
     ------
@@ -104,6 +121,12 @@ def float_array(what: str, values: Any) -> "NDArray[np.float32]":
 
 def refuse_masked(what: str, values: Any) -> None:
     """Refuse an array of which some values are masked: NumPy would give what lies behind the mask.
+
+    Parameters
+    ----------
+    what : str
+        The name of the values in error messages.
+    values : any
 
     Raises
     ------
@@ -138,6 +161,11 @@ def check_scores(scores: "NDArray[np.float32]", n_before: int = 0) -> None:
 
 def check_weights(weights: "NDArray[np.float32]") -> None:
     """Refuse weights that are negative or not finite.
+
+    Parameters
+    ----------
+    weights : ndarray of float32, shape (n,)
+        Expected: finite, at least 0.
 
     Raises
     ------
@@ -201,6 +229,13 @@ def refuse_moments(*given: Any) -> None:
 
 def refuse_gaps(what: str, values: Any) -> None:
     """Refuse labels that are missing: None, NaN, NaT or pandas' NA, in columns that may have such.
+
+    Parameters
+    ----------
+    what : str
+        The name of the values in error messages.
+    values : any
+        Labels, in a list, array or Series.
 
     Raises
     ------

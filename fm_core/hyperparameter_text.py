@@ -10,7 +10,16 @@ __all__ = ["from_texts", "to_text", "to_texts"]
 
 
 def to_text(value: Any) -> str:
-    """Write a typed value as SageMaker does: ``true``, ``1000``, ``0.00001``."""
+    """Write a typed value as text, as SageMaker does: ``true``, ``1000``, ``0.00001``.
+
+    Parameters
+    ----------
+    value : bool, int, float or str
+
+    Returns
+    -------
+    text : str
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -20,7 +29,17 @@ def to_text(value: Any) -> str:
 
 
 def to_texts(hyperparameters: Hyperparameters) -> dict[str, str]:
-    """Every hyperparameter that is set, by name."""
+    """Write all hyperparameters that are set as texts.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+
+    Returns
+    -------
+    texts : dict of str to str
+        By name.
+    """
     values = {name: getattr(hyperparameters, name) for name in parameters()}
     return {name: to_text(value) for name, value in values.items() if value is not None}
 
@@ -35,7 +54,18 @@ _OF_KIND: dict[str, Callable[[str], Any]] = {
 
 
 def from_texts(texts: Mapping[str, Any]) -> dict[str, Any]:
-    """Typed values of what a model file keeps; what is unknown, unreadable or out of range is left out."""
+    """Read the hyperparameters that a model file holds; unknown, unreadable and out-of-range ones are left out.
+
+    Parameters
+    ----------
+    texts : mapping of str to any
+        By name.
+
+    Returns
+    -------
+    values : dict of str to any
+        Typed values, by name.
+    """
     typed = {}
     for name, parameter in parameters().items():
         text = texts.get(name)

@@ -99,7 +99,18 @@ class Parameter:
         return words
 
     def problem(self, value: Any) -> str | None:
-        """Say in one sentence what is wrong with a value; None if nothing is."""
+        """Check a value.
+
+        Parameters
+        ----------
+        value : any
+            A typed value of the parameter.
+
+        Returns
+        -------
+        problem : str or None
+            A sentence that says what is wrong, or None.
+        """
         if value is None and not self.required and (self.default is None or self.default_with is not None):
             return None
         if self._admits(value):

@@ -40,7 +40,16 @@ class Link:
     loss_metric: str
 
     def score(self, z: "NDArray[np.float64]") -> "NDArray[np.float64]":
-        """Make scores of the model's sums: the logistic function of them for a classifier, else themselves."""
+        """Convert sums of the model into scores: by the logistic function for a classifier, unchanged for a regressor.
+
+        Parameters
+        ----------
+        z : ndarray of float64, shape (n,)
+
+        Returns
+        -------
+        scores : ndarray of float64, shape (n,)
+        """
         if not self.is_classifier:
             return z
         with np.errstate(over="ignore"):
@@ -48,6 +57,10 @@ class Link:
 
     def check_labels(self, labels: "NDArray[np.float32]") -> None:
         """Refuse labels that cannot be learned.
+
+        Parameters
+        ----------
+        labels : ndarray of float32, shape (n,)
 
         Raises
         ------
@@ -72,7 +85,22 @@ LINKS = {
 
 
 def link_for(predictor_type: str) -> Link:
-    """Return what a predictor type stands for; ConfigError: there is no such one."""
+    """Return the link of a predictor type.
+
+    Parameters
+    ----------
+    predictor_type : str
+        ``binary_classifier`` or ``regressor``.
+
+    Returns
+    -------
+    link : Link
+
+    Raises
+    ------
+    ConfigError
+        The predictor type is unknown.
+    """
     link = LINKS.get(predictor_type) if isinstance(predictor_type, str) else None
     if link is None:
         raise ConfigError(f"predictor_type is {quoted(predictor_type)}, expected {' or '.join(LINKS)}")

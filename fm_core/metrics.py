@@ -56,7 +56,14 @@ class RegressorMetrics(_Sums):
     def update(
         self, scores: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32] | None = None
     ) -> None:
-        """Add rows: `scores`, `labels` and `weights` of shape (n,)."""
+        """Add rows.
+
+        Parameters
+        ----------
+        scores, labels : ndarray of float32, shape (n,)
+        weights : ndarray of float32, shape (n,), optional
+            By default all rows have weight 1.
+        """
         error = np.subtract(scores, labels, dtype=np.float64)
         self.n += len(error)
         if weights is None:
@@ -98,7 +105,22 @@ class ClassifierMetrics(_Sums):
     def update(
         self, scores: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32] | None = None
     ) -> None:
-        """Add rows: `scores` in [0, 1], `labels` of 0 and 1, and `weights`, all of shape (n,)."""
+        """Add rows.
+
+        Parameters
+        ----------
+        scores : ndarray of float32, shape (n,)
+            Probabilities, from 0 to 1.
+        labels : ndarray of float32, shape (n,)
+            0 or 1.
+        weights : ndarray of float32, shape (n,), optional
+            By default all rows have weight 1.
+
+        Raises
+        ------
+        DataError
+            A label is neither 0 nor 1; the message names its row.
+        """
         if weights is not None:
             self._update(scores, labels, weights)
             return
@@ -151,7 +173,17 @@ class RankedMetrics(_Sums):
     def update(
         self, scores: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32] | None = None
     ) -> None:
-        """Add rows: losses and shares, both of shape (n,); there are no weights (solvers/ranked.py)."""
+        """Add groups of compared items (solvers/ranked.py).
+
+        Parameters
+        ----------
+        scores : ndarray of float32, shape (n,)
+            Their losses.
+        labels : ndarray of float32, shape (n,)
+            Their shares of correctly ordered pairs, from 0 to 1.
+        weights : None
+            Ranking losses do not support weights.
+        """
         self.n += len(scores)
         self._losses += float(scores.sum(dtype=np.float64))
         self._orders += float(labels.sum(dtype=np.float64))
@@ -166,7 +198,19 @@ Metrics = RegressorMetrics | ClassifierMetrics | RankedMetrics
 
 
 def metrics_for(predictor_type: str, loss: str = "pointwise") -> Metrics:
-    """Empty metrics for ``binary_classifier`` or ``regressor``, or of what another loss learns from."""
+    """Create empty metrics.
+
+    Parameters
+    ----------
+    predictor_type : str
+        ``binary_classifier`` or ``regressor``.
+    loss : str
+        ``pointwise`` or a ranking loss.
+
+    Returns
+    -------
+    metrics : Metrics
+    """
     if loss != "pointwise":
         return RankedMetrics()
     return ClassifierMetrics() if link_for(predictor_type).is_classifier else RegressorMetrics()

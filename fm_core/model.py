@@ -58,6 +58,14 @@ class Model:
     References
     ----------
     .. [1] S. Rendle, "Factorization Machines", ICDM 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fm_core import Batch, Model
+    >>> model = Model("regressor", 1.0, np.float32([0.5, 0, 0.25]), np.float32([[1], [2], [3]]))
+    >>> model.predict(Batch.from_dense([[1, 0, 0], [1, 0, 1]])).tolist()
+    [1.5, 4.75]
     """
 
     score_range: ScoreRange | None = None  # of models that were pickled before there was one

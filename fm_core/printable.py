@@ -45,6 +45,11 @@ def printable_html(text: str, most: int = 2000) -> str:
     text : str
     most : int
         Characters after which it is cut.
+
+    Returns
+    -------
+    text : str
+        Without characters that have a meaning in HTML.
     """
     import html  # its table of entities takes longer to load than all of this, and only pages need it
 
@@ -60,6 +65,11 @@ def printable_json(text: str) -> str:
     ----------
     text : str
         JSON, perhaps on several lines.
+
+    Returns
+    -------
+    text : str
+        JSON of the same value.
     """
     if not text.isprintable():
         text = "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
@@ -72,9 +82,19 @@ def _escaped(character: str) -> str:
 
 
 def quoted(value: Any, most: int = 60) -> str:
-    """Give a value as Python writes it, for a message: cut to `most` characters, and printable.
+    """Return a value as Python writes it, shortened and printable, for a message.
 
     A long text is cut before it is written out.
+
+    Parameters
+    ----------
+    value : any
+    most : int
+        Number of characters after which it is cut.
+
+    Returns
+    -------
+    text : str
     """
     if isinstance(value, str | bytes):
         cut = value if len(value) <= most else value[: most - 1]
@@ -95,6 +115,11 @@ def begun(value: Any, most: int = 40) -> str:
         A text is given as it is, anything else as Python writes it.
     most : int
         Characters.
+
+    Returns
+    -------
+    text : str
+        At most `most` characters.
     """
     return (value if isinstance(value, str) else _begun(value, most))[:most]
 
@@ -118,5 +143,15 @@ def _begun(value: Any, most: int) -> str:
 
 
 def first_line(error: object) -> str:
-    """The first line of what an error says, as it is; its type's name, if it says nothing."""
+    """Return the first line of an error's message.
+
+    Parameters
+    ----------
+    error : BaseException or str
+
+    Returns
+    -------
+    line : str
+        The name of the error's type if it has no message.
+    """
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -43,6 +43,10 @@ def usable_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> i
     ----------
     cgroups, membership : Path
         As for `usable_cores`.
+
+    Returns
+    -------
+    n_bytes : int
     """
     limits = _limits(cgroups, membership, "memory", _bytes_v2, _bytes_v1)
     return int(min([_memory_there_is(), *limits]))
@@ -57,6 +61,10 @@ def available_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP, m
         As for `usable_cores`.
     meminfo : Path
         The file ``/proc/meminfo`` of the machine.
+
+    Returns
+    -------
+    n_bytes : int
     """
     limits = _limits(cgroups, membership, "memory", _bytes_left_v2, _bytes_left_v1)
     found = re.search(r"^MemAvailable: *(\d+) kB", _read(meminfo), re.MULTILINE)
@@ -65,7 +73,17 @@ def available_memory(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP, m
 
 
 def visible_gpus(devices: Path = Path("/dev")) -> int:
-    """Count the NVIDIA GPUs that this container is given: ``nvidia0`` and on; under WSL one, whatever it has."""
+    """Count the NVIDIA GPUs of this container: ``/dev/nvidia0`` and so on; under WSL there is at most one.
+
+    Parameters
+    ----------
+    devices : Path
+        The folder of devices.
+
+    Returns
+    -------
+    n : int
+    """
     try:
         names = [entry.name for entry in devices.iterdir()]
     except OSError:

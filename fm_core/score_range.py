@@ -35,7 +35,7 @@ class ScoreRange(NamedTuple):
 
     @classmethod
     def of_labels(cls, labels: NDArray[np.float32], deviation: float) -> "ScoreRange":
-        """Say what training labels make believable.
+        """Return the range of plausible scores, given the training labels.
 
         Parameters
         ----------
@@ -43,6 +43,10 @@ class ScoreRange(NamedTuple):
             Not empty.
         deviation : float
             Their standard deviation.
+
+        Returns
+        -------
+        score_range : ScoreRange
         """
         least, greatest = float(labels.min()), float(labels.max())
         if np.count_nonzero(labels == least) == 1:
@@ -53,7 +57,16 @@ class ScoreRange(NamedTuple):
 
     @classmethod
     def of_json(cls, value: Any) -> "ScoreRange":
-        """Read what a file has of one.
+        """Read a range from a model file.
+
+        Parameters
+        ----------
+        value : any
+            As a JSON parser returns it.
+
+        Returns
+        -------
+        score_range : ScoreRange
 
         Raises
         ------
@@ -75,7 +88,19 @@ class ScoreRange(NamedTuple):
 
 
 def bounded(scores: NDArray[np.float32], within: ScoreRange | None) -> NDArray[np.float32]:
-    """Bring scores within a range, if there is one, in place; what is not a number stays so."""
+    """Clip scores to a range, in place; NaN stays NaN.
+
+    Parameters
+    ----------
+    scores : ndarray of float32, shape (n,)
+    within : ScoreRange or None
+        None: they are not clipped.
+
+    Returns
+    -------
+    scores : ndarray of float32, shape (n,)
+        The same array.
+    """
     if within is None:
         return scores
     np.maximum(scores, np.float32(within.least), out=scores)

@@ -20,7 +20,13 @@ NEW_FILE = (
 
 
 def send_to_disk(descriptor: int) -> None:
-    """Wait until a file's bytes, and what is needed to read them, are on the disk."""
+    """Wait until the bytes of a file, and the metadata needed to read them, are on disk.
+
+    Parameters
+    ----------
+    descriptor : int
+        The descriptor of an open file.
+    """
     getattr(os, "fdatasync", os.fsync)(descriptor)
 
 

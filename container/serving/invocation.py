@@ -187,7 +187,7 @@ class _Scorer:
         try:
             return self._model.std(batch, self._threads_for(batch.values.size))
         except DataError as error:
-            raise DataError(f"the request asks for spread: {error}") from None
+            raise DataError(f"spread is not possible: {error}") from None
 
     def _explanations(self, rows: Rows) -> dict[int, Any]:
         if self._encoder.rankings is None:

@@ -239,7 +239,13 @@ class RowSample:
         self._stride = 1
 
     def add(self, batch: Batch) -> None:
-        """Take rows into account."""
+        """Take rows into account.
+
+        Parameters
+        ----------
+        batch : Batch
+            The next rows.
+        """
         if self._skip >= batch.n_rows:
             self._skip -= batch.n_rows
             return
@@ -353,6 +359,11 @@ def stability(shares: Sequence[float], counts: "NDArray[np.int64]") -> float:
         Those of the baseline.
     counts : ndarray of int64
         As many.
+
+    Returns
+    -------
+    index : float
+        0 if both distributions are equal; above 0.2 is usually called a shift.
     """
     then = np.maximum(np.asarray(shares, np.float64), 1e-6)
     then /= then.sum()

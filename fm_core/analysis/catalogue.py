@@ -1,173 +1,46 @@
 """The items that can be recommended: a table, and the features of its columns.
 
-A catalogue is a table with a row for each item: the first column is its id, and each item has another one. Columns that
-the model's schema has become the item's features; requests can filter by every column, and answers contain all of them.
-It lies beside the model as catalogue.csv, so that any tool writes and reads it, and what features its items have is
-found out when it is read: it holds nothing that a schema could contradict.
+A catalogue is a table with one row for each item. The first column holds its id, which must be unique. Columns that the
+model's schema has become the item's features. Requests can filter by every column, and answers contain all of them.
+It is stored next to the model as catalogue.csv, which any tool can read and write. The features of its items are
+computed when it is read, so they always match the schema.
 
 A model without a schema takes a column `features`, whose cells are feature ids as in libsvm: ``7`` or ``7:1 19:0.5``.
 """
 
 import csv
 import io
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fm_core.analysis.listed_features import FEATURES, number_in, rows_of_ids
+from fm_core.analysis.item_column import ItemColumn
+from fm_core.analysis.listed_features import FEATURES, rows_of_ids
 from fm_core.atomic_file import atomic_write
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.registry import FORMATS, format_of
 from fm_core.formats.registry.inputs import Options, read_tables
 from fm_core.formats.tables import CATALOGUE_FILE
-from fm_core.formats.tables._columns import Vocabulary
 from fm_core.formats.tables.schema_check import unwatched
 from fm_core.formats.tables.table import Table, no_column, where
-from fm_core.formats.tables.values import texts_of
 from fm_core.given import MOST_FEATURES, check_kind
-from fm_core.printable import begun, quoted
+from fm_core.printable import quoted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fm_core.formats.tables.encoder import Encoder
 
-__all__ = ["CATALOGUE_FILE", "FEATURES", "Catalogue", "ItemColumn"]
+__all__ = ["CATALOGUE_FILE", "FEATURES", "Catalogue"]
 
 #: Bytes of memory that a text takes in its table and as one of Python's.
 _BYTES_OF_TEXT = 150
 
 #: Bytes of a row, and columns.
 _LONGEST_ROW, _MOST_COLUMNS = 2**20, 65_536
-
-
-class ItemColumn:
-    """A column of a catalogue.
-
-    Parameters
-    ----------
-    name : str
-    separator : str or None
-        Between the ids of a cell.
-    is_text : bool
-        Whether its cells are texts even if all of them are numbers.
-    """
-
-    def __init__(self, name: str, separator: str | None, *, is_text: bool) -> None:
-        self.name = name
-        self.separator = separator
-        self._is_text = is_text
-        self._known = Vocabulary()
-        self._parts: list[NDArray[np.int64]] = []
-
-    @property
-    def n_texts(self) -> int:
-        """The number of different texts that were read so far."""
-        return len(self._known)
-
-    def read(self, table: Table, place: int) -> "NDArray[np.int64]":
-        """Read the cells of a table, and return the number of each cell's text; -1: it is empty."""
-        if table.is_list(place):
-            codes, texts = table.codes(place, self.separator)
-            codes = np.append(self._known.find(texts, learn=True), -1)[codes]
-        else:
-            codes = table.find(place, self._known, learn=True)
-        self._parts.append(codes)
-        return codes
-
-    def keep(self, rows: "NDArray[np.int64]") -> None:
-        """Keep these of the rows that were read last."""
-        self._parts[-1] = self._parts[-1][rows]
-
-    def finish(self) -> None:
-        """Prepare for lookups; nothing is read after that."""
-        self.codes = np.concatenate(self._parts).astype(np.int32) if self._parts else np.empty(0, np.int32)
-        self.texts: list[str] = self._known.texts()
-        self._parts = []
-        numbers = None if self._is_text or self.separator is not None else _numbers(self.texts)
-        self.numbers = None if numbers is None else np.append(numbers, np.nan)
-
-    def text(self, item: int) -> str:
-        """The cell as it was read; empty if it is."""
-        code = int(self.codes[item])
-        return self.texts[code] if code >= 0 else ""
-
-    def value(self, item: int) -> Any:
-        """The cell as JSON has it: a text, a number, a list of texts, or None if it is empty."""
-        code = int(self.codes[item])
-        if code < 0:
-            return [] if self.separator is not None else None
-        if self.numbers is not None:
-            number = float(self.numbers[code])
-            return int(number) if number.is_integer() else number
-        return self.texts[code] if self.separator is None else _ids(self.texts[code], self.separator)
-
-    def find(self, texts: Iterable[str]) -> "NDArray[np.int64]":
-        """Return the numbers of texts; -2: there is no such cell."""
-        found: NDArray[np.int64] = self._known.find(texts)
-        return found
-
-    def allowed(self, wanted: Any) -> "NDArray[np.bool_]":
-        """Return which items have the wanted cell, or one of the wanted cells.
-
-        Parameters
-        ----------
-        wanted : str, number, bool, None, list of these, or {"min": number, "max": number}
-            None: an empty cell.
-
-        Raises
-        ------
-        DataError
-            The value has another form.
-        """
-        of_text = np.zeros(len(self.texts) + 1, np.bool_)  # the last one: empty
-        if isinstance(wanted, dict):
-            low, high = self._bounds(wanted)
-            assert self.numbers is not None
-            of_text[:-1] = (self.numbers[:-1] >= low) & (self.numbers[:-1] <= high)
-            return of_text[self.codes]
-        choices = wanted if isinstance(wanted, list) else [wanted]
-        for choice in choices:
-            if choice is not None and not isinstance(choice, str | int | float | bool):
-                raise DataError(
-                    f"filter {self.name!r} is {begun(wanted)}, expected a text, a number, true, false, null, "
-                    'a list of these, or {"min": number, "max": number}'
-                )
-        of_text[-1] = None in choices
-        texts = set(texts_of(choice for choice in choices if choice is not None))
-        if self.separator is not None:
-            of_text[:-1] = [not texts.isdisjoint(_ids(text, self.separator)) for text in self.texts]
-            return of_text[self.codes]
-        found = self.find(texts)
-        of_text[found[found >= 0]] = True
-        if self.numbers is not None:  # 7 is 7.0
-            same = np.array([number_in(text) for text in texts], np.float64)
-            of_text[:-1] |= np.isin(self.numbers[:-1], same[~np.isnan(same)])
-        return of_text[self.codes]
-
-    def _bounds(self, wanted: Mapping[str, Any]) -> tuple[float, float]:
-        if self.numbers is None:
-            raise DataError(f"filter {self.name!r} has bounds, but not all of the column's cells are numbers")
-        if not wanted or not wanted.keys() <= {"min", "max"} or not all(map(_is_number, wanted.values())):
-            raise DataError(f'filter {self.name!r} is {begun(wanted)}, expected {{"min": number, "max": number}}')
-        return wanted.get("min", -math.inf), wanted.get("max", math.inf)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _ids(text: str, separator: str) -> list[str]:
-    return [item for part in text.split(separator) if (item := part.strip())]
-
-
-def _numbers(texts: list[str]) -> "NDArray[np.float64] | None":
-    numbers = np.fromiter(map(number_in, texts), np.float64, len(texts))
-    return numbers if np.isfinite(numbers).all() and len(texts) else None
 
 
 class Catalogue:
@@ -238,7 +111,8 @@ class Catalogue:
             raise DataError(f"feature_dim is {feature_dim}, expected 1 to {MOST_FEATURES}")
         if encoder is not None and encoder.schema.feature_dim != feature_dim:
             raise DataError(
-                f"{what}: the schema makes {encoder.schema.feature_dim} features, expected the model's {feature_dim}"
+                f"{what}: the schema has feature_dim={encoder.schema.feature_dim}, expected the model's {feature_dim}: "
+                "give the schema that the model was trained with"
             )
         reader: _Reader | None = None
         for table in tables:

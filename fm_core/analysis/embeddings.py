@@ -94,7 +94,7 @@ def write_vectors(path: Path, model: "Model", kind: str, features: range, names:
         No format has this ending, pyarrow is needed and absent, or there are no such features.
     """
     if path.suffix not in WRITERS:
-        raise ConfigError(f"{path} ends in {path.suffix or 'nothing'!r}, expected one of {', '.join(WRITERS)}")
+        raise ConfigError(f"{path} ends in {path.suffix!r}, expected one of {', '.join(WRITERS)}")
     if not 0 <= features.start < features.stop <= model.feature_dim:
         raise ConfigError(
             f"features are {features.start}:{features.stop}, expected a range within 0:{model.feature_dim}, "

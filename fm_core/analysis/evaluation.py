@@ -40,7 +40,15 @@ class Evaluation(Protocol):
         """Rows so far."""
 
     def update(self, batch: Batch, predict: Predict) -> None:
-        """Add the rows of a batch; `predict` scores them."""
+        """Score the rows of a batch and add them.
+
+        Parameters
+        ----------
+        batch : Batch
+            Rows with labels.
+        predict : callable
+            Takes a batch and returns one score per row, float32.
+        """
 
     def values(self) -> dict[str, float]:
         """The metrics of all rows so far."""
@@ -80,7 +88,15 @@ class RowEvaluation:
         return self._is_classifier or self._groups is not None
 
     def update(self, batch: Batch, predict: Predict) -> None:
-        """Score the rows of a batch and add them."""
+        """Score the rows of a batch and add them.
+
+        Parameters
+        ----------
+        batch : Batch
+            Rows with labels.
+        predict : callable
+            Takes a batch and returns one score per row, float32.
+        """
         scores, labels = predict(batch), batch.known_labels
         self._totals.update(scores, labels, batch.weights)
         if self._keeps_rows:
@@ -177,7 +193,20 @@ class _Groups:
 
 
 def feature_of_rows(batch: Batch, part: range) -> "NDArray[np.int64]":
-    """Give of each row its first feature within a part, counted from the part's begin; -1: it has none."""
+    """Return the first feature of each row that lies in a range.
+
+    Parameters
+    ----------
+    batch : Batch
+        Sparse or dense rows.
+    part : range
+        Feature ids.
+
+    Returns
+    -------
+    found : ndarray of int64, shape (n_rows,)
+        The feature, counted from the start of the range; -1 if a row has none.
+    """
     found = np.full(batch.n_rows, -1, np.int64)
     if batch.indptr is None or batch.indices is None:
         inside = batch.values[:, part.start : part.stop] != 0
@@ -239,7 +268,20 @@ class FullRanking:
         return self._n
 
     def update(self, batch: Batch, predict: Predict) -> None:
-        """Add the positives of a batch."""
+        """Add the positives of a batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            Sparse rows. Rows without a label count as positives.
+        predict : callable
+            Not used here: all items are scored at the end.
+
+        Raises
+        ------
+        DataError
+            The rows are dense.
+        """
         if batch.indptr is None or batch.indices is None:
             raise DataError("records are dense, expected sparse ones with the features of a user and an item")
         self._n += batch.n_rows

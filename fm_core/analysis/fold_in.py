@@ -80,6 +80,11 @@ class Population:
         model : Model
         features : range
             Of step 1, not empty: those of one column, mostly.
+
+        Returns
+        -------
+        population : Population
+            The mean and the covariance of the parameters of these features.
         """
         k = model.num_factors
         total, squares, n = np.zeros(k + 1), np.zeros((k + 1, k + 1)), len(features)

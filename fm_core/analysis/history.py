@@ -30,12 +30,33 @@ __all__ = ["History", "columns_of_ids", "grown", "is_id", "side_by_side"]
 
 
 def is_id(value: Any) -> bool:
-    """Whether JSON's value can be an id."""
+    """Return whether a JSON value can be an id.
+
+    Parameters
+    ----------
+    value : any
+        A value as a JSON parser returns it.
+
+    Returns
+    -------
+    is_id : bool
+        True for texts and numbers, except NaN.
+    """
     return isinstance(value, str | int | float) and value == value  # NaN is none
 
 
 def columns_of_ids(schema: "TableSchema") -> dict[str, range]:
-    """Return the features of each column that has one id in a cell: those of ids, which a new one is like."""
+    """Return the columns that have one id in a cell, with their features.
+
+    Parameters
+    ----------
+    schema : TableSchema
+
+    Returns
+    -------
+    columns : dict of str to range
+        The range of features of each column, by its name.
+    """
     return {
         column.name: range(first, first + n)
         for column, first in zip(schema.columns, schema.offsets, strict=True)
@@ -166,6 +187,11 @@ def grown(model: Model, schema: "TableSchema", column: str, found: Mapping[str, 
         A categorical column, of which the ids are new categories.
     found : mapping of str to Folded
         By id.
+
+    Returns
+    -------
+    model, schema : tuple
+        New objects; the old ones stay unchanged.
 
     Raises
     ------

@@ -45,7 +45,18 @@ class PairImportance(NamedTuple):
 
 
 def few_rows(batch: Batch) -> Batch:
-    """Give rows at even distances, so few that looking at them costs next to nothing; sparse."""
+    """Return some rows at even distances, as sparse rows: few enough to be analysed in milliseconds.
+
+    Parameters
+    ----------
+    batch : Batch
+        All rows.
+
+    Returns
+    -------
+    rows : Batch
+        Sparse.
+    """
     per_row = max(1, batch.values.size // max(1, batch.n_rows))
     n = min(batch.n_rows, _ROWS, max(20, _ENTRIES // per_row))
     chosen = batch.take(np.linspace(0, batch.n_rows - 1, n).astype(np.int64)) if n < batch.n_rows else batch
@@ -114,6 +125,11 @@ def pair_importances(
         As for `column_importances`.
     columns : ndarray of int64
         Those that are looked at: all pairs of n columns cost n * n.
+
+    Returns
+    -------
+    pairs : list of PairImportance
+        The most important pair first.
     """
     columns = np.unique(columns)
     if batch.n_rows < 2 or len(columns) < 2:

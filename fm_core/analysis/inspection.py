@@ -46,12 +46,31 @@ class Summary:
 
 
 def blocks(model: "Model") -> Iterator[slice]:
-    """Cut the features into runs whose factors are a few megabytes."""
+    """Split the features into slices whose factors have a few megabytes each.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    slices : iterator of slice
+        In the order of the features.
+    """
     return row_blocks(model.V)
 
 
 def factor_norms(model: "Model") -> "NDArray[np.float64]":
-    """Euclidean norm of each feature's factors, shape (feature_dim,)."""
+    """Return the Euclidean norm of each feature's factors.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    norms : ndarray of float64, shape (feature_dim,)
+    """
     norms = np.empty(model.feature_dim)
     for rows in blocks(model):
         V = model.V[rows].astype(np.float64)
@@ -60,7 +79,19 @@ def factor_norms(model: "Model") -> "NDArray[np.float64]":
 
 
 def largest(values: "NDArray[np.floating]", n: int) -> "NDArray[np.intp]":
-    """Positions of the n largest by magnitude, the largest first; of equal ones the first."""
+    """Return the positions of the n largest values by magnitude, the largest first.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (m,)
+    n : int
+        If m is smaller, all positions are returned.
+
+    Returns
+    -------
+    positions : ndarray of intp
+        For equal values, the lower position comes first.
+    """
     magnitudes = np.abs(values)
     n = min(n, len(values))
     if n == 0:
@@ -71,7 +102,17 @@ def largest(values: "NDArray[np.floating]", n: int) -> "NDArray[np.intp]":
 
 
 def summarise(model: "Model") -> Summary:
-    """Look at every parameter of a model once."""
+    """Summarise all parameters of a model.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    summary : Summary
+        Sizes, norms and quantiles.
+    """
     norms = factor_norms(model)
     w = model.w.astype(np.float64)
     least, first, median, third, greatest = np.quantile(norms, [0, 0.25, 0.5, 0.75, 1]).tolist()

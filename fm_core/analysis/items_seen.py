@@ -47,13 +47,29 @@ class ItemsSeen:
         return len(self._entries)
 
     def update(self, batch: Batch) -> None:
-        """Look at the rows of a sparse batch; one without an item is left alone."""
+        """Add the items of a sparse batch; rows without an item are ignored.
+
+        Parameters
+        ----------
+        batch : Batch
+            Sparse rows.
+        """
         ids = feature_of_rows(batch, self._parts[0])
         rows = np.flatnonzero(ids >= 0)
         self.add(batch, rows, ids[rows])
 
     def add(self, batch: Batch, rows: "NDArray[np.int64]", ids: "NDArray[np.int64] | NDArray[np.int32]") -> None:
-        """Look at rows whose items, counted from the first id, are known already."""
+        """Add rows whose items are known.
+
+        Parameters
+        ----------
+        batch : Batch
+            Sparse rows.
+        rows : ndarray of int64, shape (n,)
+            Positions of rows in the batch.
+        ids : ndarray of int, shape (n,)
+            The item of each of these rows, counted from the first item's feature.
+        """
         new, at = np.unique(ids, return_index=True)
         is_new = ~self._is_seen[new]
         for item, row in zip(new[is_new].tolist(), rows[at[is_new]].tolist(), strict=True):
@@ -92,6 +108,11 @@ class ItemsSeen:
         schema : TableSchema or None
             By which the rows were made.
 
+        Returns
+        -------
+        table : Table
+            One row for each item.
+
         Raises
         ------
         DataError
@@ -124,7 +145,8 @@ class ItemsSeen:
             ]
             if sum(column.n_features for column, _ in inside) != len(part):
                 raise ConfigError(
-                    f"item_features has {part.start}:{part.stop}, which are not whole columns of schema.json"
+                    f"item_features has {part.start}:{part.stop}, which are not whole columns of schema.json: give "
+                    "the names of columns instead"
                 )
             columns += inside
         for column, _ in columns:

@@ -27,7 +27,17 @@ _PRIOR = 0.5
 
 
 def even_and_odd(rows: Batch) -> tuple[Batch, Batch]:
-    """Cut rows into those that are learned from and those that are tried."""
+    """Split rows into those at even positions and those at odd ones.
+
+    Parameters
+    ----------
+    rows : Batch
+
+    Returns
+    -------
+    learned, tried : tuple of Batch
+        The even rows, to learn from, and the odd rows, to test on.
+    """
     numbers = np.arange(rows.n_rows)
     return rows.take(numbers[::2]), rows.take(numbers[1::2])
 

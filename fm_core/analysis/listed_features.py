@@ -18,7 +18,17 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def number_in(text: str) -> float:
-    """Read a number; NaN: it is none."""
+    """Read a number from a text.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    number : float
+        NaN if the text is not a number.
+    """
     try:
         return float(text) if "_" not in text else math.nan
     except ValueError:

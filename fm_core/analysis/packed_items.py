@@ -77,6 +77,11 @@ class PackedItems:
         Parameters
         ----------
         allowed : ndarray of bool, shape (n_items,)
+
+        Returns
+        -------
+        choice : Choice
+            The allowed items as bits, in the order that `best` scans them.
         """
         bits = np.zeros(-(-self.rows.n_rows // BLOCK) * BLOCK, np.bool_)
         bits[: len(allowed)] = allowed[self._order] if self._is_finite else allowed

@@ -68,7 +68,20 @@ class Context:
     joined: "NDArray[np.float64]"
 
     def joined_by(self, w: float, v: "NDArray[np.float64]") -> "Context":
-        """Add a feature of value 1 that the model does not have, by its parameters."""
+        """Add a feature of value 1 that the model does not have, given its parameters.
+
+        Parameters
+        ----------
+        w : float
+            Its linear weight.
+        v : ndarray of float64, shape (num_factors,)
+            Its factors.
+
+        Returns
+        -------
+        context : Context
+            A new context.
+        """
         own = self.own + w + float(v @ self.sums)
         return dataclasses.replace(self, own=own, sums=self.sums + v, joined=self.joined + v)
 
@@ -102,7 +115,18 @@ class Contexts:
 
 
 def contexts_of(model: "Model", batch: Batch) -> Contexts:
-    """See each row of a sparse batch as a context."""
+    """Use each row of a sparse batch as a context.
+
+    Parameters
+    ----------
+    model : Model
+    batch : Batch
+        Sparse rows of the model's feature_dim.
+
+    Returns
+    -------
+    contexts : Contexts
+    """
     check_fits(batch, model.feature_dim)
     sums, own = np.empty((batch.n_rows, model.num_factors)), np.empty(batch.n_rows)
     context_sums(*batch.csr, model.w, model.V, sums, own)
@@ -169,6 +193,11 @@ def ranked_rows(context: Batch, candidates: Batch, indices: "NDArray[np.int64]")
     candidates : Batch
     indices : ndarray of int64, shape (n,)
         Positions among the candidates.
+
+    Returns
+    -------
+    rows : Batch, sparse
+        One row for each of these candidates.
     """
     contexts = context.take(np.zeros(len(indices), np.int64))
     return Batch.from_csr(contexts.to_matrix() + candidates.take(indices).to_matrix())
@@ -200,7 +229,18 @@ def rank_in_context(model: "Model", context: Context, candidates: Batch, top_k: 
 
 
 def own_scores(model: "Model", candidates: Batch) -> "NDArray[np.float64]":
-    """Return what each candidate adds by itself: its linear terms and its own pairs."""
+    """Return what each candidate's score has without a context: its linear terms and its own pairs.
+
+    Parameters
+    ----------
+    model : Model
+    candidates : Batch
+        Sparse rows of the model's feature_dim.
+
+    Returns
+    -------
+    scores : ndarray of float64, shape (n_rows,)
+    """
     check_fits(candidates, model.feature_dim)
     z = np.empty(candidates.n_rows)
     _candidate_scores(model, np.zeros(model.num_factors, np.float32), candidates, z)

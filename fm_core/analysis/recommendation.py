@@ -1,12 +1,7 @@
 """The best items of a catalogue for a client's request: contexts, filters, users who came after training, and reasons.
 
-A request is a JSON object as an endpoint gets it, and the same one in Python::
-
-    {"columns": {"user": "ann", "hour": 20}, "top_k": 10, "exclude": ["Alien"], "filter": {"genre": "comedy"}}
-
-Its context is of named columns, or of feature ids (``"context": {"keys": [7], "values": [1]}``). With a `history`, rows
-of items and labels, the context gets a feature that the model does not have: the user of those labels, whose parameters
-are fitted at once (fold_in.py).
+queries.py describes the requests. With a `history`, rows of items and labels, the context gets a feature that the model
+does not have: the user of those labels, whose parameters are fitted at once (fold_in.py).
 """
 
 import dataclasses
@@ -24,6 +19,7 @@ from fm_core.analysis.explanation import MOST_PAIRS, explain
 from fm_core.analysis.fold_in import Folded
 from fm_core.analysis.history import History, is_id, side_by_side
 from fm_core.analysis.packed_items import Choice, PackedItems
+from fm_core.analysis.queries import Query
 from fm_core.analysis.ranking import Context, contexts_of, ranked_rows
 from fm_core.batch import Batch
 from fm_core.errors import DataError
@@ -31,131 +27,17 @@ from fm_core.formats.requests.instances import decode_instances
 from fm_core.formats.requests.named_columns import decode_named
 from fm_core.formats.tables import SCHEMA_FILE, TableSchema
 from fm_core.formats.tables.encoder import Encoder
-from fm_core.formats.tables.values import text_of, texts_of
+from fm_core.formats.tables.values import text_of
 from fm_core.given import check_kind, check_threads
 from fm_core.model import Model
-from fm_core.printable import begun
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Query", "Recommendation", "Recommender"]
+__all__ = ["Recommendation", "Recommender"]
 
 #: Filters whose items are remembered: a million items take a megabyte each.
 _FILTERS = 64
-
-#: How many shares an explanation lists if the request does not say.
-_SHARES = 10
-
-_MEMBERS = (
-    "columns",
-    "context",
-    "top_k",
-    "exclude",
-    "filter",
-    "history",
-    "history_of",
-    "explain",
-    "spread",
-    "configuration",
-)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Query:
-    """A request for recommendations, its shape checked.
-
-    Attributes
-    ----------
-    where : str
-        Its name in messages.
-    columns : mapping of str to any, or None
-        The context by named columns.
-    context : object
-        The context by feature ids, where there are no columns.
-    top_k : int
-    exclude : list of str
-        Ids of items to leave out.
-    filter : mapping of str to any
-        Conditions on the items' columns.
-    history : list of mapping, or None
-        Rows of labels that the user gave; those items are not recommended.
-    history_of : str or None
-        The column that the history stands for; None: it is detected.
-    explain : int
-        The number of shares of each score to return; 0: no explanation.
-    spread : bool
-        Whether to return standard deviations.
-    """
-
-    where: str
-    columns: Mapping[str, Any] | None
-    context: Any
-    top_k: int
-    exclude: list[str]
-    filter: Mapping[str, Any]
-    history: list[Mapping[str, Any]] | None
-    history_of: str | None
-    explain: int
-    spread: bool
-
-    @classmethod
-    def of(cls, document: Any, where: str = "the request") -> "Query":
-        """Check the shape of a request.
-
-        Raises
-        ------
-        DataError
-            It has another one; the message says where.
-        """
-        if not isinstance(document, dict):
-            raise DataError(f"{where} is {begun(document)}, expected an object with columns and top_k")
-        for name in document:
-            if name not in _MEMBERS:
-                raise DataError(f"{where} has {begun(name)!r}, expected only {', '.join(_MEMBERS)}")
-        columns, context = document.get("columns"), document.get("context")
-        if columns is not None and (context is not None or not isinstance(columns, dict)):
-            raise DataError(f'{where}: expected an object "columns", or a "context" of feature ids, and not both')
-        top_k = document.get("top_k")
-        if type(top_k) is not int or top_k < 1:
-            raise DataError(f'{where}: "top_k" is {begun(top_k)}, expected an integer of at least 1')
-        exclude, wanted, history = document.get("exclude", []), document.get("filter", {}), document.get("history")
-        if not isinstance(exclude, list) or not all(is_id(item) for item in exclude):
-            raise DataError(f'{where}: "exclude" is {begun(exclude)}, expected a list of item ids')
-        if not isinstance(wanted, dict):
-            raise DataError(f'{where}: "filter" is {begun(wanted)}, expected an object such as {{"genre": "comedy"}}')
-        if history is not None and not (isinstance(history, list) and all(isinstance(row, dict) for row in history)):
-            raise DataError(
-                f'{where}: "history" is {begun(history)}, expected a list of objects with the columns of a row '
-                'and its "label"'
-            )
-        configuration = document.get("configuration")
-        wanted_too = configuration if isinstance(configuration, dict) else {}
-        why = document.get("explain", wanted_too.get("explain"))
-        spread = document.get("spread", wanted_too.get("spread")) or False
-        if not isinstance(spread, bool):
-            raise DataError(f'{where}: "spread" is {begun(spread)}, expected true or false')
-        if spread and history is not None:
-            raise DataError(
-                f'{where}: "spread" and "history" were both given, expected one of them: the uncertainty of a user '
-                "who was not in training is unknown"
-            )
-        history_of = document.get("history_of")
-        if history_of is not None and (history is None or not isinstance(history_of, str)):
-            raise DataError(f'{where}: "history_of" is {begun(history_of)}, expected the name of a column, together '
-                            'with "history"')  # fmt: skip
-        return cls(where, columns, context, top_k, texts_of(exclude), wanted, history, history_of,
-                   _shares(why, where), spread)  # fmt: skip
-
-
-def _shares(wanted: Any, where: str) -> int:
-    if wanted is None or wanted is False:
-        return 0
-    if wanted is True:
-        return _SHARES
-    if type(wanted) is not int or wanted < 1:
-        raise DataError(f'{where}: "explain" is {begun(wanted)}, expected true, false or an integer of at least 1')
-    return wanted
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -194,6 +76,21 @@ class Recommender:
         The encoder of the model's schema; None: the model has no schema, and contexts have feature ids.
     num_threads : int
         Threads that prepare the items.
+
+    Examples
+    --------
+    >>> import numpy as np, os, pathlib, tempfile
+    >>> from fm_core import Catalogue, Model, Recommender
+    >>> factors = np.float32([[1], [-1], [1], [-1], [0.5]])  # of two users, then of three films
+    >>> model = Model("regressor", 3.0, np.zeros(5, np.float32), factors)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "catalogue.csv")
+    ...     _ = path.write_text(os.linesep.join(["film,features", "Alien,2", "Brazil,3", "Cube,4"]))
+    ...     catalogue = Catalogue.load(path, None, model.feature_dim)
+    >>> user = {"keys": [0], "values": [1]}
+    >>> (best,) = Recommender(model, catalogue).recommend([{"context": user, "top_k": 2, "exclude": ["Cube"]}])
+    >>> [item["film"] for item in best.columns], best.scores.tolist()
+    (['Alien', 'Brazil'], [4.0, 2.0])
     """
 
     def __init__(
@@ -320,7 +217,9 @@ class Recommender:
             )
         if any(query.context is not None for query in queries):
             instances = [{"keys": [], "values": []} if query.context is None else query.context for query in queries]
-            keyed = decode_instances(instances, feature_dim=self.model.feature_dim, what=what, first=first)
+            keyed = decode_instances(
+                instances, feature_dim=self.model.feature_dim, what=f"the context of {what}", first=first
+            )
         found = []
         for query, *both in zip(queries, contexts_of(self.model, named), contexts_of(self.model, keyed), strict=True):
             context = both[query.context is not None]
@@ -419,7 +318,7 @@ class Recommender:
         try:
             return self.model.std(ranked_rows(alone, self.catalogue.rows, items), num_threads)
         except DataError as error:
-            raise DataError(f'{query.where}: the request asks for "spread": {error}') from None
+            raise DataError(f'{query.where}: "spread" is not possible: {error}') from None
 
     # --- reasons ---
 
@@ -433,7 +332,7 @@ class Recommender:
         if int((n_features * n_features).sum()) // 2 > MOST_PAIRS:
             raise DataError(
                 f"{query.where}: explanations are limited: the rows have more than {MOST_PAIRS} pairs of features in "
-                "all: ask for fewer items at once"
+                "all: request fewer items at once"
             )
         features, places = np.unique(np.concatenate([context.keys, indices]), return_inverse=True)
         V, w = self.model.V[features], self.model.w[features]

@@ -44,6 +44,11 @@ def constant_score(total: float, n: float, *, is_classifier: bool) -> float:
         The sum of the labels, and how many there are.
     is_classifier : bool
         Half a row of each class is added.
+
+    Returns
+    -------
+    score : float
+        The mean label of a regressor; the log odds of label 1 of a classifier.
     """
     if not is_classifier:
         return total / n if n else 0.0
@@ -52,7 +57,17 @@ def constant_score(total: float, n: float, *, is_classifier: bool) -> float:
 
 
 def log_odds(probabilities: NDArray[np.floating]) -> Doubles:
-    """Scores before the logistic function, of probabilities of float32: none is 0 or 1."""
+    """Return the log odds of probabilities, clipped so that they are finite.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float32, shape (n,)
+        From 0 to 1.
+
+    Returns
+    -------
+    scores : ndarray of float64, shape (n,)
+    """
     p = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
     found: Doubles = np.log(p / (1 - p))
     return found
@@ -72,6 +87,11 @@ def kept_share(
         The score that knows nothing of a row.
     is_classifier : bool
     weights : ndarray of float64, shape (n,), optional
+
+    Returns
+    -------
+    share : float
+        From 0, the constant score, to 1, the scores as they are.
     """
     n = len(labels)
     if n < _LEAST:

@@ -48,19 +48,19 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("input")
     group.add_argument(
         "--from", metavar="FORMAT", dest="from_format", choices=formats_for(Role.READ),
-        help="format of IN (default: by its name)",
+        help="format of the input files (default: by their names)",
     )  # fmt: skip
     group.add_argument("--feature-dim", metavar="N", type=int, help="number of features, if known")
     group.add_argument(
         "--first-id", metavar="N", type=int, choices=(0, 1), default=0,
-        help="id of the first feature in libsvm and libFM text, 0 or 1 (default 0)",
+        help="id of the first feature in libsvm and libFM text, 0 or 1 (default: 0)",
     )  # fmt: skip
     group.add_argument("--schema", metavar="FILE", type=Path, help="schema.json to encode the columns with")
     group.add_argument(
         "--unseen", choices=("error", "ignore"), default="error", help="what to do with categories not in the schema"
     )
     group = parser.add_argument_group("columns of a table without a schema")
-    group.add_argument("--label", metavar="COLUMN", help="the column to learn")
+    group.add_argument("--label", metavar="COLUMN", help="the column to predict")
     group.add_argument("--no-label", action="store_true", help="the data has no label")
     group.add_argument("--weight", metavar="COLUMN", help="column of row weights")
     for name, text in {
@@ -109,10 +109,10 @@ def add_fitting_arguments(parser: argparse.ArgumentParser) -> None:
         help="a column of several ids, each followed by SEP and its value",
     )  # fmt: skip
     group.add_argument(
-        "--min-count", metavar="N", type=int, default=2, help="texts in fewer rows share one feature (default 2)"
+        "--min-count", metavar="N", type=int, default=2, help="texts in fewer rows share one feature (default: 2)"
     )
-    group.add_argument("--max-categories", metavar="N", type=int, help="hash columns with more texts (500000)")
-    group.add_argument("--positive", metavar="CLASS", help="the class that is 1, for a label of two classes")
+    group.add_argument("--max-categories", metavar="N", type=int, help="hash columns with more texts (default: 500000)")
+    group.add_argument("--positive", metavar="CLASS", help="which of two classes is label 1 (default: the greater one)")
 
 
 def add_text_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +131,9 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-quotes", dest="quotes", action="store_false",
         help="quotes are ordinary characters (default: cells may be quoted, unless ambiguous)",
     )  # fmt: skip
-    group.add_argument("--encoding", metavar="NAME", help="text encoding, such as latin-1, cp1252 or utf-16 (utf-8)")
+    group.add_argument(
+        "--encoding", metavar="NAME", help="text encoding, such as latin-1, cp1252 or utf-16 (default: utf-8)"
+    )
 
 
 def text_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -35,23 +35,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm catalogue``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
     parser.add_argument("table", type=source, nargs="?", metavar="TABLE", help="items, as csv, tsv, parquet or arrow")
-    parser.add_argument("--item", metavar="COLUMN", help="the ids of the items (the first column)")
+    parser.add_argument("--item", metavar="COLUMN", help="column with the ids of the items (default: the first one)")
     parser.add_argument(
         "--columns", metavar="A,B", type=lambda text: [name for name in text.split(",") if name],
-        help="the other columns to copy (all; for training data, name the item's)",
+        help="other columns to copy (default: all; with --distinct, give the items' columns)",
     )  # fmt: skip
     parser.add_argument("--distinct", action="store_true", help="ids may repeat: use the first row of each")
     parser.add_argument(
         "--features", type=feature_range, metavar="FROM:TO",
-        help="without a schema: each of these features is an item; TO is excluded",
+        help="without a schema: the range of features that are items, without TO",
     )  # fmt: skip
-    parser.add_argument("--schema", type=Path, metavar="FILE", help="(schema.json next to the model)")
+    parser.add_argument(
+        "--schema", type=Path, metavar="FILE", help="schema file (default: schema.json next to the model)"
+    )
     parser.add_argument(
         "--unseen", choices=("error", "ignore"), default="error", help="what to do with categories not in the schema"
     )
     parser.add_argument("--from", dest="from_format", metavar="FORMAT", choices=formats_for(Role.READ),
                         help="format of TABLE (default: by its name)")  # fmt: skip
-    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help=f"({CATALOGUE_FILE} next to the model)")
+    parser.add_argument(
+        "--output", "-o", type=Path, metavar="FILE", help=f"output file (default: {CATALOGUE_FILE} next to the model)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

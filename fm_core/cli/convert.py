@@ -38,9 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--shards", metavar="N", type=_positive, default=1, help="divide the rows into N files")
     group.add_argument("--split", metavar="SHARE", type=_share, help="write .train and .test; SHARE goes to .train")
-    group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of random choices (default 0)")
+    group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of random choices (default: 0)")
     group.add_argument("--threshold", metavar="X", type=float, help="make labels of at least X 1, others 0")
-    group.add_argument("--schema-out", metavar="FILE", type=Path, help="output file of the schema (schema.json)")
+    group.add_argument(
+        "--schema-out", metavar="FILE", type=Path, help="output file of the schema (default: schema.json)"
+    )
     group.add_argument(
         "--fit", action="store_true", help="choose features for columns: bins, parts of dates, rare texts grouped"
     )
@@ -50,7 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--user", metavar="COLUMN", help="for --negatives: the users' column, or 0:943")
     group.add_argument("--items", metavar="A,B", help="for --negatives: the items' columns, the id first")
     group.add_argument(
-        "--negative-sampling", choices=("uniform", "popularity"), default="uniform", help="how to draw items (uniform)"
+        "--negative-sampling",
+        choices=("uniform", "popularity"),
+        default="uniform",
+        help="how to draw items (default: uniform)",
     )
     group.add_argument("--quiet", action="store_true", help="print no progress and no summary")
 

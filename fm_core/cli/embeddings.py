@@ -2,7 +2,7 @@
 
 With one user feature and one item feature a row, the inner product of [v, w] of the item and
 [v, 1] of the user puts items in the order of their scores: fill an index for nearest
-neighbours by inner product with `--as items`, and ask it with `--as users`.
+neighbours by inner product with `--as items`, and query it with `--as users`.
 """
 
 import argparse
@@ -24,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=Path, metavar="FILE", help="ends in .npy, .parquet or .tsv")
     parser.add_argument(
         "--as", dest="kind", choices=list(KINDS), default="items",
-        help="items: [v, w] of each feature; users: [v, 1]; factors: v alone (items)",
+        help="items: [v, w] of each feature; users: [v, 1]; factors: v alone (default: items)",
     )  # fmt: skip
     parser.add_argument(
         "--features", type=feature_range, default=(0, None), metavar="FROM:TO",
-        help="only these features, such as 943:2625; TO is excluded (all)",
+        help="range of features, such as 943:2625, without TO (default: all)",
     )  # fmt: skip
     names.add_schema_argument(parser)
     names.add_names_argument(parser)

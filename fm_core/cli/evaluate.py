@@ -1,8 +1,8 @@
 """Print how good a model is on the rows of a file, compared with predicting the mean or base rate for every row.
 
 Tables are encoded by the schema next to the model, or by --schema. The mean or base rate is that of the training data,
-if metrics.json is next to the model, else that of the file. With --user, metrics of the order of each user's rows are
-added; with --seen, those of the order of all items in the training rows, as an endpoint would recommend them.
+if metrics.json is next to the model, else that of the file. --user adds ranking metrics of each user's rows. With
+--seen, they rank all items of the training rows, as an endpoint does when it recommends.
 
   fm evaluate model new.csv
   fm evaluate model.tar.gz test.parquet --json
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_row_arguments(parser)
     add_ranking_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="threads of the solver (1)")
+    parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="number of threads (default: 1)")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -29,8 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm explain``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
     add_row_arguments(parser)
-    parser.add_argument("--row", type=int, metavar="N", help="only this row, counted from 0 (all rows)")
-    parser.add_argument("--top", type=int, default=10, metavar="N", help="features, and pairs, to list (10)")
+    parser.add_argument(
+        "--row", type=int, metavar="N", help="explain this row only, counted from 0 (default: all rows)"
+    )
+    parser.add_argument(
+        "--top", type=int, default=10, metavar="N", help="number of features, and of pairs, to list (default: 10)"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON object for each row, on a line of its own")
     names.add_names_argument(parser)
 

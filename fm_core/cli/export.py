@@ -1,7 +1,7 @@
 """Write a model for other programs: an ONNX file, for Java, C++, C#, Rust or a browser.
 
-The graph takes `indices` (int64) and `values` (float32), both of shape (rows, entries), and gives `scores`. A row with
-fewer features than others is filled up with any index, such as 0, and the value 0.
+The graph takes `indices` (int64) and `values` (float32), both of shape (rows, entries), and gives `scores`. Pad a
+row with fewer features than others with any index, such as 0, and the value 0.
 
   fm export model model.onnx
 """

@@ -36,10 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm fold-in``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
     parser.add_argument("table", type=source, metavar="TABLE", help="rows with labels, as csv, tsv, parquet or arrow")
-    parser.add_argument("--of", required=True, metavar="COLUMN", help="the column whose ids are new")
-    parser.add_argument("--output", "-o", type=Path, required=True, metavar="FOLDER", help="output of the model")
-    parser.add_argument("--schema", type=Path, metavar="FILE", help="(schema.json next to the model)")
-    parser.add_argument("--label", metavar="COLUMN", help="(the schema's)")
+    parser.add_argument("--of", required=True, metavar="COLUMN", help="the column that has new ids")
+    parser.add_argument("--output", "-o", type=Path, required=True, metavar="FOLDER", help="output folder")
+    parser.add_argument(
+        "--schema", type=Path, metavar="FILE", help="schema file (default: schema.json next to the model)"
+    )
+    parser.add_argument("--label", metavar="COLUMN", help="the label column (default: the label of the schema)")
     parser.add_argument(
         "--unseen",
         choices=("error", "ignore"),

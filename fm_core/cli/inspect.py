@@ -23,7 +23,7 @@ _MOST_GROUPS = 50
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm inspect``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
-    parser.add_argument("--top", type=int, default=10, metavar="N", help="features to list (10)")
+    parser.add_argument("--top", type=int, default=10, metavar="N", help="number of features to list (default: 10)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     names.add_schema_argument(parser)
     names.add_names_argument(parser)

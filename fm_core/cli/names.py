@@ -19,7 +19,9 @@ Names = Callable[[int], str]
 
 def add_schema_argument(parser: argparse.ArgumentParser) -> None:
     """Declare ``--schema``."""
-    parser.add_argument("--schema", type=Path, metavar="FILE", help="schema.json (the one beside the model)")
+    parser.add_argument(
+        "--schema", type=Path, metavar="FILE", help="schema file (default: schema.json next to the model)"
+    )
 
 
 def add_names_argument(parser: argparse.ArgumentParser) -> None:

@@ -49,14 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm predict``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="model_algo-1, its folder, or model.tar.gz")
     add_row_arguments(parser)
-    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="output file (standard output)")
+    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="output file (default: standard output)")
     parser.add_argument(
         "--with", dest="along", metavar="A,B", type=column_list, action="extend", default=[],
         help="columns of a table to write before each score, as CSV with a header",
     )  # fmt: skip
     parser.add_argument("--spread", action="store_true", help="write the standard deviation of each score too")
     parser.add_argument("--metrics", action="store_true", help="read labels too, and print metrics to standard error")
-    parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="threads of the solver (1)")
+    parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="number of threads (default: 1)")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -43,8 +43,8 @@ def add_ranking_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("ranking metrics (default: as in the model's training)")
     group.add_argument("--user", metavar="COLUMN", help="the users' column, or features: 0:943")
     group.add_argument("--items", metavar="A,B", help="the items' columns, the id first, or features: 943:2625")
-    group.add_argument("--top", type=int, metavar="K", help="number of top items per user (10)")
-    group.add_argument("--relevant", type=float, metavar="LABEL", help="lowest label of a relevant item (1)")
+    group.add_argument("--top", type=int, metavar="K", help="number of top items per user (default: 10)")
+    group.add_argument("--relevant", type=float, metavar="LABEL", help="lowest label of a relevant item (default: 1)")
     group.add_argument(
         "--seen", type=source, metavar="FILE", help="training rows: rank all their items except the user's own"
     )

@@ -44,15 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``fm recommend``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="folder of model, schema.json and catalogue.csv")
     parser.add_argument("requests", type=Path, nargs="?", metavar="REQUESTS", help="JSON lines; -: standard input")
-    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="output file (standard output)")
+    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="output file (default: standard output)")
     parser.add_argument("--users", metavar="COLUMN", help="make a request for each category of this column")
-    parser.add_argument("--top", type=int, default=10, metavar="K", help="for --users: number of items (10)")
+    parser.add_argument("--top", type=int, default=10, metavar="K", help="for --users: number of items (default: 10)")
     parser.add_argument("--seen", type=source, metavar="TABLE", help="for --users: rows of users and items to exclude")
     parser.add_argument("--spread", action="store_true", help="for --users: add the standard deviation of scores")
     parser.add_argument(
         "--unseen", choices=("error", "ignore"), default="error", help="how to treat unknown categories"
     )
-    parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="threads (1)")
+    parser.add_argument("--num-threads", type=int, default=1, metavar="N", help="number of threads (default: 1)")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "jobs", nargs="+", type=Path, metavar="JOB", help="a model's folder or .tar.gz, or a metrics.json"
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page, too")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write an HTML page")
 
 
 def run(arguments: argparse.Namespace) -> None:

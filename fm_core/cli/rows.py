@@ -46,7 +46,13 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--label", metavar="COLUMN", help="a column that is not a feature, in a table of numbers without a schema"
     )
-    group.add_argument("--first-id", type=int, choices=(0, 1), default=0, help="first id in libsvm and libFM text (0)")
+    group.add_argument(
+        "--first-id",
+        type=int,
+        choices=(0, 1),
+        default=0,
+        help="id of the first feature in libsvm and libFM text (default: 0)",
+    )
     group.add_argument(
         "--unseen", choices=("error", "ignore"), default="error", help="what to do with categories not in the schema"
     )

@@ -1,8 +1,8 @@
 """Train a model on a table, and print how good it is on rows that were held out.
 
-Files are csv, tsv, parquet or arrow tables, of which --label names the column to predict, or rows of feature ids
-(libsvm, libfm, npz, recordio). What each column becomes is chosen from the data and printed; options override it. OUT
-gets the model, schema.json, metrics.json and report.html. It is a folder, or one file if it ends in .tar.gz.
+Files are tables (csv, tsv, parquet or arrow) or rows of feature ids (libsvm, libfm, npz or recordio). For tables,
+--label names the column to predict. The encoding of each column is chosen from the data and printed; options override
+it. OUT gets the model, schema.json, metrics.json and report.html. It is a folder, or one file if it ends in .tar.gz.
 
   fm train sales.csv --label bought --out model
   fm train 2023.parquet 2024.parquet --label price --out model.tar.gz --time-column sold_at
@@ -23,10 +23,10 @@ __all__ = ["add_arguments", "run"]
 
 #: Options that are hyperparameters of their own name.
 _HYPERPARAMETERS = {
-    "solver": (str, "auto, bayes or minibatch (auto)"),
-    "num_factors": (int, "factors of each feature (16)"),
-    "epochs": (int, "passes over the data (as many as it needs)"),
-    "seed": (int, "seed of all random numbers (0)"),
+    "solver": (str, "auto, bayes, minibatch or online (default: auto)"),
+    "num_factors": (int, "factors of each feature (default: 16)"),
+    "epochs": (int, "passes over the data (default: as many as needed)"),
+    "seed": (int, "seed of all random numbers (default: 0)"),
 }
 _PREDICTORS = {"class": "binary_classifier", "number": "regressor"}
 
@@ -36,31 +36,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs", nargs="+", metavar="TABLE", type=source, help="files of one format (-: standard input)"
     )
-    parser.add_argument("--out", "-o", metavar="OUT", type=Path, required=True, help="output of the model")
+    parser.add_argument("--out", "-o", metavar="OUT", type=Path, required=True, help="output folder, or a .tar.gz file")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing model")
     add_input_arguments(parser)
     group = parser.add_argument_group("held-out rows")
-    group.add_argument("--holdout", metavar="SHARE", type=float, default=0.1, help="share of the rows (0.1); 0: none")
+    group.add_argument(
+        "--holdout",
+        metavar="SHARE",
+        type=float,
+        default=0.1,
+        help="share of the rows to hold out, or 0 for none (default: 0.1)",
+    )
     group.add_argument("--time-column", metavar="COLUMN", help="hold out the latest rows by this column")
     group.add_argument("--group", metavar="COLUMN", help="hold out whole groups: rows equal in this column")
     group = parser.add_argument_group("training")
     group.add_argument(
-        "--predict", choices=_PREDICTORS, help="a class (of two) or a number (class if there are two labels)"
+        "--predict", choices=_PREDICTORS, help="predict a class or a number (default: a class if there are two labels)"
     )
     for name, (kind, text) in _HYPERPARAMETERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar="N" if kind is int else "NAME", type=kind, help=text)
     group.add_argument(
         "--positive-class-weight", metavar="W", type=_class_weight,
-        help="weight of rows with label 1; balanced: equal total weight of both labels (1)",
+        help="weight of rows with label 1; balanced: equal total weight of both labels (default: 1)",
     )  # fmt: skip
     group.add_argument(
         "--set",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="any hyperparameter (docs/reference/hyperparameters.md)",
+        help="set any hyperparameter of docs/reference/hyperparameters.md",
     )
-    group.add_argument("--num-threads", metavar="N", type=int, help="threads of the solver (one for each core)")
+    group.add_argument("--num-threads", metavar="N", type=int, help="threads of the solver (default: one per core)")
     parser.add_argument("--no-report", action="store_true", help="do not write report.html")
     parser.add_argument("--quiet", action="store_true", help="print only errors")
 

@@ -123,7 +123,7 @@ class AveragedHosts:
         table = self._members.rows.all_gather(told)
         kinds = set(table[:, 0].tolist()) - {-1}
         if len(kinds) > 1:
-            raise DataError("some hosts read dense rows and others sparse ones")
+            raise DataError("some hosts read dense rows and others sparse ones, expected all of one kind")
         self._stopped = bool(table[:, 1].any())
         if kinds and not self._stopped:
             self._is_dense = bool(kinds.pop())

@@ -108,7 +108,7 @@ class Board:
             self._ready.add(rank)
         self._stops |= notice.stops
         if len(self._texts.keys() | notice.put.keys()) > 64 + 8 * len(self._names):
-            raise ValueError("there are more texts than hosts write")
+            raise ValueError("it has more texts than a host may write")
         self._texts |= notice.put
         if notice.said is not None:
             self._left.add(rank)

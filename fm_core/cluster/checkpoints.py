@@ -87,8 +87,8 @@ class SharedCheckpointer:
         if common or (others < 0).all():
             return None if (table < 0).all() else self._newest_of_all(steps, common)
         raise CheckpointError(
-            f"a host has checkpoints of {others[:, -1].max()} hosts in {folder}, and not all hosts have the same: to "
-            "continue with another number of hosts, give each host the files of all"
+            f"a host has checkpoints of {others[:, -1].max()} hosts in {folder}, but not all hosts have the same ones: "
+            "to continue with another number of hosts, copy the files of all hosts to each host"
         )
 
     def _whole_steps(self) -> dict[int, Path]:

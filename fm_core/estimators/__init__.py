@@ -19,7 +19,8 @@ import numpy as np
 from fm_core.batch import Batch
 
 # First what says how to install scikit-learn where it is missing.
-from fm_core.estimators.base import FactorizationMachine, declared, named_classes, two_classes
+from fm_core.estimators.base import FactorizationMachine, declared
+from fm_core.estimators.classes import named_classes, two_classes
 from fm_core.model import Model
 from fm_core.printable import quoted
 from fm_core.training.class_weights import balanced_weights, weighted_by_class
@@ -158,6 +159,14 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         The labels in order; scores are probabilities of the second one.
     model_, history_, n_features_in_, feature_names_in_
         As for `FMRegressor`.
+
+    Examples
+    --------
+    >>> from fm_core import FMClassifier
+    >>> X, y = [[1, 0, 1], [1, 1, 0], [0, 1, 1], [0, 0, 1]], ["yes", "no", "yes", "no"]
+    >>> classifier = FMClassifier(num_factors=2, seed=1).fit(X, y)
+    >>> classifier.classes_.tolist(), classifier.predict_proba(X).shape
+    (['no', 'yes'], (4, 2))
     """
 
     own_parameters: ClassVar[dict[str, tuple[Any, str]]] = {"class_weight": (None, _CLASS_WEIGHT)}
@@ -297,7 +306,9 @@ class FMClassifier(ClassifierMixin, FactorizationMachine):  # type: ignore[misc]
         of_0, of_1 = self._class_weights(rows, in_parts)
         weighted = weighted_by_class(rows, of_0, of_1).without_weightless()
         if not weighted.n_rows and not in_parts:
-            raise ValueError(f"class_weight is {quoted(self.class_weight)}: all rows weigh 0, expected some above 0")
+            raise ValueError(
+                f"class_weight is {quoted(self.class_weight)}: it gives every row the weight 0, expected some above 0"
+            )
         return weighted, None if validation is None else weighted_by_class(validation, of_0, of_1)
 
     def _class_weights(self, rows: Batch, in_parts: bool) -> tuple[float, float]:

@@ -92,14 +92,26 @@ class Asked:
         return {keys[i]: float(found[i]) for i in np.argsort(-found, kind="stable").tolist()}
 
     def note_importances(self, rows: Batch | None) -> None:
-        """Keep what columns matter, by the rows that were learned from; None: they are not known."""
+        """Compute and keep the importances of columns after `fit`.
+
+        Parameters
+        ----------
+        rows : Batch or None
+            The training rows; None if they are not available, such as after `load`.
+        """
         if rows is None or self.n_features_in_ > _MOST_COLUMNS:
             self._importances = None
         else:
             self._importances = self._importances_of(rows)
 
     def warn_of_leaks(self, rows: Batch) -> None:
-        """Warn of columns of a DataFrame that alone determine the label."""
+        """Warn of columns of a DataFrame that alone determine the label.
+
+        Parameters
+        ----------
+        rows : Batch
+            The training rows.
+        """
         names = self.__dict__.get("feature_names_in_")
         if names is None:
             return

@@ -7,7 +7,6 @@ import dataclasses
 import inspect
 import numbers
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -18,11 +17,11 @@ from fm_core.artifact.spread_file import save_spread
 from fm_core.batch import Batch
 from fm_core.errors import ArtifactError
 from fm_core.estimators.asked import Asked
+from fm_core.estimators.classes import named_classes, two_classes
 from fm_core.formats import SCHEMA_FILE
 from fm_core.formats.tables.frames import is_frame
 from fm_core.formats.tables.mixed_frames import MixedFrame, is_mixed
 from fm_core.formats.tables.schema import TableSchema
-from fm_core.formats.tables.values import is_missing
 from fm_core.given import check_scores, refuse_gaps, refuse_masked, refuse_moments
 from fm_core.hyperparameter_text import from_texts, to_text, to_texts
 from fm_core.hyperparameters import Hyperparameters, parameters
@@ -52,7 +51,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FactorizationMachine", "declared", "named_classes", "two_classes"]
+__all__ = ["FactorizationMachine", "declared"]
 
 _Self = TypeVar("_Self", bound="FactorizationMachine")
 _Kind = TypeVar("_Kind", bound=type)
@@ -87,7 +86,18 @@ def _signature(others: dict[str, tuple[Any, str]]) -> inspect.Signature:
 
 
 def declared(kind: _Kind) -> _Kind:
-    """Return an estimator its constructor, and the declarations' sentences in its docstring."""
+    """Add a constructor to an estimator, and the documentation of its parameters to its docstring.
+
+    Parameters
+    ----------
+    kind : type
+        The class of the estimator.
+
+    Returns
+    -------
+    kind : type
+        The same class.
+    """
     others = _OTHERS | getattr(kind, "own_parameters", {})
     signature = _signature(others)
 
@@ -149,6 +159,15 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         self : estimator
+
+        Raises
+        ------
+        ValueError
+            A value is missing, infinite or too large, or shapes or classes do not fit; scikit-learn's checks.
+        DataError
+            Rows cannot be learned from.
+        DivergenceError
+            Parameters are no longer finite: lower the learning rates, or scale the columns.
         """
         start = self.__dict__.get("model_") if self.warm_start else None
         is_mixed_frame = is_mixed(X)
@@ -226,7 +245,13 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
 
     @property
     def schema_(self) -> TableSchema:
-        """The encoding of the columns of `fit`'s DataFrame; only if it had columns other than numbers."""
+        """The encoding of the columns of `fit`'s DataFrame; only if it had columns other than numbers.
+
+        Raises
+        ------
+        AttributeError
+            `fit` got no DataFrame, or one of numbers only.
+        """
         if "_frame" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no schema_: it was not fitted to a DataFrame with texts")
         schema: TableSchema = self._frame.schema
@@ -235,7 +260,20 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
     def learn_once(
         self: _Self, X: Any, y: "ArrayLike", classes: "ArrayLike | None", sample_weight: "ArrayLike | None" = None
     ) -> _Self:
-        """Learn from rows once; see the estimators."""
+        """Make one pass over rows, as `partial_fit` does.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame or sparse matrix, shape (n, n_features)
+        y : array_like, shape (n,)
+        classes : array_like or None
+            The two classes of a classifier, for the first call.
+        sample_weight : array_like of float, shape (n,), optional
+
+        Returns
+        -------
+        self : estimator
+        """
         is_first = not hasattr(self, "model_")
         if is_first:
             self.__dict__.pop("_frame", None)  # of a fit that was refused
@@ -313,7 +351,19 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
         return _batch(self._validated(X, reset=False))
 
     def score_rows(self, X: Any, model: Model | None = None) -> "NDArray[np.float32]":
-        """Return the score of each row, by the model or another one."""
+        """Return the score of each row.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame or sparse matrix, shape (n, n_features)
+        model : Model, optional
+            A model to use instead of the fitted one.
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n,)
+            Probabilities of a classifier's second class, or a regressor's numbers.
+        """
         check_is_fitted(self, "model_")
         batch = self._whole_batch(X)
         scores: NDArray[np.float32] = (model or self.model_).predict(batch, self._n_threads())
@@ -321,7 +371,16 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
         return scores
 
     def std_of_rows(self, X: Any) -> "NDArray[np.float32]":
-        """Return the standard deviation of each row's score."""
+        """Return the standard deviation of each row's score.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame or sparse matrix, shape (n, n_features)
+
+        Returns
+        -------
+        std : ndarray of float32, shape (n,)
+        """
         check_is_fitted(self, "model_")
         found: NDArray[np.float32] = self.model_.std(self._whole_batch(X), self._n_threads())
         return found
@@ -348,11 +407,26 @@ class FactorizationMachine(Asked, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def read_model(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
-        """Read a model file as an estimator."""
+        """Create an estimator from a model file.
+
+        Parameters
+        ----------
+        path : path
+            A model file, its folder, or a ``model.tar.gz``.
+
+        Returns
+        -------
+        estimator : FMClassifier or FMRegressor
+
+        Raises
+        ------
+        ArtifactError
+            The file is damaged, or holds the other kind of model.
+        """
         model = load_model(path)
         if model.predictor_type != cls._predictor_type:
             raise ArtifactError(
-                f"{path} holds a {model.predictor_type}, expected a {cls._predictor_type}, which {cls.__name__} is"
+                f"{path} holds a {model.predictor_type}, expected a {cls._predictor_type} for {cls.__name__}"
             )
         stored = from_texts(read_meta(path)["training_parameters"])
         # What the file does not say was a job's default, which an estimator's is not in every case; or, where it says
@@ -409,28 +483,3 @@ def _weighted(rows: Batch, sample_weight: "ArrayLike | None") -> Batch:
     if not found.any():
         raise ValueError("sample_weight is 0 in every row: Sample weights must contain at least one non-zero number.")
     return rows.with_weights(found).without_weightless()
-
-
-def named_classes(classes: Any) -> "NDArray[Any]":
-    """Give the classes that a caller names as an array, if they are labels in an order.
-
-    Raises
-    ------
-    ValueError
-    """
-    is_listed = hasattr(classes, "__len__") and hasattr(classes, "__getitem__") and not isinstance(classes, str | bytes)
-    labels = list(classes) if is_listed and not isinstance(classes, Mapping) else []
-    if not labels or any(not isinstance(label, str) and is_missing(label) for label in labels):
-        raise ValueError(f"classes are {quoted(classes)}, expected a list of two labels")
-    if len({isinstance(label, str | bytes) for label in labels}) > 1:  # of which NumPy would make texts
-        raise ValueError(f"classes are {', '.join(map(quoted, labels[:3]))}, expected two labels of one kind")
-    return np.asarray(classes)
-
-
-def two_classes(classes: "NDArray[Any]") -> "NDArray[Any]":
-    """Give classes back, if they are two different ones."""
-    if len(classes) != 2:
-        raise ValueError(f"y has {len(classes)} class{'es' * (len(classes) > 1)}, {classes.tolist()}, expected two")
-    if classes[0] == classes[1] or any(label != label for label in classes.tolist()):
-        raise ValueError(f"classes are {classes.tolist()}, expected two different ones")
-    return classes

@@ -79,7 +79,7 @@ def _polya_gamma(c, key, row, sweep):
         ratio = np.exp(-(np.pi**2) * x) if u < r else np.exp(-4 / x)
         if _uniform(words[3]) < 1 - 3 * ratio + 5 * ratio**3:
             return x / 4
-    raise ValueError(f"PG(1, {c}) was refused 1000 times")
+    raise ValueError(f"PG(1, {c}) was rejected 1000 times")
 
 
 def _uniform(word):

@@ -137,6 +137,11 @@ def curves(
         For those who do not see it.
     ticks : bool
         Whether the axes' numbers mean something.
+
+    Returns
+    -------
+    svg : str
+        An element of a page.
     """
     every = [point for each in series for point in each.points]
     xs, ys = [point[0] for point in every] or [0.0, 1.0], [point[1] for point in every] or [0.0, 1.0]
@@ -189,6 +194,11 @@ def histogram(counts: Mapping[str, "NDArray[np.int64]"], edges: "NDArray[np.floa
     edges : ndarray of float64, shape (n + 1,)
     x_title, title : str
         As for `curves`.
+
+    Returns
+    -------
+    svg : str
+        An element of a page.
     """
     highest = sorted((int(n) for of_name in counts.values() for n in of_name), reverse=True)
     top = float(highest[0]) if highest else 1.0
@@ -220,6 +230,11 @@ def bars(values: Sequence[tuple[str, float, str]]) -> str:
     ----------
     values : sequence of (str, float, str)
         A name, a number, and the number as it is written; those below 0 have another colour.
+
+    Returns
+    -------
+    html : str
+        An element of a page.
     """
     most = max((abs(value) for _, value, _ in values), default=0.0) or 1.0
     rows = "".join(

@@ -77,6 +77,10 @@ def compared(jobs: Sequence[JobFacts]) -> list[Row]:
     Parameters
     ----------
     jobs : sequence of JobFacts
+
+    Returns
+    -------
+    rows : list of Row
     """
     rows = []
     for name in _names(jobs, "held_out"):
@@ -100,7 +104,16 @@ def compared(jobs: Sequence[JobFacts]) -> list[Row]:
 
 
 def comparison_text(jobs: Sequence[JobFacts]) -> str:
-    """Write jobs side by side for a terminal; ``*`` marks the best."""
+    """Write jobs side by side for a terminal; ``*`` marks the best value.
+
+    Parameters
+    ----------
+    jobs : sequence of JobFacts
+
+    Returns
+    -------
+    text : str
+    """
     lines = [f"  {'':<40}" + "".join(f" {_short(job.name):>16}" for job in jobs)]
     for row in compared(jobs):
         cells = (f"{'*' if i == row.best else ''}{_shown(value)}" for i, value in enumerate(row.values))
@@ -113,7 +126,16 @@ def comparison_text(jobs: Sequence[JobFacts]) -> str:
 
 
 def comparison_page(jobs: Sequence[JobFacts]) -> str:
-    """Make a page of jobs side by side, without scripts, that loads nothing."""
+    """Write jobs side by side as a page without scripts, which loads nothing.
+
+    Parameters
+    ----------
+    jobs : sequence of JobFacts
+
+    Returns
+    -------
+    html : str
+    """
     names = "".join(f"<th>{printable_html(job.name)}</th>" for job in jobs)
     rows = "".join(
         f"<tr><th>{printable_html(row.name)}</th>"
@@ -163,7 +185,11 @@ def _cells(row: Row) -> str:
 
 
 def write_comparison(path: Path, jobs: Sequence[JobFacts]) -> None:
-    """Write the page, whole or not at all.
+    """Write the page of `comparison_page`, whole or not at all.
+
+    Parameters
+    ----------
+    jobs : sequence of JobFacts
 
     Raises
     ------

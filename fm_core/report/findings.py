@@ -188,12 +188,16 @@ def _mean_and_error(numbers: NDArray[np.float64], counted: NDArray[np.float64]) 
 
 
 def findings(record: TrainingRecord, hyperparameters: Hyperparameters) -> list[str]:
-    """Say in plain sentences what a person should look at.
+    """Return sentences about what deserves attention.
 
     Parameters
     ----------
     record : TrainingRecord
     hyperparameters : Hyperparameters
+
+    Returns
+    -------
+    sentences : list of str
     """
     facts = Facts(record, hyperparameters)
     with np.errstate(all="ignore"):

@@ -91,21 +91,21 @@ class TrainingRecord:
         self.seconds_of_test = 0.0
 
     def resumed(self, report: ResumeReport) -> None:
-        """Training goes on; of the epochs before, only the metrics of the model that would be kept are known."""
+        """Keep the best metrics so far, all that is known of earlier epochs; see `Callback.resumed`."""
         self.best_validation = dict(report.validation)
 
     def started(self, is_dense: bool) -> None:
-        """The first batch is there."""
+        """Note when the first batch arrived; see `Callback.started`."""
         self.seconds_to_first_batch = time.time() - self.started_at
 
     def batch(self, report: BatchReport) -> None:
-        """A batch is done: of no interest here."""
+        """Do nothing; see `Callback.batch`."""
 
     def remarked(self, remark: str) -> None:
-        """What the solver decides is in the log."""
+        """Do nothing, because decisions of the solver are logged; see `Callback.remarked`."""
 
     def epoch(self, report: EpochReport) -> None:
-        """An epoch is done."""
+        """Keep the metrics of an epoch; see `Callback.epoch`."""
         self._ended = report.ended
         self.epochs.append(
             {
@@ -117,18 +117,33 @@ class TrainingRecord:
         )
 
     def validated(self, report: ValidationReport) -> None:
-        """The validation data was scored."""
+        """Keep the validation metrics; see `Callback.validated`."""
         self.epochs[-1]["validation"] = dict(report.metrics)
         self.epochs[-1]["validation_seconds"] = time.time() - self._ended
         if report.is_best:
             self.best_epoch, self.best_validation = report.epoch, dict(report.metrics)
 
     def tested(self, metrics: Mapping[str, float], n_records: int, seconds: float) -> None:
-        """The test data was scored."""
+        """Keep the metrics of the test data.
+
+        Parameters
+        ----------
+        metrics : mapping of str to float
+        n_records : int
+            Number of records of the test data.
+        seconds : float
+            How long scoring took.
+        """
         self.test, self.n_tested, self.seconds_of_test = dict(metrics), n_records, seconds
 
     def not_tested(self, reason: str) -> None:
-        """Forget what was scored of the test data, whose end was not reached."""
+        """Discard the metrics of test data that was not read to its end.
+
+        Parameters
+        ----------
+        reason : str
+            A sentence that says why.
+        """
         self.test, self.sample, self.untested = {}, Sample(), reason
 
     @property
@@ -144,6 +159,10 @@ class TrainingRecord:
         ----------
         findings : sequence of str
             Findings: of findings.py, or what else is to be said.
+
+        Returns
+        -------
+        document : dict
         """
         of_learned: dict[str, Any] = {} if self.learned is None else {"learned": self.learned}
         if self.importances:
@@ -167,7 +186,13 @@ class TrainingRecord:
         }
 
     def save(self, path: Path, findings: Sequence[str] = ()) -> None:
-        """Write metrics.json, whole or not at all."""
+        """Write metrics.json, whole or not at all.
+
+        Parameters
+        ----------
+        findings : sequence of str
+            See `as_document`.
+        """
         with atomic_write(path) as file:
             file.write(json.dumps(self.as_document(findings), indent=1, allow_nan=False).encode() + os.linesep.encode())
 
@@ -203,7 +228,14 @@ class Sample:
     def add(
         self, scores: NDArray[np.float32], labels: NDArray[np.float32], weights: NDArray[np.float32] | None = None
     ) -> None:
-        """Take rows into account; without weights each counts once."""
+        """Add rows; only some are kept.
+
+        Parameters
+        ----------
+        scores, labels : ndarray of float32, shape (n,)
+        weights : ndarray of float32, shape (n,), optional
+            By default all rows have weight 1.
+        """
         rows = np.column_stack([scores, labels, np.ones(len(labels), np.float32) if weights is None else weights])
         start = 0
         while start < len(rows):
@@ -255,7 +287,7 @@ class SampledModel(Model):
     def predict(
         self, batch: Batch, num_threads: int = 1, *, return_std: bool = False
     ) -> NDArray[np.float32] | tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Score rows as `Model.predict` does."""
+        """Score rows and keep a sample of the scores; see `Model.predict`."""
         scores = super().predict(batch, num_threads)
         self._sample.add(scores, batch.known_labels, batch.weights)
         return (scores, self.std(batch, num_threads)) if return_std else scores

@@ -13,5 +13,16 @@ _WORDS = {
 
 
 def in_words(name: str) -> str:
-    """Give a metric's words; its name where it has none."""
+    """Return the words for a metric.
+
+    Parameters
+    ----------
+    name : str
+        The name of the metric in logs and metrics.json.
+
+    Returns
+    -------
+    words : str
+        The name itself if there are none.
+    """
     return _WORDS.get(name, name)

@@ -37,7 +37,17 @@ class Plot(NamedTuple):
 
 
 def plots(record: TrainingRecord, model: Model) -> list[Plot]:
-    """Draw all there is to be seen."""
+    """Draw all plots that the data allows.
+
+    Parameters
+    ----------
+    record : TrainingRecord
+    model : Model
+
+    Returns
+    -------
+    plots : list of Plot
+    """
     found = _learning_curves(record, model)
     scores, labels = record.sample.scores, record.sample.labels
     drawable = np.isfinite(scores)

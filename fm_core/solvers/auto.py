@@ -85,6 +85,11 @@ def choose(
         The solver that a checkpoint was written by.
     n_rows : int, optional
         How many rows there are, where that is known.
+
+    Returns
+    -------
+    choice : Choice
+        The hyperparameters to train with, and a sentence that explains them.
     """
     hp = hyperparameters
     if hp.solver != "auto":
@@ -139,6 +144,11 @@ def of_dense(
         Whether there is validation data.
     n_rows : int, optional
         How many there are, where that is known.
+
+    Returns
+    -------
+    hyperparameters : Hyperparameters
+        A copy with solver minibatch and early stopping.
     """
     hp, table = hyperparameters, parameters()
     patience, changes = _PATIENCE, dict(_OF_DENSE)
@@ -174,7 +184,17 @@ def of_dense(
 
 
 def of_stream(hyperparameters: Hyperparameters) -> Hyperparameters:
-    """What learns from sparse data that does not fit in memory."""
+    """Return the hyperparameters for sparse data that does not fit in memory.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+
+    Returns
+    -------
+    hyperparameters : Hyperparameters
+        A copy with solver online.
+    """
     return _with(hyperparameters, solver="online")
 
 

@@ -188,7 +188,16 @@ class Solver(Learner, Protocol):
     """A learner that has the whole model."""
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
-        """Score rows with `model`, as it is now: how validation data is scored."""
+        """Score rows with the current `model`; validation data is scored so.
+
+        Parameters
+        ----------
+        batch : Batch
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n_rows,)
+        """
 
 
 class Algorithm(Protocol):
@@ -209,49 +218,155 @@ class Algorithm(Protocol):
     looks_first: bool = False
 
     def look(self, hyperparameters: Hyperparameters, batches: Iterable[Batch]) -> None:
-        """Look at the data before it is learned from, where `looks_first` is true. Called once in a training."""
+        """Inspect the data before training, if `looks_first` is true. Called once per training.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
+        batches : iterable of Batch
+            One pass over the data.
+        """
         return
 
     def begin_epoch(self, at: Moment) -> None:
-        """Hear which epoch the batches are of that come next. Called in the reading thread."""
+        """Called in the reading thread before the batches of an epoch are prepared.
+
+        Parameters
+        ----------
+        at : Moment
+            The epoch, and the number of its batches that are done.
+        """
         return
 
     def layout(self, hyperparameters: Hyperparameters) -> Mapping[str, ArraySpec]:
-        """The arrays of a checkpoint, in the file's order."""
+        """Return the arrays of a checkpoint, in the order of the file.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
+
+        Returns
+        -------
+        layout : mapping of str to ArraySpec
+            By name.
+        """
 
     def memory_needed(self, hyperparameters: Hyperparameters) -> int:
-        """The bytes that the solver's arrays take, once every feature has occurred; of several hosts, this one's."""
+        """Return the memory of the solver's arrays, once every feature has occurred.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
+            With several hosts, those for the part of the model that this host keeps.
+
+        Returns
+        -------
+        n_bytes : int
+        """
 
     def batch_memory(self, hyperparameters: Hyperparameters, batch: Batch) -> tuple[int, int]:
-        """The bytes of what `prepare` gives of such a batch, and of what a step needs beside it, where it streams."""
+        """Return the memory that a batch needs, if the algorithm streams.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
+        batch : Batch
+
+        Returns
+        -------
+        n_prepared, n_step : tuple of int
+            The bytes of what `prepare` returns, and those that a step needs in addition.
+        """
         return 0, 0
 
     def rows_memory(self, hyperparameters: Hyperparameters, n_rows: int, n_entries: int) -> int:
-        """The bytes that all rows take, where `needs` is resident."""
+        """Return the memory that all rows need, if `needs` is resident.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
+        n_rows : int
+        n_entries : int
+            The number of values in all rows.
+
+        Returns
+        -------
+        n_bytes : int
+        """
         return 0
 
     def check(self, hyperparameters: Hyperparameters) -> None:
-        """Look, before any row is read, at whether the hyperparameters go with each other.
+        """Check before any row is read that the hyperparameters are compatible.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
 
         Raises
         ------
         ConfigError
+        ConfigError
+            They are not; the message says why.
         """
         return
 
     def model_of(self, hyperparameters: Hyperparameters, arrays: Mapping[str, NDArray[Any]]) -> Model:
-        """Make the model of those arrays that are `of_model`."""
+        """Create a model from the arrays of a checkpoint that are `of_model`.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
+        arrays : mapping of str to ndarray
+            By name.
+
+        Returns
+        -------
+        model : Model
+        """
 
     def prepare(self, batch: Batch) -> Any:
-        """Do what can be done of a batch ahead of its turn. Called in the reading thread, for each batch."""
+        """Prepare a batch before its turn. Called in the reading thread, for each batch.
+
+        Parameters
+        ----------
+        batch : Batch
+
+        Returns
+        -------
+        prepared : any
+            Passed on to the solver together with the batch.
+        """
         return None
 
     def evaluation(self, hyperparameters: Hyperparameters, model: Model) -> Evaluation:
-        """Make what data is scored into, by a model that this has trained: of validation data, and of a test."""
+        """Create the evaluation that validation and test data are scored into.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
+        model : Model
+            A model of this algorithm.
+
+        Returns
+        -------
+        evaluation : Evaluation
+            Empty.
+        """
         return RowEvaluation(hyperparameters.predictor_type, hyperparameters)
 
     def load(self, items: Iterable[tuple[Batch, Any]]) -> Any:
-        """Keep all rows, where `needs` is resident: given each batch with what `prepare` gave, once in a training."""
+        """Collect all rows, if `needs` is resident. Called once per training.
+
+        Parameters
+        ----------
+        items : iterable of (Batch, any)
+            Each batch with what `prepare` returned.
+
+        Returns
+        -------
+        rows : any
+            Passed on to the solver.
+        """
         return list(items)
 
     def make(
@@ -276,6 +391,10 @@ class Algorithm(Protocol):
             Starting point.
         state : SolverState, optional
             To go on from; `model` is not looked at then.
+
+        Returns
+        -------
+        solver : Solver
 
         Raises
         ------

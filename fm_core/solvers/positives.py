@@ -81,7 +81,7 @@ class Positives:
             pairs.append(users.astype(np.int64) * len(self._ids) + ids)
             seen.add(batch, rows, ids)
         if not len(seen):
-            raise DataError("the training data holds no positive, expected at least one record whose label is above 0")
+            raise DataError("the training data has no positive, expected at least one record whose label is above 0")
         self.items, self.rows = seen.ids, seen.rows
         self._number = np.full(len(self._ids), -1, np.int32)
         self._number[self.items] = np.arange(len(self.items), dtype=np.int32)

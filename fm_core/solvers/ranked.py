@@ -195,8 +195,7 @@ def _unweighted(batches: Iterable[Batch], loss: str) -> Iterator[Batch]:
     for batch in batches:
         if batch.weights is not None:
             raise ConfigError(
-                f"the rows have weights, and loss is {loss}, which supports no weights: leave them out, or use loss "
-                "pointwise"
+                f"the rows have weights, which loss {loss} does not support: leave them out, or use loss pointwise"
             )
         yield batch
 

@@ -61,7 +61,16 @@ _TABLE = {
 
 
 def combination(hyperparameters: Hyperparameters, n_hosts: int = 1) -> Combination:
-    """Give what the hyperparameters ask for.
+    """Return the combination of solver, devices and hosts that the hyperparameters select.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    n_hosts : int
+
+    Returns
+    -------
+    combination : Combination
 
     Raises
     ------
@@ -112,6 +121,10 @@ def algorithm(
     num_threads : int
     device : callable, optional
         See `minibatch.MiniBatch`; a solver that computes on the CPU only does not call it.
+
+    Returns
+    -------
+    algorithm : Algorithm
     """
     solver = _solver(hyperparameters)
     module, name = _ALGORITHMS[solver]
@@ -125,6 +138,15 @@ def dense_hosts(has_device: Sequence[bool]) -> Literal["replicated", "sharded"]:
     """How hosts with a part of the model each learn from dense data: on devices, if each of them has one.
 
     With devices each keeps the whole model (cluster/replicated.py); without, all are on their CPUs.
+
+    Parameters
+    ----------
+    has_device : sequence of bool
+        For each host, whether it has a usable GPU.
+
+    Returns
+    -------
+    kind : 'replicated' or 'sharded'
     """
     return "replicated" if all(has_device) else "sharded"
 
@@ -132,7 +154,7 @@ def dense_hosts(has_device: Sequence[bool]) -> Literal["replicated", "sharded"]:
 def _solver(hyperparameters: Hyperparameters) -> str:
     hp = hyperparameters
     if hp.solver == "auto":
-        raise ConfigError("solver is auto, which is chosen by the first rows: see fm_core.solvers.auto")
+        raise ConfigError("solver is auto, and is not chosen yet: see fm_core.solvers.auto")
     if hp.loss == "pointwise":
         return "standardized" if hp.solver == "minibatch" and hp.standardize else hp.solver
     if hp.solver != "minibatch":
@@ -140,5 +162,5 @@ def _solver(hyperparameters: Hyperparameters) -> str:
             f"loss is {hp.loss}, and solver {hp.solver} supports only loss pointwise: use that, or solver minibatch"
         )
     if hp.standardize:
-        raise ConfigError(f"standardize is true, and loss is {hp.loss}, which has no numbers to predict: leave it out")
+        raise ConfigError(f"standardize is true, but loss {hp.loss} does not predict numbers: leave out standardize")
     return "ranked"

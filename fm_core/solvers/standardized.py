@@ -140,7 +140,7 @@ class StandardizedMiniBatch(Algorithm):
         for name in ("use_bias", "use_linear"):
             if not getattr(hyperparameters, name):
                 raise ConfigError(
-                    f"{name} is false, and standardize needs that part of the model: leave one of them out"
+                    f"{name} is false, but standardize needs that part of the model: leave one of them out"
                 )
 
     def model_of(self, hyperparameters: Hyperparameters, arrays: Mapping[str, NDArray[Any]]) -> Model:

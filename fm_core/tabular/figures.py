@@ -44,7 +44,14 @@ class Scored:
         labels: "NDArray[np.float32]",
         weights: "NDArray[np.float32] | None" = None,
     ) -> None:
-        """Take rows into account."""
+        """Add rows.
+
+        Parameters
+        ----------
+        scores, labels : ndarray of float32, shape (n,)
+        weights : ndarray of float32, shape (n,), optional
+            By default all rows have weight 1.
+        """
         self._weights.append(weights)
         self._scores.append(np.array(scores))
         self._labels.append(np.array(labels))
@@ -155,7 +162,18 @@ FIGURES: dict[str, tuple[str, bool]] = {
 
 
 def figures_text(found: dict[str, Figure], *, is_classifier: bool) -> list[str]:
-    """Give the figures as lines of a small table, with a header."""
+    """Return figures as lines of a table, with a header.
+
+    Parameters
+    ----------
+    found : dict of str to Figure
+        By the name of the metric.
+    is_classifier : bool
+
+    Returns
+    -------
+    lines : list of str
+    """
     baseline = "base rate" if is_classifier else "mean"
     lines = [f"  {'':<20} {'model':>12} {baseline:>12}"]
     for name, figure in found.items():

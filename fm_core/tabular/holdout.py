@@ -71,6 +71,11 @@ def chooser(tables: Callable[[], Iterable[Table]], holdout: HoldOut) -> Chooser 
         Gives the data from its start: walked once more where a time decides.
     holdout : HoldOut
 
+    Returns
+    -------
+    chooser : callable or None
+        Takes a table, and returns an array of bool: which rows to train on.
+
     Raises
     ------
     DataError

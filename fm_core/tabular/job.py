@@ -159,6 +159,11 @@ def read_rows(paths: Sequence[Path], format_name: str | None, options: Options, 
         Its plan has the label of a table.
     job : Job
 
+    Returns
+    -------
+    read : Read
+        The rows, the schema and the held-out rows.
+
     Raises
     ------
     ConfigError, DataError

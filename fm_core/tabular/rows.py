@@ -49,7 +49,13 @@ class KeptRows:
         self.labels_seen: set[float] = set()
 
     def add(self, batch: Batch) -> None:
-        """Keep rows, which have labels."""
+        """Append rows; those of weight 0 are left out and counted.
+
+        Parameters
+        ----------
+        batch : Batch
+            With labels.
+        """
         n_before, batch = batch.n_rows, batch.without_weightless()
         self.n_weightless += n_before - batch.n_rows
         if not batch.n_rows:
@@ -93,18 +99,49 @@ class KeptRows:
             yield batch
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
-        """Give the rows in batches of one size."""
+        """Return the rows in batches of one size.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows of a batch; the last one may have fewer.
+
+        Returns
+        -------
+        batches : iterator of Batch
+        """
         return rebatched(self, batch_size)
 
     def spread_out(self, at_most: int) -> Iterator[Batch]:
-        """Give at most so many of the rows, at even distances."""
+        """Return some rows at even distances.
+
+        Parameters
+        ----------
+        at_most : int
+            The maximum number of rows.
+
+        Yields
+        ------
+        batch : Batch
+        """
         stride, skip = max(1, -(-self.n_rows // at_most)), 0
         for batch in self:
             yield batch if stride == 1 else batch.take(np.arange(skip, batch.n_rows, stride))
             skip = (skip - batch.n_rows) % stride
 
     def relabelled(self, low: float) -> "KeptRows":
-        """Give the same rows with labels 0 where they are `low`, and 1 elsewhere."""
+        """Return the same rows with labels 0 and 1.
+
+        Parameters
+        ----------
+        low : float
+            The label that becomes 0; all others become 1.
+
+        Returns
+        -------
+        rows : KeptRows
+            A copy.
+        """
         other = KeptRows(self.feature_dim, None if self._folder is None else Path(self._folder))
         for batch in self:
             labels: NDArray[np.float32] = (batch.known_labels != np.float32(low)).astype(np.float32)

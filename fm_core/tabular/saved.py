@@ -30,7 +30,12 @@ _MOST_METRICS = 1 << 24
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Refuse a place where a model cannot be written, before one is learned.
+    """Check before training that a model can be written to a path.
+
+    Parameters
+    ----------
+    overwrite : bool
+        Whether an existing model may be replaced.
 
     Raises
     ------
@@ -141,7 +146,17 @@ def _pack(folder: Path, names: list[str], path: Path) -> None:
 
 
 def schema_beside(path: str | os.PathLike[str], feature_dim: int) -> TableSchema | None:
-    """Give the schema that lies beside a model, in its folder or its ``.tar.gz``; None: there is none.
+    """Read the schema next to a model, in its folder or its ``.tar.gz``.
+
+    Parameters
+    ----------
+    feature_dim : int
+        The model's number of features.
+
+    Returns
+    -------
+    schema : TableSchema or None
+        None if there is no schema.
 
     Raises
     ------
@@ -155,7 +170,13 @@ def schema_beside(path: str | os.PathLike[str], feature_dim: int) -> TableSchema
 
 
 def metrics_beside(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Give what metrics.json beside a model holds; nothing where there is none that can be read."""
+    """Read the metrics.json next to a model.
+
+    Returns
+    -------
+    metrics : dict
+        Empty if there is no readable metrics.json.
+    """
     try:
         with content_beside(path, METRICS_FILE, _MOST_METRICS) as content:
             return {} if content is None else object_of(bytes(content))

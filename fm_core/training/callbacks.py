@@ -31,7 +31,19 @@ Batches = Callable[[int], Iterable[Batch]]
 
 
 def once_more(batches: Batches, epoch: int) -> Iterable[Batch]:
-    """Give the batches of a pass before that of an epoch: by their `once_more`, where they have one."""
+    """Read the batches of an epoch in a pass before it, by their method `once_more` if they have one.
+
+    Parameters
+    ----------
+    batches : callable
+        See `fit`.
+    epoch : int
+        From 0.
+
+    Returns
+    -------
+    batches : iterable of Batch
+    """
     found: Iterable[Batch] = getattr(batches, "once_more", batches)(epoch)
     return found
 
@@ -88,22 +100,58 @@ class Callback(Protocol):
     """What a training tells while it runs; `Silent` does nothing with it."""
 
     def resumed(self, report: ResumeReport) -> None:
-        """Training goes on from a checkpoint; `started` follows."""
+        """Called if training resumes from a checkpoint, before `started`.
+
+        Parameters
+        ----------
+        report : ResumeReport
+            What happened before.
+        """
 
     def started(self, is_dense: bool) -> None:
-        """The first batch is there, training begins."""
+        """Called when the first batch has arrived and training begins.
+
+        Parameters
+        ----------
+        is_dense : bool
+            Whether its rows are dense.
+        """
 
     def batch(self, report: BatchReport) -> None:
-        """A batch whose metrics are to be published is done."""
+        """Called after a batch whose metrics are to be published.
+
+        Parameters
+        ----------
+        report : BatchReport
+            The metrics of the epoch so far.
+        """
 
     def remarked(self, remark: str) -> None:
-        """The solver has decided something, and says what."""
+        """Called if the solver has made a decision.
+
+        Parameters
+        ----------
+        remark : str
+            A sentence that explains it.
+        """
 
     def epoch(self, report: EpochReport) -> None:
-        """An epoch is done."""
+        """Called after each epoch.
+
+        Parameters
+        ----------
+        report : EpochReport
+            Its metrics, counts and times.
+        """
 
     def validated(self, report: ValidationReport) -> None:
-        """The validation data was scored after an epoch."""
+        """Called after the validation data was scored, which follows `epoch`.
+
+        Parameters
+        ----------
+        report : ValidationReport
+            Its metrics, and whether this epoch is the best so far.
+        """
 
 
 class Silent:
@@ -119,7 +167,7 @@ class Logged(Silent):
     """A callback that logs what the solver has decided."""
 
     def remarked(self, remark: str) -> None:
-        """The solver has decided something."""
+        """Log the decision; see `Callback.remarked`."""
         _log.info("%s", remark)
 
 
@@ -136,11 +184,11 @@ class History(Silent):
         self.epochs: list[dict[str, dict[str, float]]] = []
 
     def epoch(self, report: EpochReport) -> None:
-        """An epoch is done."""
+        """Keep the metrics; see `Callback.epoch`."""
         self.epochs.append({"train": report.metrics})
 
     def validated(self, report: ValidationReport) -> None:
-        """The validation data was scored."""
+        """Keep the metrics; see `Callback.validated`."""
         self.epochs[-1]["validation"] = report.metrics
 
 
@@ -148,12 +196,12 @@ class Spoken(Silent):
     """A callback that prints a line for every epoch."""
 
     def epoch(self, report: EpochReport) -> None:
-        """An epoch is done."""
+        """Print the metrics; see `Callback.epoch`."""
         shown = ", ".join(f"{name} {value:.5g}" for name, value in report.metrics.items())
         print(f"epoch {report.epoch + 1}: training {shown}", flush=True)
 
     def validated(self, report: ValidationReport) -> None:
-        """The validation data was scored."""
+        """Print the metrics; see `Callback.validated`."""
         shown = ", ".join(f"{name} {value:.5g}" for name, value in report.metrics.items())
         print(f"epoch {report.epoch + 1}: validation {shown}", flush=True)
 
@@ -165,32 +213,32 @@ class Together:
         self._callbacks = callbacks
 
     def resumed(self, report: ResumeReport) -> None:
-        """As of `Callback`, like the rest."""
+        """Call all callbacks; see `Callback.resumed`."""
         for callback in self._callbacks:
             callback.resumed(report)
 
     def started(self, is_dense: bool) -> None:
-        """The first batch is there."""
+        """Call all callbacks; see `Callback.started`."""
         for callback in self._callbacks:
             callback.started(is_dense)
 
     def batch(self, report: BatchReport) -> None:
-        """A batch is done."""
+        """Call all callbacks; see `Callback.batch`."""
         for callback in self._callbacks:
             callback.batch(report)
 
     def epoch(self, report: EpochReport) -> None:
-        """An epoch is done."""
+        """Call all callbacks; see `Callback.epoch`."""
         for callback in self._callbacks:
             callback.epoch(report)
 
     def remarked(self, remark: str) -> None:
-        """The solver has decided something."""
+        """Call all callbacks; see `Callback.remarked`."""
         for callback in self._callbacks:
             callback.remarked(remark)
 
     def validated(self, report: ValidationReport) -> None:
-        """The validation data was scored."""
+        """Call all callbacks; see `Callback.validated`."""
         for callback in self._callbacks:
             callback.validated(report)
 

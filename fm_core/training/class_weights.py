@@ -25,6 +25,11 @@ def weighted_by_class(rows: Batch, of_0: float, of_1: float) -> Batch:
         With labels 0 and 1.
     of_0, of_1 : float
         From 0 on.
+
+    Returns
+    -------
+    rows : Batch
+        The same rows with new weights.
     """
     of_class = np.where(rows.known_labels > 0.5, np.float32(of_1), np.float32(of_0))
     return rows.with_weights(of_class if rows.weights is None else rows.weights * of_class)
@@ -37,6 +42,11 @@ def balanced_weights(rows: Batch) -> tuple[float, float]:
     ----------
     rows : Batch
         With labels 0 and 1; a label that no row has weighs 1.
+
+    Returns
+    -------
+    of_0, of_1 : tuple of float
+        Both 1 if only one label occurs.
     """
     is_1 = rows.known_labels > 0.5
     counted = np.ones(rows.n_rows) if rows.weights is None else rows.weights.astype(np.float64)
@@ -48,7 +58,19 @@ def balanced_weights(rows: Batch) -> tuple[float, float]:
 
 
 def class_weighted(batches: Batches, hyperparameters: Hyperparameters) -> Batches:
-    """Give batches whose rows of label 1 count as `positive_class_weight` says, if it says something."""
+    """Return batches whose weights include `positive_class_weight`.
+
+    Parameters
+    ----------
+    batches : callable
+        See `fit`.
+    hyperparameters : Hyperparameters
+
+    Returns
+    -------
+    batches : callable
+        The same ones if the weight is not set or 1.
+    """
     weight = hyperparameters.positive_class_weight
     return batches if weight is None or weight == 1 else _ClassWeighted(batches, weight)
 

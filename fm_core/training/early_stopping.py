@@ -18,7 +18,19 @@ _log = logging.getLogger(__name__)
 
 
 def check_validation(hyperparameters: Hyperparameters, validation: object) -> None:
-    """Raise ConfigError if there is patience and no validation data, and none is held out."""
+    """Check that early stopping has validation data.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    validation : any
+        None: there is no validation data.
+
+    Raises
+    ------
+    ConfigError
+        `early_stopping_patience` is set, and there is no validation data and none is held out.
+    """
     patience = hyperparameters.early_stopping_patience
     if patience is not None and validation is None and not hyperparameters.validation_fraction:
         raise ConfigError(f"early_stopping_patience is {patience}, which needs validation data, and there is none")
@@ -55,7 +67,19 @@ class BestEpoch:
         return self.model.w0 if self.model else 0.0
 
     def is_best(self, metrics: dict[str, float], epoch: int) -> bool:
-        """Whether an epoch is better than all before."""
+        """Return whether an epoch is better than all before it, and remember it if so.
+
+        Parameters
+        ----------
+        metrics : dict of str to float
+            The validation metrics of the epoch.
+        epoch : int
+            From 0.
+
+        Returns
+        -------
+        is_best : bool
+        """
         value = self._sign * metrics.get(self._metric, self._sign * math.inf)
         if self.is_kept and not math.isfinite(value):
             _log.warning(
@@ -75,18 +99,38 @@ class BestEpoch:
         return self._patience is not None
 
     def keep(self, model: Model) -> None:
-        """Copy the model of the best epoch."""
+        """Copy the model of the best epoch.
+
+        Parameters
+        ----------
+        model : Model
+        """
         if self.params is None:
             self.params = np.empty((model.feature_dim, model.num_factors + 1), np.float32)
         self.params[:, :-1], self.params[:, -1] = model.V, model.w
         self.model = Model.of_params(self._predictor_type, model.w0, self.params)
 
     def is_out_of_patience(self, epoch: int) -> bool:
-        """Whether training is over after an epoch, as none was better for long."""
+        """Return whether training ends after an epoch, because the validation score has not improved for too long.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+
+        Returns
+        -------
+        is_over : bool
+        """
         return self._patience is not None and epoch - self.epoch >= self._patience
 
     def go_on_from(self, checkpoint: Checkpoint) -> None:
-        """Take over what a checkpoint has of it."""
+        """Restore the best epoch from a checkpoint.
+
+        Parameters
+        ----------
+        checkpoint : Checkpoint
+        """
         at = checkpoint.position
         self.value, self.epoch = at.best_value, at.best_epoch
         if checkpoint.best is not None:

@@ -40,6 +40,15 @@ def evaluate(
         The metrics that `fit` reports for validation data, by name.
     n_records : int
         The number of rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fm_core import Batch, Model, evaluate
+    >>> model = Model("regressor", 1.0, np.float32([0.5, 0]), np.zeros((2, 1), np.float32))
+    >>> metrics, n_records = evaluate(model, [Batch.from_dense([[1, 0], [0, 1]], labels=[1.5, 3])])
+    >>> metrics["mse"], n_records
+    (2.0, 2)
     """
     check_kind("model", model, Model, "a Model")
     check_threads(num_threads)

@@ -30,10 +30,20 @@ _log = logging.getLogger(__name__)
 
 
 def threads_of(n_cores: int) -> int:
-    """Return the threads that `fit` learns fastest with from batches that are decoded beside it.
+    """Return the number of threads with which `fit` is fastest if batches are decoded while it trains.
 
     One core is the reading thread's, if there are several (docs/explanation/performance.md). From batches in memory
     `fit` learns fastest with every core.
+
+    Parameters
+    ----------
+    n_cores : int
+        Usable cores.
+
+    Returns
+    -------
+    n_threads : int
+        At least 1.
     """
     return max(1, n_cores - 1)
 
@@ -174,6 +184,16 @@ class Peeked:
         return self._batches(epoch) if begun is None or epoch != self._epoch else begun
 
     def once_more(self, epoch: int) -> Iterable[Batch]:
-        """Those of a pass before that of an epoch: the one that was begun, as it is the first."""
+        """Return the batches of an epoch in a pass before it: the pass that was begun, if it is the first.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+
+        Returns
+        -------
+        batches : iterable of Batch
+        """
         begun, self._begun = self._begun, None
         return once_more(self._batches, epoch) if begun is None else begun

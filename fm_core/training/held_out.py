@@ -57,20 +57,46 @@ class HeldOut:
         return rebatched(self._learned_from(self._batches(epoch)), self._batch_size)
 
     def once_more(self, epoch: int) -> Iterator[Batch]:
-        """The same rows, in a pass before that of an epoch."""
+        """Return the training rows of an epoch in a pass before it.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+
+        Returns
+        -------
+        batches : iterator of Batch
+            Without the rows that are held out.
+        """
         return rebatched(self._learned_from(once_more(self._batches, epoch)), self._batch_size)
 
     def held(self, epoch: int) -> Iterable[Batch]:
-        """The rows that are held out, once a pass has ended."""
+        """Return the rows that are held out, after the first pass.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0; the rows are the same in each.
+
+        Returns
+        -------
+        batches : iterable of Batch
+        """
         return self._held or ()
 
     def kept(self, model: Model, num_threads: int = 1) -> Model:
-        """Give what of a model these rows bear out, once a pass has ended: the model itself, or one nearer a constant.
+        """Shrink a model towards a constant as far as the held-out rows suggest, after the first pass.
 
         Parameters
         ----------
         model : Model
         num_threads : int
+
+        Returns
+        -------
+        model : Model
+            The model itself, or a shrunk copy.
         """
         is_classifier = model.is_classifier
         constant = constant_score(self._labels, self._n, is_classifier=is_classifier)

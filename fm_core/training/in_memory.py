@@ -55,6 +55,10 @@ def fit_rows(
     model : Model, optional
         Starting point.
 
+    Returns
+    -------
+    result : FitResult
+
     Raises
     ------
     as `fit`

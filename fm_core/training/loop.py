@@ -63,22 +63,93 @@ class Hosts(Protocol[Data]):
         """Whether training ends at this safe point, as it was asked to; of several hosts, the same on all."""
 
     def feed(self, data: Data, at: Moment, labels_crc: int) -> contextlib.AbstractContextManager[Feed]:
-        """Bring the rows of an epoch that are not done yet; those that are have a checksum."""
+        """Provide the rows of an epoch that are not done yet.
+
+        Parameters
+        ----------
+        data : any
+            The training data, as the hosts take it.
+        at : Moment
+            The epoch, and the number of batches that are done.
+        labels_crc : int
+            The checksum of the labels of the batches that are done.
+
+        Returns
+        -------
+        feed : context manager of Feed
+        """
 
     def make_solver(self, is_dense: bool | None, model: Model | None, state: SolverState | None) -> Learner:
-        """Make the solver; `is_dense` is None if no row has been seen, and none will be learned from."""
+        """Create the solver.
+
+        Parameters
+        ----------
+        is_dense : bool or None
+            Whether rows are dense; None if there are none.
+        model : Model or None
+            The model to start from.
+        state : SolverState or None
+            The state of a checkpoint.
+
+        Returns
+        -------
+        solver : Learner
+        """
 
     def total(self, metrics: Metrics) -> Metrics:
-        """Return the metrics of an epoch's rows, those of all hosts."""
+        """Sum the metrics of an epoch over all hosts.
+
+        Parameters
+        ----------
+        metrics : Metrics
+            Those of this host.
+
+        Returns
+        -------
+        metrics : Metrics
+        """
 
     def total_so_far(self, metrics: Metrics) -> Metrics:
-        """Return those within an epoch."""
+        """Return the metrics within an epoch, for progress lines.
+
+        Parameters
+        ----------
+        metrics : Metrics
+            Those of this host.
+
+        Returns
+        -------
+        metrics : Metrics
+        """
 
     def n_batches(self, n: int) -> int:
-        """Give how many steps the hosts have made in an epoch, of which this one made `n`."""
+        """Return the number of batches of an epoch over all hosts.
+
+        Parameters
+        ----------
+        n : int
+            Those of this host.
+
+        Returns
+        -------
+        n : int
+        """
 
     def evaluate(self, data: Data, epoch: int) -> tuple[dict[str, float], int] | None:
-        """Score data with the solver that was made, over all hosts; None: training has to stop."""
+        """Score validation data with the current solver, over all hosts.
+
+        Parameters
+        ----------
+        data : any
+            The validation data, as the hosts take it.
+        epoch : int
+            From 0.
+
+        Returns
+        -------
+        metrics, n_records : tuple or None
+            None if training has to stop.
+        """
 
 
 class Loop(Generic[Data]):
@@ -132,6 +203,10 @@ class Loop(Generic[Data]):
         data, validation : as the hosts take it
         resume : Checkpoint, optional
             Where to go on.
+
+        Returns
+        -------
+        result : FitResult
 
         Raises
         ------

@@ -15,7 +15,7 @@ _SHUFFLED = 2
 
 
 def memory_needed(hyperparameters: Hyperparameters, algorithm: Algorithm | None = None) -> int:
-    """The bytes that training's arrays take, once every feature has occurred.
+    """Return the memory that the arrays of a training take, once every feature has occurred.
 
     Parameters
     ----------
@@ -23,6 +23,10 @@ def memory_needed(hyperparameters: Hyperparameters, algorithm: Algorithm | None 
         Of several hosts, those for the rows of the model that this one keeps.
     algorithm : Algorithm, optional
         By default the one that they ask for.
+
+    Returns
+    -------
+    n_bytes : int
     """
     hp = hyperparameters
     best = 0 if hp.early_stopping_patience is None else 4 * hp.feature_dim * (hp.num_factors + 1)

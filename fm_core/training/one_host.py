@@ -55,7 +55,7 @@ class OneHost:
         return self._should_stop()
 
     def make_solver(self, is_dense: bool | None, model: Model | None, state: SolverState | None) -> Solver:
-        """Make the solver."""
+        """Create the solver; see `Hosts.make_solver`."""
         self._solver = self._algorithm.make(self._hp, is_dense=bool(is_dense), model=model, state=state)
         return self._solver
 
@@ -63,7 +63,7 @@ class OneHost:
 
     @contextlib.contextmanager
     def feed(self, data: Batches, at: Moment, labels_crc: int) -> Iterator[Feed]:
-        """Read batches ahead; or give all rows, read once."""
+        """Read batches ahead, or all rows once; see `Hosts.feed`."""
         if self._algorithm.needs == "stream":
             with prefetch(lambda: self._prepared(data, at, labels_crc), DEPTH, self._should_stop) as items:
                 yield _peeked(items)
@@ -118,17 +118,17 @@ class OneHost:
     # --- metrics ---
 
     def total(self, metrics: Metrics) -> Metrics:
-        """Give them as they are."""
+        """Return the metrics unchanged; see `Hosts.total`."""
         return metrics
 
     total_so_far = total
 
     def n_batches(self, n: int) -> int:
-        """Give it as it is."""
+        """Return the number unchanged; see `Hosts.n_batches`."""
         return n
 
     def evaluate(self, data: Batches, epoch: int) -> tuple[dict[str, float], int] | None:
-        """Score validation data, unless training has to stop."""
+        """Score validation data, unless training has to stop; see `Hosts.evaluate`."""
         assert self._solver is not None
         scored = itertools.takewhile(lambda _: not self._should_stop(), self._kept(data, epoch))
         evaluation = self._algorithm.evaluation(self._hp, self._solver.model)

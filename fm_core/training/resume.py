@@ -45,7 +45,19 @@ def skip(stream: Iterator[Batch], epoch: int, n_done: int, crc: int, should_stop
 
 
 def pass_over(stream: Iterator[Batch], n_done: int) -> tuple[int, int]:
-    """Take so many batches from a stream, if it has them; give their number and the checksum of their labels."""
+    """Skip the first batches of a stream.
+
+    Parameters
+    ----------
+    stream : iterator of Batch
+    n_done : int
+        The number of batches to skip.
+
+    Returns
+    -------
+    n, crc : tuple of int
+        How many there were, and the checksum of their labels.
+    """
     n = crc = 0
     for batch in itertools.islice(stream, n_done):
         n += 1
@@ -71,7 +83,20 @@ def compare_labels(found: int, crc: int, epoch: int) -> None:
 
 
 def labels_crc(batch: Batch, crc: int) -> int:
-    """Go on with the checksum of labels and sizes: `batch` follows those whose checksum is `crc`, known or not."""
+    """Continue the checksum of labels and sizes with a batch.
+
+    Parameters
+    ----------
+    batch : Batch
+        With labels.
+    crc : int
+        The checksum of the batches before; 0 at the start.
+
+    Returns
+    -------
+    crc : int
+        Unknown if it was.
+    """
     if crc == UNKNOWN_LABELS:
         return crc
     # labels only: they tell one order of the data from another, and cost microseconds

@@ -257,7 +257,7 @@ def test_a_saved_model_is_the_artifact_and_loads_again(kind, tmp_path):
 def test_a_model_of_the_other_kind_is_refused(tmp_path):
     rows, y = ratings(n=50)
     FMRegressor(epochs=1).fit(rows, y).save(tmp_path / "model")
-    with pytest.raises(ArtifactError, match="holds a regressor, expected a binary_classifier, which FMClassifier is"):
+    with pytest.raises(ArtifactError, match="holds a regressor, expected a binary_classifier for FMClassifier"):
         FMClassifier.load(tmp_path / "model")
 
 
@@ -469,7 +469,7 @@ def test_weights_of_classes_are_weights_of_their_rows():
         ({"left": -1}, "class_weight of 'left' is -1, expected a finite number of at least 0"),
         ({"left": "2"}, "class_weight of 'left' is '2', expected a finite number"),
         ({"left": np.inf}, "class_weight of 'left' is inf, expected a finite number"),
-        ({"left": 0, "liked": 0}, "all rows weigh 0, expected some above 0"),
+        ({"left": 0, "liked": 0}, "it gives every row the weight 0, expected some above 0"),
         ("heavy", "class_weight is 'heavy', expected a dict, 'balanced' or None"),
         (3, "class_weight is 3, expected a dict, 'balanced' or None"),
     ],

@@ -1,4 +1,4 @@
-"""What is meant to differ, each with its reason, and how two results are compared."""
+"""The intended differences, each with its reason, and how two results are compared."""
 
 import dataclasses
 import difflib

@@ -58,6 +58,16 @@ def read_records(file: "str | os.PathLike[str] | bytes | BinaryIO") -> "tuple[An
     ------
     DataError
         A record is damaged, or there is none; the message names it.
+
+    Examples
+    --------
+    >>> import io
+    >>> from fm_core import read_records, write_records
+    >>> file = io.BytesIO()
+    >>> write_records(file, [[1, 0, 2], [0, 3, 0]], labels=[1, 0])
+    >>> rows, labels = read_records(file.getvalue())
+    >>> rows.shape, labels.tolist()
+    ((2, 3), [1.0, 0.0])
     """
     if isinstance(file, (str, os.PathLike)):
         name = os.fspath(file)

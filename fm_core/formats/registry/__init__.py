@@ -105,12 +105,31 @@ FORMATS = {
 
 
 def formats_for(role: Role) -> list[str]:
-    """Name the formats that have a role."""
+    """Return the names of the formats that support a role.
+
+    Parameters
+    ----------
+    role : Role
+
+    Returns
+    -------
+    names : list of str
+    """
     return [described.name for described in FORMATS.values() if role in described.roles]
 
 
 def media_types_for(role: Role) -> dict[str, Format]:
-    """Return the formats that have a role by their own media type."""
+    """Return the formats that support a role.
+
+    Parameters
+    ----------
+    role : Role
+
+    Returns
+    -------
+    formats : dict of str to Format
+        By media type.
+    """
     return {described.media_type: described for described in FORMATS.values() if role in described.roles}
 
 
@@ -132,7 +151,16 @@ _NOT_READ = {
 
 
 def format_of(path: Path, name: str | None = None) -> Format:
-    """Know the format of a file by its own name, unless the format is named.
+    """Return the format of a file.
+
+    Parameters
+    ----------
+    name : str, optional
+        The name of the format. By default the name of the file determines it.
+
+    Returns
+    -------
+    format : Format
 
     Raises
     ------

@@ -189,6 +189,11 @@ def decode_request(
         Whether the first line names the columns. None: it does if there is a schema and names its columns.
     in_pieces : bool
         Whether the body may be a piece of a file: a header that is found has to be the schema's columns in its order.
+
+    Yields
+    ------
+    rows : RequestRows
+        All rows at once, or a few at a time if `in_pieces` is true.
     """
     batches = None if encoder is None else decode_named_csv(body, encoder, header=header, in_pieces=in_pieces)
     if batches is None:

@@ -73,6 +73,10 @@ class InputFile:
         ----------
         update : callable
             Gets the number of bytes of each piece, as they are on disk.
+
+        Yields
+        ------
+        piece : bytes
         """
         return decompressed(self._counted(update), self.name)
 
@@ -155,7 +159,18 @@ class _Kept(io.RawIOBase):
 
 
 def input_files(paths: Sequence[Path], scratch: Path | None = None) -> list[InputFile]:
-    """See paths as files of rows.
+    """Open paths as input files.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Regular files, or pipes.
+    scratch : Path, optional
+        Folder for a copy of a pipe that is read more than once.
+
+    Returns
+    -------
+    files : list of InputFile
 
     Raises
     ------
@@ -173,5 +188,15 @@ def input_files(paths: Sequence[Path], scratch: Path | None = None) -> list[Inpu
 
 
 def total_size(files: Iterable[InputFile]) -> int:
-    """How many bytes files have on disk, as far as that is known."""
+    """Return the number of bytes that files have on disk.
+
+    Parameters
+    ----------
+    files : iterable of InputFile
+
+    Returns
+    -------
+    n_bytes : int
+        Pipes count as 0.
+    """
     return sum(file.size for file in files)

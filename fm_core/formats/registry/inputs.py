@@ -136,6 +136,11 @@ def open_rows(paths: Sequence[Path], of: Format | None = None, options: Options 
         None: that of the first file's name.
     options : Options, optional
 
+    Returns
+    -------
+    rows : RowInput
+        Its `batches` reads the rows.
+
     Raises
     ------
     ConfigError
@@ -161,6 +166,11 @@ def read_tables(paths: Sequence[Path], of: Format | None = None, options: Option
     of : Format, optional
         None: that of the first file's name.
     options : Options, optional
+
+    Yields
+    ------
+    table : Table
+        Some thousand rows at a time.
 
     Raises
     ------

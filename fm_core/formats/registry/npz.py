@@ -100,6 +100,11 @@ def read_npz(name: str, file: "str | IO[bytes] | None" = None) -> Batch:
         Its path; only its name, for messages, if there is a `file`.
     file : path or binary file, optional
 
+    Returns
+    -------
+    batch : Batch
+        All rows.
+
     Raises
     ------
     DataError
@@ -204,7 +209,13 @@ def _matrix(arrays: dict[str, "NDArray[Any]"]) -> Any:
 
 
 def write_npz(file: BinaryIO, batch: Batch) -> None:
-    """Write what `read_npz` reads."""
+    """Write rows as `read_npz` reads them.
+
+    Parameters
+    ----------
+    file : binary file
+    batch : Batch
+    """
     arrays: dict[str, Any] = {} if batch.labels is None else {"y": batch.labels}
     if batch.weights is not None:
         arrays["weights"] = batch.weights

@@ -11,7 +11,12 @@ class Writer(Protocol):
     """Writes rows to an open binary file, which it leaves open. All but npz write as they go."""
 
     def write(self, batch: Batch) -> None:
-        """Write the rows of a batch, behind those before."""
+        """Append the rows of a batch.
+
+        Parameters
+        ----------
+        batch : Batch
+        """
 
     def close(self) -> None:
         """Write what is left; the file stays open."""

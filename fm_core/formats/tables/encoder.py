@@ -70,7 +70,13 @@ class Encoder:
         self._needs_weights = needs_weights
 
     def watched_by(self, watch: Watch) -> None:
-        """Have what cells hold counted from now on."""
+        """Count from now on what cells hold.
+
+        Parameters
+        ----------
+        watch : Watch
+            Gets the counts.
+        """
         self.rules = dataclasses.replace(self.rules, watch=watch)
 
     @functools.cached_property
@@ -79,7 +85,19 @@ class Encoder:
         return [_vocabulary(column) for column in self.schema.columns]
 
     def knows(self, column: str, text: str) -> bool:
-        """Whether a categorical column of the schema has this category."""
+        """Return whether a categorical column of the schema has a category.
+
+        Parameters
+        ----------
+        column : str
+            The name of the column.
+        text : str
+            The category.
+
+        Returns
+        -------
+        is_known : bool
+        """
         at = [each.name for each in self.schema.columns].index(column)
         return bool(self.vocabularies[at].find([text])[0] >= 0)
 
@@ -93,6 +111,11 @@ class Encoder:
             Sparse rows even if every column is numeric.
         partial : bool
             Whether columns may be missing, which are no features then; rows are sparse.
+
+        Returns
+        -------
+        batch : Batch
+            One row for each row of the table.
 
         Raises
         ------
@@ -112,7 +135,21 @@ class Encoder:
     def entries(
         self, table: Table, *, partial: bool = False, only: Collection[str] | None = None
     ) -> dict[int, Entries]:
-        """Return what each column of the schema, or only some of them, gives to the rows, by its number."""
+        """Return the features and values that columns of the schema contribute to the rows.
+
+        Parameters
+        ----------
+        table : Table
+        partial : bool
+            Whether columns of the schema may be missing.
+        only : collection of str, optional
+            The names of the columns to encode. Default: all.
+
+        Returns
+        -------
+        entries : dict of int to Entries
+            By the position of the column in the schema.
+        """
         found = {
             i: column.of_kind.entries(
                 table, self.place_of(table, column.name), column, self.vocabularies[i], self.rules
@@ -133,7 +170,21 @@ class Encoder:
         labels: "NDArray[np.float32] | None",
         weights: "NDArray[np.float32] | None" = None,
     ) -> Batch:
-        """Make sparse rows of what the columns give."""
+        """Join the entries of columns into sparse rows.
+
+        Parameters
+        ----------
+        n_rows : int
+        entries : mapping of int to Entries
+            As `entries` returns them.
+        labels : ndarray of float32, shape (n_rows,), or None
+        weights : ndarray of float32, shape (n_rows,), or None
+
+        Returns
+        -------
+        batch : Batch
+            Sparse.
+        """
         indptr = np.zeros(n_rows + 1, np.int64)
         for of_column in entries.values():
             indptr[1:] += of_column.features >= 0 if of_column.count is None else of_column.count
@@ -148,13 +199,45 @@ class Encoder:
         return Batch.trusted(batch.feature_dim, batch.values, batch.indptr, batch.indices, labels, weights)
 
     def place_of(self, table: Table, name: str) -> int:
-        """Where a column of the schema is; DataError if the table does not have it."""
+        """Return the position of a column in a table.
+
+        Parameters
+        ----------
+        table : Table
+        name : str
+            The name of the column.
+
+        Returns
+        -------
+        place : int
+            From 0.
+
+        Raises
+        ------
+        DataError
+            The table does not have the column.
+        """
         if name not in table.places:
             raise no_column(table, name)  # unlike a user's, a schema's names stand for no numbers
         return table.places[name]
 
     def read_labels(self, table: Table) -> "NDArray[np.float32] | None":
-        """Return the labels of a table, or None where they are not wanted."""
+        """Read the labels of a table.
+
+        Parameters
+        ----------
+        table : Table
+
+        Returns
+        -------
+        labels : ndarray of float32, shape (n_rows,), or None
+            None if labels are not requested.
+
+        Raises
+        ------
+        DataError
+            A label is missing or not a number; the message names file, line and column.
+        """
         label = self.schema.label
         if self._labels == "none" or label is None or (self._labels == "optional" and label not in table.places):
             return None
@@ -168,7 +251,16 @@ class Encoder:
         return np.ascontiguousarray(numbers[:, 0])
 
     def read_weights(self, table: Table) -> "NDArray[np.float32] | None":
-        """Return the weights of a table, or None where there are none, or labels are not wanted.
+        """Read the weights of a table.
+
+        Parameters
+        ----------
+        table : Table
+
+        Returns
+        -------
+        weights : ndarray of float32, shape (n_rows,), or None
+            None if there are none, or labels are not requested.
 
         Raises
         ------

@@ -92,7 +92,17 @@ class Column:
         return self.of_kind.n_features(self)
 
     def feature_name(self, number: int) -> str:
-        """Return the name of one of the column's features, counted from 0."""
+        """Return the name of one of the column's features.
+
+        Parameters
+        ----------
+        number : int
+            The feature, counted from 0 within the column.
+
+        Returns
+        -------
+        name : str
+        """
         return self.of_kind.feature_name(self, number)
 
 
@@ -123,6 +133,16 @@ class TableSchema:
     ------
     ConfigError
         Two columns have the same name, or a dense schema has columns that are not numeric.
+
+    Examples
+    --------
+    >>> from fm_core.formats.tables.schema import Column, TableSchema
+    >>> film = Column("film", "categorical", categories=("Alien", "Brazil"))
+    >>> schema = TableSchema((film, Column("year", "numeric")), label="rating")
+    >>> schema.feature_dim, schema.feature_names()
+    (3, ['film=Alien', 'film=Brazil', 'year'])
+    >>> TableSchema.from_json(schema.to_json()) == schema
+    True
     """
 
     columns: tuple[Column, ...]

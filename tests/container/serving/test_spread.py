@@ -145,7 +145,7 @@ def test_a_model_without_it_says_so(tmp_path, body):
     client = create_app(served(tmp_path, make_model(spread=False)), ServingSettings()).test_client()
     answer = post(client, body)
     assert answer.status_code == 400
-    assert "the request asks for spread: the model has no spread: train it with solver bayes" in answer.json["detail"]
+    assert "spread is not possible: the model has no spread: train it with solver bayes" in answer.json["detail"]
 
 
 def test_other_configurations_are_left_alone_as_ever(client):

@@ -247,7 +247,7 @@ def test_requests_may_be_gzip_begin_with_a_mark_and_end_without_a_line(folder, t
 @pytest.mark.parametrize("folder", ["regressor"], indirect=True)
 def test_standard_deviations_come_with_the_best_and_go_with_a_model_that_has_none(folder, tmp_path):
     request = json.dumps({"columns": {"user": "u3"}, "top_k": 2, "configuration": {"spread": True}}) + "\n"
-    assert 'line 0: the request asks for "spread": the model has no spread' in fm(
+    assert 'line 0: "spread" is not possible: the model has no spread' in fm(
         "recommend", folder, "-", text=request, status=1
     )
     model = load_model(folder)

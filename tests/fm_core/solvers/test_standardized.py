@@ -135,5 +135,5 @@ def test_what_it_cannot_do_is_refused_in_one_sentence():
         with pytest.raises(ConfigError, match=f"{name} is false, and standardize needs that part"):
             registry.algorithm(dataclasses.replace(hp, **{name: False}))
     ranked = dataclasses.replace(hp, loss="softmax", user_features="0:2", item_features="2:5")
-    with pytest.raises(ConfigError, match="standardize is true, and loss is softmax, which has no numbers to predict"):
+    with pytest.raises(ConfigError, match="standardize is true, but loss softmax does not predict numbers"):
         registry.combination(ranked)
