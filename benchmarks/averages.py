@@ -1,9 +1,9 @@
-"""What `_kvstore` dist_async learns, beside one host: the figures of docs/how-to/cluster.md.
+"""What `_kvstore` dist_async learns, compared with one host: the figures of docs/how-to/cluster.md.
 
     .venvs/torch/bin/python benchmarks/averages.py
 
-Data: ../shared/data, real and not ours to redistribute; without it there is nothing to do. Hosts are processes that
-meet on the loopback interface. Rows are shuffled once; one host, then two and four, make batches of 100 rows each.
+Data: ../shared/data, which may not be redistributed; without it, the benchmark does nothing. Hosts are processes that
+communicate over the loopback interface. Rows are shuffled once. One, two and four hosts use batches of 100 rows each.
 """
 
 import socket

@@ -1,17 +1,18 @@
-"""The Bayesian solver: seconds of a sweep and of a fit, beside myFM and a loop that only touches memory; and memory.
+"""The Bayesian solver: memory, and the time of a sweep and of a fit compared with myFM and with a loop over memory.
 
     python benchmarks/bayes.py [--rounds 5] [--minutes 5]
 
-Rounds in turn. One thread is timed by the processor's time, which other work on the machine disturbs less; two threads
-by the clock. Beside myFM a sweep is all that a solver does for one: draws, averages, and what it keeps of the sample.
+The programs run in turn, round after round. Runs with one thread are measured in processor time, which other work on
+the machine disturbs less; runs with two threads in wall-clock time. Next to myFM, a sweep includes all that the solver
+does for one: draws, averages, and what it keeps of the sample.
 
-- myFM 0.4 (`make .venvs/myfm/.installed` makes its environment): rank 8, one thread, the same rows, its own link
-  (probit) for classes. Of small data many sweeps are run each round, of `ctr` (19.5 million entries) few.
-- The touch loop (touch_rows.c): each feature's rows in turn, their records loaded and stored once.
-- Memory: what collecting all rows and sweeps add to the process, of data with few features.
-- Compression: the model against the mean of its samples, uncompressed, on test rows (../shared/data).
+- myFM 0.4 (`make .venvs/myfm/.installed` creates its environment): rank 8, one thread, the same rows, its own link
+  (probit) for classes. Small data gets many sweeps per round, `ctr` (19.5 million entries) few.
+- The touch loop (touch_rows.c) visits the rows of each feature in turn, and loads and stores their records once.
+- Memory: what collecting all rows and sweeps add to the process, for data with few features.
+- Compression: the model compared with the uncompressed mean of its samples, on test rows (../shared/data).
 
-myFM and the data of MovieLens are left out where they are absent, and said to be.
+If myFM or the data of MovieLens is missing, the benchmark skips it and prints so.
 """
 
 import argparse
@@ -311,7 +312,7 @@ def cross_entropy(y: np.ndarray, p: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=1, help="for the rounds of one comparison")
+    parser.add_argument("--minutes", type=float, default=1, help="minutes for the rounds of one comparison")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()

@@ -1,12 +1,12 @@
-"""What checkpoints cost: training the `ctr` set without them, with them, and with all but the writing.
+"""What checkpoints cost: training the `ctr` set without them, with them, and with all of their work except the writing.
 
     python benchmarks/checkpoint.py [--k 64] [--epochs 8] [--rounds 5] [--interval 10]
 
-Each round trains afresh in each way, in turn. Told are seconds, and seconds of processor time, which other
-work on the machine disturbs less; both are of the epochs after the first, so that drawing the initial
-parameters, the first copy of them, told apart, and the system's handing out of pages are left out.
-`--interval` is short, so that there are several checkpoints in a short training; the last table says what
-that comes to at the default of 60 seconds.
+Each round trains from the start in each way, in turn. The benchmark reports wall-clock seconds and processor seconds;
+other work on the machine disturbs the latter less. Both are of the epochs after the first. They exclude drawing the
+initial parameters, the first copy of them, which is reported separately, and the allocation of pages by the system.
+`--interval` is short so that a short training has several checkpoints; the last table converts the cost to the default
+of 60 seconds.
 """
 
 import argparse
@@ -98,7 +98,9 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=6, help="no round starts that would end later")
+    parser.add_argument(
+        "--minutes", type=float, default=6, help="start no round that would end after this many minutes"
+    )
     parser.add_argument("--interval", type=float, default=10.0)
     options = parser.parse_args()
     use_cores(2)

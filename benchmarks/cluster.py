@@ -2,10 +2,10 @@
 
     .venvs/torch/bin/python benchmarks/cluster.py [--rows 12000] [--k 16 64] [--rounds 3]
 
-Measured: distinct features of a batch; bytes and messages that processes on the loopback interface send,
-beside the formulas of traffic.py; their memory; seconds of computing of a group of one, beside plain `fit`; what one
-host loads of all this (nothing). Computed from that: the time of a step on 10, 25 and 100 Gb/s, how many
-hosts pay, and the largest model. Each heading says which of the two it is.
+Measured: distinct features of a batch; bytes and messages that processes on the loopback interface send, compared with
+the formulas of traffic.py; their memory; computing time of a group of one, compared with plain `fit`; and what one host
+loads of all this (nothing). Computed from that: the time of a step on networks of 10, 25 and 100 Gb/s, the number of
+hosts that pays off, and the largest model. Each heading says whether its figures are measured or computed.
 """
 
 import argparse
@@ -62,14 +62,14 @@ Seconds = dict[tuple[int, int, bool], float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=12_000, help="that the processes learn from")
+    parser.add_argument("--rows", type=int, default=12_000, help="number of rows to train on")
     parser.add_argument("--k", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--latency", type=float, default=50, help="microseconds, of the computed tables")
+    parser.add_argument("--latency", type=float, default=50, help="latency of the computed tables, in microseconds")
     parser.add_argument(
-        "--links", action="store_true", help="only what a step takes over slow links, kept for simulation.py"
+        "--links", action="store_true", help="only measure steps over slow links, and keep them for simulation.py"
     )
-    parser.add_argument("--long-links", action="store_true", help="only what a step takes where messages take time")
+    parser.add_argument("--long-links", action="store_true", help="only measure steps over links with latency")
     options = parser.parse_args()
     describe("Several hosts")
     if not (options.links or options.long_links):

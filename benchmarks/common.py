@@ -1,7 +1,7 @@
 """What the benchmarks share: the machine, the data, rounds taken in turn, medians, tables.
 
-Other work on a machine comes and goes, so nothing here is timed alone: what is compared runs in
-turn, round after round, and the ratio of two things is the median of their ratios round by round.
+The load of a machine changes, so nothing is timed alone: programs that are compared run in turn, round after round,
+and the ratio of two programs is the median of their ratios per round.
 """
 
 import functools

@@ -1,12 +1,12 @@
-"""Making training data: `fm convert` and `write_records`, against the writer of the SageMaker SDK, version 2.
+"""Making training data: `fm convert` and `write_records`, compared with the writer of the SageMaker SDK, version 2.
 
 Run ``python benchmarks/convert.py [--sdk PYTHON]``, where PYTHON has the packages of
-tests/sdk/requirements.txt (by default .venvs/sdk/bin/python; without it the SDK is left out).
-Two data sets: ratings, a user, an item and a number a row; and clicks, 39 texts a row, most of
-them rare, which is as hard as text gets. What is timed is CPU time, the reading and writing of
-files included, the start of the process excluded; cases take turns, and ratios are medians of
-rounds. The SDK is given a matrix, which somebody has made already, of the first 2,000 rows;
-`fm convert` begins with text, and has to find the features that are in it.
+tests/sdk/requirements.txt (by default .venvs/sdk/bin/python; without it, the SDK is skipped).
+
+There are two data sets: ratings, with a user, an item and a number in each row; and clicks, with 39 texts in each row,
+most of them rare, which is the hardest case. The benchmark measures CPU time, including reading and writing files, but
+not the start of the process. Cases take turns, and ratios are medians over rounds. The SDK gets a finished matrix of
+the first 2,000 rows; `fm convert` starts from text, and also has to find the features in it.
 """
 
 import argparse

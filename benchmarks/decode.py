@@ -1,11 +1,10 @@
-"""Decoding: bytes of RecordIO-protobuf to batches, against protobuf's own parser in Python.
+"""Decoding: bytes of RecordIO-protobuf to batches, compared with protobuf's own parser in Python.
 
-Run ``python benchmarks/decode.py [FILE --feature-dim D]``. Without a file it makes one,
-from a fixed seed: 200,000 records of 39 keys below a million, as in click logs. Every
-implementation works on the same bytes in the same process, one after the other in each
-round; printed are medians, and the ratio of each to this project's decoder taken round by
-round. Time is the process's CPU time, system calls included, so that neighbours on the
-machine count less; all of it is one thread. protobuf gets the first 20,000 records only.
+Run ``python benchmarks/decode.py [FILE --feature-dim D]``. Without a file it creates one from a fixed seed: 200,000
+records of 39 keys below a million, as in click logs. All implementations read the same bytes in the same process, one
+after the other in each round. The benchmark prints medians, and the median ratio of each to this project's decoder.
+Time is the CPU time of the process, including system calls, which other work on the machine disturbs less. Each uses
+one thread. protobuf gets only the first 20,000 records.
 """
 
 import argparse
@@ -91,9 +90,9 @@ def speeds(size: int, work: Callable[[], int]) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("file", nargs="?", type=Path, help="records, sparse, Float32; made if not given")
+    parser.add_argument("file", nargs="?", type=Path, help="sparse Float32 records (default: created)")
     parser.add_argument("--feature-dim", type=int, default=1_000_000)
-    parser.add_argument("--records", type=int, default=200_000, help="records to make")
+    parser.add_argument("--records", type=int, default=200_000, help="number of records to create")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

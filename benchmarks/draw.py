@@ -1,8 +1,8 @@
-"""Drawing the initial values of a million features: each width of registers, and NumPy's generator.
+"""Drawing the initial values of a million features: each register width, and NumPy's generator.
 
     python benchmarks/draw.py [--k 16] [--rounds 9]
 
-One thread. The arrays' pages are touched before; a new model waits for them besides.
+One thread. The pages of the arrays are allocated before the measurement; a new model also waits for that.
 """
 
 import argparse

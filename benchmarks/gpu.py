@@ -1,12 +1,12 @@
-"""Dense training on a GPU: examples a second, memory bandwidth and FLOP/s, beside what the card itself reaches.
+"""Dense training on a GPU: examples per second, memory bandwidth and FLOP/s, compared with the limits of the card.
 
     .venvs/torch/bin/python benchmarks/gpu.py [--shapes 784x10 ...] [--rounds 5] [--device cpu]
 
-Needs a GPU, and PyTorch for it; without one it says so and ends with status 1. ``--device cpu`` runs the same on
-the CPU to see whether it runs at all: its figures say nothing of a GPU, and its heading says that.
+Needs a GPU and PyTorch; without a GPU it prints a sentence and ends with status 1. ``--device cpu`` runs the same code
+on the CPU, to test that it runs: its heading says that its figures do not describe a GPU.
 
-What the card reaches is measured beside it: a copy within its memory, a copy of pinned memory to it, and a
-product of large float32 matrices. Bytes and operations of a step are counted from those of torch_dense.py.
+The limits of the card are measured in the same run: a copy within its memory, a copy of pinned memory to it, and a
+product of large float32 matrices. Bytes and operations of a step are counted from the code of torch_dense.py.
 """
 
 import argparse
@@ -42,8 +42,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="FEATURESxFACTORS")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=200, help="batches of one measurement")
-    parser.add_argument("--device", help="another device of PyTorch than its first GPU")
+    parser.add_argument("--steps", type=int, default=200, help="number of batches per measurement")
+    parser.add_argument("--device", help="PyTorch device (default: the first GPU)")
     options = parser.parse_args()
     device = options.device or next(iter(usable_gpus()), None)
     if device is None:

@@ -1,7 +1,7 @@
 """The members of a process group as processes, on the loopback interface; run as a script, it is one of them.
 
-Each member learns from its mini batches (of every H in a row the one of its rank) and says what it sent to
-others, how much memory it had and how long it computed. Without others it is one host that trains alone.
+Each member trains on its mini batches: of every H batches in a row, the one of its rank. It reports how many bytes it
+sent to others, how much memory it used and how long it computed. Alone, it is one host that trains by itself.
 """
 
 import dataclasses

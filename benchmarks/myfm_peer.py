@@ -1,9 +1,9 @@
-"""Train myFM, for benchmarks/bayes.py: runs in an environment of its own, which has myFM, NumPy and SciPy alone.
+"""Train myFM, for benchmarks/bayes.py: it runs in an environment of its own that has only myFM, NumPy and SciPy.
 
     .venvs/myfm/bin/python benchmarks/myfm_peer.py DATA.npz {regressor,binary_classifier} RANK SWEEPS
 
-DATA.npz: rows in CSR as `scipy.sparse.save_npz` names their arrays, and ``y``. Prints the processor's seconds of `fit`,
-and those of each sweep but the first, as JSON. Groups are not given, which spares it work.
+DATA.npz has rows in CSR, with the array names of `scipy.sparse.save_npz`, and ``y``. The script prints the processor
+seconds of `fit`, and those of each sweep except the first, as JSON. It passes no groups, which saves myFM work.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""A network of hosts: a namespace for each, joined by a bridge, with links that can be cut, slowed and made long.
+"""A network of hosts: a namespace for each, joined by a bridge, with links that can be cut, slowed and delayed.
 
-It needs root and the kernel's namespaces; where there are none, `is_possible` is false. Nothing outside the
-namespaces that are made here is touched. A link that takes time is a program's, delay.c, which needs a C compiler and
-/dev/net/tun: not every kernel has tc's netem.
+It needs root and the kernel's namespaces; without them, `is_possible` is false. It changes nothing outside the
+namespaces that it creates. A program, delay.c, delays links, because not every kernel has tc's netem; it needs a C
+compiler and /dev/net/tun.
 """
 
 import atexit

@@ -1,6 +1,6 @@
 """Other solvers, trained by their harnesses in ../shared/peers, each in an environment of its own.
 
-`make bench-peers` makes the environments. A peer that is not there is left out, and said to be.
+`make bench-peers` creates the environments. If a peer is missing, it is skipped, and the output says so.
 """
 
 import json

@@ -2,11 +2,10 @@
 
     python benchmarks/pipeline.py [--k 16 64] [--rounds 5] [--huge]
 
-Against `fit` on batches that are in memory already, with the same threads, round by round;
-File mode and Pipe mode; the CPU time of a job of 100 records; peak memory beside the formula
-3 (k + 1) 4 feature_dim bytes + a constant; time as non-zeros and k grow. `--huge` trains a model of
-50 million features with k 8 (5.4 GB) and does nothing else; `--both` runs jobs with one thread that
-learns and with two, which is why `train` leaves a core to reading, and nothing else.
+It compares, round by round: the process with `fit` on batches in memory, with the same threads; File mode with Pipe
+mode; the CPU time of a job of 100 records; peak memory with the formula 3 (k + 1) 4 feature_dim bytes + a constant; and
+time as the number of non-zeros and k grow. `--huge` only trains a model of 50 million features with k 8 (5.4 GB).
+`--both` only runs jobs with one and with two solver threads; the result is why `train` leaves a core to reading.
 """
 
 import argparse
@@ -284,9 +283,9 @@ def both(folder: Path, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--k", type=int, nargs="+", default=[16, 64])
-    parser.add_argument("--threads", type=int, default=threads_of(CORES), help=f"of the solver, on {CORES} cores")
+    parser.add_argument("--threads", type=int, default=threads_of(CORES), help=f"solver threads, on {CORES} cores")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--minutes", type=float, default=4, help="of the rounds of the whole process, at most")
+    parser.add_argument("--minutes", type=float, default=4, help="maximum minutes for the rounds of the whole process")
     parser.add_argument("--huge", action="store_true")
     parser.add_argument("--both", action="store_true")
     options = parser.parse_args()

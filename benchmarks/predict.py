@@ -2,8 +2,8 @@
 
     python benchmarks/predict.py [--k 16 64] [--rounds 5]
 
-Beside the formula in NumPy and SciPy. Rows are of the `ctr` set, the model of a million features
-is drawn at random; a single row of a model that is far larger than the caches costs its misses.
+The formula in NumPy and SciPy is measured for comparison. Rows are of the `ctr` set, and the model of a million
+features is random. A single row of a model that is far larger than the caches costs cache misses.
 """
 
 import argparse

@@ -1,13 +1,15 @@
-"""What is learned, beside what the built-in printed for the same data and hyperparameters.
+"""What is learned, compared with what the built-in printed for the same data and hyperparameters.
 
     python benchmarks/quality.py [--seeds 3] [--threads 2]
 
-Data: ../shared/data, real and not ours to redistribute; without it there is nothing to do. Each job
-is trained with several seeds: the built-in's runs are single draws, so what matters is whether
-its figure lies among ours. Hyperparameters not named are the defaults. Then the same sets, rows shuffled, with nothing
-given but `num_factors` 16: solver auto, bayes and its variational relative, and online, one pass; `ctr`
-(../shared/peers makes it) by online alone, as if it did not fit in memory. `lazy_update` false is ours
-alone; a9a has no published run of the built-in, but the best known linear model.
+Data: ../shared/data, which may not be redistributed; without it, the benchmark does nothing. Each job is trained with
+several seeds. The built-in's runs are single draws, so the question is whether its figure lies within this project's
+range. Hyperparameters that are not named have their defaults.
+
+Then it trains on the same sets, with shuffled rows and only `num_factors` 16 given: solver auto; bayes and its
+variational variant; and online, in one pass. `ctr` (from ../shared/peers) is trained with online only, as if it did not
+fit in memory. `lazy_update` false exists in this project only. a9a has no published run of the built-in; it is compared
+with the best known linear model.
 """
 
 import argparse
@@ -272,7 +274,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--only", default="", help="only tasks whose title has this in it")
+    parser.add_argument("--only", default="", help="only tasks whose title contains this text")
     options = parser.parse_args()
     describe("What is learned")
     if not (SHARED / "data").is_dir():

@@ -1,10 +1,10 @@
-"""Recommending: the best of a million items, users folded in, learning from positives, beside NumPy and peers.
+"""Recommending: the best of a million items, fold-in of users, and learning from positives, next to NumPy and peers.
 
     python benchmarks/recommend.py [--part catalogue http fold-in quality speed] [--threads 2]
 
-Quality and speed compare with `implicit` and RankFM (`make bench-peers` makes their environments), which are left out
-where they are absent. MovieLens 100K is read from ../shared/data. Settings of each are chosen of a small grid by
-positives before those of the test; nothing is chosen by the test.
+Quality and speed are compared with `implicit` and RankFM (`make bench-peers` creates their environments); a missing
+peer is skipped. MovieLens 100K is read from ../shared/data. The settings of each method are chosen from a small grid
+by positives that precede those of the test; the test chooses nothing.
 """
 
 import argparse
@@ -502,10 +502,10 @@ def main() -> None:
     parts = ("catalogue", "http", "fold-in", "quality", "speed")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", nargs="*", choices=parts, default=parts)
-    parser.add_argument("--only", nargs="*", default=[], help="of quality: these methods")
+    parser.add_argument("--only", nargs="*", default=[], help="for quality: only these methods")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=int, default=10, help="of http: how long each of three turns is")
+    parser.add_argument("--seconds", type=int, default=10, help="for http: seconds of each of three turns")
     arguments = parser.parse_args()
     use_cores(arguments.threads)
     describe("Recommending")

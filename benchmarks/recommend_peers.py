@@ -2,8 +2,8 @@
 
     python recommend_peers.py PEER FILE.npz < settings.json
 
-FILE has `users` and `items` of positives, and how many there are of both. What is printed is a JSON object with the
-processor seconds of training; the scores of all items for each user go to FILE's neighbour scores.npy.
+FILE has `users` and `items` of positives, and the number of both. The script prints a JSON object with the processor
+seconds of training, and writes the scores of all items for each user to scores.npy next to FILE.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""Run benchmarks and put what they print in the documentation, between the marks of each.
+"""Run benchmarks and put their output in the documentation, between the marks of each.
 
     python benchmarks/record.py train pipeline
 
-A page marks the place of a benchmark's output with ``<!-- NAME -->`` and ``<!-- /NAME -->``. Arguments
-of a benchmark follow it in one word: ``"train --minutes 15"``.
+A page marks the place of a benchmark's output with ``<!-- NAME -->`` and ``<!-- /NAME -->``. Give arguments of a
+benchmark in the same word: ``"train --minutes 15"``.
 """
 
 import argparse

@@ -1,14 +1,16 @@
-"""What serving costs, as ratios taken in one run: `python benchmarks/serving.py [--quick]`.
+"""What serving costs, as ratios measured in one run: `python benchmarks/serving.py [--quick]`.
 
-- requests/s of one sparse instance as JSON, against an empty Flask view under the same gunicorn (needs `wrk`);
-- p99 at 70 % of our peak rate, against the empty view's at the same rate (an open-loop generator of its own);
-- from the start of `serve` to the first answer to /ping, with a model of 1 GB;
-- a 6 MB body of RecordIO, against protobuf's parser plus SciPy;
-- 6 MB bodies of JSON, CSV and libsvm, from the request to the answer, against parsing alone by orjson, pyarrow.csv and
-  scikit-learn's load_svmlight_file;
+- requests/s of one sparse instance as JSON, compared with an empty Flask view under the same gunicorn (needs `wrk`);
+- p99 latency at 70 % of this server's peak rate, compared with the empty view's at the same rate (an open-loop
+  generator of its own);
+- the time from the start of `serve` to the first answer to /ping, with a model of 1 GB;
+- a 6 MB body of RecordIO, compared with protobuf's parser plus SciPy;
+- 6 MB bodies of JSON, CSV and libsvm, from the request to the answer, compared with only parsing them with orjson,
+  pyarrow.csv and scikit-learn's load_svmlight_file;
 - ranking of 100,000 candidates, CPU time.
 
-Loopback only. Rounds are taken in turn. Bodies are timed in processor seconds of one process, as is ranking.
+All run on the loopback interface, round after round in turn. Bodies and ranking are measured in processor seconds of
+one process.
 """
 
 import argparse
@@ -64,8 +66,8 @@ def main() -> None:
         serve_empty_view()
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: to see that it runs")
-    parser.add_argument("--p99-seconds", type=int, default=60, help="of each server under 70 %% of the peak rate")
+    parser.add_argument("--quick", action="store_true", help="take seconds instead of minutes, to test that it runs")
+    parser.add_argument("--p99-seconds", type=int, default=60, help="seconds for each server at 70 %% of the peak rate")
     options = parser.parse_args()
     quick = options.quick
     describe("Serving")

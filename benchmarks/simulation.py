@@ -2,22 +2,22 @@
 
     python benchmarks/simulation.py
 
-Each host has a thread that reads and plans ahead and one that learns, as fm_core/cluster has them. They compute, and
-meet the other hosts' in exchanges; whoever comes first waits. Time passes from event to event, and between two events
-everything goes on at an even speed:
+Each host has one thread that reads and plans ahead and one that trains, as in fm_core/cluster. They compute, and meet
+the other hosts' threads in exchanges, where the first one waits for the last. Time advances from event to event.
+Between two events everything proceeds at a constant speed:
 
-- computing, at one processor's, or at less where more threads than processors want to;
-- a message, at the bandwidth of the link that it leaves by or of the one that it comes by, whichever has less for it;
-  messages share a link evenly. A link may pass a burst before its limit holds, as the token buckets of `tc` do, and
-  fills its bucket again while it is idle;
-- beside its messages, an exchange takes processor time on both sides: so much, and so much a byte.
+- computing, at the speed of one processor, or less if more threads than processors want to compute;
+- a message, at the bandwidth of the sender's link or the receiver's, whichever has less left. Messages share a link
+  evenly. A link may pass a burst before its limit holds, like the token buckets of `tc`, and refills its bucket while
+  it is idle;
+- the overhead of an exchange: processor time on both sides, per message and per byte.
 
-A message sets out when its sender has come, and has heard that the receiver is there; each word takes one latency.
+A message starts when its sender is ready and has heard that the receiver is; each notice takes one latency.
 
-What goes in is measured or counted by `benchmarks/cluster.py --links`: seconds of processor time, bytes. Two numbers
-are fitted, to its steps over links without a limit: what of the machine's processors the hosts got, and how long it
-takes until a thread is woken. Run as a script, it shows its steps beside all that were measured, and goes on to more
-hosts on faster networks, each with processors of its own.
+`benchmarks/cluster.py --links` measures or counts the inputs: seconds of processor time, and bytes. Two numbers are
+fitted to its steps over links without a limit: the share of the machine's processors that the hosts got, and how long
+it takes to wake a thread. Run as a script, the simulation shows its steps next to all measured ones, and then predicts
+more hosts on faster networks, each with processors of its own.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
-"""What it takes to install the project and to start it.
+"""What it costs to install the project and to start it.
 
-Starting: each program in turn, round after round, in processes of their own, by the processors' time; what Python
-itself takes is taken off imports. Installing (--install, some minutes): `make develop` in a fresh clone of HEAD without
-ccache, and `pip install` of the library's wheel into a new environment, by the clock and by the processors' time.
+Starting: each program in turn, round after round, in processes of their own, in processor time. The time of Python
+itself is subtracted from that of imports. Installing (--install, some minutes): `make develop` in a fresh clone of HEAD
+without ccache, and `pip install` of the library's wheel into a new environment, in wall-clock and processor time.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def install(folder: Path) -> list[list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--install", action="store_true", help="measure installing too")
+    parser.add_argument("--install", action="store_true", help="also measure the installation")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     describe("Installing and starting")

@@ -1,17 +1,18 @@
-"""What `fm train` with nothing but --label makes of real tables, beside scikit-learn's logistic regression and ridge.
+"""What `fm train` with only --label achieves on real tables, next to scikit-learn's logistic regression and ridge.
 
     python benchmarks/tables.py [--tables adult,housing,movielens,clicks] [--threads 2] [--search 60]
 
-Tables: ../shared/data/tables; without them there is `clicks` alone, a million rows made here, and 250,000 to test.
+Tables: ../shared/data/tables. Without them there is only `clicks`: a million generated rows, and 250,000 to test.
 Adult and California housing are split 80 to 20 by scikit-learn's train_test_split(random_state=0), MovieLens 100K as
-its u1 is, ratings joined with the columns of users and films. The training part is written as CSV, `fm train` and `fm
-evaluate` run as a person would, and the test part is looked at by `fm evaluate` alone. Beside it: OneHotEncoder of all
-columns of texts and few numbers, others standardised, and LogisticRegression or Ridge, of a frame in memory.
-LogisticRegression has 2000 iterations, of `clicks` the 100 of its default: it would need some 330.
+its u1 is, with ratings joined with the columns of users and films. The training part is written as CSV, and `fm train`
+and `fm evaluate` run as a person would run them; only `fm evaluate` reads the test part. The comparison is
+OneHotEncoder for all columns of texts and few numbers, the others standardised, and LogisticRegression or Ridge, on a
+DataFrame in memory. LogisticRegression has 2000 iterations, but for `clicks` the default of 100: it would need about
+330.
 
-`--search N` compares with the best of N models of other options instead, drawn at random: solver, factors, epochs,
-bins, rare texts, rates and decay. The best is that whose figure of the rows which `fm train` holds out is best (a tenth
-of the training part, the same rows for all). The test part is scored with it, and with the model of no options.
+`--search N` instead compares with the best of N models with random options: solver, factors, epochs, bins, rare texts,
+rates and decay. The best model is the one with the best metric on the rows that `fm train` holds out (a tenth of the
+training part, the same rows for all). Then the test part is scored with it, and with the model without options.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", default=",".join(TASKS))
     parser.add_argument("--threads", default="2")
-    parser.add_argument("--search", metavar="N", type=int, help="compare with the best of so many drawn options")
+    parser.add_argument("--search", metavar="N", type=int, help="compare with the best of N models with random options")
     arguments = parser.parse_args()
     names = arguments.tables.split(",")
     if not TABLES.is_dir():

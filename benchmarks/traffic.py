@@ -1,22 +1,22 @@
-"""What passes between the members of a process group, counted by formula: bytes and messages of a step, and its time.
+"""What passes between the members of a process group, by formula: bytes and messages of a step, and its time.
 
-A step is one mini batch of m rows on each of H members. Of a batch's D distinct features a member owns
-about one H-th; for each of the others it sends a key, is sent the feature's row of k + 1 numbers, and sends
-back a gradient as long. As an owner it does the opposite. All numbers are of four bytes, except the few of
-eight by which the members agree on the step:
+A step is one mini batch of m rows on each of H members. A member owns about one H-th of a batch's D distinct features.
+For each of the others it sends a key, receives the feature's row of k + 1 numbers, and sends back a gradient of the
+same length. As an owner it does the opposite. All numbers have four bytes, except a few of eight by which the members
+agree on the step:
 
     keys        4 D (H - 1) / H                 keys
-                8 (2 H + 4) (H - 1)             what is agreed on
+                8 (2 H + 4) (H - 1)             agreement
     rows        2 * 4 (k + 1) D (H - 1) / H     rows, and gradients
                 8 (H - 1)                       sums of residuals, for w0
 
-Or, where that is less, by sums (fm_core/cluster/summed.py), with E entries in a batch:
+If it is less, members exchange sums instead (fm_core/cluster/summed.py), with E entries in a batch:
 
     keys        4 m (H - 1) + 8 E (H - 1) / H   lengths of rows, entries
-                8 (2 H + 4) (H - 1)             what is agreed on
+                8 (2 H + 4) (H - 1)             agreement
     rows        2 * 4 (k + 1) m (H - 1)         parts of sums, and sums
 
-Each is what a member sends; it receives as much. tests/cluster compares them with what
+Each is what a member sends; it receives as much. tests/cluster compares the formulas with what
 `process_group.Communicator` counts.
 """
 

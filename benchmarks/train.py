@@ -1,19 +1,18 @@
-"""Training in memory: examples a second, beside other solvers and beside what memory allows.
+"""Training in memory: examples per second, compared with other solvers and with what memory allows.
 
     python benchmarks/train.py [--k 16 64] [--threads 1 2] [--rounds 5] [--peer-rows 50000]
 
-Data: the `ctr` set (39 non-zeros a row, a million features, batches of 1000) and the `dense` set
-(20,000 x 784, k 10, five epochs). Ours is `MiniBatchSolver.step` on one batch after the other, with grouping by
-feature in the step; "by `fit`" adds what that does around it: a reading thread, which groups if one thread learns,
-and metrics.
+Data: the `ctr` set (39 non-zeros a row, a million features, batches of 1000) and the `dense` set (20,000 x 784, k 10,
+five epochs). This project's figure is `MiniBatchSolver.step` on one batch after the other, with grouping by feature in
+the step; "by `fit`" adds what `fit` does around it: a reading thread, which groups if there is one solver thread, and
+metrics.
 
-Beside a peer both train two epochs: in the first the system hands out the pages of the optimizer's
-state, which on a virtual machine may take as long as the training and favours nobody in
-particular; the later one is what further epochs cost. Ours learns from all 500,000 rows, the peer from
-`--peer-rows` of them (a rate needs no more).
+Each solver trains two epochs, and the second one counts. In the first, the system allocates the pages of the
+optimizer's state, which on a virtual machine may take as long as the training. This project trains on all 500,000
+rows, peers on `--peer-rows` of them, which is enough for a rate.
 
-The touch loop only loads and stores the rows that a step needs, one thread; which rows a batch needs,
-and which are distinct, was prepared for it.
+The touch loop only loads and stores the rows that a step needs, with one thread. The rows of each batch, and the
+distinct ones among them, are prepared before.
 """
 
 import argparse
@@ -202,14 +201,18 @@ def label(k: int, threads: int, name: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--k", type=int, nargs="*", default=[16, 64], help="none: the dense set alone")
+    parser.add_argument(
+        "--k", type=int, nargs="*", default=[16, 64], help="numbers of factors; none: only the dense set"
+    )
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=7, help="of ours; as many with the peers as the minutes allow")
-    parser.add_argument("--minutes", type=float, default=5, help="no case is begun later")
-    parser.add_argument("--peer-rows", type=int, default=50_000, help="rows the peers train on; 0: all")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="rounds of this project; peers get as many as the minutes allow"
+    )
+    parser.add_argument("--minutes", type=float, default=5, help="start no case after this many minutes")
+    parser.add_argument("--peer-rows", type=int, default=50_000, help="rows that peers train on; 0: all")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--no-dense", action="store_true")
-    parser.add_argument("--loop", type=int, default=0, help="only train ours so many times: for a profiler")
+    parser.add_argument("--loop", type=int, default=0, help="only train this project N times, for a profiler")
     options = parser.parse_args()
     started = time.perf_counter()
     use_cores(max(2, *options.threads))

@@ -1,8 +1,8 @@
 """Make ratings.csv and films.csv: 300 people rate some of 60 films, by tastes that the tables do not contain.
 
-Every person and every film has a place among four genres; a rating is high where both are
-near, so no average of people or of films says it: a model has to learn pairs. films.csv says
-of each film its genre and its year, for catalogues and filters.
+Every person and every film has a position among four genres. A rating is high if both are close, so averages of people
+or films do not explain it: a model has to learn pairs. films.csv has the genre and the year of each film, for
+catalogues and filters.
 """
 
 import csv

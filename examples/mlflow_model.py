@@ -1,8 +1,8 @@
-"""Log a model to MLflow by its scikit-learn flavour, load it again, and score rows: `python examples/mlflow_model.py`.
+"""Log a model to MLflow with its scikit-learn flavour, load it and score rows: `python examples/mlflow_model.py`.
 
-Needs pandas and mlflow, or mlflow-skinny (the extra `mlflow`). MLFLOW_TRACKING_URI says where runs go. The model is an
-estimator like any other: no flavour of its own and no wrapper. MLflow's own default format, skops, takes classes of
-scikit-learn alone, so the format is named.
+Needs pandas and mlflow, or mlflow-skinny (the extra `mlflow`). MLFLOW_TRACKING_URI names the place of runs. The model
+is an ordinary estimator, so it needs no flavour or wrapper of its own. The script names the format because MLflow's
+default, skops, accepts only classes of scikit-learn.
 """
 
 import mlflow

@@ -1,8 +1,8 @@
-"""Run the notebooks of this folder, and keep what they show: `make notebooks`.
+"""Run the notebooks of this folder, and keep their output: `make notebooks`.
 
-Each is run from top to bottom in an empty folder, as a process of its own, and takes its
-new outputs only if every cell succeeded. Beside them it keeps a digest of its cells, by which a
-test sees that nobody has changed one without running it. Needs examples/requirements.txt.
+Each notebook runs from top to bottom in an empty folder, as a process of its own, and gets its new outputs only if
+every cell succeeded. A digest of its cells is stored next to it; a test uses it to detect a notebook that was changed
+but not run. Needs examples/requirements.txt.
 """
 
 import argparse
@@ -45,8 +45,8 @@ def run(path: Path) -> nbformat.NotebookNode:
 def main() -> None:
     """Run them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("notebooks", nargs="*", type=Path, help="by default all of this folder")
-    parser.add_argument("--check", action="store_true", help="run them, but write nothing")
+    parser.add_argument("notebooks", nargs="*", type=Path, help="notebooks to run (default: all of this folder)")
+    parser.add_argument("--check", action="store_true", help="run the notebooks, but write nothing")
     arguments = parser.parse_args()
     # The kernel finds the project and its commands as a checkout has them.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(EXAMPLES)])

@@ -1,9 +1,8 @@
 """Choose the demo's hyperparameters, and write them to a9a/hyperparameters.json.
 
-Every candidate is trained on four fifths of the training rows, drawn from a fixed seed, and
-scored after each epoch on the other fifth; the candidate and the number of epochs with the
-lowest cross entropy win. The test rows are never looked at. Takes a few minutes; `make demo`
-only reads the result.
+Every candidate is trained on four fifths of the training rows, drawn with a fixed seed, and scored after each epoch on
+the other fifth. The candidate and the number of epochs with the lowest cross entropy win. The test rows are not used.
+This takes a few minutes; `make demo` only reads the result.
 """
 
 import itertools

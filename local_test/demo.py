@@ -1,9 +1,9 @@
 """A model of real data, trained and served through the SageMaker contract: `make demo`.
 
-What SageMaker does, done on this machine with the real `train` and `serve` processes: the a9a
-data are written as RecordIO-protobuf, a training job's tree is laid out, the job is run, its
-model packed, unpacked for an endpoint, served, asked for predictions in two formats, and stopped.
-Exits with 1, and says why, if anything on the way is not as it should be.
+It does on this machine what SageMaker does, with the real `train` and `serve` processes. It writes the a9a data as
+RecordIO-protobuf, lays out the files of a training job, and runs the job. Then it packs the model, unpacks it for an
+endpoint, serves it, requests predictions in two formats, and stops the endpoint. If a step fails, it prints why and
+exits with 1.
 """
 
 import json

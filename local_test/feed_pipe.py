@@ -1,9 +1,9 @@
-"""SageMaker's side of Pipe mode: makes `<channel>_0`, `<channel>_1`, ... and fills them.
+"""SageMaker's side of Pipe mode: creates `<channel>_0`, `<channel>_1`, ... and fills them.
 
     python local_test/feed_pipe.py TREE/input/data train FILE... --epochs 3
 
-Each FIFO carries all files, one after the other, and the next one is made when the
-pass before it is over, as on the platform. The options play its worse days.
+Each FIFO carries all files, one after the other, and the next one is created when the previous pass is over, as on the
+platform. The options simulate delays and failures.
 """
 
 import argparse
@@ -83,14 +83,14 @@ def _sent(pipe: int, files: Sequence[Path], chunk: int, most: int | None) -> Ite
 def main() -> None:
     """Read the command line, and feed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where the FIFOs go: input/data of a tree")
+    parser.add_argument("folder", type=Path, help="folder of the FIFOs: input/data of a tree")
     parser.add_argument("channel")
-    parser.add_argument("files", type=Path, nargs="*", help="none: passes without a byte")
-    parser.add_argument("--epochs", type=int, default=1, help="how many FIFOs to make")
-    parser.add_argument("--chunk", type=int, default=1 << 16, help="bytes of a write")
+    parser.add_argument("files", type=Path, nargs="*", help="files to send (default: none, so passes are empty)")
+    parser.add_argument("--epochs", type=int, default=1, help="number of FIFOs")
+    parser.add_argument("--chunk", type=int, default=1 << 16, help="bytes per write")
     parser.add_argument("--late", type=float, default=0.0, help="seconds before each FIFO appears")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between two writes")
-    parser.add_argument("--close-after", type=int, help="bytes after which a pass is cut short")
+    parser.add_argument("--close-after", type=int, help="bytes after which a pass is truncated")
     options = vars(parser.parse_args())
     for epoch, n_bytes in enumerate(
         feed(options.pop("folder"), options.pop("channel"), options.pop("files"), **options)

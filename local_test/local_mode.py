@@ -1,10 +1,10 @@
-"""Train, deploy, ask and transform with the SageMaker SDK, version 2, on this machine: no AWS account is needed.
+"""Train, deploy, predict and transform with the SageMaker SDK, version 2, on this machine: no AWS account is needed.
 
 usage: python local_test/local_mode.py [IMAGE]
 
-It wants `pip install 'sagemaker[local]<3'`, a Docker engine with compose, the image (`make image`) and the data of
-test_dir (`make local_test/test_dir/input/data`). The same program trains on SageMaker if `local` becomes an instance
-type, `file://` becomes `s3://`, and IMAGE and ROLE are those of an account: see on_sagemaker.py.
+It needs `pip install 'sagemaker[local]<3'`, a Docker engine with compose, the image (`make image`) and the data of
+test_dir (`make local_test/test_dir/input/data`). To train on SageMaker, replace `local` with an instance type,
+`file://` with `s3://`, and use IMAGE and ROLE of an account: see on_sagemaker.py.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""Train, serve, ask and transform with the SageMaker SDK, version 3, on this machine: no AWS account is needed.
+"""Train, serve, predict and transform with the SageMaker SDK, version 3, on this machine: no AWS account is needed.
 
 usage: python local_test/local_mode_v3.py [IMAGE]
 
-It wants `pip install 'sagemaker>=3'`, a Docker engine with compose, the image (`make image`) and the data of test_dir
+It needs `pip install 'sagemaker>=3'`, a Docker engine with compose, the image (`make image`) and the data of test_dir
 (`make local_test/test_dir/input/data`). Version 3 has no estimators: a job is a ModelTrainer, which runs the image
-without a word of command. Its ModelBuilder fetches every image from a registry before it serves it, and wants a
-role that exists; a local session serves the image that is here, with the calls that an endpoint of SageMaker takes.
+without a command. Its ModelBuilder pulls every image from a registry before it serves it, and needs an existing role.
+So a local session serves the local image, with the calls that an endpoint of SageMaker accepts.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Write the data of test_dir, from a fixed seed: `python local_test/make_data.py`.
 
-A thousand rows to train on and two hundred to test on, of 30 people and 20 things one-hot; a
-person likes a thing, or not, by hidden tastes of three dimensions. Beside them request.json
-and request.pbr: the first ten test rows as requests. For a model of real data see demo.py.
+There are a thousand training rows and two hundred test rows, of 30 people and 20 things, one-hot encoded. A person
+likes a thing, or not, by hidden tastes of three dimensions. request.json and request.pbr contain the first ten test
+rows as requests. For a model of real data see demo.py.
 """
 
 import json

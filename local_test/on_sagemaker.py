@@ -1,9 +1,9 @@
-"""Push the image to a registry of an account and train there: what local_mode.py does on this machine, in earnest.
+"""Push the image to a registry of an AWS account and train there: local_mode.py does the same on this machine.
 
 usage: python local_test/on_sagemaker.py ROLE S3_FOLDER [INSTANCES]
 
-ROLE is the ARN of an execution role, S3_FOLDER holds train/ and test/, made by `fm convert` and put there by
-`aws s3 sync`. It wants `pip install 'sagemaker<3' boto3`, Docker, the image (`make image`) and the credentials of an
+ROLE is the ARN of an execution role. S3_FOLDER holds train/ and test/, created by `fm convert` and uploaded by
+`aws s3 sync`. It needs `pip install 'sagemaker<3' boto3`, Docker, the image (`make image`) and the credentials of an
 account that may push to ECR and start jobs. It costs money; no test runs it.
 """
 

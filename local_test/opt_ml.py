@@ -1,7 +1,7 @@
-"""SageMaker's side of the contract, played on this machine: the /opt/ml tree, `train` and `serve`.
+"""SageMaker's side of the contract on this machine: the /opt/ml tree, `train` and `serve`.
 
-A tree may lie anywhere: the processes are told by FM_OPT_ML. Both are the console scripts
-that the image runs, taken from beside the Python that runs this.
+A tree may be anywhere: FM_OPT_ML tells the processes where. Both programs are the console scripts that the image runs,
+from the folder of the Python that runs this.
 """
 
 import contextlib

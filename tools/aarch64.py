@@ -1,13 +1,13 @@
-"""The wheels for 64-bit ARM, made and tried on x86-64: `make wheel-arm`, `make test-arm`.
+"""Build and test the wheels for 64-bit ARM on x86-64: `make wheel-arm`, `make test-arm`.
 
 usage: python tools/aarch64.py build DIST ROOT
        python tools/aarch64.py test DIST ROOT
 
-ROOT gets Debian's Python for arm64, taken apart from its packages and never installed: its headers and settings are
-what GCC's cross compiler (gcc-aarch64-linux-gnu) builds against, and qemu (qemu-user-static) runs it. `build` leaves
-the library's wheel and that of `container`, which `make image-arm` makes an image of. `test` runs the
-kernels' tests there: the vectors of simd.h are NEON's registers on this processor, held to the NumPy reference. A test
-that starts Python gets it by the emulator too, and programs of this machine run as they are.
+ROOT gets Debian's Python for arm64, extracted from its packages and not installed. GCC's cross compiler
+(gcc-aarch64-linux-gnu) builds against its headers and settings, and qemu (qemu-user-static) runs it. `build` writes the
+library's wheel and that of `container`, from which `make image-arm` builds an image. `test` runs the kernels' tests:
+on this processor, the vectors of simd.h are NEON registers, compared with the NumPy reference. A test that starts
+Python starts it in the emulator too; programs of this machine run natively.
 """
 
 import argparse

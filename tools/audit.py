@@ -2,8 +2,8 @@
 
 usage: python tools/audit.py CONSTRAINTS
 
-pip-audit asks PyPI about each. It passes over what it gets no answer for; here that is counted and said, so that an
-audit of nothing does not look like one that found nothing.
+pip-audit asks PyPI about each version, and ignores those for which it gets no answer. This tool counts and reports
+them, so that an audit without answers does not look like one without findings.
 """
 
 import json

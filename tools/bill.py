@@ -1,11 +1,11 @@
-"""Write what an image is made of: a bill of materials in CycloneDX, and a list of licences.
+"""Write what an image contains: a bill of materials in CycloneDX, and a list of licences.
 
 usage: python tools/bill.py IMAGE FOLDER
        python tools/bill.py --packages DIST
 
-FOLDER gets sbom.cdx.json and licences.txt. The image itself is asked, and run without a network: its Python packages by
-their metadata, Debian's by dpkg.
-DIST gets bill.json: this project's wheels in it, and what they need, at the pinned versions.
+FOLDER gets sbom.cdx.json and licences.txt. The tool runs the image without a network, and reads its Python packages
+from their metadata and Debian's from dpkg. DIST gets bill.json: this project's wheels in it, and their dependencies at
+the pinned versions.
 """
 
 import email

@@ -1,10 +1,10 @@
-"""Write what the images install, with hashes of files: `make image-hashes`, when a pin of constraints.txt has moved.
+"""Write what the images install, with hashes of files: `make image-hashes`, after a pin of constraints.txt has changed.
 
 usage: python tools/hashes.py
 
-pip fetches the files of Python 3.11 for both kinds of processor that SageMaker has, from the index of this machine, and
-builds nothing. requirements-build.txt is what the wheels of the project are made with, requirements-image.txt what
-they need. PyTorch is not among them: its builds come from an index of their own.
+pip downloads the files of Python 3.11 for both processor types of SageMaker from this machine's index, and builds
+nothing. requirements-build.txt lists what builds the project's wheels, requirements-image.txt what they need. PyTorch
+is not among them: its builds come from an index of their own.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Write the lowest versions that the distributions say will do, as constraints of pip: `make test-oldest`.
+"""Write the lowest versions that the distributions accept, as constraints of pip: `make test-oldest`.
 
 usage: python tools/oldest.py > FILE
 """

@@ -1,12 +1,12 @@
-"""Make the distributions, and try the wheels: `make wheels`, `make test-wheels`.
+"""Build the distributions, and test the wheels: `make wheels`, `make test-wheels`.
 
 usage: python tools/wheels.py build DIST PYTHON...
        python tools/wheels.py test DIST PYTHON...
 
-`build` leaves in DIST a wheel of the library for each interpreter, of which auditwheel says from which glibc on it
-runs and which it strips and gives the libraries it needs; the wheel of `container`, the same for all; and both
-source distributions. `test` installs the wheel of each interpreter, and for the first of them what the source
-distributions give, in environments of their own, and runs tests there, far from the source tree.
+`build` writes to DIST a wheel of the library for each interpreter; the wheel of `container`, the same for all; and both
+source distributions. auditwheel strips the library's wheels, adds the libraries that they need, and determines the
+oldest glibc that can run them. `test` installs the wheel of each interpreter, and for the first one also what the
+source distributions build, in environments of their own, and runs tests there, far from the source tree.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""A web server for page.html: it asks an endpoint for the ten films, and sends the page what comes back.
+"""A web server for page.html: it asks an endpoint for ten films, and sends the answer to the page.
 
     fm serve model &
     python serve_page.py --user person --seen ratings.csv
 
-and open http://127.0.0.1:8000. A browser takes answers only from where its page came from, and cannot sign requests to
-AWS; so a site has a server between its page and the endpoint, as this one: it knows what each user has seen, and a page
-cannot ask for anything else than `recommend` below makes of its request. Python's standard library is all that it
-needs. Of an endpoint on AWS, let `ask` call boto3's `invoke_endpoint` instead.
+and open http://127.0.0.1:8000. A browser accepts answers only from the server of the page, and cannot sign requests to
+AWS, so a site needs a server between its page and the endpoint. This one knows what each user has seen, and a page can
+only request what `recommend` below allows. It needs only Python's standard library. For an endpoint on AWS, let `ask`
+call boto3's `invoke_endpoint` instead.
 """
 
 import argparse
@@ -165,9 +165,9 @@ def main() -> None:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--endpoint", default="http://127.0.0.1:8080/invocations", help="(%(default)s)")
-    parser.add_argument("--user", default="person", metavar="COLUMN", help="the column of users (person)")
-    parser.add_argument("--seen", type=Path, metavar="CSV", help="users and films that they have seen already")
-    parser.add_argument("--labels", default="1,2,3,4,5", help="ratings that a new user can give (1,2,3,4,5)")
+    parser.add_argument("--user", default="person", metavar="COLUMN", help="the column of users (default: person)")
+    parser.add_argument("--seen", type=Path, metavar="CSV", help="table of users and the films that they have seen")
+    parser.add_argument("--labels", default="1,2,3,4,5", help="ratings that a new user can give (default: 1,2,3,4,5)")
     parser.add_argument("--port", type=int, default=8000, help="(8000)")
     arguments = parser.parse_args()
     films = Films(

@@ -64,10 +64,10 @@ def main() -> int:
         1 if something differs that is not meant to.
     """
     parser = argparse.ArgumentParser(prog="python -m tools.compare", description=main.__doc__)
-    parser.add_argument("--base", default=BEFORE, metavar="COMMIT", help="the earlier commit (%(default)s)")
+    parser.add_argument("--base", default=BEFORE, metavar="COMMIT", help="the earlier commit (default: %(default)s)")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="cases by name, such as 'job: fails*'")
-    parser.add_argument("--speed", action="store_true", help="compare how long both take, and nothing else")
-    parser.add_argument("--rounds", type=int, default=5, help="of --speed (%(default)s)")
+    parser.add_argument("--speed", action="store_true", help="only compare the times of both")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of --speed (default: %(default)s)")
     options = parser.parse_args()
     base, tree = both(options.base)
     started = time.monotonic()

@@ -1,6 +1,6 @@
-"""The data of every comparison, made once by the earlier commit's writers: `python -m tools.compare.inputs FOLDER`.
+"""The data of every comparison, written once by the earlier commit: `python -m tools.compare.inputs FOLDER`.
 
-Labels can be learned, ids are skewed, and each kind of row that the formats tell apart is there.
+Labels can be learned, ids are skewed, and the data has each kind of row that the formats distinguish.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""Training jobs: the whole tree before, the whole tree after."""
+"""Training jobs: all files before, all files after."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Requests: a server of each side is asked the same, one request after the other."""
+"""Requests: the servers of both sides get the same requests, one after the other."""
 
 import contextlib
 import http.client

@@ -1,4 +1,4 @@
-"""Both sides in turn against the clock: what training, decoding, scoring and a request take."""
+"""The speed of both sides, measured in turn: training, decoding, scoring and a request."""
 
 import contextlib
 import http.client
