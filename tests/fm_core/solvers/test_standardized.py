@@ -132,7 +132,7 @@ def test_what_it_cannot_do_is_refused_in_one_sentence():
     ):
         registry.combination(hp, 2)
     for name in ("use_bias", "use_linear"):
-        with pytest.raises(ConfigError, match=f"{name} is false, and standardize needs that part"):
+        with pytest.raises(ConfigError, match=f"{name} is false, but standardize needs that part"):
             registry.algorithm(dataclasses.replace(hp, **{name: False}))
     ranked = dataclasses.replace(hp, loss="softmax", user_features="0:2", item_features="2:5")
     with pytest.raises(ConfigError, match="standardize is true, but loss softmax does not predict numbers"):
