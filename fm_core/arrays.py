@@ -1,4 +1,4 @@
-"""Large arrays a few megabytes at a time, as they are read, written and checked: the sizes for all of it."""
+"""Reading, writing and checking large arrays in blocks of a few megabytes."""
 
 import math
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
-"""Writing a file so that its name never stands for half of it, and no link leads the writing elsewhere.
+"""Write a file so that it never exists half-written, and no link redirects the writing.
 
-What is written is a new file, made exclusively: a link or a file that lies where it is begun is removed, and never
-followed or written to. It has the mode `MODE`, less what the process's umask takes. Only a file gives way to another
-one: a device, a pipe or a folder of that name does not, whoever is allowed to remove it.
+The bytes go to a new file, created exclusively: a link or file with its temporary name is removed, and never followed
+or written to. The new file has the mode `MODE` minus the process's umask. It replaces only a regular file: a device, a
+pipe or a folder of that name is never replaced, whatever permissions the process has.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
-"""Modules by the names that they had before version 1.1: what imports them goes on, and is told the new place.
+"""Names of modules before version 1.1: importing one still works, with a warning that names the new module.
 
-`install` adds a finder to the end of Python's; it costs nothing until such a name is imported.
+`install` adds a finder to the end of Python's list; it costs nothing until such a name is imported.
 """
 
 import importlib

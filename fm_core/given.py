@@ -1,7 +1,7 @@
-"""What callers hand to public functions, looked at before anything compiled runs.
+"""Check arguments of public functions before compiled code runs.
 
-A wrong kind, a matrix that does not hold together, numbers that are none: each is refused in one sentence that says
-what was found and what is expected. What is right passes unchanged.
+A wrong type, an inconsistent matrix, or values that are not numbers are refused, in one sentence that says what was
+found and what is expected. Valid arguments are passed on unchanged.
 """
 
 import decimal

@@ -1,7 +1,7 @@
-"""What a predictor type stands for: its loss, link function, label rule, and the metric that is its loss.
+"""What a predictor type defines: its loss, link function, label rule, and the metric that equals its loss.
 
-Whatever depends on whether numbers or classes are predicted asks the one object of its type here. The kernels
-are told `is_classifier`: their own link function is part of their text.
+Code that depends on whether numbers or classes are predicted uses the object of the type. Kernels get `is_classifier`,
+because their link function is compiled in.
 """
 
 import dataclasses

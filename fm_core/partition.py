@@ -1,7 +1,7 @@
-"""Partition: which features of a model a process keeps, where several share them.
+"""Partition: which features of a model a process keeps, if several processes share a model.
 
-Feature f belongs to rank ``f % size``, as row ``f // size`` of what that rank keeps: ids that stand
-for one column of the data lie close together, and are spread evenly so.
+Feature f belongs to rank ``f % size``, as row ``f // size`` of that rank's arrays. The ids of one column
+of the data are usually consecutive, so this spreads them evenly.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-"""Text from outside on its way to a log, a terminal, a failure or a message: harmless, and of bounded length.
+"""Make outside text harmless, and of bounded length, before it reaches a log, a terminal or a message.
 
-File names, columns, categories, model names, hyperparameters and other hosts' sentences are anybody's text. Shown as
-they are they could begin a line of their own, move a terminal's cursor, turn the direction of what follows, or look
-like a metric that a tuning job reads. What is made of them here is one line, in which every character is printable,
-and in which no metric's regular expression finds anything.
+File names, columns, categories, model names, hyperparameters and messages of other hosts may come from anyone.
+Unfiltered, they could start a line of their own, move a terminal's cursor, reverse the direction of text, or look like
+a metric that a tuning job reads. The functions here return one line of printable characters in which no metric's
+regular expression matches.
 """
 
 import re

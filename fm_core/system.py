@@ -1,6 +1,6 @@
-"""What one operating system has and another has not, each said once.
+"""Functions that some operating systems lack, each with a fallback.
 
-All of it is advice, or has a plain way where it is missing: a job gives the same bytes on every system.
+All of them are only advice to the system, or have a plain fallback: a job gives the same bytes on every system.
 """
 
 import contextlib

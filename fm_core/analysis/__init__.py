@@ -1,1 +1,1 @@
-"""What a model says: rankings, explanations, embeddings, figures of its parameters."""
+"""Analysis of models: rankings, explanations, embeddings, statistics of parameters."""

@@ -1,9 +1,9 @@
-"""What a model's scores and columns were like in training, to hold what comes later against: baseline.json.
+"""Distributions of a model's scores and columns in training, for comparison with later data: baseline.json.
 
-A `RowSample` keeps some rows of each pass over the data, at even distances, in bounded memory; `make_baseline` scores
-them by the model that was learned. The score's distribution is kept by its tenths, which is what the population
-stability index compares [1]_: the sum over the tenths of (now - then) * ln(now / then), both as shares. Below 0.1 it
-is taken for no change, above 0.25 for a large one.
+A `RowSample` keeps some rows of each pass over the data, at even distances, in bounded memory. `make_baseline` scores
+them with the trained model. The distribution of scores is stored as deciles, which the population stability index
+compares [1]_: the sum over the deciles of (now - then) * ln(now / then), both as shares. An index below 0.1 means no
+change, an index above 0.25 a large one.
 
 .. [1] N. Siddiqi, "Credit Risk Scorecards", Wiley 2006, chapter 7.
 """

@@ -1,9 +1,9 @@
 """Vectors of features for other tools: nearest neighbours, plots, other models.
 
 The score of a row with one user feature u and one item feature i is a constant of the user
-plus ``w_i + <v_u, v_i>``, and that is the inner product of the item's vector ``[v_i, w_i]``
-and the user's ``[v_u, 1]``. So an index for the largest inner product, filled with item
-vectors and asked with a user's, gives the items in the order of their scores.
+plus ``w_i + <v_u, v_i>``. This is the inner product of the item's vector ``[v_i, w_i]``
+and the user's ``[v_u, 1]``. So an index for the largest inner product that contains item
+vectors, queried with a user's vector, returns the items in the order of their scores.
 """
 
 from collections.abc import Callable, Iterator, Sequence

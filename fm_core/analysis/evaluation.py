@@ -1,8 +1,7 @@
-"""What scored data comes to: metrics of rows, areas under curves, and of groups the order of their items.
+"""Evaluation of scored data: metrics of rows, areas under curves, and ranking metrics of groups.
 
-`RowEvaluation` looks at the rows that there are; of a group (a user) it orders the group's own rows. `FullRanking`
-looks at positives only, and orders all items for each user: what an endpoint would recommend, less what was known in
-training.
+`RowEvaluation` uses the rows of the data: for a group (a user), it ranks the group's own rows. `FullRanking` uses only
+positives, and ranks all items for each user: what an endpoint would recommend, without items known from training.
 """
 
 from collections.abc import Callable, Sequence

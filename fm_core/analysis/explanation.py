@@ -1,8 +1,8 @@
 """Why a row got its score: the contribution of every feature and every pair.
 
 The model is a sum, so this is exact: the bias, ``w_i x_i`` of each feature and
-``<v_i, v_j> x_i x_j`` of each pair of features are the score before the logistic function,
-added up. A row of n features has n (n - 1) / 2 pairs, so rows of very many are refused.
+``<v_i, v_j> x_i x_j`` of each pair of features add up to the score before the logistic
+function. A row of n features has n (n - 1) / 2 pairs, so rows with very many features are refused.
 """
 
 import dataclasses

@@ -1,15 +1,15 @@
-"""A user, or an item, that came after training: its parameters from a few known labels.
+"""The parameters of a user or item that was not in training, from a few known labels.
 
-With everything else fixed, the score of a row that also has the new feature u, of value 1, is linear in u's parameters:
-``own + w_u + <v_u, s>``, where `own` is the score of the row without u and s its factor sums. Given labels of some
-rows, w_u and v_u are the most probable ones under a normal prior with the mean and covariance of the features that u is
-one of, the population. For a regressor that is a ridge regression of num_factors + 1 unknowns; for a classifier a
-logistic regression, solved by Newton's method.
+With everything else fixed, the score of a row that also has the new feature u, with value 1, is linear in u's
+parameters: ``own + w_u + <v_u, s>``, where `own` is the score of the row without u, and s its factor sums. Given labels
+of some rows, w_u and v_u are the most probable ones under a normal prior. The prior has the mean and covariance of the
+population: the features of the same kind as u. For a regressor this is a ridge regression with num_factors + 1
+unknowns; for a classifier a logistic regression, solved by Newton's method.
 
-How much a regressor's labels scatter about their scores is not in a model. It is chosen, of some values, as the one
-under which the given labels are most probable (D. MacKay, "Bayesian interpolation", Neural Computation 4, 1992), with
-a log-normal prior about `USUAL` times the variance that the population explains: that is what a few labels lean on.
-Both constants were chosen on users of MovieLens 100K who had been left out (docs/tutorials/recommender.md).
+The model does not contain the variance of a regressor's labels around their scores. It is chosen from a list of values,
+as the one under which the given labels are most probable (D. MacKay, "Bayesian interpolation", Neural Computation 4,
+1992). Its log-normal prior has its centre at `USUAL` times the variance that the population explains; with few labels,
+the prior decides. Both constants were chosen on held-out users of MovieLens 100K (docs/tutorials/recommender.md).
 """
 
 import dataclasses

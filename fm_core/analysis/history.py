@@ -1,7 +1,7 @@
-"""Rows of labels as columns have them, folded in: the parameters of who or what they are of (fold_in.py).
+"""Rows of labels in named columns, folded in: the parameters of the user or item that they belong to (fold_in.py).
 
-The endpoint's requests and `fm fold-in` come here, so that both find the same numbers. `grown` puts what was found into
-a model and its schema: a new id is a category more, and the features of the columns behind it move up.
+Both the endpoint's requests and `fm fold-in` use this, so they get the same numbers. `grown` adds the result to a model
+and its schema: a new id becomes one more category, and the features of later columns move up.
 """
 
 import dataclasses

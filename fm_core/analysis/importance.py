@@ -1,13 +1,13 @@
-"""How much the columns of a table matter to a model's scores, alone and in pairs, as rows show it.
+"""How much the columns of a table affect a model's scores, alone and in pairs, measured on rows.
 
-The importance of a column is by how much a row's score changes, on average, when the column's cell is taken from
-another row instead: what the column says by itself and with all others, in the score's own units (a classifier's in the
-logarithm of the odds). It is what permutation importance measures (Breiman 2001, "Random Forests"), of scores in place
-of errors, so it needs no labels. A factorization machine needs no second pass: with s_c = sum_i v_i x_i over a column's
-features and S over all of them, the change is that of ``sum_i w_i x_i + <s_c, S - s_c> +`` the column's own pairs.
+The importance of a column is the average change of a row's score if the column's cell is taken from another row
+instead. It includes the effect of the column alone and with all others, in the units of the score (for a classifier,
+the log odds). This is permutation importance (Breiman 2001, "Random Forests") for scores instead of errors, so it needs
+no labels. A factorization machine needs no second pass: with s_c = sum_i v_i x_i over a column's features and S over
+all features, the change is that of ``sum_i w_i x_i + <s_c, S - s_c> +`` the column's own pairs.
 
-That of a pair of columns is the mean of ``|<s_c - mean s_c, s_d - mean s_d>|``: what both say together beyond what
-each says alone.
+The importance of a pair of columns is the mean of ``|<s_c - mean s_c, s_d - mean s_d>|``: the effect of both together
+beyond the effects of each.
 """
 
 from typing import TYPE_CHECKING, NamedTuple

@@ -1,4 +1,4 @@
-"""What can be said of a model by looking at its parameters, a block of rows at a time."""
+"""Statistics of a model's parameters, computed for one block of rows at a time."""
 
 import dataclasses
 import math

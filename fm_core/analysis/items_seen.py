@@ -1,7 +1,8 @@
-"""The items of rows that pass by: what each is known by, and the table that becomes a catalogue.
+"""The items of training rows: their ids, and the table that becomes a catalogue.
 
-Of each item, known by a feature of the first part, the features of the first row count that has it. With a schema they
-are turned back into cells; without one they are written as feature ids. Memory: an item's features once.
+An item is identified by a feature of the first part of `item_features`; its features are those of the first row that
+contains it. With a schema they are converted back into cells; without one they are written as feature ids. Memory: the
+features of each item, once.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Columns that alone determine the label, as one does that was written when the label was known.
+"""Columns that alone determine the label, for example because they were written after the label was known.
 
-Of each column the mean label of its values is learned from some rows, and tried on others: a column by which next to
-nothing of their loss is left is one to look at, whatever the other columns are. A value is the first feature that a
-column has in a row, such as its text or its bin; of a column of one feature the range that its number is in.
+For each column, the mean label of its values is learned from some rows and tested on others. A column that leaves
+almost no loss is reported, whatever the other columns are. A value is the first feature that a column has in a row,
+such as its text or its bin; for a column with one feature, it is the range of its number.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What was learned beside the parameters, where samples tell it: how large groups of features are, and how surely."""
+"""What the samples of solver bayes show about groups of features: how large their parameters are, and how surely."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Cells of feature ids as rows: ``7``, or ``7:1 19:0.5`` as in libsvm, of items where the model has no schema."""
+"""Cells with feature ids as rows: ``7``, or ``7:1 19:0.5`` as in libsvm, for items of models without a schema."""
 
 import math
 

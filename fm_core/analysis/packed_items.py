@@ -1,8 +1,8 @@
-"""The best of very many items for a context: one pass over packed items, then full scores of those it keeps.
+"""The best of very many items for a context: one pass over packed items, then exact scores of the candidates.
 
-The pass (kernels/retrieval.h) works with intervals, so that all of the best are among what it keeps: some tens of a
-million. Those are scored by `ranking`, and the result is, bit for bit, that of ranking all of the items.
-Items lie in the order of what they can reach at most: the threshold rises soon, and blocks behind it are left out.
+The pass (kernels/retrieval.h) computes bounds of scores, so its candidates, some tens of a million items, contain all
+of the best. `ranking` scores the candidates, and the result equals, bit for bit, that of ranking all items. Items are
+sorted by the highest score that they can reach. So the threshold rises early, and later blocks are skipped.
 """
 
 import dataclasses

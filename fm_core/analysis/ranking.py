@@ -1,10 +1,10 @@
 """Rank many candidates for one context: exact scores, with the context's share computed once.
 
-A pair's row is the context's features and the candidate's added up. With s_f = sum_i v_if x_i
-over a side's features, its score is the context's own score, plus the candidate's own pairs
-and linear terms, plus sum_f s_f(context) s_f(candidate). A candidate thus costs what its own
-non-zeros cost, and the result is that of scoring every pair in full. In that last sum a feature
-that stands on both sides would meet itself; candidates that have one are scored apart.
+The row of a pair is the sum of the context's features and the candidate's. With s_f = sum_i v_if x_i
+over the features of one side, its score is the context's own score, plus the candidate's own pairs
+and linear terms, plus sum_f s_f(context) s_f(candidate). So the cost of a candidate depends only on its own
+non-zeros, and the result equals that of scoring every pair in full. In the last sum, a feature that is on both
+sides would be paired with itself; candidates with such a feature are scored separately.
 """
 
 import dataclasses

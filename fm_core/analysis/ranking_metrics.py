@@ -1,15 +1,16 @@
-"""How good an order is: of all rows, and of the first k items of each group.
+"""The quality of an order: of all rows, and of the first k items of each group.
 
-Areas: ROC AUC is the share of pairs of a row of label 1 and one of label 0 in which the first has the higher score,
-ties as a half; PR AUC is average precision, the sum over thresholds of precision times the rise of recall, without
-interpolation, as scikit-learn's `average_precision_score`.
+Areas: ROC AUC is the share of pairs of a row with label 1 and a row with label 0 in which the first has the higher
+score; ties count as a half. PR AUC is average precision: the sum over thresholds of precision times the increase of
+recall, without interpolation, as in scikit-learn's `average_precision_score`.
 
-Of a group with R relevant items, of which those at places p of the first k are found (as trec_eval has them)::
+For a group with R relevant items, of which those at positions p are among the first k (as in trec_eval)::
 
     precision   hits / k              recall   hits / R
-    MAP         mean over the group's R relevant items of the precision at their places, 0 for those not among the k
-    MRR         1 / the place of the first hit, 0 if there is none among the k
-    NDCG        sum of gain / log2(1 + place), as a share of the best there could be; gains as they are, not 2^gain - 1
+    MAP         mean over the group's R relevant items of the precision at their positions, 0 for those beyond k
+    MRR         1 / the position of the first hit, 0 if there is none among the first k
+    NDCG        sum of gain / log2(1 + position), divided by its best possible value; gains are used as they are,
+                not as 2^gain - 1
 
 Values are means over groups that have a relevant item. Coverage is the share of all items that are among the first k of
 any group.

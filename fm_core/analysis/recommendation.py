@@ -1,7 +1,7 @@
-"""The best items of a catalogue for a client's request: contexts, filters, users who came after training, and reasons.
+"""The best items of a catalogue for a client's request: contexts, filters, new users, and explanations.
 
 queries.py describes the requests. With a `history`, rows of items and labels, the context gets a feature that the model
-does not have: the user of those labels, whose parameters are fitted at once (fold_in.py).
+does not have: the user of these labels. Its parameters are fitted during the request (fold_in.py).
 """
 
 import dataclasses

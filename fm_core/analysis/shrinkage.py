@@ -1,16 +1,16 @@
-"""How much of a model to keep: of what it says beside a constant, the share that rows it did not learn from bear out.
+"""How much of a model to keep, compared with a constant: the share that held-out rows support.
 
-A model of few rows may score others worse than a constant does: than the mean of the labels, or the share of ones. A
-factorization machine moves towards a constant b without a change of form::
+A model of few rows may score new rows worse than a constant, such as the mean of the labels or the share of ones. A
+factorization machine can be shrunk towards a constant b without a change of form::
 
     b + s (score - b)   is that of   w0 <- b + s (w0 - b),   w <- s w,   V <- sqrt(s) V
 
-and s is chosen by rows that were held out. Their gain over the constant has a mean and, as they are few, a standard
-error. Where the gain is surely above 0 and no other s is surely better, the model is kept as it is; else s is the one
-at which the mean less its error is greatest, 0 where no s gains.
+Held-out rows choose s. Their gain over the constant has a mean and, because they are few, a standard error. If the gain
+is significantly above 0 and no other s is significantly better, the model is kept unchanged. Otherwise s is the value
+with the greatest mean gain minus its error, or 0 if no s gains.
 
-Of a classifier's rows, half a row of each class more is spread over all of them: a class that none of them has is no
-proof that it does not occur.
+For a classifier, half a row of each class is added, spread over all rows: a class that does not occur in the held-out
+rows may still exist.
 """
 
 import math

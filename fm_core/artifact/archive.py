@@ -1,10 +1,10 @@
-"""From a path to the members of the zip that a model file is, memory-mapped.
+"""Open a model file: from a path to the members of its zip, memory-mapped.
 
-A model is found as itself, as the one model in a folder, or inside a `model.tar.gz`
-(unpacked in memory, never to disk). Members that are stored are given as views of the
-mapped file. Nothing found in a file is trusted: every declared number is held against the
-bytes that are there and against the limits before memory or time is spent (tar_reader.py,
-zip_reader.py), and names are never used as paths.
+A model is a file, the only model in a folder, or inside a `model.tar.gz` (unpacked in
+memory, never to disk). Stored members are views of the mapped file. Nothing in a file is
+trusted: every declared number is checked against the actual bytes and against the limits
+before memory or time is spent (tar_reader.py, zip_reader.py), and names are never used as
+paths.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What reading a model may take: memory, time, and whether it is still wanted."""
+"""The limits of reading a model: memory, time, and cancellation."""
 
 import dataclasses
 import math

@@ -1,6 +1,6 @@
-"""Files mapped into memory without a file that stays open, so that thousands of models are no thousands of open files.
+"""Memory-mapped files without an open file descriptor, so that thousands of models need no thousands of descriptors.
 
-Python's own mmap keeps a descriptor for each mapping, to change its size, until version 3.13 lets one do without.
+Python's own mmap keeps a descriptor for each mapping, to change its size; version 3.13 makes that optional.
 """
 
 import ctypes

@@ -1,8 +1,8 @@
 """The network of the artifact's `symbol.json`, as MXNet 1.3 wrote it for the built-in.
 
-The graph computes ``w0 + <w, x> + sum((x V)**2) / 2 - <x**2, sum(V**2)> / 2``. Its
-three parameters carry what the built-in tells MXNet of them: shape, storage type, the
-multipliers of learning rate and weight decay, and how they are initialised.
+The graph computes ``w0 + <w, x> + sum((x V)**2) / 2 - <x**2, sum(V**2)> / 2``. Its three
+parameters have the attributes that the built-in gives to MXNet: shape, storage type, the
+multipliers of learning rate and weight decay, and the initialisation.
 """
 
 import json

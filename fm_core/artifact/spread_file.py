@@ -1,16 +1,15 @@
-"""The spread of a model as a file: `spread.npz` beside it, which recipes that know nothing of it leave alone.
+"""The spread of a model as a file: `spread.npz` next to it; programs that do not know the file can ignore it.
 
-It is a zip, not compressed, of arrays as NumPy writes them (`numpy.load` reads it), the attributes of `spread.Spread`
-by their names, and of `meta.json`::
+It is an uncompressed zip of NumPy arrays (`numpy.load` reads it), which are the attributes of `spread.Spread` by name,
+and of `meta.json`::
 
     {"version": 1, "predictor_type": "regressor", "feature_dim": 2625, "mean": 3.5, "scale": 1.1, "model": "8f31a6c0",
      "chain": {"n_samples": 572, "effective": 121.4, "cost": 0.00031, "is_enough": false}}
 
-`model` is the CRC-32 of the model's bias and linear weights: a spread that lies beside another model is refused.
-`chain` may be null.
+`model` is the CRC-32 of the model's bias and linear weights: a spread of another model is refused. `chain` may be null.
 
-The file may be a stranger's. Its arrays are views of the mapped file; every declared number is held against the bytes
-that are there, and shapes, types, order and finiteness are looked at before anything is computed with it.
+The file may come from a stranger. Its arrays are views of the mapped file. Every declared number is checked against the
+actual bytes; shapes, types, order and finiteness are checked before anything is computed.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-"""The one model in a tar, or a gzip of one: each header and each size is held against what is there.
+"""The only model in a tar, or in a gzip of one: each header and size is checked against the actual bytes.
 
-A tar is blocks of 512 bytes: a header, then the bytes of the member, padded. Nothing but the model is kept: other
-members are stepped over, names longer than a header's field are read as far as a name may be long, and every step
-looks at the limits. tarfile is not used, which takes headers of any length into memory and steps as far as a
-header says.
+A tar is a sequence of 512-byte blocks: a header, then the bytes of the member, padded. Only the model is kept. Other
+members are skipped, names longer than a header's field are read up to the maximum length of a name, and every step
+checks the limits. tarfile is not used, because it reads headers of any length into memory, and skips as many bytes as
+a header declares.
 """
 
 import os

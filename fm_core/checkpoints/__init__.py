@@ -1,1 +1,1 @@
-"""The whole state of a training as a file: its bytes, when one is written, other numbers of hosts."""
+"""The whole state of a training as a file: its format, when it is written, and changes of the number of hosts."""

@@ -1,8 +1,8 @@
-"""Checkpoints of one number of hosts, as those of another.
+"""Read the checkpoints of one number of hosts with another number of hosts.
 
-Several hosts write a file each, of every n-th feature (cluster/sharded.py), and say in its fingerprint which of how
-many they are; a host alone says nothing. All files of one step together are a whole checkpoint, from which any number
-of hosts goes on: each reads them one after the other, and keeps its own features of each.
+With several hosts, each writes a file with every n-th feature (cluster/sharded.py), and its number and the number of
+hosts in the fingerprint; a single host writes neither. All files of one step together are a complete checkpoint, from
+which any number of hosts can resume: each reads all files, one after the other, and keeps its own features.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
-"""Snapshots: what a checkpoint is written from, while training goes on.
+"""Snapshots: what a checkpoint is written from while training continues.
 
-A second set of the solver's arrays is brought up to date before each checkpoint: of arrays by feature only the rows
-that have changed since the last one (kernels/_dirty_rows.pyx), of all others everything. Without a second set the
-solver's own arrays are given, and whoever writes them has to be done before training goes on.
+A second set of the solver's arrays is updated before each checkpoint. For arrays by feature, only rows that changed
+since the last checkpoint are copied (kernels/_dirty_rows.pyx); all other arrays are copied whole. Without a second set,
+the solver's own arrays are used, and must be written before training continues.
 """
 
 import itertools

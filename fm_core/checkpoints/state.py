@@ -1,4 +1,4 @@
-"""What a checkpoint holds: how far a training is, and the arrays of its solver there."""
+"""The contents of a checkpoint: the position of a training, and the arrays of its solver."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,12 +1,12 @@
-"""Checkpointer: when a checkpoint is written, of what, where, and which ones are kept.
+"""Checkpointer: when a checkpoint is written, its contents, its place, and which checkpoints are kept.
 
-Training is held up for one thing, the copy of what changed since the last checkpoint (snapshot.py); a
-thread then writes from that copy. The copy takes as much memory as the solver's arrays; without it,
+Training pauses only for a copy of what changed since the last checkpoint (snapshot.py); a
+thread then writes that copy. The copy needs as much memory as the solver's arrays. Without it,
 training waits until the file is written.
 
-A checkpoint is due every `interval` seconds, and at the end of an epoch; never while one is being
-written, and at the ends of short epochs only so often that it takes a small share of the time.
-`final` leaves the last position to be written by `close`, from the solver's own arrays.
+A checkpoint is due every `interval` seconds and at the end of an epoch, but never while one is being
+written. At the ends of short epochs it is written only as often as keeps its share of the time small.
+`final` records the last position, and `close` writes it, from the solver's own arrays.
 """
 
 import contextlib

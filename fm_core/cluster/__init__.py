@@ -1,1 +1,1 @@
-"""Several hosts that train one model. Nothing here imports PyTorch but `process_group`."""
+"""Several hosts that train one model. Only `process_group` imports PyTorch."""

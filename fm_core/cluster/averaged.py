@@ -1,13 +1,13 @@
 """fit, with local steps and periodic averages (local SGD): for networks too slow for sharded.py.
 
-Each member keeps the whole model and learns from its own mini batches as one host does. After `_sync_interval` of
-them, or as many as it has, all meet: of each feature that any of them has touched since the last time, parameters and
-optimizer's state become the mean of those that touched it, added in the members' order; w0 the mean of those that
-made a step. So all members agree after each meeting, to the bit, and what one of them alone has learned of a rare
-feature is kept whole. It is not the model of one host, but it is the same from run to run, and for any number of
-threads.
+Each member keeps the whole model and trains on its own mini batches like a single host. After `_sync_interval` of them,
+or fewer if its data ends, all members meet. For each feature that any of them has touched since the last meeting,
+parameters and optimizer state become the mean over the members that touched it, added in the order of the members; w0
+becomes the mean over those that made a step. So all members have the same bits after each meeting, and what one member
+alone has learned about a rare feature is kept in full. The result is not the model of one host, but it is the same in
+every run, and for any number of threads.
 
-A feature's mean is made by its owner (partition.py), which tells all others.
+The owner of a feature (partition.py) computes its mean and sends it to all others.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A clock that stands still while this process does: who was paused has not heard others, and may not judge them."""
+"""A clock that stops while this process is paused: a paused host has not heard the others, and must not judge them."""
 
 import threading
 import time

@@ -1,9 +1,9 @@
-"""Board: where the hosts of a job meet, at the first of them; it alone judges who is there, slow, or gone.
+"""Board: where the hosts of a job meet, on the first host; it alone decides who is present, slow, or lost.
 
-A host says something about once a second, a line of JSON, and gets a line back (words.py). A connection is no sign of
-anything: one that breaks, or falls silent, is made anew by who needs it. What counts is when a host was heard last,
-by the clock of the first host, which stands still while that is paused (awake.py). Whoever was not heard for `GONE`
-seconds is gone, and the job ends for all with the same sentence.
+Each host sends a line of JSON about once a second, and gets a line back (words.py). The state of a connection means
+nothing: a host that needs a connection replaces one that is broken or silent. What counts is when a host was last
+heard, by the clock of the first host, which stops while that host is paused (awake.py). A host that was not heard for
+`GONE` seconds is lost, and the job ends on all hosts with the same error.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The checkpoints of several members: each writes its rows, after the same steps as everybody."""
+"""The checkpoints of several members: each writes its own rows, all after the same steps."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""What members make together of what each of them has. Sums are made in the members' order: the same bits on each."""
+"""Collective operations on the members' arrays. Sums are added in the members' order, so all get the same bits."""
 
 import functools
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Which rows each member learns from, and what the hyperparameters are for one of them."""
+"""The rows that each member trains on, and the hyperparameters of one member."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""Scoring data once over all members, and what the scores come to."""
+"""Score data once over all members, and combine the metrics."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""The whole model, gathered from members who have its rows, to be saved, and for nothing else."""
+"""The whole model, gathered from all members in order to be saved."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where the first host listens for the others: on the network interface of the job, and nowhere else."""
+"""The address on which the first host listens for the others: only the network interface of the job."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""What is asked of the processes that train one model together: process_group.py has them with PyTorch."""
+"""The interface of the processes that train one model together: process_group.py implements it with PyTorch."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar

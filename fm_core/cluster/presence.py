@@ -1,9 +1,9 @@
-"""Presence: that this host is there, and what it hears of the others. Without PyTorch: hosts meet before they load it.
+"""Presence: reports that this host is alive, and what it hears about the others. Hosts meet before they load PyTorch.
 
-One thread says to the board of the first host (board.py) that this one is alive, and hears what is true for all: that
-everybody has come, that a host was asked to stop, why the job ends. It makes its connection anew whenever an answer is
-late. The first host judges the others; of the first the others judge alike: it is gone when it has not answered
-for `GONE` seconds.
+One thread tells the board of the first host (board.py) that this host is alive. It hears what holds for all: that every
+host has joined, that a host was asked to stop, or why the job ends. If an answer is late, it opens a new connection.
+The first host judges the others. The others judge the first host in the same way: it is lost if it has not answered for
+`GONE` seconds.
 """
 
 import os

@@ -1,12 +1,12 @@
-"""ProcessGroup: the processes that train one model together, and how arrays pass between them.
+"""ProcessGroup: the processes that train one model together, and how they exchange arrays.
 
-The engine is PyTorch's torch.distributed with gloo, imported here and nowhere else. A process
-group has two communicators, each a group of gloo's with a thread of its own, the only one that calls it: the
-reading thread exchanges the keys of batches to come on one, while the solver exchanges rows on the other.
-Whoever waits for a communicator is woken when the job ends for all.
+It uses PyTorch's torch.distributed with gloo, and only this module imports it. A process group has two
+communicators. Each is a gloo group with its own thread, the only one that calls it: the reading thread
+exchanges the keys of later batches on one, while the solver exchanges rows on the other. A thread that waits
+for a communicator is woken when the job ends on all hosts.
 
-Who is there, and why a job ends, is `Presence`'s business (presence.py): every host ends with the same sentence,
-whatever error the broken connection has shown it. gloo's own limits of time are longer than any that it judges by.
+`Presence` (presence.py) decides which hosts are alive, and why a job ends: every host ends with the same error,
+whatever its broken connection reported. gloo's own timeouts are longer than all of Presence's.
 """
 
 import base64

@@ -1,19 +1,19 @@
-"""fit, with the whole model on a device of every member: dense data on several hosts that have GPUs.
+"""fit, with the whole model on a device of every member: dense data on several hosts with GPUs.
 
-Dense rows touch every feature, so that there is nothing to gain from sharing rows of the model out, and much
-to send. Each member keeps all of it on its devices (solvers/minibatch_torch.py). A step:
+Dense rows touch every feature, so dividing the rows of the model would save nothing and send much. Each member
+keeps the whole model on its devices (solvers/minibatch_torch.py). A step:
 
-1. gradient  each member has that of its rows, summed over its devices; one without rows has zeros.
-2. sum       the gradients are cut into as many pieces as there are members. Each member gets its piece of
-             everybody's, adds them in the members' order, and sends the sum to all.
+1. gradient  each member computes that of its rows, summed over its devices; without rows it is zero.
+2. sum       the gradients are divided into as many pieces as there are members. Each member receives its piece from
+             all, adds the pieces in the order of the members, and sends the sum to all.
 3. update    every member makes the same step from the same sum, divided by the rows of all.
 
-So n members with mini batches of m are one host with mini batches of n * m, as in sharded.py, whose
-training this is: `Replicas` stands in for keys and rows there. To all others a member shows its share of the
-features, which is what `sharded_solver.ShardedSolver` has: checkpoints, also those of another number of hosts,
-and the model that is saved do not differ.
+So n members with mini batches of m learn what one host with mini batches of n * m learns, as in sharded.py, whose
+training this is: `Replicas` replaces its keys and rows. To all other code, a member shows its share of the
+features, like `sharded_solver.ShardedSolver`: checkpoints, also those of another number of hosts, and the saved
+model do not differ.
 
-Gradients go by the members' communicators, from host memory: through gloo, not NCCL.
+Gradients are exchanged by the members' communicators, from host memory: through gloo, not NCCL.
 """
 
 import dataclasses

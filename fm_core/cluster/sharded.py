@@ -1,22 +1,22 @@
-"""fit, with the model's rows spread over the members of a process group: exactly the model of one host.
+"""fit, with the model's rows divided among the members of a process group: exactly the model of one host.
 
-Feature f is the row ``f // n`` of member ``f % n``, who keeps its optimizer's state too: memory falls as
-members are added. A step learns from one mini batch of each member at once:
+Feature f is the row ``f // n`` of member ``f % n``, which also keeps its optimizer's state, so memory per member
+falls as members are added. A step trains on one mini batch of each member:
 
-1. keys    each member asks the owners for the rows that its batch touches. That depends on data only and is
-           done in the reading thread, some steps ahead, while earlier steps are computed (steps.py).
-2. rows    the owners send them; each member scores its batch and has the gradient of each of those rows.
-3. update  gradients go back to the owners, who add them in the members' order and update each row once
+1. keys    each member asks the owners for the rows that its batch touches. This depends on data only. The reading
+           thread does it some steps ahead, while earlier steps are computed (steps.py).
+2. rows    the owners send them; each member scores its batch and computes the gradient of each of those rows.
+3. update  gradients go back to the owners, which add them in the order of the members and update each row once
            (sharded_solver.py).
 
-So n members with mini batches of m are one host with mini batches of n * m, made of the members' in their
-order; sums differ in the last bits, and are the same from run to run. w0 is on every member, and updated from
-the same sum. A member without more data goes on serving rows until all are done. Whether to stop, and when to
-write a checkpoint, travels with the keys, so that all do it after the same step.
+So n members with mini batches of m learn what one host learns with mini batches of n * m, made of the members'
+batches in their order. Sums differ in the last bits, and are the same in every run. Every member has w0, and updates
+it from the same sum. A member without more data serves rows until all are done. Whether to stop, and when to
+write a checkpoint, is sent with the keys, so that all do it after the same step.
 
-Dense data on members that all have devices goes another way through the same steps: see replicated.py.
+Dense data on members that all have devices uses the same steps differently: see replicated.py.
 
-What passes between members is `process_group.ProcessGroup`'s business; only it knows PyTorch.
+`process_group.ProcessGroup` exchanges the arrays; only it uses PyTorch.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The update of a model whose rows are spread over members, from one step of all; see sharded.py."""
+"""The update of a model whose rows are divided among members, for one step of all; see sharded.py."""
 
 import dataclasses
 import functools

@@ -1,7 +1,7 @@
-"""The steps of several members, as far as they depend on data only: who has rows, which features they touch.
+"""The part of the members' steps that depends on data only: who has rows, and which features they touch.
 
-They are planned in the reading thread, some steps ahead, while earlier ones are computed. Whether to stop, and when
-to write a checkpoint, is agreed on with them, so that all do it after the same step.
+The reading thread plans them some steps ahead, while earlier ones are computed. The members also agree there whether to
+stop, and when to write a checkpoint, so that all do it after the same step.
 """
 
 import dataclasses

@@ -1,13 +1,13 @@
-"""The other way through a step: entries go to the owners of their features, and sums come back, in place of rows.
+"""A step by sums: entries go to the owners of their features, and sums come back, instead of rows of the model.
 
-Each member sends, ahead of time, the entries of its rows to those who own their features. Of all rows of a step an
-owner has what its own features come to: a part of the score, and of the sums s_f of Rendle's formula. Those parts go
-to the member whose row it is, k + 1 numbers a row and owner; it adds them up in the members' order, and sends the sums
-and the residual to all, as many numbers again. So each owner has the gradients of its features from all rows, and
-updates them in place: no row of the model is copied or sent.
+Each member sends the entries of its rows, ahead of time, to the owners of their features. For all rows of a step, an
+owner computes the contribution of its own features: a part of the score, and of the sums s_f of Rendle's formula. It
+sends these parts to the member that has the row, k + 1 numbers per row and owner. That member adds them in the order of
+the members, and sends the sums and the residual to all, as many numbers again. So each owner has the gradients of its
+features from all rows, and updates them in place: no row of the model is copied or sent.
 
-What that sends grows with the rows of a step, the way by rows with its distinct features: see `is_shorter`. The model
-is the same but for the last digits, and the same bits from run to run: which way is taken depends on the data only.
+The bytes grow with the rows of a step, and those of a step by rows grow with its distinct features: see `is_shorter`.
+The model is the same except for the last digits, with the same bits in every run, because only the data chooses.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-"""What numbers are sent as: float32, or the upper half of it, bfloat16, for networks that are slow.
+"""The type of numbers that are sent: float32, or its upper half, bfloat16, for slow networks.
 
-A bfloat16 has float32's sign and exponent, and 8 bits of 24: 1 part in 256 at most is lost to rounding to the nearest.
-What is rounded is what passes between members for one step: parts of scores and sums, gradients, and the copies of
-parameters by which others score. A parameter itself, and its optimizer's state, stays float32 with its owner. A
-member's own part is rounded as the others' are, so that all of them add up the same numbers.
+A bfloat16 has float32's sign and exponent, and 8 bits of precision instead of 24: rounding to the nearest changes a
+number by at most 1 part in 256. Only what passes between members for one step is rounded: parts of scores and sums,
+gradients, and the copies of parameters with which others score. A parameter itself, and its optimizer's state, stays
+float32 with its owner. A member rounds its own part like those of the others, so that all add up the same numbers.
 """
 
 from typing import Any

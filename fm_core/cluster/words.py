@@ -1,7 +1,7 @@
-"""What hosts say to each other at the board: facts before training, heartbeats, and why one leaves.
+"""The messages between hosts and the board: facts before training, heartbeats, and why a host leaves.
 
-Each is a line of JSON, written and read with care. Whoever reaches the port of the board can say something there
-(docs/how-to/cluster.md, "Trust"). So whatever is read is held to its form, its length and its letters.
+Each is a line of JSON. Anyone who can reach the port of the board can send messages (docs/how-to/cluster.md, "Trust").
+So the format, length and characters of everything that is read are checked.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Rows as a text or a client gives them, made canonical: keys in order, repeated keys added up."""
+"""Rows from text or clients in canonical form: keys in order, repeated keys added up."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any

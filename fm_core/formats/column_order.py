@@ -1,4 +1,4 @@
-"""In which order the columns of a job's files are: as in the first one, whatever order the others have."""
+"""The order of the columns in the files of a job: that of the first file, whatever the order of the others."""
 
 from collections.abc import Iterable, Sequence
 

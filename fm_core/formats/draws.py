@@ -1,4 +1,4 @@
-"""A random number for each row, by its own number alone, so that chunks, shards and order change nothing."""
+"""A random number for each row that depends only on the row's number, so chunks, shards and order change nothing."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,7 @@
-"""Where a batch meets a model: the one check between whatever made the rows and the kernels, which check nothing.
+"""The one check between the source of rows and the kernels, which check nothing themselves.
 
-A batch may have been put together from a file, a schema, a request or another host's words. Every use of a model
-calls `check_fits` before it follows an index: a batch that does not fit is refused, and never read beyond.
+A batch may come from a file, a schema, a request or another host's message. Every use of a model calls `check_fits`
+before it follows an index: a batch that does not fit is refused, and nothing is read out of bounds.
 """
 
 from fm_core.batch import Batch

@@ -1,12 +1,11 @@
-"""Charts as SVG, and bars as HTML: what a report's plots are drawn by.
+"""Charts as SVG, and bars as HTML, for the plots of a report.
 
-Drawn here, and by no library, for four reasons: colours are variables of the page's style, so that a chart follows the
-reader's light or dark scheme without a script; text is 11 pixels large on a phone (360 pixels wide), where
-others scale a drawing made for a screen down; nothing is imported or installed for it, and a job ends some 50 ms sooner
-than with pygal; and there are two forms, curves and histograms, of which each is a screen of code. What libraries would
-need: docs/how-to/report.md.
+They are drawn here and not by a library, for four reasons. Colours are variables of the page's style, so charts follow
+the reader's light or dark scheme without a script. Text is 11 pixels large on a phone (360 pixels wide); libraries
+scale down a drawing made for a screen. Nothing has to be installed or imported, and a job ends some 50 ms earlier than
+with pygal. And only two forms are needed, curves and histograms. docs/how-to/report.md says what libraries would need.
 
-Every number is finite and below 1e100 by magnitude: whoever calls leaves others out.
+Every number must be finite and below 1e100 by magnitude: callers leave others out.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""Jobs side by side: their figures, what differs in their hyperparameters, and their curves; as text and as a page.
+"""Compare jobs: their metrics, the hyperparameters that differ, and their curves; as text and as a page.
 
-What is known of a job is what its metrics.json holds. It may come from anywhere, so a number is taken for one only if
-it is one, and what is missing is left empty.
+All facts about a job come from its metrics.json. The file may come from anywhere, so every number is checked, and
+missing values stay empty.
 """
 
 import dataclasses

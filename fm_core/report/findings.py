@@ -1,12 +1,12 @@
-"""What a person should look at after a training, in plain sentences: of training, validation and test rows together.
+"""Sentences about what deserves attention after a training: about training, validation and test rows.
 
-A rule is a function of the facts of a job that gives a sentence, or nothing; `RULES` has them in the order in which
-they are said. Those that speak of test rows take what chance can do into account: where few rows were scored, all that
-is said is whether they show that anything was learned, and where there are none, the rows learned from have to. A rule
-that advises to go on learning is silent where the model already overfits its training data.
+A rule is a function of the facts of a job that returns a sentence or nothing; `RULES` lists them in the order in which
+they are printed. Rules about test rows allow for chance: if few rows were scored, they only say whether these show that
+anything was learned; without test rows, they use the training rows. A rule that advises to train longer is silent if
+the model already overfits its training data.
 
-Rows count by their weights, and those of label 1 by positive_class_weight too, as they did in training: so a model that
-was asked to be wary of one class is held to what it was asked for.
+Rows count by their weights, and those of label 1 also by positive_class_weight, as in training: a model is judged by
+the loss that it was trained for.
 """
 
 import dataclasses

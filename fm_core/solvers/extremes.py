@@ -1,13 +1,13 @@
-"""What a model may say of values that lie far beyond all others of their column: bounded, as labels are.
+"""Bound the effect of values that are far beyond all others of their column, as labels are bounded.
 
-A column may have a thousand values about 3 and one of 1,243. Where two such columns meet, the model's pair is a product
-of extremes, learned from rows that are none: a row with both can be scored fifty deviations off, and a handful of such
-rows makes a model worse than the mean (California housing, whose test rows have one household of 1,243). No row of the
-training says what is right there. So a pair with such a column may move a score by no more than labels move: its
-column's factors are made shorter, until the pair at the greatest values of both, seen apart, keeps to that. Values are
-seen from the column's middle, where it is not 0.
+A column may have a thousand values near 3 and one of 1,243. Where two such columns meet, the model's pair is a product
+of extremes, for which there is no training data. A row with both may be scored fifty deviations off, and a handful of
+such rows makes a model worse than the mean (California housing, whose test rows have one household of 1,243). So a pair
+with such a column may change a score by at most the range of the labels: the column's factors are shortened until the
+pair, at the greatest values of both, stays within that range. Values are measured from the column's middle if that is
+not 0.
 
-Columns whose greatest value is of the size of the others, and columns of two values, are left as they are.
+Columns whose greatest value is similar to the others, and columns of two values, stay unchanged.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
-"""Mini-batch gradient descent on the CPU: one update of the parameters from each batch, by the kernels.
+"""Mini-batch gradient descent on the CPU: the kernels make one update of the parameters per batch.
 
-The parameters, their optimizer's state and the numbers of one update are those of parameters.py.
-What is learned depends neither on the number of threads nor on what was prepared ahead.
+parameters.py has the parameters, their optimizer's state and the numbers of one update.
+The result depends neither on the number of threads nor on what was prepared ahead.
 """
 
 import ctypes

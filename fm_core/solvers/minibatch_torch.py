@@ -1,10 +1,11 @@
-"""Where dense batches are learned from if not on the CPU: GPUs, through PyTorch.
+"""Mini-batch training on dense data with GPUs, through PyTorch.
 
-`DenseDevice` is what `minibatch.MiniBatch` takes as its device: it stages batches and makes the solver. That solver has
-the parameters twice: on the devices, where steps are made, and here, brought up to date when somebody (a checkpoint,
-the model that is kept) asks for them and not before. So a checkpoint of a GPU is one of the CPU, and goes on there.
+`minibatch.MiniBatch` takes a `DenseDevice` as its device, which stages batches and creates the solver. The solver has
+two copies of the parameters: one on the devices, where steps are made, and one here, which is updated only when it is
+needed, for a checkpoint or for the model to keep. So a checkpoint written with a GPU is the same as one written on the
+CPU, and can be resumed there.
 
-PyTorch is imported when a device is made or looked for, not with this module.
+PyTorch is imported when a device is created or looked for, not with this module.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

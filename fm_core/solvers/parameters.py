@@ -1,7 +1,7 @@
-"""The parameters of a model with the optimizer's state, and the numbers of one update of them.
+"""The parameters of a model with the optimizer's state, and the numbers of one update.
 
-Whoever computes an update, on kernels (minibatch.py, ranked.py), devices (minibatch_torch.py) or hosts
-(cluster/sharded_solver.py), is composed of these.
+All code that computes an update uses these: kernels (minibatch.py, ranked.py), devices (minibatch_torch.py) and hosts
+(cluster/sharded_solver.py).
 """
 
 import math

@@ -1,9 +1,9 @@
-"""What is known of positives before negatives are drawn for them: users, items, and who is known to go with what.
+"""The positives of the data, read before negatives are drawn: users, items, and the items of each user.
 
 A record of a positive has a user (one feature of `user_features`), an item (one feature of the first part of
-`item_features`, its id, and what its other parts say of it) and whatever else its context is made of. A pass over the
-data finds the items, their features and the items of each user; so no negative is a known positive, from the first
-batch on. Memory: 8 bytes for each pair while they are read, then 4, and an item's features once.
+`item_features`, its id, and the features of its other parts), and a context of any other features. A pass over the data
+finds the items, their features and the items of each user, so that no negative is a known positive, from the first
+batch on. Memory: 8 bytes for each pair while they are read, then 4, and the features of each item once.
 """
 
 from collections.abc import Iterable

@@ -1,11 +1,11 @@
-"""Mini-batch gradient descent on the order of items: positives beside negatives that are sampled for them.
+"""Mini-batch gradient descent on the order of items: positives, and negatives that are sampled for them.
 
-Before the first epoch the data is read once more, to know which items there are and what goes with whom
-(positives.py). In each epoch the reading thread draws negatives for a batch's positives and groups the rows of them all
-by feature; the kernels make one update from it (kernels/_ranked.pxi). A draw is a function of the seed, the epoch and
-the record's number in it: so the model depends neither on threads, nor on File or Pipe mode, nor on interruptions.
+Before the first epoch the data is read once more, to find the items and the items of each user (positives.py). In each
+epoch the reading thread draws negatives for a batch's positives, and groups the rows of all of them by feature; the
+kernels make one update from them (kernels/_ranked.pxi). A draw is a function of the seed, the epoch and the record's
+number in it, so the model depends neither on threads, nor on File or Pipe mode, nor on interruptions.
 
-The bias has no part in an order and keeps its initial value, as do the linear weights of contexts but for their decay.
+The bias does not affect an order and keeps its initial value; so do the linear weights of contexts, except for decay.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,12 +1,11 @@
-"""Learning rates and first values for mini-batches, by a few rows.
+"""Choose learning rates and initial values for mini-batches, using a few rows.
 
-Rates are tried, each on most of the rows, and the rest say which was best: all from the same initial parameters, on the
-same batches, and each goes on as long as the rows that it does not learn from are scored better now and then. Some
-thousand rows take seconds.
+Each rate is tried on most of the rows, and the others choose the best: all start from the same initial parameters, with
+the same batches, and each continues while the score of the other rows improves. Some thousand rows take seconds.
 
-Adam's first step moves each parameter by the rate, so a row's score by up to the rate times its values' magnitudes: of
-rows of many values smaller rates are tried. First values are such that rows of many values begin with scores of the
-labels' size.
+Adam's first step moves each parameter by the rate, so a row's score by up to the rate times the sum of its values'
+magnitudes: for rows with many values, smaller rates are tried. Initial values are such that the scores of such rows
+start with the size of the labels.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Which solver goes with which devices and hosts: the one table, and the one place that refuses a combination."""
+"""Which solver supports which devices and hosts: the only table, and the only place that refuses a combination."""
 
 import dataclasses
 import importlib

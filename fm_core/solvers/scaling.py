@@ -1,14 +1,14 @@
-"""Columns, and a regressor's labels, brought to a like size for mini-batches, and a model brought back.
+"""Columns, and a regressor's labels, scaled to a similar size for mini-batches, and the model converted back.
 
 A factorization machine of ``(x - m) / s`` is one of x, exactly::
 
     w_i  <-  (w_i - sum_{j != i} <v_i, v_j> m_j / s_j) / s_i             v_i  <-  v_i / s_i
     w0   <-  w0 - sum_i w_i m_i / s_i + sum_{i < j} <v_i, v_j> m_i m_j / (s_i s_j)
 
-and of labels that were moved by a and divided by b: ``a + b w0``, ``b w``, ``sqrt(b) v``. The columns of sparse rows
-are divided only: rows would no longer be sparse.
+and for labels shifted by a and divided by b: ``a + b w0``, ``b w``, ``sqrt(b) v``. The columns of sparse rows are only
+divided, because shifted rows would no longer be sparse.
 
-`Scaling` has the numbers, of all rows in one pass (`ScalingOfRows`), and what is known of values far beyond all others
+`Scaling` has the numbers, computed from all rows in one pass (`ScalingOfRows`), and the extreme values of columns
 (extremes.py).
 """
 

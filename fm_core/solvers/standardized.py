@@ -1,10 +1,10 @@
-"""Mini-batches of columns and labels that were brought to a like size first: what solver auto does with dense data.
+"""Mini-batches with scaled columns and labels: what solver auto does with dense data.
 
-One pass over the data finds what columns and labels are moved and divided by (scaling.py). Mini-batches of such rows
-are learned from as ever, and whoever asks for the model, scores or metrics gets those of the rows as they are. A
-checkpoint has the model of scaled rows, and the scaling.
+One pass over the data finds the shifts and scales of columns and labels (scaling.py). Training then uses scaled rows.
+The model, scores and metrics that callers get are those of the original rows. A checkpoint has the model of the scaled
+rows, and the scaling.
 
-Training begins with the score that knows nothing of a row: the labels' mean, or the logarithm of the classes' odds.
+Training starts with the constant score: the labels' mean, or the log odds of the classes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

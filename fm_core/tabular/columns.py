@@ -1,6 +1,6 @@
-"""What a report tells of a table's columns: which tell the label, what training has not seen, what matters, by name.
+"""A report's facts about columns, by name: which determine the label, what training has not seen, what matters.
 
-Some thousand rows at even distances are looked at, so that it costs next to nothing.
+They are computed from some thousand rows at even distances, so they cost little.
 """
 
 from collections.abc import Iterable

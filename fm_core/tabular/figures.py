@@ -1,4 +1,4 @@
-"""What a person asks of a model: how far off it is, and how far one is who knows nothing but the mean or base rate."""
+"""The error of a model, and that of a constant prediction: the mean or the base rate."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Which rows are held out, to see how a model does on rows that it has not learned from."""
+"""Which rows are held out, to measure a model on rows that it was not trained on."""
 
 import dataclasses
 from collections.abc import Callable, Iterable

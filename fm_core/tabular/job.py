@@ -1,8 +1,8 @@
-"""From files of rows to a model that can be answered for: read, held out, learned, measured, written.
+"""From files of rows to a tested model: read, hold out, train, measure, write.
 
-Tables are walked twice: to choose what columns become, by the rows that are learned from alone, and to encode them.
-What is encoded waits in memory, or beyond 64 MB in a file. Rows of feature ids are walked once. So memory does not grow
-with the data, but for a solver that keeps all rows: that one is chosen where they fit.
+Tables are read twice: once to choose the features of columns, from training rows only, and once to encode them. Encoded
+rows are kept in memory, or in a file if they exceed 64 MB. Rows of feature ids are read once. So memory does not grow
+with the data, except with a solver that keeps all rows; that solver is chosen only if they fit.
 """
 
 import dataclasses

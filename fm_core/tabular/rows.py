@@ -1,4 +1,4 @@
-"""Encoded rows that are walked again and again: in memory, and beyond a limit in a file without a name."""
+"""Encoded rows that are read repeatedly: in memory, or in an unnamed file above a limit."""
 
 import pickle
 import tempfile

@@ -1,4 +1,4 @@
-"""A model with what lies beside it: spread, schema, figures, report; written whole or not at all, and found again."""
+"""A model with the files next to it: spread, schema, metrics, report; written whole or not at all, and read again."""
 
 import gzip
 import io

@@ -1,1 +1,1 @@
-"""`fit`: the loop around a solver, and what stands beside it."""
+"""`fit`: the loop around a solver, and its parts."""

@@ -1,4 +1,4 @@
-"""What a training tells while it runs, and what it gives in the end."""
+"""What a training reports while it runs, and what it returns."""
 
 import dataclasses
 import logging

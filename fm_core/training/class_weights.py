@@ -1,6 +1,6 @@
-"""The weights of classes, put into the weights of their rows: of training and of validation data.
+"""The weights of classes, multiplied into the weights of rows, for training and validation data.
 
-So what is minimised is what is told. A test, and `evaluate`, count rows as they are. A job says
+So the reported loss is the one that is minimised. Test data, and `evaluate`, ignore class weights. A job sets
 `positive_class_weight`, an estimator `class_weight`.
 """
 

@@ -1,4 +1,4 @@
-"""Early stopping: the best epoch by its validation loss, its model, and when patience is at its end."""
+"""Early stopping: the best epoch by its validation loss, its model, and when to stop."""
 
 import logging
 import math

@@ -1,10 +1,9 @@
 """A share of the training rows, held out: the same rows in every pass, kept in memory from the first one on.
 
-One row in each block of so many is held out, by its number: so there is one wherever there is a block, and it
-does not matter how a pass is cut into batches. Of data with fewer rows than a block, those that are learned from are
-scored, if none was held out.
+One row in each block of a fixed size is held out, by its number, so each block has one, however a pass is divided into
+batches. If the data has fewer rows than a block, and none was held out, the training rows are scored instead.
 
-`HeldOut.kept` gives of an epoch's model what these rows bear out: see shrinkage.py.
+`HeldOut.kept` shrinks an epoch's model as far as these rows suggest: see shrinkage.py.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,8 +1,8 @@
-"""fit, where all rows are in memory and nobody has to be asked again: what the estimators do.
+"""fit for rows in memory, as the estimators use it.
 
-The solver is chosen as `auto.choose` says, of dense rows with a share held out, by which training ends.
-Dense columns and labels are brought to a like size then (solvers/standardized.py), so that prices of 200,000 are
-learned as ratings are, and what the model says of extremes is bounded (solvers/extremes.py).
+`auto.choose` chooses the solver; for dense rows, a share is held out for early stopping. Dense columns and labels are
+then scaled (solvers/standardized.py), so that prices of 200,000 are learned like ratings, and the effect of extreme
+values is bounded (solvers/extremes.py).
 """
 
 import dataclasses

@@ -1,10 +1,10 @@
-"""The loop of every training: epochs, and within them one safe point after the other.
+"""The loop of every training: epochs, and within them a sequence of safe points.
 
-A `Loop` is made of parts, each of which may be another: hosts (one_host.py, or cluster/ for several), which bring the
-data, make the solver and decide together; the solver, whose safe points it consumes; checkpoints; early stopping;
-a callback that is told. It has no mathematics of its own: metrics are added up here, parameters are not looked at.
+A `Loop` consists of replaceable parts: hosts (one_host.py, or cluster/ for several), which provide the data, create the
+solver and decide together; the solver, whose safe points it consumes; checkpoints; early stopping; and a callback. It
+contains no mathematics: it adds up metrics, and does not use parameters.
 
-All that it keeps from one safe point to the next goes into a checkpoint's `Position`, and comes back.
+All state between two safe points is in a checkpoint's `Position`.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The bytes that a training takes: its arrays, known from the hyperparameters, and its batches, from the first one."""
+"""The memory that a training needs: its arrays, from the hyperparameters, and its batches, from the first one."""
 
 from fm_core.batch import Batch
 from fm_core.hyperparameters import Hyperparameters

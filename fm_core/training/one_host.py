@@ -1,9 +1,9 @@
-"""One host that trains alone: a reading thread brings the rows, the stop is its own.
+"""One host that trains alone: a reading thread provides the rows, and it decides itself when to stop.
 
-Plan of an epoch of mini-batches: the reading thread pulls batches (files are read and records decoded inside that
-iterator), and does what can be done of each ahead of its turn (`Algorithm.prepare`: group it by feature, or begin to
-move it to a device), a few batches ahead; the loop's thread takes one after the other. What is learned never depends
-on threads or timing. A solver that needs all rows gets them read in the same way, once.
+In an epoch of mini-batches, the reading thread pulls batches (that iterator reads files and decodes records). It
+prepares each one ahead of its turn (`Algorithm.prepare`: group it by feature, or start to copy it to a device), a few
+batches ahead; the loop's thread takes one after the other. The result never depends on threads or timing. A solver that
+needs all rows gets them in the same way, once.
 """
 
 import contextlib

@@ -1,11 +1,11 @@
-"""prefetch: an iterable worked off by a thread of its own, a few items ahead of its user.
+"""prefetch: an iterable that a separate thread reads, a few items ahead of its user.
 
-Reading and decoding hold no GIL, so they run beside the solver. The queue is bounded: memory
-is a few items, whatever the data's size. The thread is a daemon: one that hangs in a read
-cannot keep the process from ending.
+Reading and decoding hold no GIL, so they run in parallel with the solver. The queue is bounded:
+memory is a few items, whatever the size of the data. The thread is a daemon: if it hangs in a
+read, the process can still end.
 
-For each item the thread needs a ticket. Its user hands back several at once, as each time it is woken
-costs both of them some 30 us on a virtual machine.
+For each item the thread needs a ticket. The user returns several tickets together, because each
+wake-up costs both threads some 30 us on a virtual machine.
 """
 
 import contextlib

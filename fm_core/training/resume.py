@@ -1,4 +1,4 @@
-"""Going on within an epoch: batches that were done are left out, and recognised by a checksum of their labels."""
+"""Resume within an epoch: skip the batches that were done, and verify them by a checksum of their labels."""
 
 import itertools
 import logging

@@ -1,8 +1,8 @@
 """shuffled: rows in random order, within a bounded buffer.
 
-The buffer is filled, its rows are permuted and given out as batches, and it is filled again:
-with a buffer as large as the data that is a full shuffle. Rows that do not fill a batch join
-the next buffer.
+The buffer is filled, its rows are permuted and returned as batches, and it is filled again.
+If the buffer is as large as the data, this is a full shuffle. Rows that do not fill a batch
+go to the next buffer.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

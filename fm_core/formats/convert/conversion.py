@@ -1,7 +1,7 @@
-"""Files of one format to files of another: sharded, split, compressed, and whole or not there.
+"""Convert files of one format to another: sharded, split, compressed, and complete or absent.
 
-Rows stream from the inputs to the outputs in their order. Every output, schema.json too,
-takes its name at the end only, so that nothing half-written is ever left.
+Rows stream from the inputs to the outputs in their order. Every output, including schema.json,
+gets its name only at the end, so no half-written file remains.
 """
 
 import contextlib

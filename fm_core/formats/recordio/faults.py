@@ -1,8 +1,8 @@
-"""What can be wrong with a record or its frame: one number and one sentence each.
+"""What can be wrong with a record or its frame: a number and a sentence for each fault.
 
 The plain reader (`records`, `recordio`) and the compiled one (`_decode`) report the same
-`Fault` with the same numbers, so that a sentence is written once, here. The compiled one
-repeats the numbers of `Fault` as a C enum; a test holds the two together.
+`Fault` with the same numbers, so each sentence is written once, here. The compiled reader
+repeats the numbers of `Fault` as a C enum; a test compares the two.
 """
 
 import enum

@@ -1,9 +1,9 @@
 """The protobuf package's message classes of record.proto, built when this module is imported.
 
-For whoever wants `Record` messages themselves. Nothing else here needs the protobuf
-package, and importing it takes longer than a small job's training, so this module is
-imported on request only. The descriptors live in a pool of their own: another library's
-`aialgs.data.Record` (the SageMaker SDK has one) does not clash with them.
+For users who want `Record` messages themselves. Nothing else here needs the protobuf
+package, and importing it takes longer than a small training job, so this module is
+imported on request only. The descriptors are in a pool of their own, so they do not
+clash with another library's `aialgs.data.Record`, such as the SageMaker SDK's.
 """
 
 from typing import Any

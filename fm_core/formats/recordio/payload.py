@@ -1,13 +1,13 @@
-"""Payload to row in plain Python: the specification of `_decode`, obvious and slow.
+"""Payload to row in plain Python: the specification of `_decode`, simple and slow.
 
-`parse` reads the protobuf message of record.proto (only what a row needs of it), as the
+`parse` reads the protobuf message of record.proto (only the parts that a row needs), as the
 protobuf package would: fields in any order, packed or not, unknown ones skipped, repeated
 messages merged, the last of a oneof and the last entry of a map key kept. `read_row` then
-checks it against the data set. Parts that are not read (features under other keys, labels
-that nobody wants) are not looked into.
+checks it against the data set. Parts that are not needed (features under other keys, labels
+that were not requested) are not parsed.
 
-Both raise `BadRecord`; what is looked at first is part of the specification, because the
-first fault is the one that is reported.
+Both raise `BadRecord`. The order of checks is part of the specification, because the first
+fault is the one that is reported.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Rows to the body of a request, for the Predictor of a SageMaker SDK, of which nothing is needed here."""
+"""Serialize rows as the body of a request, for a Predictor of the SageMaker SDK; it does not import the SDK."""
 
 import io
 from typing import Any

@@ -1,11 +1,11 @@
-"""Streams in which each object has a RecordIO frame of its own around it: take that frame off.
+"""Remove the extra RecordIO frame that wraps each object of a stream.
 
 SageMaker's ``RecordWrapperType: RecordIO`` puts a frame around every object of a channel.
-Where objects are bare Records, that frame is the framing the decoder wants, and stays.
-Where they are RecordIO files themselves, it is one too many. The two cannot be taken for
-each other: no protobuf message of the Record schema begins with the magic.
+If the objects are bare Records, that frame is the framing that the decoder expects, and is kept.
+If they are RecordIO files themselves, the frame is removed. The two cannot be confused:
+no protobuf message of the Record schema begins with the magic number.
 
-Nothing of an object is kept but its first bytes, whatever its length.
+Only the first bytes of an object are kept, whatever its length.
 """
 
 import struct

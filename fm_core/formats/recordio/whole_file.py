@@ -1,4 +1,4 @@
-"""Whole files of records, in memory as SciPy and NumPy have rows, and a look at their first record."""
+"""Read whole files of records into SciPy and NumPy arrays, or only look at their first record."""
 
 import io
 import itertools

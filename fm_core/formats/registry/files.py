@@ -1,7 +1,7 @@
-"""Files that can be read again from their start, whatever they are: a pipe is read once, and kept as it is read.
+"""Files that can be read again from their start, including pipes: a pipe is read once, and stored while it is read.
 
-Some formats are looked at before their rows are read. A pipe, a FIFO or a process substitution gives its bytes to
-whoever reads first, so what came is kept in a file without a name, and the next reader begins with that.
+Some formats are inspected before their rows are read. A pipe, a FIFO or a process substitution gives its bytes only
+once, so they are stored in an unnamed file, from which the next reader starts.
 """
 
 import io

@@ -1,6 +1,6 @@
-"""Files of rows before they are read: how they are to be read, and what is detected in them first.
+"""Files of rows before they are read: the options for reading, and what is detected first.
 
-What is read is read in order, in bounded memory; only npz is held as a whole.
+Files are read in order, in bounded memory; only npz is held as a whole.
 """
 
 import contextlib

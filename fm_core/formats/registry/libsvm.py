@@ -1,7 +1,7 @@
 """libsvm's and libFM's text, ``label key:value key:value ...``: the registry's functions.
 
-Channels, files and requests are read by one parser, so that the same bytes are the same rows everywhere.
-Blank lines and comments are no rows; a label is a number even where nobody wants it.
+One parser reads channels, files and requests, so the same bytes give the same rows everywhere.
+Blank lines and comments are skipped; a label must be a number even if it is not used.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What every writer of rows to a file does."""
+"""The interface of all writers of rows."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Files that are tables as rows of features: by a schema that is there, or one that is learned from them."""
+"""Table files as rows of features: with a given schema, or one learned from the files."""
 
 import itertools
 import pickle

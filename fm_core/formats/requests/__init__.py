@@ -1,1 +1,1 @@
-"""What a request to the endpoint holds: instances, named columns, lines of text."""
+"""The contents of requests to the endpoint: instances, named columns, lines of text."""

@@ -1,8 +1,8 @@
-"""A large ``{"instances": [...]}`` in parts: the instances are parsed a megabyte at a time.
+"""Parse a large ``{"instances": [...]}`` in parts: one megabyte of instances at a time.
 
-A JSON parser takes many times the text's size in memory while it makes objects of it, and holds
-Python's lock meanwhile. So the array's items are found without parsing (`_json_items`), and parsed
-some at a time; the result is that of parsing the whole.
+A JSON parser needs many times the size of the text in memory while it creates objects, and holds
+Python's lock meanwhile. So the items of the array are located without parsing (`_json_items`), and parsed
+some at a time; the result equals that of parsing the whole.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Rows of named columns as a client sends them, JSON instances or CSV, as batches by a schema.
+"""Rows of named columns from a client, in JSON instances or CSV, converted to batches by a schema.
 
-What a column means is decided by `Encoder`, as it is for the files of `fm convert`; here
-are only the shapes in which cells come, and the messages that name an instance or a line.
+`Encoder` decides what a column means, as for the files of `fm convert`. This module only handles the
+layout of cells, and the error messages, which name an instance or a line.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""Tables with columns: the schema that makes features of them, its making, and who reads tables.
+"""Tables with columns: the schema that converts them to features, its creation, and readers of tables.
 
-The public names, each imported from its module when it is first asked for.
+Each public name is imported from its module when it is first used.
 """
 
 import importlib

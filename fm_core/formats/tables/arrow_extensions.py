@@ -1,7 +1,7 @@
-"""Arrow's extension types whose storage is not their value: truths in bytes, UUIDs, and periods of pandas.
+"""Arrow's extension types whose storage is not their value: booleans in bytes, UUIDs, and periods of pandas.
 
-A type that nobody registered, as those of pandas are where pandas is not imported, is its storage with a note in the
-metadata of its field.
+A type that is not registered, such as those of pandas if pandas is not imported, appears as its storage type, with a
+note in the metadata of its field.
 """
 
 import json

@@ -1,12 +1,12 @@
-"""Dates and moments, in the forms in which tables have them, and what of them becomes features.
+"""Dates and times in the formats that tables use, and the features made from them.
 
-A form is a row of `FORMS`: which texts it takes, and the seconds since 1970 that they are. Texts have the one form of
-their value (values.py), so that ISO 8601 is one form whatever wrote it, and a number is its digits. A time without a
-zone is as it is written; one with a zone was brought to UTC. These are two forms: how far one is from the other, a
-column that mixes them does not say.
+A format is a row of `FORMS`: the texts that it accepts, and their seconds since 1970. Texts are in the canonical form
+of their value (values.py), so ISO 8601 is one format whatever wrote it, and a number is its digits. A time without a
+zone is used as written; one with a zone was converted to UTC. These are two formats, because a column that mixes them
+does not say how far they are apart.
 
-A moment gives a feature of its age (one of the ranges between edges, in days since 1970) and one for each part of
-the calendar that is asked for.
+A time gives one feature for its range (between edges, in days since 1970), and one for each selected part of the
+calendar.
 """
 
 import datetime

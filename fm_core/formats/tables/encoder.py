@@ -1,11 +1,10 @@
-"""Tables to rows of features: which column becomes which feature ids, and the encoding by that.
+"""Encode tables as rows of features, by a schema that says which column becomes which feature ids.
 
-A `TableSchema` is made once, of the data that a model learns from (`make_schema`), saved as
-schema.json, and encodes every table after that in the same way (`Encoder`). A numeric
-column is one feature; a categorical one has a feature for each text of its cells that was
-seen, with value 1; a hashed one a fixed number of features, which CRC-32 of the text
-chooses. A cell of several ids, split at a separator, has a feature for each of them.
-If every column is numeric, rows are dense; else they are sparse and zeros are left out.
+A `TableSchema` is made once, from the training data (`make_schema`), and saved as schema.json. `Encoder` then encodes
+every table in the same way. A numeric column has one feature. A categorical column has a feature for each text of its
+cells, with value 1. A hashed column has a fixed number of features; CRC-32 of the text selects one. If a cell has
+several ids, split at a separator, each has a feature. If every column is numeric, rows are dense; otherwise they are
+sparse, and zeros are left out.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What the cells of a column give to rows, and what becomes of cells that do not fit."""
+"""The features and values that a column's cells give to rows, and the handling of cells that do not fit."""
 
 import dataclasses
 from collections.abc import Sequence

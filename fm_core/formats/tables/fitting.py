@@ -1,17 +1,17 @@
-"""Columns made fit to learn from: what each becomes is chosen from the data, unless the user's plan says it.
+"""Choose features for columns from the data, unless the user's plan sets them.
 
-The first part of the data decides what a column holds: numbers, moments, texts or lists, or ids that are written as
-numbers. Then all of it is walked once, a profile for each column, in bounded memory: a sample of numbers at even
-distances; how often each text is there, until there are too many to list. In the end each profile says its column:
+The first part of the data decides what a column holds: numbers, times, texts, lists, or ids that are written as
+numbers. Then one pass over all data makes a profile of each column in bounded memory: a sample of numbers at even
+distances, and the frequency of each text, until there are too many to list. At the end, each profile defines its
+column:
 
-- numbers are cut into bins of about as many rows each, or scaled where rows are few, or fewer than all bins would be;
-- moments become ranges of time and parts of the calendar;
-- texts are a feature each, but rare ones share one, which is that of texts never seen too; too many are hashed;
-- a missing cell is a feature, where training has had some;
-- what is the same in every row, or another text in nearly each, is left out.
+- numbers are binned, with about as many rows in each bin, or scaled if there are few rows, or fewer than all bins need;
+- times become ranges of time and parts of the calendar;
+- each text is a feature, but rare ones share one, which unknown texts use too; if there are too many, they are hashed;
+- a missing cell is a feature if training has some;
+- a column with the same value in every row, or a different text in nearly every row, is left out.
 
-Only rows that are learned from are looked at where a part is held out, so that the held-out figures are those of new
-rows.
+If rows are held out, only training rows are used, so that the held-out metrics are those of new rows.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
-"""DataFrames as tables, and encoded by a schema: of pandas, Polars, PyArrow, or columns in a dict.
+"""DataFrames as tables, and encoded by a schema: pandas, Polars, PyArrow, or a dict of columns.
 
-No library of frames is imported here but by whoever has a frame of it. Whatever speaks Arrow's C interface (Polars,
-DuckDB, PyArrow) is read by way of PyArrow.
+No DataFrame library is imported here; only the caller's own is used. Everything that supports Arrow's C interface
+(Polars, DuckDB, PyArrow) is read through PyArrow.
 """
 
 import datetime

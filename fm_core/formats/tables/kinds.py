@@ -1,8 +1,8 @@
-"""The kinds of columns: how many features a column of each has, what they are called, and what its cells give them.
+"""The kinds of columns: the number and names of their features, and what their cells contribute.
 
-A kind is a class and a row of `KINDS`. Nothing else in this folder asks which kind a column is: a new one needs no more
-than these, but for the word of the user's plan that asks for it. Those of numbers and moments that are made fit to
-learn from are in number_kinds.py.
+A kind is a class and a row of `KINDS`. No other code in this folder depends on the kind of a column, so a new kind only
+needs these two, and a word in the user's plan that selects it. number_kinds.py has the kinds that convert numbers and
+times to features.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""What a table's label is: two classes, by their names, or numbers of any scale."""
+"""The label of a table: two named classes, or numbers of any scale."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

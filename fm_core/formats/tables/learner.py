@@ -1,4 +1,4 @@
-"""What a table's columns are to be: the user's plan, and what is detected in the rows."""
+"""Decide what each column of a table becomes: the user's plan, and what is detected in the rows."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""DataFrames with other columns than numbers, for estimators: which they are, and their rows by a schema."""
+"""DataFrames with columns other than numbers, for estimators: how to recognise them, and their rows by a schema."""
 
 from typing import TYPE_CHECKING, Any
 

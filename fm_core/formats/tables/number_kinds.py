@@ -1,9 +1,9 @@
-"""Kinds of columns whose cells are numbers or moments, made fit to learn from: scaled, cut into bins, taken apart.
+"""Kinds of columns for numbers and times as features: scaled, binned, or split into parts.
 
-A number as it is makes products that no learning rate bears, and a line is all that its one feature can be. So a
-column is brought to mean 0 and deviation 1, or, mostly, cut into bins that hold about as many rows each: a feature for
-each, by which any course is learned. What was never seen in training has no feature: a number beyond the outermost
-edges is of the outermost bin, one beyond those that were seen is scaled as the nearest one was.
+Raw numbers make products for which no learning rate works, and a single feature can only express a linear effect. So a
+column is scaled to mean 0 and deviation 1 or, usually, binned with about as many rows in each bin, one feature per bin,
+which can express any curve. A value outside the training data has no feature of its own: a number beyond the outermost
+edge belongs to the outermost bin, and a scaled number beyond the range of training is clipped to it.
 """
 
 import itertools

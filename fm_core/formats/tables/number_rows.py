@@ -1,4 +1,4 @@
-"""Tables all of whose columns are numbers, the label first: what channels read of CSV and Parquet."""
+"""Tables of numbers only, with the label first: CSV and Parquet in training channels."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING

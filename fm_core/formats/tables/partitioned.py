@@ -1,6 +1,6 @@
-"""Tables of files below folders such as ``day=3``: each folder is a column of one value, behind the file's own.
+"""Tables in folders such as ``day=3``: each folder is a column with one value, after the file's own columns.
 
-A folder's value is what a cell of CSV with that text is: a number if a number is wanted, else a text as it stands.
+A folder's value is read like a CSV cell with that text: as a number if a number is needed, otherwise as text.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,8 +1,8 @@
-"""What is said of each column when a schema is made: an example, and what is odd.
+"""The lines that `fm convert` prints for each column of a new schema: an example, and anything unusual.
 
-A guess is made once, of the first part of the data, and a model is learned by it. So whoever has the data reads a line
-for each column; what these lines remark is what has gone wrong elsewhere: ids taken for numbers, an index, the label
-among the features, texts that stand for a missing value.
+What is detected once, in the first part of the data, determines the model. So the owner of the data gets a line for
+each column. Its remarks are known mistakes: ids taken for numbers, an index, the label among the features, texts that
+stand for a missing value.
 """
 
 import re

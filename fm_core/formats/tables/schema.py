@@ -1,4 +1,4 @@
-"""schema.json: which columns of a table become which features, and what was understood of each."""
+"""schema.json: which columns of a table become which features, and how each was interpreted."""
 
 import bisect
 import dataclasses

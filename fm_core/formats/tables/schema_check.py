@@ -1,9 +1,9 @@
-"""From the bytes of a schema.json to a document that keeps every rule of docs/table_schema.json, or one sentence.
+"""Check a schema.json against every rule of docs/table_schema.json: it gives a document, or an error of one sentence.
 
-A schema comes with a model, perhaps from somebody else. So its size is looked at before it is read, and it is measured
-while it is read: a file of brackets or of texts would take thirty times its size as Python's objects, and what has one
-text or bracket too many is not read to its end. Then it is looked at as a whole: the rules of the published JSON
-Schema, and what no JSON Schema can say: names that are there twice, features that do not add up.
+A schema comes with a model, perhaps from a stranger. So its size is checked before it is read, and it is measured while
+it is read: a file of brackets or texts would need thirty times its size as Python objects, and reading stops at one
+text or bracket too many. Then the whole document is checked: the rules of the published JSON Schema, and rules that no
+JSON Schema can express, such as repeated names or features that do not add up.
 """
 
 import io

@@ -1,8 +1,7 @@
-"""Tables as columns of numbers or of texts, wherever they come from: delimited text, Arrow, DataFrames, Python.
+"""Tables as columns of numbers or texts, from any source: delimited text, Arrow, DataFrames, Python.
 
-A table is a part of a file: some rows of all columns. What a column means is the business
-of fm_core/formats/tables/encoder.py; here a column gives its numbers, or the texts of its cells.
-What a value is as a number or as a text is said in values.py.
+A table is a part of a file: some rows of all columns. fm_core/formats/tables/encoder.py decides what a column means;
+here a column gives its numbers, or the texts of its cells. values.py defines values as numbers and as texts.
 """
 
 import functools

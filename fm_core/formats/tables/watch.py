@@ -1,4 +1,4 @@
-"""What the cells of a schema's columns hold that its data did not: counts of missing, unseen and outlying values."""
+"""Count the cells of a schema's columns that its training data did not have: missing, unseen and outlying values."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What can be wrong with a line of text: one number and one sentence each."""
+"""What can be wrong with a line of text: a number and a sentence for each fault."""
 
 import enum
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The first bytes of what should be text: a byte order mark is passed over, another format is said."""
+"""The first bytes of a text: skip a byte order mark, and report other formats."""
 
 from fm_core.errors import DataError
 from fm_core.formats.recordio.framing import MAGIC

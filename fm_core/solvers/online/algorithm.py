@@ -1,8 +1,8 @@
-"""Solver `online` as every training sees it: a race on the first rows, and the learner that is left on all others.
+"""Solver `online` for training: a race on the first rows, and the remaining learner on all others.
 
-The prior's mean is zero, or the model that training starts from. First factors have to differ, so that noise is added
-to it; where a feature's rows have said little, that noise is still in its factors, in proportion to what is left of the
-prior's variance, and the model is without it: a feature that never occurred has none.
+The prior's mean is zero, or the model that training starts from. Initial factors must differ, so noise is added. If a
+feature's rows carry little information, that noise is still in its factors, in proportion to the remaining share of the
+prior's variance, and it is removed from the model: a feature that never occurred has none.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

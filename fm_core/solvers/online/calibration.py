@@ -1,7 +1,7 @@
-"""One number that makes a classifier's probabilities honest: the c with which sigmoid(c z) fits rows best.
+"""One number that calibrates a classifier's probabilities: the c with which sigmoid(c z) fits rows best.
 
-A learner's mean score is surer than what it knows: rare features count as if their means were certain. Rows scored
-before they were learned from, the latest ones, say by how much.
+A learner's mean score is overconfident: rare features count as if their means were certain. The latest rows, scored
+before they were learned, show by how much.
 """
 
 from collections.abc import Mapping

@@ -1,12 +1,12 @@
-"""Several learners with other priors, side by side on the first rows of a stream, until one is left.
+"""Several learners with different priors, side by side on the first rows of a stream, until one remains.
 
-Each row is scored before it is learned from (progressive validation; A. Blum, A. Kalai, J. Langford, COLT 1999), so
-that losses are those of rows never seen. After 10,000 rows half of the learners, those with the greater loss, are
-dropped, then half of the rest after twice as many, and so on (successive halving: K. Jamieson, A. Talwalkar, AISTATS
-2016). Together they learn from 200,000 rows more than one of them would.
+Each row is scored before it is learned (progressive validation; A. Blum, A. Kalai, J. Langford, COLT 1999), so losses
+are those of unseen rows. After 10,000 rows the half of the learners with the greater loss is dropped, then half of the
+rest after twice as many rows, and so on (successive halving: K. Jamieson, A. Talwalkar, AISTATS 2016). Together they
+process 200,000 rows more than a single learner would.
 
-Only features that have occurred have parameters here, in the order of their first occurrence, so that many learners of
-a large model take little memory. Learners are shared out to threads; none looks at another.
+Only features that have occurred have parameters here, in the order of their first occurrence, so many learners of a
+large model need little memory. Learners are distributed over threads and are independent of each other.
 """
 
 from collections.abc import Iterable

@@ -1,9 +1,9 @@
-"""What the first rows say of the data: how labels and values are scaled, and how large parameters may be.
+"""Scales estimated from the first rows: of labels, of values, and of parameters.
 
-A learner's priors are said as standard deviations of a typical row's score: of its linear part and of its
-interactions. `Units` makes variances of parameters of them. Values are divided by what is typical of their feature, so
-that numbers of thousands beside ones and zeros move the score as much; a feature that the first rows do not have is
-taken to have the values of most.
+The priors of a learner are given as standard deviations of a typical row's score: of its linear part and of its
+interactions. `Units` converts them to variances of parameters. Values are divided by the typical value of their
+feature, so that a column of thousands next to ones and zeros affects the score as much. A feature that the first rows
+do not contain gets the most common scale.
 """
 
 import dataclasses
