@@ -1,6 +1,7 @@
 """The image's entry point: ``train`` (the default) or ``serve``.
 
-SageMaker runs the image with one of the two words. To train, local mode of version 3 of the SDK gives no word.
+SageMaker runs the image with one of the two words as its argument. Local mode of version 3 of the SDK trains without an
+argument.
 """
 
 import signal

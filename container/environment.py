@@ -1,7 +1,7 @@
-"""Environment variables that both verbs share: the root folder, and how a variable's text is parsed.
+"""Environment variables that both commands share: the root folder, and the parsing of values.
 
-The variables themselves are parsed once into frozen settings, training's and serving's each in its own
-settings.py; nothing else in this package looks at the environment.
+Training and serving parse their variables once into frozen settings, each in its own settings.py; no other module in
+this package reads the environment.
 """
 
 import re

@@ -1,8 +1,8 @@
-"""SIGTERM and SIGINT become a flag, and a wake-up for whoever waits for data.
+"""SIGTERM and SIGINT set a flag, and wake a thread that waits for data.
 
 SageMaker stops a job with SIGTERM and kills it 120 seconds later. The solver polls the
-flag between batches; a read that waits for a FIFO also watches a pipe of our own, into
-which the signal handler writes, so that it returns at once and not at the next tick.
+flag between batches. A read that waits for a FIFO also watches a pipe, into
+which the signal handler writes, so it returns at once and not at the next tick.
 
 A process whose work is done ends by `end`.
 """

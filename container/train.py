@@ -1,8 +1,8 @@
 """main() of ``train``: its arguments, its signals, its log, and its exit code.
 
-The one place that knows how a job ends: 0 with a model, also when it was asked to stop;
-1 with the reason in output/failure, and no model. The catch-all stands here, once; the job itself
-is container/training/run.py.
+It alone decides how a job ends: 0 with a model, also after a stop request;
+1 with the reason in output/failure, and no model. Only it catches all exceptions;
+container/training/run.py does the job itself.
 """
 
 import os

@@ -51,6 +51,10 @@ PLAIN = {
     r"does not have whole|hosts have whole": "is complete on all hosts",
     r"learned from twice": "used twice",
     r"(?<!there )is no (JSON|zip archive)\b": "is not JSON, not a zip archive",
+    r"come to lie beside|comes to lie beside": "is written next to",
+    r"\bwere it shared out\b": "if it were distributed",
+    r"\bwho had (it|them) whole\b": "that had all of it",
+    r"is to be found out of": "is learned from",
 }
 #: The same for pages alone: what code may say of itself in a comment.
 PLAIN_IN_PAGES = {
@@ -71,6 +75,13 @@ PLAIN_IN_PAGES = {
     r"\bwhat (comes|is) of\b": "the result",
     r"\bin another way\b": "differently",
     r"\bwhere the (job|model|data) has none\b": "if there is none",
+    r"\b(bears?|bore) out\b": "supports, suggests",
+    r"\btold of\b": "reported, named",
+    r"\bas good as an?\b": "has the same power as",
+    r"\bstands? twice\b": "occurs twice, is repeated",
+    r"\bnot found out\b|\bwas found out\b": "unknown; was detected",
+    r"\b(has|have) to be had\b": "must be available",
+    r"\bit wants\b": "it needs",
 }
 #: Pages of their own kind: lists of changes, recorded output.
 OTHER_PAGES = ("CHANGELOG.md", "benchmarks/results/")

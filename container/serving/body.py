@@ -1,6 +1,6 @@
-"""The body of a request, as a view reads it: complete, within the limit, decompressed.
+"""The body of a request for a view: complete, within the limit, decompressed.
 
-Our own server leaves it in the environment as a buffer; other servers have a stream.
+This project's server puts it into the environment as a buffer; other servers provide a stream.
 """
 
 import contextlib

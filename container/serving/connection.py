@@ -1,14 +1,14 @@
-"""One client's connection: HTTP/1.1 in, HTTP/1.1 out, and a deadline for whatever the client has to do.
+"""One client's connection: HTTP/1.1 in, HTTP/1.1 out, and a deadline for everything that the client has to do.
 
-httptools reads the bytes. A request is an `Exchange`, made when its head is there and answered when its body
-is; those that a client sends ahead wait their turn. What the client may keep us waiting for has a deadline
+httptools parses the bytes. A request is an `Exchange`, created when its head has arrived and answered when its body
+has; pipelined requests wait for their turn. Everything for which the server waits on the client has a deadline
 that the front checks a few times a second: the next request (`KEEP_ALIVE` seconds), the rest of a head,
-the next bytes of a body, the reading of an answer (the setting FM_CLIENT_TIMEOUT_SECONDS each). Bodies and
-answers have to move at `LEAST_RATE` bytes a second as well, so a client cannot stretch one for ever.
+the next bytes of a body, the reading of an answer (the setting FM_CLIENT_TIMEOUT_SECONDS for each). Bodies and
+answers must also move at `LEAST_RATE` bytes a second, so a client cannot stretch one forever.
 
-An early refusal reads what the client still sends, and drops it, up to `DISCARDED` bytes: then the client
-gets to read the answer whatever it does, and its next request finds the connection usable. What cannot be
-gone on with is closed in an orderly way: our end first, then, after the client's or `LINGER` seconds, all.
+An early refusal reads and discards what the client still sends, up to `DISCARDED` bytes. So the client can read
+the answer whatever it does, and its next request finds the connection usable. A connection that cannot be used any
+more is closed in order: first this side, then, after the client's side or `LINGER` seconds, completely.
 """
 
 import asyncio

@@ -1,8 +1,7 @@
-"""Drift: how the requests to a model differ from its training data, in values of columns and the distribution of "
-"scores.
+"""Drift: how requests to a model differ from its training data, in column values and the distribution of scores.
 
-Each process adds up in rows of its own in memory that all share, so that a request takes no lock, and a process that
-is replaced leaves its counts to the next one. Scores are counted by period, and only recent periods are used: the
+Each process counts in its own rows of shared memory, so a request takes no lock, and a process that is replaced
+leaves its counts to the next one. Scores are counted by period, and only recent periods are used: the
 stability index covers the last day, for example, and not all days since the start.
 """
 

@@ -1,10 +1,9 @@
 """The event loop that holds the connections of clients and never computes for long.
 
-A request with a small body is answered where it came in, which takes a millisecond or two. Everything else,
-bodies above 64 KB and what the app says takes long, is handed over to the processes that compute; so this
-process answers /ping at once, whatever they do, and whatever clients do with its other connections. Those
-cost a little memory each. Where there are too many of them, or bodies take too much memory, the most
-expendable go first: idle connections, then those whose clients are slow.
+A request with a small body is answered in this process, which takes a millisecond or two. All others, with bodies
+above 64 KB or a long computation, are handed over to the computing processes. So this process answers /ping at once,
+whatever they do, and whatever clients do with its other connections. Each connection costs a little memory. If there
+are too many of them, or bodies take too much memory, idle connections are closed first, then those of slow clients.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """Handover of slow requests from the processes that hold connections to those that compute.
 
-One pair of sockets is the queue: whoever has a request sends it into the one end, whichever computing
-process is free takes it from the other, and the kernel gives each message to one of them. A body travels
-as the descriptor of its file, and so does a large answer; each message carries the socket that its answer
-goes back through. If the process that took a request dies, that socket closes, and the sender knows.
+A pair of sockets is the queue: a process with a request sends it into one end, and any free computing process
+receives it from the other; the kernel delivers each message to only one of them. A body is passed
+as the descriptor of its file, and so is a large answer. Each message carries the socket for
+its answer. If the process that took a request dies, that socket closes, and the sender notices.
 """
 
 import contextlib

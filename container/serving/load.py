@@ -1,7 +1,7 @@
 """The load of all processes of a server together: a few numbers in shared memory.
 
-Each process writes cells of its own and reads everybody's, so there is no lock that a killed process
-could leave behind. Two that look at the same moment may both find room; the bounds are no less use for that.
+Each process writes its own cells and reads those of all, so there is no lock that a killed process
+could leave behind. Two processes that check at the same moment may both find room; the bounds are still useful.
 """
 
 import mmap

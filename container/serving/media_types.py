@@ -1,6 +1,6 @@
 """Content-Type to decoder, and Accept to encoder.
 
-Media types are matched without case, and of their parameters only the header of text/csv counts.
+Media types are matched without case. Of their parameters, only the header of text/csv matters.
 """
 
 import functools

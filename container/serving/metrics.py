@@ -1,7 +1,7 @@
 """Prometheus metrics of all processes together, at /metrics.
 
-prometheus-client's multiprocess mode: each process adds up in files of a shared folder, and whichever is asked
-adds up the files. What is known at the moment of asking (requests under way, memory) is looked up then.
+prometheus-client's multiprocess mode: each process counts in files of a shared folder, and the process that answers
+a scrape adds up the files. Current values (running requests, memory) are read at that moment.
 """
 
 import bisect

@@ -1,9 +1,9 @@
-"""Which models are loaded, the same for every process: a file of changes, to which each appends under one lock.
+"""The list of loaded models, the same for every process: a file of changes, appended under one lock.
 
-A process reads what is new before it looks, which costs one stat(2) where nothing is; so the thousandth model costs
-what the first did. A process that is killed at any moment leaves whole lines, and perhaps half a line behind them,
-which the next one that writes takes away; its lock the system frees. When most lines are of models that are gone,
-whoever writes puts a new file in the place of the old one.
+A process reads new changes before it uses the list; without changes this costs one stat(2), so the thousandth model
+costs as little as the first. A process that is killed leaves complete lines and perhaps a partial last line, which the
+next writer removes; the system releases its lock. When most lines are of unloaded models, the writer replaces the file
+with a new one.
 """
 
 import contextlib

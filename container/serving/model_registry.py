@@ -1,11 +1,11 @@
 """The models of a multi-model endpoint, shared by every worker process.
 
-What is loaded stands in a file that all share (model_list.py). A worker maps a model into
-memory when first asked for it, and drops the mapping when the model is gone; the pages
-themselves the workers share, and no file stays open.
+The list of loaded models is in a file that all share (model_list.py). A worker maps a model into
+memory when it first needs it, and drops the mapping when the model is unloaded. The workers share
+the pages themselves, and no file stays open.
 
-A client's model name is only ever a key. Its url is a path, and has to lie, with every
-link resolved, below the one folder that SageMaker puts models in.
+A client's model name is only a key. Its url is a path that must be, with every
+link resolved, below the one folder in which SageMaker puts models.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 description of the endpoint, made from the registries of media types and statuses.
 
-It is served at /openapi.json; docs/openapi.json is the same document, of an endpoint of one model.
+It is served at /openapi.json; docs/openapi.json is the same document, for an endpoint with one model.
 """
 
 from http import HTTPStatus

@@ -1,6 +1,4 @@
-"""The request log: a line of JSON on stdout for each request, and the keys under which the WSGI environment
-holds what the line tells.
-"""
+"""The request log: a line of JSON on stdout for each request, and the keys of its values in the WSGI environment."""
 
 import contextlib
 import functools

@@ -1,8 +1,8 @@
-"""Bytes become requests: httptools (llhttp) with bounds, and with requests for another protocol declined.
+"""Parse bytes to requests: httptools (llhttp) with limits; requests to switch the protocol are declined.
 
-A parser takes bytes and knows no sockets. It tells its receiver of the head of a request, of pieces of its
-body, and of its end. Chunks that come together are one piece, however small a client makes them; what stands between
-chunks and behind them, extensions and trailers, is not kept, and has the bound of a head.
+A parser takes bytes and does not use sockets. It reports the head of a request, pieces of its
+body, and its end to a receiver. Chunks that arrive together are one piece, however small they are. Everything between
+and after chunks (extensions and trailers) is discarded, and limited like a head.
 """
 
 import time

@@ -1,7 +1,7 @@
-"""Request bodies become rows: one table from media type to decoder.
+"""Decode request bodies to rows: one table from media type to decoder.
 
-A decoder makes parts of `Rows` (or of `Ranking`, or `Wishes`) of a body, by the model's schema where it names columns.
-A part is of a megabyte or less, so that what a request takes in memory does not grow with it.
+A decoder yields a body as parts of `Rows` (or of `Ranking`, or `Wishes`), by the model's schema if the body names
+columns. A part has at most a megabyte, so the memory of a request does not grow with its size.
 
 ``"configuration"`` requests more than scores: that of the request applies to all its instances, and that of an instance
 overrides it.

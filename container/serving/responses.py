@@ -1,4 +1,4 @@
-"""Predictions become bodies of answers: one table from media type to encoder."""
+"""Encode predictions as bodies of answers: one table from media type to encoder."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator

@@ -1,11 +1,10 @@
-"""What lies beside a model: schema.json, catalogue.csv, spread.npz and baseline.json, in its folder or a further one.
+"""The files next to a model: schema.json, catalogue.csv, spread.npz and baseline.json, in its folder or another one.
 
-With a schema, clients send columns in place of feature ids; with a catalogue, they are given the best of its items;
-with a spread, they may ask for the uncertainty of a score; a baseline is what requests are compared with. Each is held
-to a
-bound before it is read, and links that point outside the folder are refused. A baseline that is none is said, and is no
-reason not to serve. Further sources are the folders of SageMaker's AdditionalModelDataSources: a catalogue that is
-renewed every night needs no new model.
+With a schema, clients can send columns instead of feature ids. With a catalogue, they can request its best items. With
+a spread, they can request the uncertainty of a score. A baseline is compared with the requests. The size of each file
+is checked before it is read, and links that point outside the folder are refused. An invalid baseline is logged, and
+the model is served without it. Further sources are the folders of SageMaker's AdditionalModelDataSources: a catalogue
+that is renewed every night needs no new model.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""gunicorn, started from Python with our settings and our workers."""
+"""Start gunicorn from Python, with this project's settings and workers."""
 
 import functools
 import gc

@@ -1,9 +1,9 @@
 """Buffers for bytes until all of them have arrived: the body of a request, and that of an answer.
 
-A few stay in the process that has them. More go, piece by piece as they come, into an anonymous file in
-memory (memfd_create(2), which needs no /dev/shm), whose descriptor another process can be handed without a
-copy. Those beyond `SPOOLED` go to an unnamed file in the folder for temporary files, so that an asynchronous
-inference of 1 GB takes disk and not memory.
+A small buffer stays in its process. A larger one is written, piece by piece, to an anonymous file in
+memory (memfd_create(2), which needs no /dev/shm), whose descriptor can be handed to another process without a
+copy. Bytes beyond `SPOOLED` go to an unnamed file in the folder for temporary files, so that an asynchronous
+inference of 1 GB uses disk and not memory.
 """
 
 import mmap

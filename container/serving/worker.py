@@ -1,8 +1,8 @@
-"""gunicorn's workers here are of two kinds: those that hold connections, and those that compute.
+"""gunicorn's workers: some hold connections, the others compute.
 
-gunicorn's master forks them, replaces those that die, and passes signals on; nothing else of gunicorn touches
-a request. `Work` is what all of them share, made before the first fork; its `place` gives a new
-worker the kind and the slot that is missing.
+gunicorn's master forks them, replaces those that die, and passes signals on. No other part of gunicorn handles
+a request. All workers share a `Work`, created before the first fork; its `place` gives a new
+worker the missing kind and slot.
 """
 
 import contextlib

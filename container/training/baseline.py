@@ -1,7 +1,7 @@
-"""baseline.json goes along: what scores and columns were like in training comes to lie beside the model.
+"""Write baseline.json next to the model: the distributions of scores and columns in training.
 
-Some rows of the first pass are kept as they pass by, as a pipe cannot be read again, and scored by the model that was
-saved. The endpoint compares what it is asked with them. With several hosts the rows are those of the first one.
+Some rows of the first pass are kept, because a pipe cannot be read again, and scored with the saved model. The endpoint
+compares requests with them. With several hosts, the rows are those of the first one.
 """
 
 import logging

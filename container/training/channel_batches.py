@@ -1,8 +1,7 @@
-"""A channel's passes as the solver asks for them: epoch number -> batches.
+"""The passes of a channel as the solver needs them: epoch number -> batches.
 
-What passes by is counted for the log, and what the solver must not be bothered with is
-taken care of: a pass cut short by SIGTERM ends, and one without a record is refused.
-A damaged record that may be skipped is named in the first pass, and counted in every one.
+Records are counted for the log. A pass that SIGTERM interrupts ends early, and a pass without a record is refused.
+A damaged record that may be skipped is logged in the first pass, and counted in every pass.
 """
 
 import contextlib

@@ -1,9 +1,8 @@
 """A channel -> (epoch number -> its streams of records).
 
-File and FastFile: every file below the channel's folder, in the order S3 lists objects.
-Pipe: one FIFO for each pass, `<channel>_<n>`, which may not exist yet. What the bytes
-mean is the business of fm_core.formats; what is known here is where they come from,
-how long to wait for them, and which files are no data.
+File and FastFile: every file below the channel's folder, in the order in which S3 lists objects.
+Pipe: one FIFO for each pass, `<channel>_<n>`, which may not exist yet. fm_core.formats interprets the bytes;
+this module knows where they come from, how long to wait for them, and which files are not data.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What a job's checkpoints come to: the folder, the data's fingerprint, whether a copy of the arrays fits."""
+"""The checkpoints of a job: the folder, the data's fingerprint, and whether a copy of the arrays fits."""
 
 import contextlib
 import logging

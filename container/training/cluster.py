@@ -1,9 +1,9 @@
-"""Hosts that have met (meeting.py) -> a process group of them, and a job's steps done with it.
+"""Hosts that have met (meeting.py) -> their process group, and the steps of a job with it.
 
-`Cluster` offers what `train` does with one host alone: fit, save, evaluate. The first host alone writes the model,
-and every host prints the metrics of all.
+`Cluster` does what `train` does on a single host: fit, save, evaluate. Only the first host writes the model, and every
+host prints the metrics of all.
 
-This module brings PyTorch along; a job of one host never imports it.
+This module imports PyTorch; a job on one host never imports it.
 """
 
 import contextlib

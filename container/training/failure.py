@@ -1,8 +1,8 @@
-"""How a failed job says why: who has to act, and one sentence, in the log and in output/failure.
+"""How a failed job reports its reason: who has to act, and one sentence, in the log and in output/failure.
 
-An error of a class that is not in `BLAME` is a bug of ours, and its traceback goes to the log. A step that comes
-after the model is saved does not fail the job (`survived`): a model that was learned is not lost to its test data,
-its report, or its last checkpoint.
+An error of a class that is not in `BLAME` is a bug of this project, and its traceback is logged. A step after the model
+has been saved does not fail the job (`survived`): an error in the test data, the report or the last checkpoint does not
+lose a trained model.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
-"""Which GPUs a job uses: those that the machine has and the job asks for, and for dense data only, as in the built-in.
+"""Which GPUs a job uses: those that the machine has and the job requests, for dense data only, as in the built-in.
 
-What the machine has is seen in /dev, so that PyTorch, which takes seconds to import, is only imported to
-use what is there. The choice is made once, when the first record has said what kind of data it is.
+The GPUs of the machine are found in /dev, so PyTorch, which takes seconds to import, is only imported if they are
+used. The choice is made once, when the first record shows whether the data is dense.
 """
 
 import logging

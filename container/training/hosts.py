@@ -1,4 +1,4 @@
-"""The hosts of a job: one alone, or `cluster.Cluster`, which does the same steps with several that have met."""
+"""The hosts of a job: a single one, or `cluster.Cluster`, which does the same steps with several."""
 
 import contextlib
 import importlib.util

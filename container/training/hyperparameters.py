@@ -1,9 +1,9 @@
 """SageMaker's strings -> fm_core.Hyperparameters, and back to strings for the log.
 
-SageMaker sends every value as text, some SDK paths wrap it in JSON quotes once more,
-and a hand-written file may hold JSON numbers. Text that can be read becomes a typed
-value; text that cannot stays text, which fm_core then refuses in the same sentence as
-a value out of range. So every problem of a job is said at once, in one form.
+SageMaker sends every value as text, some versions of the SDK add JSON quotes around it,
+and a hand-written file may contain JSON numbers. Readable text becomes a typed
+value; other text stays text, which fm_core then refuses with the same sentence as
+a value out of range. So all problems of a job are reported together, in one form.
 """
 
 import json

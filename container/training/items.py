@@ -1,8 +1,8 @@
-"""catalogue.csv goes along: the items that the endpoint can recommend come to lie beside the model.
+"""Write catalogue.csv next to the model: the items that the endpoint can recommend.
 
-They are those of channel `items`, a table with a row for each; or, where `item_features` says which features are an
-item's, those of the records that train the model. The table is read before training, so that a wrong one costs no
-training; what fails afterwards is said, and is no reason to lose a model that is trained.
+They come from the channel `items`, a table with a row for each item, or, if `item_features` names the features of an
+item, from the training records. The table is read before training, so that an invalid one costs no training. A later
+failure is logged, and the trained model is kept.
 """
 
 import logging

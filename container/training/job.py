@@ -1,7 +1,7 @@
-"""Every path under /opt/ml, and its JSON files parsed once into a frozen TrainingJob.
+"""Every path under /opt/ml, and its JSON files, parsed once into a frozen TrainingJob.
 
 SageMaker's local modes write only some of the documented keys, so each key has a
-default; a key that is present has to hold what the contract says. Nothing here opens
+default; a key that is present must have a value that the contract allows. Nothing here opens
 a channel: that is container/training/channels.py.
 """
 

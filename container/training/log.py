@@ -1,8 +1,8 @@
 """The log of a training job.
 
-`Reporter` is the solver's callback: it puts the lines of container/training/log_lines.py in the
-built-in's order and hands them to `logging`. On a terminal, and only there, a progress
-bar takes the place of the batch lines.
+`Reporter` is the solver's callback: it passes the lines of container/training/log_lines.py in the
+built-in's order to `logging`. On a terminal, and only there, a progress
+bar replaces the batch lines.
 """
 
 import contextlib

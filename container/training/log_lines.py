@@ -1,12 +1,12 @@
-"""Numbers -> log lines, in the shapes of the built-in.
+"""Numbers -> log lines, in the format of the built-in.
 
-Tuning jobs, metric definitions, the console and scripts read these lines by regular
-expressions, so they are the built-in's to the character. The functions below do nothing
-else: container/training/log.py calls them in order and does the logging.
+Tuning jobs, metric definitions, the console and scripts parse these lines with regular
+expressions, so they equal the built-in's to the character. The functions below only format;
+container/training/log.py calls them in order and logs the lines.
 
 A line gets the prefix ``[MM/DD/YYYY HH:MM:SS LEVEL thread] `` unless it is bare. Floats
-are printed as Python prints them, every digit. `docs/reference/contract.md` lists the lines of the
-built-in that are left out, because they would say what is not so here.
+are printed as Python prints them, with every digit. `docs/reference/contract.md` lists the lines of the
+built-in that are left out, because they would not be true here.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""resourceconfig.json -> this host among the others of the job, before anything of several hosts is loaded.
+"""resourceconfig.json -> this host among the others of the job, before any code for several hosts is loaded.
 
-Hosts are ranked by their names, sorted. They meet at the first one, whose name may take a while to be known; before
-anything is trained each has the same version, hyperparameters and files as the others. A host that fails before it
-has met them tells them, so that nobody waits for it.
+Hosts are ranked by their sorted names. They meet at the first one, whose name may take a while to resolve. Before
+training, all must have the same version, hyperparameters and files. A host that fails before the hosts have met tells
+the others, so that none of them waits for it.
 """
 
 import contextlib

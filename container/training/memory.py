@@ -1,8 +1,8 @@
 """Check that a job's memory suffices, before it is allocated.
 
-What the solver's arrays need is known from the hyperparameters, what batches need from the first of them, what there
-is from the machine and its control groups. So a job whose arrays do not fit fails before it reads; one whose batches do
-not, before it learns. A process that the system kills could leave no message.
+The hyperparameters determine the need of the solver's arrays, and the first batch that of batches; the machine and its
+control groups determine what is available. So a job whose arrays do not fit fails before it reads data, and one whose
+batches do not fit, before it trains. A process that the system kills could not write a message.
 """
 
 from fm_core.batch import Batch

@@ -1,4 +1,4 @@
-"""The report of a job: output/data/report.html, and metrics.json beside it.
+"""The report of a job: output/data/report.html, and metrics.json next to it.
 
 They are written unless the job turns them off. A report that cannot be written is logged, and does not fail the job.
 """

@@ -5,8 +5,8 @@ Any failure before the model is saved ends the job without a model. A failure af
 last checkpoint, report) is logged, and the job succeeds with its model. So data is checked before training: the first
 record of every channel that can be read twice.
 
-Of several hosts the first one writes the model: it is saved when it has it whole, also where it loses another host
-right then. The others cannot know that, and fail.
+With several hosts, the first one writes the model. It saves the model once it is complete, even if another host is lost
+at that moment. The others cannot know that, and fail.
 """
 
 import dataclasses

@@ -1,10 +1,10 @@
 """Copy schema.json from the folder of the train channel to the model's folder.
 
-`fm convert` writes it beside the records, so that a job whose channel is that folder leaves
-a model that `serve` can send named columns to. A pipe has no files, so there it is looked for in
-the folder of channel `items`, or has to be put beside the model by hand. A schema that does not
-fit is said, and is no reason to lose a model that is trained. Its columns are groups of features, to
-a solver that learns of groups.
+`fm convert` writes it next to the records, so a job whose channel is that folder leaves
+a model for which `serve` accepts named columns. A pipe has no files; then it is looked for in
+the folder of the channel `items`, or has to be copied to the model by hand. A schema that does not
+fit is logged, and the trained model is kept. For a solver that learns groups of features, its columns
+are the groups.
 """
 
 import dataclasses
