@@ -14,7 +14,8 @@ from fm_core.analysis.catalogue import FEATURES
 from fm_core.analysis.evaluation import feature_of_rows
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
-from fm_core.formats.tables.table import Table, TextTable
+from fm_core.formats.tables.array_table import TextTable
+from fm_core.formats.tables.table import Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,8 +24,9 @@ from fm_core.errors import ConfigError
 from fm_core.formats.registry import Role, format_of, formats_for
 from fm_core.formats.registry.inputs import Options, read_tables
 from fm_core.formats.tables import SCHEMA_FILE, TableSchema
+from fm_core.formats.tables.array_table import TextTable
 from fm_core.formats.tables.encoder import Encoder
-from fm_core.formats.tables.table import Table, TextTable
+from fm_core.formats.tables.table import Table
 from fm_core.printable import printable
 
 __all__ = ["add_arguments", "run"]

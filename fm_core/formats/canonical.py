@@ -58,6 +58,11 @@ def sparse_batch(
     first_row : int
         The number of the first row in messages.
 
+    Returns
+    -------
+    batch : Batch
+        Sparse, without labels.
+
     Raises
     ------
     SumError
@@ -91,6 +96,11 @@ def summed_batches(block: Any, name: str, feature_dim: int, bad: Callable[[str],
     feature_dim : int
     bad : callable
         Gets a sentence for a row whose sums are more than float32 holds, and raises or lets it be skipped.
+
+    Yields
+    ------
+    batch : Batch
+        Sparse rows with increasing keys.
     """
     start, stop = 0, block.n_rows
     while start < stop:

@@ -37,6 +37,11 @@ class ColumnOrder:
         what : str
             What has these names, for the message.
 
+        Returns
+        -------
+        places : list of int
+            For each column of the first file, its position in this one.
+
         Raises
         ------
         DataError
@@ -57,7 +62,17 @@ class ColumnOrder:
 
 
 def some_names(names: Iterable[str]) -> str:
-    """Show some columns in a message."""
+    """Name some columns in a message.
+
+    Parameters
+    ----------
+    names : iterable of str
+
+    Returns
+    -------
+    text : str
+        At most five names, and the number of the others.
+    """
     shown = [quoted(name) for name in names]
     more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
     return ", ".join(shown[:5]) + more if shown else "none more"

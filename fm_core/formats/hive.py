@@ -13,7 +13,18 @@ _MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
 def partition_of(folder: str) -> tuple[str, str] | None:
-    """Return the column and the value that the name of a folder is, or None."""
+    """Parse the name of a folder such as ``day=3``.
+
+    Parameters
+    ----------
+    folder : str
+        The name of the folder, without its parents.
+
+    Returns
+    -------
+    column, value : tuple of str, or None
+        None if the folder is not a partition.
+    """
     name, equals, value = folder.partition("=")
     if not name or not equals:
         return None
@@ -22,12 +33,24 @@ def partition_of(folder: str) -> tuple[str, str] | None:
 
 
 def partitions_of(path: str) -> dict[str, str]:
-    """Return the columns and values of the folders above a file, in their order."""
+    """Return the columns and values of the folders above a file, in their order.
+
+    Returns
+    -------
+    columns : dict of str to str
+        Values by the name of the column.
+    """
     return dict(found for folder in PurePosixPath(path).parts[:-1] if (found := partition_of(folder)))
 
 
 def folders_above(path: str) -> dict[str, str]:
-    """Return the columns and values of the folders next above a file, up to one that is none."""
+    """Return the columns and values of the folders directly above a file, up to the first one that is not a partition.
+
+    Returns
+    -------
+    columns : dict of str to str
+        Values by the name of the column.
+    """
     found = []
     for folder in reversed(PurePosixPath(path).parts[:-1]):
         partition = partition_of(folder)

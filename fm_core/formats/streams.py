@@ -42,7 +42,17 @@ class Sink(Protocol):
     """What rows are written to: a file, or what compresses for one."""
 
     def write(self, data: bytes, /) -> object:
-        """Take the next bytes."""
+        """Append bytes.
+
+        Parameters
+        ----------
+        data : bytes
+
+        Returns
+        -------
+        n : any
+            Not used.
+        """
 
 
 #: Bytes of a chunk, at most.
@@ -92,7 +102,18 @@ def open_chunks(path: str | os.PathLike[str], chunk_size: int = CHUNK_BYTES) -> 
 
 
 def pieces_of(body: Any, size: int = PIECE_BYTES) -> Iterator[Any]:
-    """Cut what is in memory into chunks, so that a reader never works on all of it at once."""
+    """Divide bytes in memory into chunks, so that a reader never processes all of them at once.
+
+    Parameters
+    ----------
+    body : bytes-like
+    size : int
+        Bytes of a chunk.
+
+    Returns
+    -------
+    chunks : iterator of bytes-like
+    """
     return (body[at : at + size] for at in range(0, len(body), size))
 
 
@@ -106,6 +127,11 @@ def transcoded(chunks: Iterable[bytes], encoding: str | None, name: str = "") ->
         That of the text; None: it is UTF-8 already.
     name : str
         Of the source, for messages.
+
+    Yields
+    ------
+    chunk : bytes
+        UTF-8.
 
     Raises
     ------
@@ -139,6 +165,10 @@ def decompressed(chunks: Iterable[bytes], name: str = "", chunk_size: int = CHUN
         Of the source, for messages.
     chunk_size : int
         Most bytes of a decompressed chunk, however well it was compressed.
+
+    Yields
+    ------
+    chunk : bytes
     """
     chunks = iter(chunks)
     head = b""

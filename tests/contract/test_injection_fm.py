@@ -17,9 +17,9 @@ import pytest
 from fm_core import cli
 from fm_core.analysis.catalogue import Catalogue
 from fm_core.artifact.model_file import save_model
+from fm_core.formats.tables.array_table import TextTable
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import Column, TableSchema
-from fm_core.formats.tables.table import TextTable
 from fm_core.model import Model
 from tests.conftest import ROOT
 from tests.contract.test_injection import ATTACK, DEFINITIONS, NAME

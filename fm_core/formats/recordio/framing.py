@@ -57,7 +57,16 @@ class Framer:
         self._record_offset = 0
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take more bytes and give the records that they complete, which must all be taken.
+        """Add bytes, and yield the records that they complete; the caller must consume all of them.
+
+        Parameters
+        ----------
+        data : bytes
+            The next bytes of the stream.
+
+        Yields
+        ------
+        frame : Frame
 
         Raises
         ------
@@ -118,6 +127,15 @@ class Framer:
 
 def frame(payload: bytes) -> bytes:
     """Frame one payload as a whole record, as SageMaker's own writers do.
+
+    Parameters
+    ----------
+    payload : bytes
+
+    Returns
+    -------
+    framed : bytes
+        The payload with its header and padding.
 
     Raises
     ------

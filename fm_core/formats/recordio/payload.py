@@ -78,6 +78,15 @@ def read_row(message: Message, *, feature_dim: int, labels: str, is_dense: bool 
     labels : {"binary", "real", "none"}
     is_dense : bool, optional
         What the records before it were; None: either is welcome.
+
+    Returns
+    -------
+    row : Row
+
+    Raises
+    ------
+    BadRecord
+        The record does not fit its data set; it has the number of the first fault.
     """
     tensor = message.features
     n_keys, n_values, width = len(tensor.keys), len(tensor.values), _width(tensor.shape)
@@ -158,6 +167,10 @@ def parse(payload: bytes, *, with_label: bool = True) -> Message:
     payload : bytes
     with_label : bool
         Whether labels are looked into.
+
+    Returns
+    -------
+    message : Message
     """
     message = Message()
     for item in _fields(payload, 0, len(payload)):

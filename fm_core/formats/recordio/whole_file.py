@@ -97,7 +97,19 @@ def read_records(file: "str | os.PathLike[str] | bytes | BinaryIO") -> "tuple[An
 
 
 def peek_records(chunks: Iterator[bytes]) -> tuple[RecordKind, list[bytes]]:
-    """Look at the first record of a stream; give its kind, and the chunks taken to see it."""
+    """Read the first record of a stream.
+
+    Parameters
+    ----------
+    chunks : iterator of bytes
+
+    Returns
+    -------
+    kind : RecordKind
+        What the record contains.
+    chunks : list of bytes
+        The chunks that were read.
+    """
     framer = Framer()
     head = []
     try:

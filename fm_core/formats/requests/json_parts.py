@@ -31,6 +31,16 @@ _MEMBER = re.compile(rb'[ \t\n\r]*"([^"\\]*)"[ \t\n\r]*:[ \t\n\r]*')
 def parse_json(text: Any, where: str) -> Any:
     """Parse JSON.
 
+    Parameters
+    ----------
+    text : str or bytes-like
+    where : str
+        The name of the text in error messages.
+
+    Returns
+    -------
+    value : any
+
     Raises
     ------
     DataError
@@ -94,6 +104,11 @@ def line_parts(body: Any) -> Iterator[bytes]:
     Parameters
     ----------
     body : bytes or mmap
+
+    Yields
+    ------
+    part : bytes
+        Complete lines.
     """
     start = 0
     while start < len(body):

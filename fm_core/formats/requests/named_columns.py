@@ -12,10 +12,11 @@ import numpy as np
 from fm_core.batch import Batch
 from fm_core.errors import DataError
 from fm_core.formats.streams import pieces_of
+from fm_core.formats.tables.array_table import ArrayTable, PythonCells
 from fm_core.formats.tables.delimited import CellTable, header_of, rest_of
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import Column
-from fm_core.formats.tables.table import ArrayTable, PythonCells, check_names
+from fm_core.formats.tables.table import check_names
 from fm_core.formats.text.parse import cell_blocks
 from fm_core.printable import begun, quoted
 
@@ -50,6 +51,11 @@ def decode_named(
     partial : bool
         Whether columns may be missing, which are no features then; columns that the schema
         does not have are refused instead.
+
+    Returns
+    -------
+    batch : Batch
+        One row for each instance.
 
     Raises
     ------

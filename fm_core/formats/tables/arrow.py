@@ -10,8 +10,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from fm_core.errors import ConfigError, DataError, FMError, ResourceError, is_exhausted
+from fm_core.formats.tables.array_table import ArrayTable, Cells, PythonCells
 from fm_core.formats.tables.arrow_extensions import of_extension, of_noted_extension
-from fm_core.formats.tables.table import INDEX, ArrayTable, Cells, PythonCells
+from fm_core.formats.tables.table import INDEX
 from fm_core.formats.tables.values import ValueFault, numbers_of, text_codes
 from fm_core.printable import first_line, printable
 
@@ -35,6 +36,11 @@ def parquet_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -
         Its path; only its name, for messages, if there is a `file`.
     file : path, bytes or binary file, optional
         The file: where it is, all that it holds, or opened.
+
+    Yields
+    ------
+    table : ArrayTable
+        One row group, or a part of it.
 
     Raises
     ------
@@ -82,7 +88,17 @@ def arrow_tables(source: str, file: "str | bytes | IO[bytes] | None" = None) -> 
 
 
 def arrow_table(found: Any, source: str) -> ArrayTable:
-    """See a table of PyArrow's, or what can be made one without copying, as a table.
+    """Wrap a table of PyArrow, or any object with Arrow's C interface, without copying.
+
+    Parameters
+    ----------
+    found : pyarrow.Table or object with ``__arrow_c_stream__``
+    source : str
+        The name of the table in error messages.
+
+    Returns
+    -------
+    table : ArrayTable
 
     Raises
     ------

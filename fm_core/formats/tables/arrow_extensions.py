@@ -21,7 +21,15 @@ _UNITS = {
 
 
 def of_extension(array: Any) -> Any:
-    """Return the values of an array of an extension type, as an array of another type.
+    """Convert an array of an extension type to an array of an ordinary type.
+
+    Parameters
+    ----------
+    array : pyarrow.Array
+
+    Returns
+    -------
+    array : pyarrow.Array
 
     Raises
     ------
@@ -34,7 +42,18 @@ def of_extension(array: Any) -> Any:
 
 
 def of_noted_extension(array: Any, metadata: Mapping[bytes, bytes] | None) -> Any:
-    """Return the values of an array as the metadata of its field notes them.
+    """Convert an array whose field has an extension type in its metadata.
+
+    Parameters
+    ----------
+    array : pyarrow.Array
+    metadata : mapping of bytes to bytes, or None
+        That of the field.
+
+    Returns
+    -------
+    array : pyarrow.Array
+        The same one if the metadata has no extension type.
 
     Raises
     ------

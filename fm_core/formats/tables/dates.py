@@ -110,7 +110,18 @@ PARTS: Mapping[str, int] = {"month": 12, "day": 31, "weekday": 7, "hour": 24}
 
 
 def form_of(texts: Sequence[str]) -> str | None:
-    """Find the form that all texts of a column have; None: they are no dates."""
+    """Find the date format that all texts of a column have.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        In canonical form (values.py).
+
+    Returns
+    -------
+    form : str or None
+        A key of `FORMS`; None if they are not dates.
+    """
     if not texts:
         return None
     for form, seconds in FORMS.items():
@@ -131,12 +142,33 @@ def form_of(texts: Sequence[str]) -> str | None:
 
 
 def mixes_zones(texts: Sequence[str]) -> bool:
-    """Whether some of them are times with a zone and some are dates or times without one."""
+    """Return whether some texts are times with a zone and others are dates or times without one.
+
+    Parameters
+    ----------
+    texts : sequence of str
+
+    Returns
+    -------
+    mixed : bool
+    """
     return len({form for text in texts if (form := form_of([text])) in ("iso", "iso with zone")}) == 2
 
 
 def seconds_of(texts: Sequence[str], form: str) -> "NDArray[np.float64]":
-    """Return the seconds since 1970 of texts; NaN: one has not this form."""
+    """Convert texts to seconds since 1970.
+
+    Parameters
+    ----------
+    texts : sequence of str
+    form : str
+        A key of `FORMS`.
+
+    Returns
+    -------
+    seconds : ndarray of float64
+        NaN for a text that does not have this format.
+    """
     read = FORMS[form]
     unit = _GUESSED_NUMBERS.get(form)
     if unit is not None:  # all at once: each row may have a moment of its own
@@ -156,7 +188,19 @@ def seconds_of(texts: Sequence[str], form: str) -> "NDArray[np.float64]":
 
 
 def part_of(seconds: "NDArray[np.float64]", part: str) -> "NDArray[np.int64]":
-    """Return a part of the calendar, counted from 0; the week begins on Monday."""
+    """Return a part of the calendar, counted from 0; weeks begin on Monday.
+
+    Parameters
+    ----------
+    seconds : ndarray of float64
+        Since 1970.
+    part : str
+        A key of `PARTS`, such as ``month``.
+
+    Returns
+    -------
+    numbers : ndarray of int64
+    """
     days = np.floor(seconds / DAY).astype(np.int64)
     if part == "hour":
         return ((seconds - days * DAY) // 3600).astype(np.int64)
@@ -171,7 +215,18 @@ def part_of(seconds: "NDArray[np.float64]", part: str) -> "NDArray[np.int64]":
 
 
 def parts_worth(seconds: "NDArray[np.float64]") -> tuple[str, ...]:
-    """Choose the parts that differ from the age: where there is more than a year, week or day of moments."""
+    """Choose the parts of the calendar that add information: those shorter than the range of the times.
+
+    Parameters
+    ----------
+    seconds : ndarray of float64
+        Since 1970.
+
+    Returns
+    -------
+    parts : tuple of str
+        Keys of `PARTS`.
+    """
     span = float(np.ptp(seconds)) / DAY if len(seconds) else 0.0
     has_hours = bool((seconds % DAY != 0).any())
     worth = {"month": span >= 90, "day": False, "weekday": span >= 14, "hour": has_hours and span >= 2}

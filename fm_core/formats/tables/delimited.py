@@ -120,6 +120,11 @@ def cell_tables(
     longest_row : int
         As for `cell_blocks`.
 
+    Yields
+    ------
+    table : Table
+        Some rows.
+
     Raises
     ------
     DataError
@@ -164,7 +169,18 @@ def _is_header(source: str, block: Any) -> bool:
 
 
 def header_of(source: str, block: Any) -> list[str]:
-    """Return the names that the first row of a block holds.
+    """Return the column names in the first row of a block.
+
+    Parameters
+    ----------
+    source : str
+        The name of the file in error messages.
+    block : any
+        Parsed lines (text/parse.py).
+
+    Returns
+    -------
+    names : list of str
 
     Raises
     ------
@@ -185,7 +201,17 @@ def header_of(source: str, block: Any) -> list[str]:
 
 
 def rest_of(block: Any) -> Any:
-    """Return a block without its first row."""
+    """Return a block without its first row.
+
+    Parameters
+    ----------
+    block : any
+        Parsed lines (text/parse.py).
+
+    Returns
+    -------
+    block : any
+    """
     return _Part(block, 1, block.n_rows)
 
 

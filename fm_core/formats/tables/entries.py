@@ -19,10 +19,28 @@ class Watch(Protocol):
     """Whoever wants to know what cells hold that the data behind the schema did not."""
 
     def count(self, name: str, *, values: int, missing: int = 0, unseen: int = 0, outside: int = 0) -> None:
-        """Count values of a column, by name: how many there are, and of these the ones that stand out."""
+        """Count values of a column.
+
+        Parameters
+        ----------
+        name : str
+            The name of the column.
+        values : int
+            Number of cells.
+        missing, unseen, outside : int
+            How many of these are missing, are categories that the schema does not have, or are outside the range of
+            training.
+        """
 
     def numbers(self, names: Sequence[str], numbers: "NDArray[Any]") -> None:
-        """Count numbers of columns whose range the schema does not know; `numbers` has a column for each name."""
+        """Count numbers of columns whose range the schema does not contain.
+
+        Parameters
+        ----------
+        names : sequence of str
+            The names of the columns.
+        numbers : ndarray, shape (n_rows, len(names))
+        """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,7 +62,17 @@ class Entries:
     values: "NDArray[np.float32] | None" = None
 
     def without(self, rows: "NDArray[np.bool_]") -> "Entries":
-        """Take away what some rows, marked by true, have."""
+        """Remove the entries of some rows.
+
+        Parameters
+        ----------
+        rows : ndarray of bool, shape (n_rows,)
+            True for the rows whose entries are removed.
+
+        Returns
+        -------
+        entries : Entries
+        """
         if self.count is None:
             return Entries(np.where(rows, -1, self.features).astype(np.int32), None, self.values)
         kept = ~np.repeat(rows, self.count)
@@ -112,7 +140,20 @@ def numbers_of_columns(table: Table, columns: list[int], rules: Rules) -> "NDArr
 
 
 def numbers_and_gaps(table: Table, column: int) -> "tuple[NDArray[np.float64], NDArray[np.bool_]]":
-    """Return a column as numbers, and which cells are missing: their number is 0.
+    """Read a column as numbers.
+
+    Parameters
+    ----------
+    table : Table
+    column : int
+        The position of the column.
+
+    Returns
+    -------
+    numbers : ndarray of float64, shape (n_rows,)
+        0 for missing cells.
+    gaps : ndarray of bool, shape (n_rows,)
+        True for missing cells.
 
     Raises
     ------

@@ -104,6 +104,11 @@ def fit_schema(
     source : str
         What it is called where there are no rows.
 
+    Returns
+    -------
+    fitted : Fitted
+        The schema, and remarks about columns.
+
     Raises
     ------
     ConfigError
@@ -244,13 +249,17 @@ def _are_ids(name: str, numbers: "NDArray[np.float64]") -> bool:
 def are_few(n_rows: int, n_numbers: int) -> bool:
     """Whether rows are too few to cut columns of numbers into bins: fewer than there would be bins.
 
-    On made tables of 10 to 500 columns, scaled numbers were then the better ones on held-out rows, of lines and of
-    waves: bins of columns that outnumber rows are known by heart.
+    On generated tables of 10 to 500 columns with linear and wave-shaped effects, scaled numbers were then better on
+    held-out rows: if there are more bins than rows, the model overfits.
 
     Parameters
     ----------
     n_rows, n_numbers : int
         Rows that are learned from, and columns of numbers.
+
+    Returns
+    -------
+    are_few : bool
     """
     return n_rows < max(_FEW_ROWS, _BINS * n_numbers)
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fm_core.errors import DataError
+from fm_core.formats.tables.array_table import ArrayTable, Cells, PythonCells
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import TableSchema
-from fm_core.formats.tables.table import ArrayTable, Cells, PythonCells, where
+from fm_core.formats.tables.table import where
 from fm_core.formats.tables.values import in_order, is_missing, number_of, text_codes, text_of
 from fm_core.printable import quoted
 
@@ -57,6 +58,10 @@ def frame_table(frame: Any, source: str = "the table") -> ArrayTable:
     source : str
         For messages.
 
+    Returns
+    -------
+    table : ArrayTable
+
     Raises
     ------
     DataError
@@ -89,12 +94,27 @@ def frame_table(frame: Any, source: str = "the table") -> ArrayTable:
 
 
 def is_frame(given: Any) -> bool:
-    """Whether something is a DataFrame of pandas or Polars, or a table of PyArrow."""
+    """Return whether an object is a DataFrame of pandas or Polars, or a table of PyArrow.
+
+    Returns
+    -------
+    is_frame : bool
+    """
     return hasattr(given, "columns") and (hasattr(given, "iloc") or hasattr(given, "__arrow_c_stream__"))
 
 
 def frame_records(frame: Any) -> list[dict[str, Any]]:
-    """Return the rows of a DataFrame as a client sends rows: numbers, truths, texts, lists of them, and None.
+    """Return the rows of a DataFrame as a client sends them: numbers, booleans, texts, lists of them, and None.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As for `frame_table`.
+
+    Returns
+    -------
+    rows : list of dict
+        Cells by the name of the column.
 
     Raises
     ------

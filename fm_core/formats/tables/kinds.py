@@ -44,19 +44,77 @@ class Kind(Protocol):
     may_be_dense: ClassVar[bool]
 
     def n_features(self, column: "Column") -> int:
-        """How many features a column has."""
+        """Return the number of features of a column.
+
+        Parameters
+        ----------
+        column : Column
+
+        Returns
+        -------
+        n : int
+        """
 
     def feature_name(self, column: "Column", number: int) -> str:
-        """Return the name of one of a column's features, counted from 0."""
+        """Return the name of one of a column's features.
+
+        Parameters
+        ----------
+        column : Column
+        number : int
+            From 0 within the column.
+
+        Returns
+        -------
+        name : str
+        """
 
     def words(self, column: "Column") -> str:
-        """Say in a few words what becomes of a cell, beside the kind's name; empty: nothing is to be said."""
+        """Describe in a few words how cells are encoded, in addition to the name of the kind.
+
+        Parameters
+        ----------
+        column : Column
+
+        Returns
+        -------
+        words : str
+            May be empty.
+        """
 
     def fault(self, described: Mapping[str, Any]) -> str | None:
-        """Say what is wrong with what schema.json has of a column, where it has what is needed."""
+        """Check the values that schema.json has for a column of this kind.
+
+        Parameters
+        ----------
+        described : mapping of str to any
+            The column in schema.json; it has all the keys that the kind needs.
+
+        Returns
+        -------
+        fault : str or None
+            What is wrong, or None.
+        """
 
     def entries(self, table: Table, place: int, column: "Column", known: Vocabulary, rules: Rules) -> Entries:
-        """Return what the cells of a table's column give to the rows."""
+        """Encode the cells of a table's column.
+
+        Parameters
+        ----------
+        table : Table
+        place : int
+            The position of the column in the table.
+        column : Column
+            The column of the schema.
+        known : Vocabulary
+            The categories of the column.
+        rules : Rules
+            How to treat missing and unknown cells.
+
+        Returns
+        -------
+        entries : Entries
+        """
 
 
 class Numeric:

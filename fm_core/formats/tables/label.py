@@ -37,7 +37,13 @@ class LabelProfile:
         self._first_text = ""
 
     def add(self, table: Table, place: int) -> None:
-        """Look at a part of the data.
+        """Add a part of the data.
+
+        Parameters
+        ----------
+        table : Table
+        place : int
+            The position of the label's column.
 
         Raises
         ------
@@ -108,7 +114,18 @@ class LabelProfile:
         return () if known == ["0", "1"] else tuple(known)
 
     def numbers(self, table: Table, place: int) -> "NDArray[np.float32]":
-        """Give labels as they are learned."""
+        """Return labels as numbers: 0 and 1 for two classes.
+
+        Parameters
+        ----------
+        table : Table
+        place : int
+            The position of the label's column.
+
+        Returns
+        -------
+        labels : ndarray of float32, shape (n_rows,)
+        """
         return class_labels(table, place, self.classes) if self.classes else table.numbers([place])[0][:, 0]
 
 

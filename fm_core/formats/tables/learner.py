@@ -98,6 +98,10 @@ def make_schema(tables: Iterable[Table], plan: TablePlan) -> TableSchema:
         All of the data; only the first part is looked at if no column is categorical.
     plan : TablePlan
 
+    Returns
+    -------
+    schema : TableSchema
+
     Raises
     ------
     ConfigError
@@ -117,7 +121,24 @@ def make_schema(tables: Iterable[Table], plan: TablePlan) -> TableSchema:
 
 
 def said_of_columns(table: Table, plan: TablePlan) -> dict[int, str]:
-    """Return what the plan says of columns, by their number."""
+    """Return the kinds of columns that the plan sets.
+
+    Parameters
+    ----------
+    table : Table
+        Its names resolve those of the plan.
+    plan : TablePlan
+
+    Returns
+    -------
+    kinds : dict of int to str
+        By the position of the column.
+
+    Raises
+    ------
+    ConfigError
+        The plan sets a column twice.
+    """
     said: dict[int, str] = {}
     for kind, names in {
         "label": [] if plan.label is None else [plan.label],
@@ -168,7 +189,17 @@ def _refuse_fractions(table: Table, column: int) -> None:
 
 
 def find_column(table: Table, name: str) -> tuple[int, str]:
-    """Find a column by its name, or else by its number, and give both.
+    """Find a column by its name, or else by its number.
+
+    Parameters
+    ----------
+    table : Table
+    name : str
+        A name, or a number from 0; negative numbers count from the end.
+
+    Returns
+    -------
+    place, name : tuple of int and str
 
     Raises
     ------
@@ -240,13 +271,28 @@ class Learner(Encoder):
         return any("categories" in column.of_kind.needs for column in self.schema.columns)
 
     def learn(self, table: Table) -> None:
-        """Look at the categories of a table."""
+        """Collect the categories of a table.
+
+        Parameters
+        ----------
+        table : Table
+        """
         for column, known in zip(self.schema.columns, self.vocabularies, strict=True):
             if "categories" in column.of_kind.needs:
                 column.of_kind.entries(table, self.place_of(table, column.name), column, known, self.rules)
 
     def labels(self, table: Table) -> "NDArray[np.float32] | None":
-        """Return the labels of a table."""
+        """Return the labels of a table.
+
+        Parameters
+        ----------
+        table : Table
+
+        Returns
+        -------
+        labels : ndarray of float32, shape (n_rows,), or None
+            None if the schema has no label.
+        """
         return self.read_labels(table)
 
     def learned(self) -> TableSchema:

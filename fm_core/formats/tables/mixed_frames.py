@@ -19,7 +19,16 @@ __all__ = ["MixedFrame", "is_mixed"]
 
 
 def is_mixed(frame: Any) -> bool:
-    """Whether something is a DataFrame with a column of texts, categories, dates or lists."""
+    """Return whether an object is a DataFrame with a column of texts, categories, dates or lists.
+
+    Parameters
+    ----------
+    frame : any
+
+    Returns
+    -------
+    is_mixed : bool
+    """
     if not is_frame(frame):
         return False
     is_plain = hasattr(frame, "iloc") and all(getattr(dtype, "kind", "O") in "biuf" for dtype in frame.dtypes)
@@ -45,7 +54,16 @@ class MixedFrame:
 
     @classmethod
     def of(cls, frame: Any) -> "MixedFrame":
-        """Choose what the columns of a DataFrame become.
+        """Choose the features of a DataFrame's columns.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            As for `frame_table`.
+
+        Returns
+        -------
+        chosen : MixedFrame
 
         Raises
         ------
@@ -57,6 +75,16 @@ class MixedFrame:
 
     def batch(self, frame: Any) -> Batch:
         """Encode a DataFrame with the same columns, in any order.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            As for `frame_table`.
+
+        Returns
+        -------
+        batch : Batch
+            Without labels.
 
         Raises
         ------

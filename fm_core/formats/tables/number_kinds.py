@@ -32,7 +32,18 @@ MAX_EDGES = 65_536
 
 
 def gap_fault(described: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with what schema.json has of missing cells."""
+    """Check the value of `gaps`, whether missing cells have a feature, in schema.json.
+
+    Parameters
+    ----------
+    described : mapping of str to any
+        The column in schema.json.
+
+    Returns
+    -------
+    fault : str or None
+        What is wrong, or None.
+    """
     return None if type(described.get("gaps", True)) is bool else f"gaps is {quoted(described['gaps'])}, expected true"
 
 
@@ -82,22 +93,22 @@ class Scaled:
     may_be_dense: ClassVar[bool] = False
 
     def n_features(self, column: "Column") -> int:
-        """Give 1, and one more for missing cells."""
+        """Return 1, plus 1 for missing cells; see `Kind.n_features`."""
         return 1 + column.gaps
 
     def feature_name(self, column: "Column", number: int) -> str:
-        """Return the column's name."""
+        """Return the column's name; see `Kind.feature_name`."""
         return column.name if number == 0 else f"{column.name}: missing"
 
     def words(self, column: "Column") -> str:
-        """Say how numbers become values."""
+        """Describe how numbers are scaled; see `Kind.words`."""
         if (column.center, column.scale, column.low, column.high) == (0, 1, 0, 1):
             return "0 or 1"
         what = "log(1 + x), " if column.log else ""
         return f"{what}mean {_shown(column.center)}, deviation {_shown(column.scale)}"
 
     def fault(self, described: Mapping[str, Any]) -> str | None:
-        """Refuse what no number can be scaled by."""
+        """Check the numbers of the scale; see `Kind.fault`."""
         for name in self.needs:
             if not _is_number(described[name]):
                 return f"{name} is {quoted(described[name])}, expected a number"
@@ -112,7 +123,7 @@ class Scaled:
         return gap_fault(described)
 
     def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
-        """Return the scaled numbers that are not zero."""
+        """Return the scaled numbers that are not zero; see `Kind.entries`."""
         numbers, gaps = numbers_and_gaps(table, place)
         _watch(rules, column, numbers, gaps)
         numbers = np.clip(numbers, column.low, column.high)
@@ -130,23 +141,23 @@ class Binned:
     may_be_dense: ClassVar[bool] = False
 
     def n_features(self, column: "Column") -> int:
-        """Return the number of ranges, and one more for missing cells."""
+        """Return the number of bins, plus 1 for missing cells; see `Kind.n_features`."""
         return len(column.edges) + 1 + column.gaps
 
     def feature_name(self, column: "Column", number: int) -> str:
-        """Give column and range."""
+        """Return the column and the bin's range; see `Kind.feature_name`."""
         return _range_name(column.name, column.edges, number)
 
     def words(self, column: "Column") -> str:
-        """Say how many bins there are."""
+        """Return the number of bins; see `Kind.words`."""
         return f"{len(column.edges) + 1} bins"
 
     def fault(self, described: Mapping[str, Any]) -> str | None:
-        """Refuse edges that are no rising numbers."""
+        """Check that edges are increasing numbers; see `Kind.fault`."""
         return _edges_fault(described["edges"]) or _range_fault(described) or gap_fault(described)
 
     def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
-        """Return the range of each number."""
+        """Return the bin of each number; see `Kind.entries`."""
         numbers, gaps = numbers_and_gaps(table, place)
         _watch(rules, column, numbers, gaps)
         found = np.searchsorted(np.array(column.edges, np.float64), numbers, side="right")
@@ -174,11 +185,11 @@ class Date:
     may_be_dense: ClassVar[bool] = False
 
     def n_features(self, column: "Column") -> int:
-        """Return the number of ranges, of months and so on, and one more for missing cells."""
+        """Return the number of ranges and parts, plus 1 for missing cells; see `Kind.n_features`."""
         return len(column.edges) + 1 + sum(PARTS[part] for part in column.parts) + column.gaps
 
     def feature_name(self, column: "Column", number: int) -> str:
-        """Give column and range, or part."""
+        """Return the column and the range or part; see `Kind.feature_name`."""
         if number <= len(column.edges):
             return _range_name(column.name, column.edges, number, _day_shown)
         number -= len(column.edges) + 1
@@ -189,11 +200,11 @@ class Date:
         return f"{column.name}: missing"
 
     def words(self, column: "Column") -> str:
-        """Say what is taken of a moment."""
+        """Describe the ranges and parts; see `Kind.words`."""
         return f"{', '.join([f'{len(column.edges) + 1} ranges of time', *column.parts])} (written as {column.form})"
 
     def fault(self, described: Mapping[str, Any]) -> str | None:
-        """Refuse forms and parts that there are not."""
+        """Check formats and parts; see `Kind.fault`."""
         form, parts = described["form"], described["parts"]
         if not (isinstance(form, str) and form in FORMS):
             return f"form is {quoted(form)}, expected one of {', '.join(FORMS)}"
@@ -204,7 +215,7 @@ class Date:
         return _edges_fault(described["edges"]) or _range_fault(described) or gap_fault(described)
 
     def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
-        """Return the features of each moment."""
+        """Return the features of each time; see `Kind.entries`."""
         codes, texts = table.codes(place)
         seconds = seconds_of(texts, column.form)
         if np.isnan(seconds).any():

@@ -105,12 +105,33 @@ def numbers_wanted(feature_dim: int, n_labels: int, n_weights: int = 0) -> str:
 
 
 def number_expected(found: str) -> str:
-    """Say what a cell has to be."""
+    """Write an error message about a cell that is not a number.
+
+    Parameters
+    ----------
+    found : str
+        The cell.
+
+    Returns
+    -------
+    sentence : str
+    """
     return f"found {found}, expected a number that is finite as float32"
 
 
 def numbers_of_folders(source: str, folders: Mapping[str, str]) -> "NDArray[np.float32]":
     """Return the values of folders such as ``day=3`` as numbers.
+
+    Parameters
+    ----------
+    source : str
+        The path of the file, for error messages.
+    folders : mapping of str to str
+        Values by the name of the column.
+
+    Returns
+    -------
+    numbers : ndarray of float32
 
     Raises
     ------

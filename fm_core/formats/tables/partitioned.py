@@ -11,7 +11,8 @@ import numpy as np
 from fm_core.errors import DataError
 from fm_core.formats.hive import folders_above
 from fm_core.formats.tables._columns import Vocabulary
-from fm_core.formats.tables.table import ArrayTable, Table
+from fm_core.formats.tables.array_table import ArrayTable
+from fm_core.formats.tables.table import Table
 from fm_core.formats.tables.values import number_of, text_codes
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ def beside_folders(path: str, tables: Iterable[Table]) -> Iterator[Table]:
     path : str
         The file's.
     tables : iterable of Table
+
+    Yields
+    ------
+    table : Table
+        With the columns of the file, then those of its folders.
 
     Raises
     ------

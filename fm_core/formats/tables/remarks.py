@@ -34,7 +34,19 @@ MOST_ROWS = 4_000
 
 
 def example_of(table: Table, place: int) -> str | None:
-    """Return a cell that is there, as a message shows it."""
+    """Return an example of a column's cells: the first one that is not missing.
+
+    Parameters
+    ----------
+    table : Table
+    place : int
+        The position of the column.
+
+    Returns
+    -------
+    example : str or None
+        At most 40 characters; None if all cells are missing.
+    """
     for row in range(min(table.n_rows, MOST_ROWS)):
         if not table.is_missing(row, place):
             return table.shown(row, place).strip("'")[:40]
@@ -56,6 +68,10 @@ def remarks_of(
     labels : ndarray of float32, shape (n_rows,), or None
     was_guessed : bool
         Whether nobody has said of which kind it is.
+
+    Returns
+    -------
+    remarks : tuple of str
     """
     if "form" in column.of_kind.needs:
         return tuple(_missing(table, place, table.codes(place)[0][:MOST_ROWS] < 0))
@@ -65,7 +81,19 @@ def remarks_of(
 
 
 def label_remarks(table: Table, place: int) -> tuple[str, ...]:
-    """Say what is odd about the label."""
+    """Return remarks about unusual labels.
+
+    Parameters
+    ----------
+    table : Table
+        The first part of the data.
+    place : int
+        The position of the label's column.
+
+    Returns
+    -------
+    remarks : tuple of str
+    """
     numbers = table.numbers([place])[0][:, 0]
     found = []
     there = numbers[~np.isnan(numbers)]

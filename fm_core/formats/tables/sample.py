@@ -28,7 +28,13 @@ class Sample:
         self.low, self.high = np.inf, -np.inf
 
     def add(self, numbers: "NDArray[np.float64]") -> None:
-        """Take numbers into account, of which all are finite."""
+        """Add numbers; only some are kept.
+
+        Parameters
+        ----------
+        numbers : ndarray of float64
+            Finite.
+        """
         if not len(numbers):
             return
         self.low, self.high = min(self.low, float(numbers.min())), max(self.high, float(numbers.max()))

@@ -66,11 +66,26 @@ class _FaultError(Exception):
 
 
 def unwatched(n_bytes: int) -> None:
-    """Let reading take what it takes."""
+    """Do nothing: a `watch` without limits.
+
+    Parameters
+    ----------
+    n_bytes : int
+    """
 
 
 def most_bytes(feature_dim: int | None) -> int:
-    """Return the bytes that a schema.json may have, of a model of so many features; None: of any model."""
+    """Return the maximum size of a schema.json.
+
+    Parameters
+    ----------
+    feature_dim : int or None
+        The number of features of its model; None: unknown.
+
+    Returns
+    -------
+    n_bytes : int
+    """
     return MAX_BYTES if feature_dim is None else min(MAX_BYTES, _BYTES + _BYTES_OF_FEATURE * feature_dim)
 
 
@@ -110,6 +125,13 @@ def checked_document(
 
 def check_readable(data: bytes, feature_dim: int) -> None:
     """Refuse to write a schema.json that nothing could read.
+
+    Parameters
+    ----------
+    data : bytes
+        The contents of a schema.json.
+    feature_dim : int
+        The number of features of its columns.
 
     Raises
     ------

@@ -76,7 +76,17 @@ set_words([word.encode() for word in (*MISSING, *_WORDS)])
 
 
 def canonical(text: str) -> str:
-    """Return a text the one form of the value that it stands for; empty: a missing value."""
+    """Return the canonical form of a text's value.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    text : str
+        Empty for a missing value.
+    """
     text = text.strip(_BLANKS)
     if not text or text in MISSING:
         return ""
@@ -145,7 +155,16 @@ _FORMS: tuple[tuple["re.Pattern[str]", Callable[["re.Match[str]"], str]], ...] =
 
 
 def text_of(value: Any) -> str:
-    """Return a value as a category's text; empty: it is missing.
+    """Return a value as the text of a category.
+
+    Parameters
+    ----------
+    value : any
+
+    Returns
+    -------
+    text : str
+        Empty for a missing value.
 
     Raises
     ------
@@ -173,7 +192,16 @@ def text_of(value: Any) -> str:
 
 
 def texts_of(values: Iterable[Any]) -> list[str]:
-    """Return many values as the texts that `text_of` gives; it raises the same."""
+    """Return values as the texts that `text_of` returns; it raises the same errors.
+
+    Parameters
+    ----------
+    values : iterable
+
+    Returns
+    -------
+    texts : list of str
+    """
     values = list(values)
     written = [
         v if type(v) is str else str(v) if type(v) is int and v.bit_length() < 64 else text_of(v) for v in values
@@ -211,7 +239,16 @@ _TEXTS: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
 
 
 def is_missing(value: Any) -> bool:
-    """Whether there is no value, or a text that stands for none."""
+    """Return whether a value is missing, or a text that means a missing value.
+
+    Parameters
+    ----------
+    value : any
+
+    Returns
+    -------
+    is_missing : bool
+    """
     if value is None:
         return True
     if isinstance(value, str):
@@ -226,7 +263,17 @@ def is_missing(value: Any) -> bool:
 
 
 def number_of(value: Any) -> float:
-    """Return a value as a number; NaN: it is missing, or none."""
+    """Return a value as a number.
+
+    Parameters
+    ----------
+    value : any
+
+    Returns
+    -------
+    number : float
+        NaN if the value is missing or not a number.
+    """
     if isinstance(value, np.timedelta64):
         return float(value / np.timedelta64(1, "s"))  # NaT is NaN
     if isinstance(value, datetime.timedelta):
@@ -254,6 +301,12 @@ def text_codes(values: Sequence[Any], *, as_they_stand: bool = False) -> "tuple[
     values : sequence
     as_they_stand : bool
         Whether texts are left as they are, because their parts are what has one form.
+
+    Returns
+    -------
+    codes : ndarray of int64, shape (n,)
+        The number of each value's text; -1 for a missing value.
+    texts : list of str
 
     Raises
     ------
@@ -292,7 +345,19 @@ class ValueFault(DataError):
 
 
 def in_order(codes: "NDArray[np.int64]", texts: Sequence[str]) -> "tuple[NDArray[np.int64], list[str]]":
-    """Leave out texts that no row has, join those that are equal, drop empty ones, and number them as they appear."""
+    """Renumber texts in order of appearance: drop unused and empty ones, and merge equal ones.
+
+    Parameters
+    ----------
+    codes : ndarray of int64
+        The number of each row's text, or -1.
+    texts : sequence of str
+
+    Returns
+    -------
+    codes : ndarray of int64
+    texts : list of str
+    """
     used, first = np.unique(codes, return_index=True)
     known: dict[str, int] = {}
     new = np.full(len(texts) + 1, -1, np.int64)  # the last is for -1
@@ -334,7 +399,7 @@ def canonical_cells(data: Any, bounds: "NDArray[np.int32]") -> "tuple[Any, NDArr
 
 
 def canonical_texts(texts: Sequence[str]) -> list[str]:
-    """Give many texts their one form."""
+    """Return the canonical form of many texts; see `canonical`."""
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     if not len(ends) or ends[-1] >= 2**31:

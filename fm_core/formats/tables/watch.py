@@ -34,13 +34,13 @@ class ColumnCounts:
         self._ranges = ranges
 
     def count(self, name: str, *, values: int, missing: int = 0, unseen: int = 0, outside: int = 0) -> None:
-        """Add to a column's counts."""
+        """Add to a column's counts; see `entries.Watch`."""
         row = self._rows.get(name)
         if row is not None:
             row += (values, missing, unseen, outside)
 
     def numbers(self, names: Sequence[str], numbers: "NDArray[Any]") -> None:
-        """Count numbers, a column for each name, and those beyond their ranges."""
+        """Count numbers, and those outside their ranges; see `entries.Watch`."""
         for at, name in enumerate(names):
             if name in self._rows:
                 outside = 0

@@ -49,7 +49,19 @@ _SENTENCES = {
 
 
 def sentence_of(block: Any, facts: Mapping[str, Any]) -> str:
-    """Say what is wrong with the line at which a block stopped."""
+    """Describe what is wrong with the line at which a block stopped.
+
+    Parameters
+    ----------
+    block : any
+        Parsed lines (parse.py).
+    facts : mapping of str to any
+        Values for the sentence, by name.
+
+    Returns
+    -------
+    sentence : str
+    """
     at = "" if block.fault_at is None else block.fault_at[:40].decode(errors="replace")
     n_columns = getattr(block, "n_columns", 0)
     text = _SENTENCES[TextFault(block.faulty)]

@@ -45,6 +45,11 @@ def libsvm_blocks(
         Gets a sentence for a line that is wrong, and raises or lets it be skipped; without
         it such a line is an error.
 
+    Yields
+    ------
+    block : LibsvmRows
+        Complete lines, parsed.
+
     Raises
     ------
     DataError
@@ -122,6 +127,11 @@ def cell_blocks(
     many_rows : bool
         Whether blocks of long rows shall hold some, up to 16 MiB: what is done for each column and block would
         take most of the time otherwise.
+
+    Yields
+    ------
+    block : any
+        Complete lines, parsed.
     """
 
     def parse(data: bytes, *, final: bool, first_line: int) -> Cells:

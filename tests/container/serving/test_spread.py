@@ -13,7 +13,7 @@ from fm_core.artifact.model_file import save_model
 from fm_core.artifact.spread_file import SPREAD_FILE, save_spread
 from fm_core.errors import ArtifactError
 from fm_core.formats.requests import json_parts
-from fm_core.formats.tables.table import TextTable
+from fm_core.formats.tables.array_table import TextTable
 from fm_core.model import Model
 from tests.fm_core.test_spread import FEATURE_DIM, ROWS, batch_of, make_spread
 

@@ -9,9 +9,9 @@ from fm_core.analysis.catalogue import Catalogue
 from fm_core.analysis.items_seen import ItemsSeen
 from fm_core.batch import Batch
 from fm_core.errors import ConfigError, DataError
+from fm_core.formats.tables.array_table import TextTable
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import Column, TableSchema
-from fm_core.formats.tables.table import TextTable
 
 FILMS = Column("film", "categorical", ("a", "b", "c", "d"))
 SCHEMA = TableSchema(

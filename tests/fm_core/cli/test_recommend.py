@@ -12,9 +12,9 @@ import pytest
 from fm_core.analysis.recommendation import Recommender
 from fm_core.artifact.model_file import load_model, read_meta, save_model
 from fm_core.artifact.spread_file import save_spread
+from fm_core.formats.tables.array_table import TextTable
 from fm_core.formats.tables.encoder import Encoder
 from fm_core.formats.tables.schema import Column, TableSchema
-from fm_core.formats.tables.table import TextTable
 from fm_core.model import Model
 from tests.fm_core.test_spread import make_spread
 
