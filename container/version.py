@@ -10,7 +10,7 @@ __all__ = ["program_name", "revision"]
 
 @functools.cache
 def revision() -> str:
-    """The git revision that this was made from, where whoever made it left one in the file REVISION."""
+    """The git revision of this build, if the build wrote one to the file REVISION."""
     try:
         return (Path(__file__).parent / "REVISION").read_text("ascii", "replace").strip()[:40] or "unknown"
     except OSError:

@@ -158,7 +158,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Make a file at `path`, which is nobody's name, and remove it.
+    """Create a file at `path`, an unused name, and remove it.
 
     Raises
     ------

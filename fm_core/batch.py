@@ -223,7 +223,7 @@ class Batch:
 
     @classmethod
     def empty(cls, feature_dim: int, *, is_dense: bool = False) -> "Batch":
-        """Make a batch without rows, whose labels are known: there are none.
+        """Make a batch without rows; its labels are an empty array.
 
         Parameters
         ----------

@@ -120,7 +120,7 @@ def float_array(what: str, values: Any) -> "NDArray[np.float32]":
 
 
 def refuse_masked(what: str, values: Any) -> None:
-    """Refuse an array of which some values are masked: NumPy would give what lies behind the mask.
+    """Refuse an array with masked values: NumPy would use the data behind the mask.
 
     Parameters
     ----------

@@ -19,10 +19,10 @@ __all__ = ["ClassifierMetrics", "Metrics", "RankedMetrics", "RegressorMetrics", 
 
 
 class _Sums:
-    """What both kinds share: their sums as numbers to be kept, and to go on from."""
+    """The base of all metrics: their sums, which can be saved and restored."""
 
     def sums(self) -> dict[str, float]:
-        """All there is to know of the rows so far, exactly."""
+        """The exact sums over all rows so far."""
         return dict(vars(self))
 
     def go_on_from(self, sums: Mapping[str, float]) -> None:
@@ -158,7 +158,7 @@ class ClassifierMetrics(_Sums):
 
 
 class RankedMetrics(_Sums):
-    """What positives beside sampled negatives were worth: the mean loss, and the share of negatives that were below.
+    """Metrics of positives and sampled negatives: the mean loss, and the share of negatives that scored lower.
 
     A row is a positive; what `update` takes of each is its loss and its share.
     """

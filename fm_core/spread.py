@@ -64,7 +64,7 @@ def spread_to_unseen(features: Ints, groups: Ints, asked: NDArray[np.integer]) -
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-    """What is known of all samples, of which a spread has some.
+    """Statistics of all samples; a spread contains only some of them.
 
     Attributes
     ----------

@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         return bool(self._exchanges) or self._transport.get_write_buffer_size() > 0
 
     def holds_stalled_body(self, now: float, seconds: float) -> bool:
-        """Whether it holds some of a body of which nothing has come for so long."""
+        """Whether it has part of a body, and has received nothing of it for a given time."""
         receiving = self._receiving
         return receiving is not None and receiving.held > 0 and now - self._moved > seconds
 

@@ -89,7 +89,7 @@ class Handover:
         return mine
 
     def take(self, seconds: float) -> "Task | None":
-        """Take the next request; None if there is none for so long."""
+        """Take the next request; None after a timeout."""
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
         if not poll.poll(seconds * 1000):
@@ -154,7 +154,7 @@ class Task:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody still waits for the answer."""
+        """Whether the client still waits for the answer."""
         poll = select.poll()
         poll.register(self._answering, 0)  # a hang-up is told in any case
         return not poll.poll(0)
@@ -185,7 +185,7 @@ class Task:
                 body.close()
 
     def close(self) -> None:
-        """Give up what it takes; without an answer, the sender learns that there is none."""
+        """Release its resources; without an answer, the sender is notified that there is none."""
         self.environ.clear()
         self._answering.close()
         for descriptor in self._descriptors:

@@ -74,7 +74,7 @@ def _wishes(instances: list[Any]) -> Iterator[Wishes]:
 
 
 class _Instances:
-    """Instances that come part by part. The first one decides of which kind all are."""
+    """Instances in parts. The first instance decides the kind of all."""
 
     def __init__(self, feature_dim: int, columns: ColumnEncoder | None) -> None:
         self._feature_dim = feature_dim
@@ -157,7 +157,7 @@ def _with_configuration(instance: Any, of_all: Mapping[str, Any]) -> Any:
 
 
 def configurations_of(instances: list[Any], first: int, of_all: Mapping[str, Any]) -> tuple[dict[int, int], list[int]]:
-    """Find the instances that want more than a score.
+    """Find the instances that request more than a score.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def _decoder_of(described: Format, **options: bool | None) -> Decoder:
 
 
 def csv_decoder(header: bool | None, *, in_pieces: bool = False) -> Decoder:
-    """The decoder of CSV of which is known whether its first line names the columns, or that other pieces follow."""
+    """The decoder of CSV with a known header parameter, or in pieces."""
     return _decoder_of(FORMATS["csv"], header=header, in_pieces=in_pieces)
 
 

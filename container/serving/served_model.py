@@ -132,7 +132,7 @@ def _encoder(
 
 
 def _watching(limits: Limits, file: Path) -> Callable[[int], None]:
-    """Hold what reading a file beside the model takes to the limits of the model."""
+    """Apply the limits of the model to reading a file next to it."""
 
     def watch(n_bytes: int) -> None:
         limits.check()

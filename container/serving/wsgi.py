@@ -88,7 +88,7 @@ def content_length(environ: dict[str, Any]) -> int | None:
 
 
 def call(app: App, environ: dict[str, Any]) -> Called:
-    """Call an app, and collect its whole answer; an answer in a `Spool` stays as it is."""
+    """Call an app, and collect its whole answer; an answer in a `Spool` is not copied."""
     started: list[Any] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:

@@ -48,7 +48,7 @@ class TrainingBaseline:
         return self._samples["train"].batches() if "train" in self._samples else ()
 
     def write(self, model: Model, model_file: Path, schema_file: Path | None, feature_dim: int) -> None:
-        """Write baseline.json beside a saved model, if there was a row.
+        """Write baseline.json next to a saved model, if there was a row.
 
         Parameters
         ----------

@@ -78,7 +78,7 @@ class ChannelBatches:
         return batches if self._progress is None else self._progress.watch(batches, epoch)
 
     def first_batch(self) -> Batch | None:
-        """Begin the first pass, which goes on when it is asked for, and give its first batch, if it has one.
+        """Start the first pass, and return its first batch, if it has one; training continues that pass.
 
         Raises
         ------
@@ -187,7 +187,7 @@ class ChannelBatches:
             self._memory.check_kept(self._n_kept)
 
     def _sources(self, epoch: int) -> Iterator[Source]:
-        """The streams of one pass, of which no more is read for a first batch than memory has room for."""
+        """The streams of one pass; for a first batch, no more is read than fits in memory."""
         for source in self._reader.sources(epoch):
             yield source if self._memory is None else source._replace(chunks=self._within_memory(source.chunks))
 

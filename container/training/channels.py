@@ -172,7 +172,7 @@ class ChannelReader:
             self.refuse_empty(0)
 
     def _refuse_other_files(self) -> None:
-        """Refuse files that were changed since the first pass, as far as their names and sizes tell."""
+        """Refuse files whose names or sizes have changed since the first pass."""
         if self.is_stream:
             return
         try:

@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 class Cluster:
-    """The hosts of a job, of which this process is one.
+    """The hosts of a job; this process is one of them.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class Cluster:
         check_columns(names, self._members)
 
     def local_hyperparameters(self, hyperparameters: Hyperparameters) -> Hyperparameters:
-        """The hyperparameters as they are for the rows of the model that this host keeps."""
+        """The hyperparameters for the part of the model that this host keeps."""
         if self._combination.keeps_whole_model:
             return hyperparameters
         return local_hyperparameters(hyperparameters, self._members)

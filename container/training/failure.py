@@ -60,7 +60,7 @@ def fail(path: Path, error: Exception) -> None:
 
 @contextlib.contextmanager
 def survived(consequence: str, told: Callable[[str], None] = lambda sentence: None) -> Iterator[None]:
-    """Let the job go on if the block fails: the model is saved already, or another error is on its way.
+    """Let the job continue if the block fails: the model is saved already, or another error is being raised.
 
     Parameters
     ----------

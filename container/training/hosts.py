@@ -41,20 +41,20 @@ class OneHost:
 
     @staticmethod
     def told() -> contextlib.AbstractContextManager[None]:
-        """Tell the other hosts if the block fails: there are none."""
+        """Do nothing: there are no other hosts that need to hear about a failure."""
         return contextlib.nullcontext()
 
     @staticmethod
     def wait_for_all() -> None:
-        """Wait until every host has come so far: there is none to wait for."""
+        """Do nothing: there are no other hosts to wait for."""
 
     @staticmethod
     def check_columns(names: Sequence[str] | None) -> None:
-        """Hold the columns of the training data against those of the other hosts: there are none."""
+        """Do nothing: there are no other hosts whose columns could differ."""
 
     @staticmethod
     def local_hyperparameters(hyperparameters: Hyperparameters) -> Hyperparameters:
-        """The hyperparameters as they are for the rows of the model that this host keeps: all of them."""
+        """The hyperparameters for the part of the model that this host keeps: the whole model."""
         return hyperparameters
 
 

@@ -94,11 +94,11 @@ class Paths:
         return self.root / "model"
 
     def model_file(self, host: str) -> Path:
-        """The artifact. It bears the host's name: the folders of all hosts become one archive."""
+        """The artifact. Its name contains the host's name, because the folders of all hosts become one archive."""
         return self.model / f"model_{host}"
 
     def channel(self, name: str) -> Path:
-        """The folder of a channel in File and FastFile mode; FIFOs stand beside it."""
+        """The folder of a channel in File and FastFile mode; FIFOs are next to it."""
         return self.root / "input/data" / name
 
 

@@ -193,7 +193,7 @@ class Reporter:
     # --- the solver's callback ---
 
     def resumed(self, report: "ResumeReport") -> None:
-        """Training goes on from a checkpoint: what it had counted and measured until there."""
+        """Training resumes from a checkpoint: restore the counts and metrics until then."""
         for n_records, n_batches, n_epochs in report.passes:
             for _ in range(n_epochs):
                 self._counters.add(n_records, n_batches)

@@ -136,7 +136,7 @@ class Memory:
         )
 
     def check_kept(self, n_bytes: int) -> None:
-        """Refuse validation data that does not fit beside the rows, where it is kept too."""
+        """Refuse validation data that does not fit in memory together with the rows, if both are kept."""
         self._kept = n_bytes
         needed = self._arrays + self._rows + self._kept + OTHER_BYTES
         if needed > self._available:

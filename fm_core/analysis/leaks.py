@@ -45,7 +45,7 @@ def even_and_odd(rows: Batch) -> tuple[Batch, Batch]:
 def columns_that_tell(
     learned: Batch, tried: Batch, first_features: "NDArray[np.int64]", *, is_classifier: bool
 ) -> list[int]:
-    """Find columns that tell the label.
+    """Find columns that alone determine the label.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def columns_that_tell(
 
 def _cross_entropy(p: "NDArray[np.float64]", n: "NDArray[np.integer] | int", total: "NDArray[np.float64]",
                    squares: "NDArray[np.float64]") -> "NDArray[np.float64]":  # fmt: skip
-    """Return the loss of n labels that come to a total, where all get one probability."""
+    """Return the loss of n labels with a given sum if all get the same probability."""
     p = np.clip(p, 1e-12, 1 - 1e-12)
     return np.asarray(-(total * np.log(p) + (n - total) * np.log1p(-p)))
 

@@ -11,7 +11,7 @@ __all__ = ["learned"]
 
 
 def learned(spread: Spread) -> dict[str, Any]:
-    """Say what a spread tells of a model.
+    """Return what a spread shows about a model.
 
     Parameters
     ----------

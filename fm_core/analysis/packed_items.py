@@ -178,7 +178,7 @@ def _all_of(n: int, choice: Choice | None, excluded: "NDArray[np.int64]") -> "ND
 
 
 def _query(sums: "NDArray[np.float64]", width: int) -> "tuple[NDArray[np.int8], NDArray[np.float32]]":
-    """Eight-bit codes of each context, and its numbers as `scan` wants them."""
+    """Eight-bit codes of each context, and its numbers in the form that `scan` needs."""
     largest = np.abs(sums).max(axis=1, initial=0)
     scale = np.where(largest > 1e-30, largest / 127, 0).astype(np.float32).astype(np.float64)
     inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)

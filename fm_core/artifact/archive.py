@@ -90,7 +90,7 @@ def opened(path: str | os.PathLike[str], limits: Limits | None = None) -> Iterat
 def opened_beside(
     path: str | os.PathLike[str], name: str, most_bytes: int, limits: Limits | None = None
 ) -> Iterator["Archive | None"]:
-    """Open another zip that lies beside a model: in the model file's folder, or in the tar that has both.
+    """Open another zip next to a model: in the model file's folder, or in the tar that has both.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class Archive:
             raise ArtifactError(f"{kind}meta.json: {error}") from error
 
     def member(self, name: str, max_size: int | None = None) -> Member:
-        """Return a member: where it lies if it is stored, unpacked in memory if it is deflated."""
+        """Return a member: a view of the file if it is stored, unpacked in memory if it is deflated."""
         if name not in self._entries:
             found = ", ".join(printable(other, 80) for other in sorted(self._entries)[:10]) or "nothing"
             raise ArtifactError(f"not a model file: it holds {found}, but no {name}")
@@ -223,7 +223,7 @@ class Archive:
 
 
 def model_folder(path: Path) -> Path:
-    """Find the folder that a model lies in: the one named, or, while there is nothing else, the one folder in it.
+    """Find the folder of a model: the given one, or its only subfolder if it has no other entries, and so on.
 
     A ``model.tar.gz`` that was packed with its folder, or a prefix of S3 with one below it, comes so.
 
@@ -302,7 +302,7 @@ def _mapped(path: Path, most_bytes: int | None = None) -> memoryview:
 def _of_tar(
     path: Path, head: bytes, limits: Limits, name: str | None = None, most_bytes: int | None = None
 ) -> mmap.mmap | None:
-    """Unpack the model of a tar, or a file of another name; None: there is none of that name."""
+    """Unpack the model of a tar, or a file of another name; None if there is no such file."""
     with path.open("rb") as file:
         stream: Stream = Unpacked(file, limits) if head.startswith(b"\x1f\x8b") else Plain(file)
         try:

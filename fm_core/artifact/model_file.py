@@ -239,7 +239,7 @@ def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def identity(path: str | os.PathLike[str]) -> str:
-    """What tells a model from others: the checksum of its parameters that the file states, in eight hexadecimal digits.
+    """An identifier of a model: the checksum of its parameters in the file, in eight hexadecimal digits.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def identity(path: str | os.PathLike[str]) -> str:
 
 
 class _Facts(NamedTuple):
-    """What `meta.json` says of the parameters."""
+    """The description of the parameters in `meta.json`."""
 
     predictor_type: str
     feature_dim: int

@@ -151,7 +151,7 @@ def _checksum(w0: float, w: NDArray[np.float32]) -> str:
 def load_spread(
     path: str | os.PathLike[str], predictor_type: str, w0: float, w: NDArray[np.float32], limits: Limits | None = None
 ) -> "Spread | None":
-    """Read the spread that lies beside a model.
+    """Read the spread next to a model.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ _LONG_NAME, _LONG_LINK, _PAX, _GLOBAL_PAX = b"L", b"K", b"x", b"g"
 
 
 class Stream(Protocol):
-    """Bytes one after the other, of which no more are ever held than were asked for."""
+    """Sequential bytes; no more of them are in memory than were requested."""
 
     #: The most bytes that there can be.
     size: int
@@ -48,7 +48,7 @@ class Stream(Protocol):
 
 
 class Plain:
-    """A file as it is."""
+    """An uncompressed file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -257,7 +257,7 @@ def read(
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Read what a checkpoint says of itself: hyperparameters, fingerprint, position and arrays.
+    """Read the header of a checkpoint: hyperparameters, fingerprint, position and arrays.
 
     Raises
     ------
@@ -356,7 +356,7 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """What a header says, which may be anybody's, for a message."""
+    """A value of a header, which may come from anyone, for a message."""
     return printable(str(value), 200)
 
 

@@ -78,5 +78,5 @@ class Checkpoint:
 
     @property
     def state(self) -> SolverState:
-        """What a solver goes on from."""
+        """The state from which a solver resumes."""
         return SolverState(self.position.n_steps, self.arrays)

@@ -399,7 +399,7 @@ class Checkpointer:
             raise failure
 
     def kept(self) -> str:
-        """Which checkpoint there is, as the end of a sentence; empty if there is none."""
+        """The name of the last checkpoint, as the end of a sentence; empty if there is none."""
         with contextlib.suppress(OSError):
             for path in self.paths():
                 return f"; the last finite checkpoint is {path}"

@@ -141,7 +141,7 @@ def _tell_of_bug(kind: type[BaseException], error: BaseException, traced: Any) -
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says what was perhaps meant."""
+    """A parser that suggests the option or command that was probably meant."""
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, in a line or two, and exit with status 2."""

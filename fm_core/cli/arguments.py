@@ -44,7 +44,7 @@ def warn_of_folders(paths: Sequence[Path], of: Format) -> None:
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what says how files of rows are read."""
+    """Declare the options for reading files of rows."""
     group = parser.add_argument_group("input")
     group.add_argument(
         "--from", metavar="FORMAT", dest="from_format", choices=formats_for(Role.READ),
@@ -95,7 +95,7 @@ _FITTING: dict[str, Any] = {
 
 
 def add_fitting_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what says how columns are made fit to learn from."""
+    """Declare the options that set the features of columns."""
     group = parser.add_argument_group("features of columns (--fit; chosen from the data by default)")
     group.add_argument("--bins", metavar="A:N", action="append", default=[], help="a column of numbers in N bins")
     for name, text in {
@@ -116,7 +116,7 @@ def add_fitting_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_text_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what says how delimited text is read."""
+    """Declare the options for reading delimited text."""
     group = parser.add_argument_group("csv and tsv")
     header = group.add_mutually_exclusive_group()
     header.add_argument("--header", action="store_true", default=None, help="the first line names the columns")

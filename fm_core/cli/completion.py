@@ -11,7 +11,7 @@ __all__ = ["complete", "words"]
 
 
 def words() -> list[str] | None:
-    """Give the arguments of the line that is to be completed; None: there is none."""
+    """Return the arguments of the line to complete; None: there is no such line."""
     if "_ARGCOMPLETE" not in os.environ:
         return None
     return os.environ.get("COMP_LINE", "").split()[1:]

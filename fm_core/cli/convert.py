@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Convert, and say what was written."""
+    """Convert, and print what was written."""
     from fm_core.formats.convert.conversion import Conversion, convert
 
     conversion = Conversion(

@@ -87,7 +87,7 @@ def feature_names(arguments: argparse.Namespace, feature_dim: int) -> Names:
 
 
 def _schema_for_names(arguments: argparse.Namespace) -> "TableSchema | None":
-    """The schema; one that only happens to lie beside the model, and is of other data, is told and left alone."""
+    """The schema; a schema of other data that is next to the model is ignored, with a message."""
     is_guessed = arguments.schema is None
     try:
         return schema_of(arguments)

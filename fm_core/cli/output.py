@@ -20,7 +20,7 @@ _NAME = "standard output"
 
 
 class _Whole(io.FileIO):
-    """Standard output's descriptor, whose errors say so."""
+    """The descriptor of standard output; its errors name it."""
 
     is_lost = False
 
@@ -68,7 +68,7 @@ def whole_output() -> Iterator[None]:
 
 
 class Sayer:
-    """Says lines on the way, until they cannot be written: what they speak of goes on.
+    """Prints progress lines; if they cannot be written, the work continues without them.
 
     What has not been written fails once more when `whole_output` ends, which makes the exit status.
     """

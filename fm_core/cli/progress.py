@@ -1,4 +1,4 @@
-"""What a training says of itself on the way: a line after the first epoch, the second, the fourth, and so on."""
+"""Progress lines of a training: after the first epoch, the second, the fourth, and so on."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _NAMES = {"rmse": "rmse", "binary_classification_cross_entropy": "cross entropy"
 
 
 class Progress:
-    """A callback that says lines.
+    """A callback that prints lines.
 
     Parameters
     ----------

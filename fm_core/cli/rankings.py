@@ -39,7 +39,7 @@ _OPTIONS = {
 
 
 def add_ranking_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what says whose items are ordered."""
+    """Declare the options of ranking metrics."""
     group = parser.add_argument_group("ranking metrics (default: as in the model's training)")
     group.add_argument("--user", metavar="COLUMN", help="the users' column, or features: 0:943")
     group.add_argument("--items", metavar="A,B", help="the items' columns, the id first, or features: 943:2625")
@@ -104,7 +104,7 @@ class Rankings:
 
 
 def _hyperparameters(arguments: argparse.Namespace, model: Model) -> Hyperparameters | None:
-    """Say who users are, what items, and what counts; None: nobody asks."""
+    """Return the users, the items, and what counts as relevant; None: no ranking metrics are requested."""
     of_training = from_texts(read_meta(arguments.model).get("training_parameters", {}))
     values: dict[str, Any] = {}
     for option, name in _OPTIONS.items():

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """Give names that tell paths apart."""
+    """Return short names that distinguish the paths."""
     short = [path.parent.name if path.name == "metrics.json" and path.parent.name else path.name for path in paths]
     return short if len(set(short)) == len(paths) and all(short) else [str(path) for path in paths]
 

@@ -30,7 +30,7 @@ _STRANGE = 0.5
 
 
 def add_row_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what says which rows are read, and how."""
+    """Declare the options for reading rows."""
     parser.add_argument(
         "rows", type=source, metavar="FILE", help="rows, in any format that `fm convert` reads; -: standard input"
     )
@@ -106,7 +106,7 @@ def read_rows(arguments: argparse.Namespace, feature_dim: int, labels: str = "no
 def read_with_tables(
     arguments: argparse.Namespace, feature_dim: int, along: list[str], with_labels: bool
 ) -> Iterator[tuple[list[list[str]], Batch]]:
-    """Read a table, and give with its rows the cells of some columns as they stand.
+    """Read a table, and yield its rows together with the unchanged cells of some columns.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What `fm convert` says of each column: its name, kind and features, an example, and what is odd."""
+"""The lines of `fm convert` about each column: name, kind, features, an example, and anything unusual."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

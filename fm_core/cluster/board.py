@@ -71,7 +71,7 @@ class Board:
     # --- what hosts say ---
 
     def take(self, notice: Notice) -> Answer:
-        """Take what a host says, and give the answer.
+        """Process a message of a host, and return the answer.
 
         Raises
         ------
@@ -187,7 +187,7 @@ class Board:
     # --- the port ---
 
     def serve(self, opened: Listening) -> None:
-        """Answer whoever connects, from now on, in threads."""
+        """Start to answer connections, in threads."""
         self._server = server = socket.socket(fileno=opened.descriptor)
 
         def accept() -> None:
@@ -207,7 +207,7 @@ class Board:
         threading.Thread(target=accept, name="board", daemon=True).start()
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Stop answering."""
         self._is_closed = True
         if self._server is not None:
             with contextlib.suppress(OSError):
@@ -251,7 +251,7 @@ class _Connections:
             oldest.shutdown(socket.SHUT_RDWR)  # which wakes the thread that reads it; that closes it
 
     def has_spoken(self, connection: socket.socket) -> None:
-        """See that it says what a host says."""
+        """Check that it is a message of a host."""
         with self._lock:
             if connection in self._strangers or connection in self._hosts:
                 self._forget(connection)

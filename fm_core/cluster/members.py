@@ -29,7 +29,7 @@ class Collectives(Protocol):
     def all_to_all(
         self, sent: NDArray[Any], to: Any, by: Any, out: NDArray[Any] | None = None, *, is_large: bool = False
     ) -> NDArray[Any]:
-        """Send each member its rows, and give those that came from each, in `out` if that is given."""
+        """Send each member its rows, and return those received from each, in `out` if it is given."""
 
 
 class Members(Protocol):

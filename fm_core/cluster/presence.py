@@ -243,7 +243,7 @@ class Presence:
         )
 
     def texts(self, put: dict[str, str], wants: str) -> dict[str, str]:
-        """Put texts where all hosts find them, and give those whose names begin with `wants`.
+        """Publish texts for all hosts, and return those whose names start with `wants`.
 
         Raises
         ------
@@ -309,7 +309,7 @@ class Presence:
             self._on_stop()
 
     def _is_dismissed(self) -> bool:
-        """Whether the board counts this host among those who know how it ends, as `Board.is_heard_by_all` says."""
+        """Whether the board knows that this host has heard how the job ends; see `Board.is_heard_by_all`."""
         answer = self._answer
         if answer is None:
             return False
@@ -387,7 +387,7 @@ class Presence:
 
 
 class InThread(Generic[_Loaded]):
-    """A task in a thread of its own, for which somebody waits who may have to give up.
+    """A task in a thread of its own; the thread that waits for it may have to give up.
 
     Not a queue that is asked with a timeout: Python 3.11's `SimpleQueue.get` waits for good if a signal comes while its
     time runs out.
@@ -419,7 +419,7 @@ class InThread(Generic[_Loaded]):
 
 
 class _Connection:
-    """A connection to the board, made when it is needed, and made anew after it failed."""
+    """A connection to the board, opened when it is needed, and again after a failure."""
 
     def __init__(self, address: str, port: int) -> None:
         self._where = address, port
@@ -427,7 +427,7 @@ class _Connection:
         self._lines: Any = None
 
     def ask(self, line: bytes) -> bytes:
-        """Send a line, and give the one that comes back.
+        """Send a line, and return the answer.
 
         Raises
         ------

@@ -83,7 +83,7 @@ class Communicator:
         *,
         is_large: bool = False,
     ) -> NDArray[Any]:
-        """Send each member its rows, and give those that came from each, one member after the other.
+        """Send each member its rows, and return those received from each, one member after the other.
 
         Parameters
         ----------

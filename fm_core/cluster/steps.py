@@ -240,7 +240,7 @@ class StepPlanner:
         )
 
     def _grouped(self, indptr: NDArray[np.int64], ordered: NDArray[np.int32], values: Floats) -> Any:
-        """Group entries by feature; give that, and how many features each member owns of them."""
+        """Group entries by feature; return the groups, and the number of features that each member owns."""
         size, n_local = self._members.size, self._n_local
         groups = group(indptr, ordered, values, n_local * size)
         return groups, np.diff(np.searchsorted(groups[0], np.arange(size + 1, dtype=np.int64) * n_local))
@@ -255,7 +255,7 @@ class StepPlanner:
         return numbers
 
     def _told(self, batch: Batch | None, stops: bool, wanted: Any, entries: Any = 0) -> NDArray[np.int64] | None:
-        """What the members say of a step, a row of each; None: there is no further one."""
+        """The members' messages about a step, one row each; None: there are no more steps."""
         size = self._members.size
         facts = np.zeros(_FACTS + 2 * size, np.int64)
         facts[_ROWS] = -1 if batch is None else batch.n_rows

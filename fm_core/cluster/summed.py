@@ -173,7 +173,7 @@ def plan(
 def scored_by_sums(
     step: SummedStep, params: Floats, w0: float, predictor_type: str, members: Members, num_threads: int
 ) -> Scored:
-    """Score the rows of a step by adding up what each member's features give to them. Collective.
+    """Score the rows of a step by adding the contributions of each member's features. Collective.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class Said(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """What a host says to the board.
+    """A message from a host to the board.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Notice(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the board says.
+    """A message from the board.
 
     Attributes
     ----------

@@ -35,7 +35,7 @@ class BadRecords:
         self._n_bad = 0
 
     def __call__(self, sentence: str) -> None:
-        """Skip a record, of which the sentence says what is wrong, or raise DataError."""
+        """Skip a record and log the sentence that says what is wrong, or raise DataError."""
         if self._n_bad == self._most:
             more = f" ({self._n_bad} bad records were skipped before it, as many as max_bad_records allows)"
             raise DataError(sentence + (more if self._n_bad else ""))

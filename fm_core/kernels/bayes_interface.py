@@ -73,7 +73,7 @@ class BayesKernels(Protocol):
     def turn_rows(
         self, records: Floats, k: int, w0: float, counts: int, num_threads: int, is_weighted: bool = False
     ) -> Doubles:
-        """Between two sweeps of a regressor: add z + w0 to its sum, which begins anew where `counts` is 1.
+        """Between two sweeps of a regressor: add z + w0 to its sum, which restarts if `counts` is 1.
 
         Returns
         -------

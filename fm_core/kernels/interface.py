@@ -256,7 +256,7 @@ class Kernels(Protocol):
         parts: Floats,
         num_threads: int,
     ) -> None:
-        """Give what the entries that this host has of CSR rows come to: of each row s_f, and its score without w0."""
+        """Compute, from this host's entries of CSR rows, the s_f of each row and its score without w0."""
 
     def add_parts(
         self,

@@ -169,7 +169,7 @@ def curves(
 
 
 def _written(points: Sequence[tuple[tuple[float, float], str]]) -> list[str]:
-    """Write labels beside points, where there is room."""
+    """Write labels next to points, if there is space."""
     taken: list[tuple[float, float, float]] = []
     found = []
     for (x, y), label in points:
@@ -273,7 +273,7 @@ def _within(x: float, text: str) -> float:
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:
-    """Give a range some width, by which numbers of its size can be told apart."""
+    """Widen a range so that numbers of its size differ."""
     least = max(abs(low), abs(high)) * 1e-6
     if high - low > 1e-3 * least:
         return low, high

@@ -85,7 +85,7 @@ class Facts:
 
     @functools.cached_property
     def of_kept(self) -> float:
-        """The training loss of the model that was kept; NaN if there is none."""
+        """The training loss of the saved model; NaN if there is none."""
         best = self.record.best_epoch if self.hyperparameters.early_stopping_patience is not None else None
         known = {epoch["epoch"]: epoch["train"][self.loss_metric] for epoch in self.record.epochs}
         return known.get(best, self.curve[-1]) if self.curve else math.nan
@@ -384,7 +384,7 @@ def _off_on_average(facts: Facts) -> str | None:
 
 
 def _overconfident(facts: Facts) -> str | None:
-    """Compare the log-odds with those that the labels bear out: the slope of a logistic regression on them."""
+    """Calibrate the log odds against the labels: the slope of a logistic regression on them."""
     scores, labels = facts.scored
     if not facts.is_classifier or not len(scores) or not 0 < labels.mean() < 1:
         return None

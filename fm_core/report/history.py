@@ -32,7 +32,7 @@ class Mapped(NamedTuple):
 
 
 class TrainingRecord:
-    """A callback that keeps what `fit` tells.
+    """A callback that records what `fit` reports.
 
     Attributes
     ----------
@@ -268,7 +268,7 @@ class Sample:
 
 
 class SampledModel(Model):
-    """A model that puts what it predicts into a sample, beside the labels."""
+    """A model that adds its predictions, with the labels, to a sample."""
 
     def __init__(self, model: Model, sample: Sample) -> None:
         super().__init__(model.predictor_type, model.w0, model.w, model.V, model.score_range)

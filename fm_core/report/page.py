@@ -1,4 +1,4 @@
-"""The training report: one self-contained HTML page, with the plots a person wants after a job.
+"""The training report: one self-contained HTML page with plots.
 
 Plots are those of plots.py, drawn by charts.py. The page has no script and loads nothing, follows the reader's light or
 dark scheme, is one column wide on a phone, and can be printed.

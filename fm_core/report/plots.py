@@ -251,7 +251,7 @@ def _edges(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _least(low: float, high: float) -> float:
-    """A width that numbers of this size can be told apart by: equal large ones have none by themselves."""
+    """The smallest width at which numbers of this size differ: equal large numbers have no width."""
     return max(abs(low), abs(high)) * 1e-6
 
 

@@ -1,4 +1,4 @@
-"""What `solver` auto comes to: the one place that chooses, and says why.
+"""Solver `auto`: chooses a solver, and explains the choice.
 
 =====================================  ====================================================================
 data                                   solver

@@ -1,4 +1,4 @@
-"""What a training asks of a solver, whatever it computes: the first of three choices, beside device and hosts.
+"""The interface between a training and its solver; devices and hosts are chosen independently of it.
 
 Two things stand for a solver. An `Algorithm` is known before any row is read: what the solver needs of the data, how
 much memory, which arrays a checkpoint has of it; it does, in the reading thread, what can be done of a batch ahead of
@@ -44,7 +44,7 @@ class Moment(NamedTuple):
 
 
 class SafePoint(NamedTuple):
-    """A moment between two steps: training may be stopped here, told of, and go on from here another day.
+    """A moment between two steps: training may stop here, report, write a checkpoint, and resume from it.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class SafePoint(NamedTuple):
 
 
 class SolverState(NamedTuple):
-    """All that a solver needs to go on, as a checkpoint has kept it.
+    """All that a solver needs to resume, as read from a checkpoint.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ class Learner(Protocol):
 
     @property
     def most_epochs(self) -> int | None:
-        """How many epochs it makes at most where the hyperparameters give no number; None: that is not known."""
+        """The maximum number of epochs, if the hyperparameters do not set it; None: not known."""
         return None
 
     @property
@@ -150,7 +150,7 @@ class Learner(Protocol):
         """What a checkpoint keeps, by the names of `Algorithm.layout`: the arrays themselves, not copies."""
 
     def check(self) -> None:
-        """Look, where training ends, at all that is kept beside the model.
+        """Check, at the end of training, all state other than the model.
 
         Raises
         ------

@@ -75,7 +75,7 @@ def tails(greatest: Doubles, size: Doubles, n: int | NDArray[np.int64]) -> Doubl
 def bounded(
     w0: float, w: NDArray[np.floating], V: NDArray[np.floating], extremes: Extremes, means: Doubles | None = None
 ) -> tuple[float, NDArray[np.floating], NDArray[np.floating]]:
-    """Give a model's parameters with what they say of extremes bounded; themselves where they need nothing.
+    """Return a model's parameters with bounded effects of extreme values; the same ones if nothing has to change.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def _shares(V: Doubles, far: NDArray[np.intp], extremes: Extremes) -> Doubles:
 
 
 def _parts(V: Doubles, means: Doubles) -> tuple[float, Doubles]:
-    """What pairs of distances from the middle have beside pairs of values: a number, and one for each column."""
+    """The terms that change if values are measured from the middle: a constant, and one for each column."""
     V_m = V * means[:, np.newaxis]
     total = V_m.sum(axis=0)
     squares = np.einsum("ij,ij->i", V, V_m, optimize=False)

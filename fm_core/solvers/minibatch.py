@@ -34,7 +34,7 @@ _FAR = 100.0
 
 
 def far_from_1(batch: Batch, hyperparameters: Hyperparameters) -> str | None:
-    """Say of numbers to predict that their scale will not do; None: it will, as far as a batch tells."""
+    """Return a sentence if the scale of the labels makes training fail; None: this batch shows no problem."""
     if link_for(hyperparameters.predictor_type).is_classifier or batch.labels is None or not len(batch.labels):
         return None
     labels = batch.labels.astype(np.float64)
@@ -82,7 +82,7 @@ class MiniBatchSolver(ParametersLearner, Solver):
         return self.model.predict(batch, self.num_threads)
 
     def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
-        """Make a step from each batch; of labels whose scale will not do, the first one says so."""
+        """Make a step from each batch; the first one has a remark if the labels have an unsuitable scale."""
         for batch, prepared in data:
             remark = far_from_1(batch, self.hyperparameters) if self.n_steps == 0 else None
             scores = self.step(batch, prepared)
@@ -199,7 +199,7 @@ class Device(Protocol):
     """Where dense batches are learned from, if not by the kernels: `minibatch_torch.DenseDevice` is one."""
 
     def stage(self, batch: Batch) -> Any:
-        """Begin to move a batch there; called ahead, from another thread. The solver's `epoch` gets what this gives."""
+        """Start to copy a batch to the device. Called ahead, in another thread; the result is passed to the solver."""
 
     def solver(
         self,

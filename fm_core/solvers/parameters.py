@@ -102,7 +102,7 @@ class Parameters:
         state: SolverState | None,
         partition: Partition = WHOLE,
     ) -> "Parameters":
-        """Take over a state, or `begin` where there is none."""
+        """Restore a state, or `begin` if there is none."""
         if state is not None:
             return cls.of_state(state)
         return cls.begin(hyperparameters, num_threads, model, partition)
@@ -218,7 +218,7 @@ def check_finite(scores: Floats, n_steps: int, hyperparameters: Hyperparameters)
 
 
 class ParametersLearner(Learner):
-    """What whoever learns a `Parameters` tells of it, wherever the update is computed.
+    """The properties and checks of a solver that trains a `Parameters`, wherever the update is computed.
 
     Parameters
     ----------

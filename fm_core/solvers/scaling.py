@@ -97,7 +97,7 @@ class Scaling:
         return (scores.astype(np.float64) * self.label_scale + self.label_mean).astype(np.float32)
 
     def model(self, model: Model) -> Model:
-        """Bring a model of such rows back, with what it says of extremes bounded."""
+        """Convert a model of scaled rows back, with bounded effects of extreme values."""
         w0, w, V = bounded(model.w0, model.w, model.V, self.extremes)
         V, w = V / self.scales[:, np.newaxis], w / self.scales
         V_m = V * self.means[:, np.newaxis]
@@ -143,7 +143,7 @@ def _model(predictor_type: str, w0: float, w: Doubles, V: Doubles) -> Model:
 
 
 class ScalingOfRows:
-    """Takes batches of rows with labels, and gives their `Scaling`.
+    """Computes the `Scaling` of batches with labels.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ class StandardizedSolver(Solver):
 
     @property
     def model(self) -> Model:
-        """The model of the rows as they are; made anew after a step."""
+        """The model of the unscaled rows; recomputed after a step."""
         if self._made is None or self._made[0] != self.n_steps:
             self._made = self.n_steps, self._scaling.model(self._inner.model)
         return self._made[1]

@@ -50,7 +50,7 @@ def once_more(batches: Batches, epoch: int) -> Iterable[Batch]:
 
 @dataclasses.dataclass(frozen=True)
 class BatchReport:
-    """The epoch so far, told at batch 0 and every ``batch_metrics_publish_interval`` batches."""
+    """The epoch so far, reported at batch 0 and every ``batch_metrics_publish_interval`` batches."""
 
     epoch: int
     batch: int
@@ -83,7 +83,7 @@ class ValidationReport:
 
 @dataclasses.dataclass(frozen=True)
 class ResumeReport:
-    """Where training goes on, of what `Callback` would have been told until there.
+    """The position at which training resumes, and what was reported before it.
 
     `passes` are the epochs that are done, as (n_records, n_batches, how many in a row); `metrics` those
     of the last of them, `validation` those of the model that would be kept.
@@ -97,7 +97,7 @@ class ResumeReport:
 
 
 class Callback(Protocol):
-    """What a training tells while it runs; `Silent` does nothing with it."""
+    """The interface of callbacks: what a training reports while it runs. `Silent` ignores it."""
 
     def resumed(self, report: ResumeReport) -> None:
         """Called if training resumes from a checkpoint, before `started`.
@@ -207,7 +207,7 @@ class Spoken(Silent):
 
 
 class Together:
-    """Several callbacks in the place of one, told in their order."""
+    """Several callbacks as one; they are called in their order."""
 
     def __init__(self, *callbacks: Callback) -> None:
         self._callbacks = callbacks

@@ -154,7 +154,7 @@ def fit(
 
 
 class Peeked:
-    """Batches of which the first one can be looked at before they are asked for.
+    """Batches whose first one can be read before training starts.
 
     Parameters
     ----------

@@ -315,7 +315,7 @@ class Loop(Generic[Data]):
         return True
 
     def _points(self, points: Iterator[SafePoint]) -> Iterator[SafePoint]:
-        """Yield the safe points; a solver that diverges is told where."""
+        """Yield the safe points; if the solver diverges, add the position to the error."""
         while True:
             try:
                 point = next(points)

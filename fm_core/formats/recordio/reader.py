@@ -197,7 +197,7 @@ class _Texts:
         return event
 
     def take(self) -> tuple[list[bytes | None], list[bytes | None]]:
-        """Return the texts, and begin anew."""
+        """Return the texts, and start again."""
         taken, self._columns = self._columns, ([], [])
         return taken
 

@@ -26,7 +26,7 @@ _BATCH_ROWS = 1 << 14
 
 
 class RecordKind(NamedTuple):
-    """What the first record of a file says of all of them.
+    """The properties of all records of a file, read from the first one.
 
     Attributes
     ----------

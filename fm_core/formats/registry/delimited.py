@@ -152,7 +152,7 @@ def read_tables(
 
 
 def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:
-    """Learn a schema, if there is none, and give the rows.
+    """Learn a schema, if there is none, and return the rows.
 
     The parameters are those of `fm_core.formats.registry.inputs.open_rows`, of one format.
 

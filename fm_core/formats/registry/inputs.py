@@ -157,7 +157,7 @@ def open_rows(paths: Sequence[Path], of: Format | None = None, options: Options 
 
 
 def read_tables(paths: Sequence[Path], of: Format | None = None, options: Options | None = None) -> "Iterator[Table]":
-    """Read files that are tables, column by column as they are.
+    """Read files that are tables, without encoding their columns.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ _BATCH_ROWS = 1 << 13
 
 
 def open_rows(files: Sequence[InputFile], of: Format, options: Options) -> RowInput:
-    """Look at the first record, or at all if it does not tell the number of features, and give the rows.
+    """Return the rows, after reading the first record, or all if the first one does not contain feature_dim.
 
     The parameters are those of `fm_core.formats.registry.inputs.open_rows`, of one format.
 

@@ -157,7 +157,7 @@ def instance_parts(body: Any) -> Iterator[tuple[list[Any], Any, dict[str, Any]]]
 
 
 def _bounds(body: Any) -> tuple[list[tuple[int, int]], dict[str, Any]] | None:
-    """Find the parts of the instances' array, and what is beside it; None where only a parser can tell."""
+    """Find the parts of the array of instances, and the rest; None if only a parser can find them."""
     at = _skip(body, 0)
     if body[at : at + 1] != b"{":
         return None

@@ -24,10 +24,10 @@ class Cells(Protocol):
 
     @property
     def declared(self) -> str | None:
-        """What they hold, "numbers" or "texts"; None: their texts tell."""
+        """What the cells hold, "numbers" or "texts"; None: their texts decide."""
 
     def numbers(self) -> "NDArray[np.float64]":
-        """Give them as numbers, NaN where there is none."""
+        """Return the cells as numbers; NaN if a cell is missing or not a number."""
 
     def codes(self, *, as_they_stand: bool = False) -> "tuple[NDArray[np.int64], list[str]]":
         """Give them as texts; see `Table.codes` and `values.text_codes`."""

@@ -149,7 +149,7 @@ def cell_tables(
 
 
 def _is_header(source: str, block: Any) -> bool:
-    """Whether a first row names the columns, of which nobody says anything."""
+    """Return whether a first row names the columns, if no option says so."""
     cells = [block.text(0, column).decode(errors="replace").strip() for column in range(block.n_columns)]
     is_number = [number_of(cell) == number_of(cell) for cell in cells]
     is_text = [bool(cell) and not number for cell, number in zip(cells, is_number, strict=True)]

@@ -16,7 +16,7 @@ __all__ = ["Entries", "Rules", "Watch", "numbers_and_gaps", "numbers_of_columns"
 
 
 class Watch(Protocol):
-    """Whoever wants to know what cells hold that the data behind the schema did not."""
+    """Receives counts of cells that the training data did not have."""
 
     def count(self, name: str, *, values: int, missing: int = 0, unseen: int = 0, outside: int = 0) -> None:
         """Count values of a column.

@@ -209,7 +209,7 @@ _NUMBERS = ("numbers", "scaled", "log", "binned")
 
 
 def _guessed(table: Table, place: int) -> str:
-    """Find out what a column holds of which nobody says anything."""
+    """Detect what a column holds that the plan does not set."""
     if table.is_list(place):
         return "categorical"
     declared = table.declared(place)

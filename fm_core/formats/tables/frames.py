@@ -174,7 +174,7 @@ class _ArrayCells:
         self.declared = "numbers" if array.dtype.kind in "biufm" else "texts"
 
     def numbers(self) -> "NDArray[np.float64]":
-        """Give them as numbers; moments are none, and spans of time their seconds."""
+        """Return the cells as numbers: durations as seconds; times are not numbers."""
         if self._array.dtype.kind == "m":
             numbers = self._array / np.timedelta64(1, "s")
         elif self._array.dtype.kind in "biuf":

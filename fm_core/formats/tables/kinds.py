@@ -134,7 +134,7 @@ class Numeric:
         return column.name
 
     def words(self, column: "Column") -> str:
-        """Say nothing: the number is as it is."""
+        """Return nothing: the number is not changed."""
         return ""
 
     def fault(self, described: Mapping[str, Any]) -> str | None:
@@ -173,7 +173,7 @@ class _Texts:
         return f"{column.name}: {'other' if number == n and column.unseen == 'feature' else 'missing'}"
 
     def words(self, column: "Column") -> str:
-        """Say what there is beside the texts."""
+        """Describe the features other than those of texts."""
         found = [f"several, between {column.separator!r}"] if column.separator is not None else []
         found += [f"weights behind {column.weights!r}"] if column.weights is not None else []
         found += ["rare and unseen ones together"] if column.unseen == "feature" else []

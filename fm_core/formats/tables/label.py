@@ -89,7 +89,7 @@ class LabelProfile:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """What 0 and 1 stand for; empty: labels are numbers as they are.
+        """The names of the classes 0 and 1; empty if labels are numbers.
 
         Raises
         ------

@@ -27,7 +27,7 @@ SEPARATOR = "|"
 
 @dataclasses.dataclass(frozen=True)
 class TablePlan:
-    """What the user says of the columns; a column is called by its name, or by its number from 0.
+    """The user's settings for columns. A column is given by its name, or by its number from 0.
 
     Attributes
     ----------
@@ -165,7 +165,7 @@ def said_of_columns(table: Table, plan: TablePlan) -> dict[int, str]:
 
 
 def _guessed(table: Table, column: int) -> str:
-    """Find out the kind of a column of which nobody says anything."""
+    """Detect the kind of a column that the plan does not set."""
     declared = table.declared(column)
     if table.is_list(column):
         _refuse_fractions(table, column)

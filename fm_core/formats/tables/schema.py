@@ -83,7 +83,7 @@ class Column:
 
     @property
     def of_kind(self) -> Kind:
-        """What the column's kind says of it."""
+        """The kind of the column."""
         return KINDS[self.kind]
 
     @property
@@ -211,7 +211,7 @@ class TableSchema:
 
     @property
     def needs_version_2(self) -> bool:
-        """Whether there is something of which the first version of schema.json knew nothing."""
+        """Whether the schema has something that version 1 of schema.json does not support."""
         new = any(
             column.kind not in ("numeric", "categorical", "hashed")
             or column.gaps or column.unseen is not None or column.weights is not None
@@ -384,7 +384,7 @@ class TableSchema:
     def load(
         cls, path: Path, feature_dim: int | None = None, *, watch: Callable[[int], None] = unwatched
     ) -> "TableSchema":
-        """Read schema.json, of which no more is read than a schema may have.
+        """Read schema.json, but no more bytes than a schema may have.
 
         Parameters
         ----------

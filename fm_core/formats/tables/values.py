@@ -337,7 +337,7 @@ def text_codes(values: Sequence[Any], *, as_they_stand: bool = False) -> "tuple[
 
 
 class ValueFault(DataError):
-    """A value that is none, and the number of its row."""
+    """An invalid value, and the number of its row."""
 
     def __init__(self, row: int, sentence: str) -> None:
         super().__init__(sentence)

@@ -75,7 +75,7 @@ class BayesLearner(Solver):
 
     @property
     def most_epochs(self) -> int | None:
-        """How many sweeps there are at most, if the hyperparameters give no number; None: not known yet."""
+        """The maximum number of sweeps, if the hyperparameters do not set it; None: not known yet."""
         return None if self._chain is None else self._chain.most_sweeps
 
     @property

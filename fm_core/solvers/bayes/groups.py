@@ -94,7 +94,7 @@ def by_sizes(sizes: list[int], features: Ints) -> Ints:
 
 
 def of_values(groups: Ints, sizes: NDArray[np.float64]) -> tuple[Ints, NDArray[np.float64]]:
-    """Take groups apart whose values differ tenfold, and give the typical value of each.
+    """Split groups whose values differ tenfold, and return the typical value of each.
 
     A precision speaks of how much a feature moves the score, which is its parameter times its value: numbers of
     thousands beside ones and zeros need one of their own.

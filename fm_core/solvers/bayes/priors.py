@@ -72,7 +72,7 @@ class Priors:
         return cls(np.zeros_like(precision), precision, np.ones(2))
 
     def draw(self, n: Doubles, sums: Doubles, squares: Doubles, rng: "Generator") -> None:
-        """Draw them anew.
+        """Draw new values.
 
         Parameters
         ----------

@@ -214,7 +214,7 @@ class Sampler:
     # --- the parts of a sweep ---
 
     def _renew(self) -> None:
-        """Make z and q of every row anew from the parameters."""
+        """Recompute z and q of every row from the parameters."""
         self._records[:, : self._k] = 0
         self._records[:, self._k + _Z] = 0
         if len(self.params):
@@ -285,7 +285,7 @@ def initial(rows: Rows, num_factors: int, is_classifier: bool, seed: int, num_th
 
 
 def variance_of(rows: Rows, params: Floats) -> float:
-    """Of first factors of one-hot columns; 0: there are none, or rows have values other than 1.
+    """The variance of the initial factors of one-hot columns; 0 if there are none, or rows have values other than 1.
 
     Raw columns far from 0 need large steps at first: with priors of small factors their chain stayed at the mean.
     """

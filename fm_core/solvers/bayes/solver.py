@@ -202,7 +202,7 @@ class BayesSolver:
         )  # fmt: skip
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All that `restore` needs, beside the rows: the arrays themselves, where they are large."""
+        """All that `restore` needs in addition to the rows; large arrays are not copied."""
         return {
             **self.sampler.arrays(), **self._mean.arrays(), **self._convergence.arrays(), **self._keeper.arrays(),
         }  # fmt: skip

@@ -194,7 +194,7 @@ class Variational:
     # --- the parts of a sweep ---
 
     def _renew(self) -> None:
-        """Make what the records have of the parameters anew."""
+        """Recompute the part of the records that depends on the parameters."""
         k, part = self._k, self._part
         self._records[:, :k] = 0
         self._records[:, [k + _Z, k + _RECORD - 1]] = 0

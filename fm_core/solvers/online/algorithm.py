@@ -84,12 +84,12 @@ class OnlineLearner(Solver):
 
     @property
     def is_done(self) -> bool:
-        """Whether all rows were learned from, if the hyperparameters give no number of epochs."""
+        """Whether all rows were processed, if the hyperparameters do not set the number of epochs."""
         return self._hp.epochs is None and self._steps > 0
 
     @property
     def most_epochs(self) -> int | None:
-        """One, if the hyperparameters give no number."""
+        """One, if the hyperparameters do not set the number."""
         return 1
 
     @property
@@ -111,7 +111,7 @@ class OnlineLearner(Solver):
         return own | {"filter": self._filter.state, "facts": facts} | self._units.arrays() | self._recent.arrays()
 
     def check(self) -> None:
-        """See `Learner.check`: scores tell of every parameter that is used."""
+        """See `Learner.check`: the scores depend on every parameter that is used."""
 
     def predict(self, batch: Batch) -> Floats:
         """Score a batch with the model so far."""
@@ -154,7 +154,7 @@ class OnlineLearner(Solver):
         return self._link.score(self._scale * z.astype(np.float64)).astype(np.float32), said
 
     def _begin(self, rows: Rows, labels: Floats, weights: Floats | None) -> None:
-        """Begin the race, by what the first rows say."""
+        """Start the race, with scales from the first rows."""
         hp, is_classifier = self._hp, self._link.is_classifier
         units = Units.of(rows, labels, hp.feature_dim, is_classifier, hp.use_bias, weights)
         state = Filter.first_state(units, hp.use_bias)
@@ -305,7 +305,7 @@ def layout(hyperparameters: Hyperparameters) -> dict[str, ArraySpec]:
 
 
 def _csr(batch: Batch) -> Rows:
-    """A batch's rows without zeros, which say nothing."""
+    """The rows of a batch without zeros, which have no effect."""
     if batch.indptr is not None and batch.indices is not None:
         indptr, keys, values = batch.indptr, batch.indices, batch.values
     else:

@@ -96,7 +96,7 @@ class Filter:
 
 
 def padded(numbers: Floats) -> Floats:
-    """Numbers, and ones behind them up to what the kernels want."""
+    """Numbers, padded with ones to the length that the kernels need."""
     found = np.ones(-(-len(numbers) // _PADDING) * _PADDING, np.float32)
     found[: len(numbers)] = numbers
     return found

@@ -95,7 +95,7 @@ class Units:
         return indptr, keys, values / self.typical[keys]
 
     def variances(self, linear: float, interactions: float, num_factors: int) -> tuple[float, float]:
-        """Variance of a linear weight and of a factor that give a typical row these standard deviations."""
+        """Variances of a linear weight and a factor with which a typical row has these standard deviations."""
         return linear**2 / self.size, interactions / math.sqrt(self.pairs * num_factors)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -107,7 +107,7 @@ class Units:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Units":
-        """Make it anew of what `arrays` gave."""
+        """Restore it from what `arrays` returned."""
         mean, scale, bias, size, pairs = arrays["units"].tolist()
         return cls(mean, scale, bias, size, pairs, arrays["typical"])
 
