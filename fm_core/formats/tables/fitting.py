@@ -9,7 +9,8 @@ column:
 - times become ranges of time and parts of the calendar;
 - each text is a feature, but rare ones share one, which unknown texts use too; if there are too many, they are hashed;
 - a missing cell is a feature if training has some;
-- a column with the same value in every row, or a different text in nearly every row, is left out.
+- a column with the same value in every row, or a different text in nearly every row, is left out, and so is a column of
+  texts that says what another one says.
 
 If rows are held out, only training rows are used, so that the held-out metrics are those of new rows.
 """
@@ -32,6 +33,7 @@ from fm_core.formats.tables.remarks import MOST_ROWS, example_of, label_remarks,
 from fm_core.formats.tables.sample import Sample
 from fm_core.formats.tables.schema import Column, TableSchema
 from fm_core.formats.tables.table import Table, no_column
+from fm_core.formats.tables.twins import Twins
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,16 +132,19 @@ def fit_schema(
     profiles, left_out = _profiles(first, plan, said)
     label = None if plan.label is None else find_column(first, plan.label)[1]
     of_label = None if label is None else LabelProfile(plan.positive, plan.predictor_type)
+    head = first.head(MOST_ROWS)
+    compared = [n for n, p in profiles.items() if isinstance(p, _Texts) and p.is_plain and first.places[n] not in said]
+    twins = Twins(head, compared)
     n_rows = n_chosen = 0
     for table in itertools.chain(begun, tables):
         rows = None if chosen is None else chosen(table, n_rows)
+        twins.add(table, rows)
         for name, profile in profiles.items():
             profile.add(table, _place(table, name), rows)
         if of_label is not None and label is not None:
             of_label.add(table, _place(table, label))
         n_rows += table.n_rows
         n_chosen += table.n_rows if rows is None else int(rows.sum())
-    head = first.head(MOST_ROWS)
     numbers = None if of_label is None or label is None else of_label.numbers(head, _place(head, label))
     columns = []
     n_numbers = sum(isinstance(profile, _Numbers) for profile in profiles.values())
@@ -151,6 +156,9 @@ def fit_schema(
         place = head.places[name]
         remarks = remarks_of(head, place, column, numbers, was_guessed=first.places[name] not in said)
         columns.append(dataclasses.replace(column, example=example_of(head, place), remarks=remarks))
+    alike = twins.left_out([column.name for column in columns])
+    left_out |= alike
+    columns = [column for column in columns if column.name not in alike]
     if not columns and not left_out:
         raise DataError(f"{first.source}: there is no column other than the label, expected at least one to learn from")
     if not columns:
@@ -406,6 +414,11 @@ class _Texts:
         self._known = Vocabulary()
         self._counts = np.zeros(0, np.int64)
         self._n_missing = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a cell is one text."""
+        return self._learned.separator is None
 
     def add(self, table: Table, place: int, rows: "NDArray[np.bool_] | None") -> None:
         column = self._learned if self._known is not None else self._as_hashed()
