@@ -45,10 +45,11 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml container/pyproject.toml
 	    --editable '.[dev,progress]' --editable ./container
 	@touch $@
 
+# The installation above has compiled the extensions: the first time, nothing is left to do here.
+$(VENV)/.built: RENEWED = $(and $(wildcard $@),$(filter setup.py,$?))
 $(VENV)/.built: $(VENV)/.installed setup.py $(EXTENSION_SOURCES)
 	@echo "building the extensions"
-	$(if $(filter setup.py,$?),CYTHON_FORCE_REGEN=1) $(BIN)/python setup.py --quiet build_ext --inplace \
-	    $(if $(wildcard $@),$(if $(filter setup.py,$?),--force))
+	$(if $(RENEWED),CYTHON_FORCE_REGEN=1) $(BIN)/python setup.py --quiet build_ext --inplace $(if $(RENEWED),--force)
 	@touch $@
 
 .PHONY: develop
