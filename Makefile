@@ -91,7 +91,7 @@ test-asan: $(VENV)/.installed  ## build the extensions with address and undefine
 	mkdir -p $(ASAN)
 	rm -rf $(ASAN)/tests
 	tar --create --exclude='*.so' --exclude='*.c' --exclude=__pycache__ \
-	    fm_core container docs tests setup.py pyproject.toml README.md LICENSE | tar --extract --directory $(ASAN)
+	    fm_core container docs tests setup.py pyproject.toml README.md LICENSE NOTICE | tar --extract --directory $(ASAN)
 	cd $(ASAN) && CFLAGS='$(SANITIZE)' LDFLAGS='$(SANITIZE)' \
 	    $(CURDIR)/$(BIN)/python setup.py --quiet build_ext --inplace --parallel 2
 	cd $(ASAN) && LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
@@ -254,14 +254,29 @@ test-wheels: .venvs/tools/.installed  ## install what `make wheels` left in new 
 # On x86-64, by GCC's cross compiler and qemu; tools/aarch64.py says what it needs.
 .PHONY: wheel-arm
 wheel-arm: .venvs/tools/.installed  ## build the wheels for 64-bit ARM, in dist/
-	.venvs/tools/bin/python tools/aarch64.py build dist build/aarch64
+	PATH="$(CURDIR)/.venvs/tools/bin:$$PATH" .venvs/tools/bin/python tools/aarch64.py build dist build/aarch64
 
 .PHONY: test-arm
 test-arm: .venvs/tools/.installed  ## run the kernels' tests with that wheel, by qemu
 	.venvs/tools/bin/python tools/aarch64.py test dist build/aarch64
 
+# Debian's musl-tools and musl-dev; tools/musl.py says the rest.
+.PHONY: wheel-musl
+wheel-musl: .venvs/tools/.installed  ## build the library's wheels for musl (Alpine) and PYTHONS, in dist/
+	.venvs/tools/bin/python tools/musl.py build dist $(PYTHONS)
+
+MUSL_PYTHON ?= musl-python
+.PHONY: test-musl
+test-musl: .venvs/tools/.installed  ## run the kernels' tests with such a wheel, by MUSL_PYTHON, a CPython linked to musl
+	.venvs/tools/bin/python tools/musl.py test dist $(MUSL_PYTHON)
+
+# What needs a compiler that this machine lacks is left out, and said.
 .PHONY: release
 release: wheels test-wheels  ## make all that an index would want in dist/, with hashes and a bill of materials; publish nothing
+	if command -v aarch64-linux-gnu-gcc >/dev/null; then $(MAKE) wheel-arm; \
+	else echo "left out: the wheel for 64-bit ARM (tools/aarch64.py says what it needs)"; fi
+	if command -v musl-gcc >/dev/null; then $(MAKE) wheel-musl; \
+	else echo "left out: the wheel for musl (tools/musl.py says what it needs)"; fi
 	.venvs/tools/bin/python tools/bill.py --packages dist
 	cd dist && sha256sum factorization_machines* bill.json > SHA256SUMS
 

@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.disassembly import misplaced, newer_functions
 
 # `build` holds what has been compiled for the checkout: what is newer than its source is not compiled again.
-SOURCE = ("container", "fm_core", "MANIFEST.in", "pyproject.toml", "setup.py", "LICENSE", "README.md")
+SOURCE = ("container", "fm_core", "MANIFEST.in", "pyproject.toml", "setup.py", "LICENSE", "NOTICE", "README.md")
 LEFT_OUT = {"container": ["__pycache__"], "fm_core": ["__pycache__", "*.so"]}
 
 
@@ -126,7 +126,7 @@ def test_the_wheel_holds_modules_compiled_and_their_types_and_not_their_sources(
     assert all(folder == "fm_core" or folder.endswith(".dist-info") for folder in folders), folders
     kinds = {Path(name).suffix for name in names if ".dist-info" not in name}
     assert kinds == {".py", ".pyi", ".so", ".typed", ".proto"}  # the last for those who make classes of their own
-    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
 
 
 @pytest.mark.slow
@@ -139,7 +139,7 @@ def test_the_wheel_of_the_container_holds_its_modules_and_needs_the_library_of_i
     assert names == modules | {"container/REVISION"}
     assert f"\nVersion: {fm_core.__version__}\n" in metadata
     assert f"\nRequires-Dist: factorization-machines=={fm_core.__version__}\n" in metadata
-    assert "\nLicense-File: LICENSE\n" in metadata
+    assert "\nLicense-File: LICENSE\nLicense-File: NOTICE\n" in metadata
 
 
 @pytest.mark.slow

@@ -5,9 +5,9 @@ usage: python tools/aarch64.py build DIST ROOT
 
 ROOT gets Debian's Python for arm64, extracted from its packages and not installed. GCC's cross compiler
 (gcc-aarch64-linux-gnu) builds against its headers and settings, and qemu (qemu-user-static) runs it. `build` writes the
-library's wheel and that of `container`, from which `make image-arm` builds an image. `test` runs the kernels' tests:
-on this processor, the vectors of simd.h are NEON registers, compared with the NumPy reference. A test that starts
-Python starts it in the emulator too; programs of this machine run natively.
+library's wheel, to which auditwheel adds libgomp, and that of `container`; `make image-arm` builds an image from both.
+`test` runs the kernels' tests: on this processor, the vectors of simd.h are NEON registers, compared with the NumPy
+reference. A test that starts Python starts it in the emulator too; programs of this machine run natively.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from wheels import CONSTRAINTS, TAKEN, copy_sources, environment, pip, run
+from wheels import copy_sources, environment, pip, run, try_foreign
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIPLET = "aarch64-linux-gnu"
@@ -48,7 +48,8 @@ PACKAGES = [
     "zlib1g",
 ]
 SETTINGS = f"_sysconfigdata__{TRIPLET}"
-NEEDED_BY_TESTS = ["numpy", "scipy", "protobuf", "orjson", "hypothesis", "pytest", "pytest-timeout"]
+#: Of packages for glibc that old, or older.
+PLATFORMS = [f"manylinux_{glibc}_aarch64" for glibc in ("2_17", "2_27", "2_28", "2_34")]
 #: A test of the reference alone takes the emulator half an hour.
 LEFT_OUT = "the_references_gradient"
 #: What tests know as sys.executable. The kernel of this machine cannot run a program for arm64 unless it has been told
@@ -57,8 +58,6 @@ LAUNCHER = """#!/bin/sh
 exec {emulator} -L {root} -0 "$0" -E PYTHONHOME={root}/usr -E PYTHONPATH={site}"${{PYTHONPATH:+:$PYTHONPATH}}" \\
     {root}/usr/bin/python3.11 "$@"
 """
-#: The kernels in full, and what reads and writes models and records.
-TESTS = ["tests/fm_core/kernels", "tests/fm_core/formats/recordio", "tests/fm_core/artifact"]
 
 
 def main() -> int:
@@ -107,7 +106,7 @@ def build(dist: Path, root: Path) -> int:
             "_PYTHON_SYSCONFIGDATA_NAME": SETTINGS,
             "PYTHONPATH": str(settings),
             "CC": f"{'ccache ' if shutil.which('ccache') else ''}{COMPILER}",
-            "LDSHARED": f"{COMPILER} -shared",
+            "LDSHARED": f"{COMPILER} -shared -s",
             "CFLAGS": f"-I{headers}/python3.11 -I{headers}",
         }
         run(
@@ -115,8 +114,15 @@ def build(dist: Path, root: Path) -> int:
         )
         # The wheel of `container` is the same for all processors.
         pip(own, "wheel", "--no-deps", "--wheel-dir", raw, source / "container")
+        for old in dist.glob("factorization_machines-*aarch64.whl"):
+            old.unlink()
         for wheel in raw.iterdir():
-            made = Path(shutil.copy2(wheel, dist))
+            if wheel.name.endswith("-any.whl"):
+                shutil.copy2(wheel, dist)
+            else:
+                libraries = f"{root}/usr/lib/{TRIPLET}:{root}/lib/{TRIPLET}"
+                run(sys.executable, "-m", "auditwheel", "repair", "--ldpaths", libraries, "--wheel-dir", dist, wheel)
+        for made in [*dist.glob("*-*aarch64.whl"), *dist.glob("factorization_machines_container-*.whl")]:
             print(f"{made.stat().st_size / 2**20:6.2f} MiB  {made.name}")
     return 0
 
@@ -125,23 +131,14 @@ def test(dist: Path, root: Path) -> int:
     """Run tests with the wheel, by the emulator."""
     (wheel,) = dist.glob("factorization_machines-*aarch64.whl")
     with tempfile.TemporaryDirectory() as folder:
-        site, work = Path(folder, "site"), Path(folder, "work")
-        work.mkdir()
-        platforms = [
-            word for glibc in ("2_17", "2_27", "2_28", "2_34") for word in ("--platform", f"manylinux_{glibc}_aarch64")
-        ]
-        foreign = [*platforms, "--python-version", "3.11", "--only-binary", ":all:", "--target", site]
-        pip(sys.executable, "install", *foreign, "--constraint", CONSTRAINTS, *NEEDED_BY_TESTS)
-        shutil.unpack_archive(wheel, site, "zip")
-        for name in TAKEN:
-            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, work / name)
         python = Path(folder, "python")
-        python.write_text(LAUNCHER.format(emulator=shutil.which(EMULATOR), root=root, site=site))
-        python.chmod(0o755)
-        command = [python, "-m", "pytest", "-q", "-m", "not image and not slow", "-p", "no:cacheprovider"]
-        return subprocess.run(
-            list(map(str, [*command, "--timeout", "900", "-k", f"not {LEFT_OUT}", *TESTS])), cwd=work, check=False
-        ).returncode
+
+        def with_packages(site: Path) -> list[Path]:
+            python.write_text(LAUNCHER.format(emulator=shutil.which(EMULATOR), root=root, site=site))
+            python.chmod(0o755)
+            return [python]
+
+        return try_foreign(wheel, "3.11", PLATFORMS, with_packages, "--timeout", "900", "-k", f"not {LEFT_OUT}")
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
 
 #: What both distributions are made from.
-SOURCES = ["container", "fm_core", "MANIFEST.in", "pyproject.toml", "setup.py", "LICENSE", "README.md"]
+SOURCES = ["container", "fm_core", "MANIFEST.in", "pyproject.toml", "setup.py", "LICENSE", "NOTICE", "README.md"]
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "*.c", "*.html", "*.egg-info")
 
 #: Where each source distribution is made, below the sources, and what makes it.
@@ -38,6 +38,10 @@ NEEDED_BY_TESTS = [
 #: As `make test` divides them.
 BY_FILES = ["-n", "2", "--dist", "loadfile"]
 TAKEN = ["tests", "pyproject.toml", "docs"]
+
+#: Of a wheel for another processor or C library: the kernels in full, and what reads and writes models and records.
+FOREIGN_TESTS = ["tests/fm_core/kernels", "tests/fm_core/formats/recordio", "tests/fm_core/artifact"]
+NEEDED_BY_FOREIGN_TESTS = ["numpy", "scipy", "protobuf", "orjson", "hypothesis", "pytest", "pytest-timeout"]
 
 
 def main() -> int:
@@ -96,8 +100,7 @@ def try_in_environment(what: str, python: str, installed: Sequence[Path], tests:
     with tempfile.TemporaryDirectory() as folder:
         own = environment(Path(folder, "environment"), python, [*installed, *NEEDED_BY_TESTS])
         work = Path(folder, "work")
-        for name in TAKEN:
-            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, work / name)
+        copy_tests(work)
         run(own, "-c", "import fm_core; assert 'work' not in fm_core.__file__", cwd=work)
         run(Path(own).with_name("fm"), "--version", cwd=folder)
         command = [
@@ -113,6 +116,46 @@ def try_in_environment(what: str, python: str, installed: Sequence[Path], tests:
             *tests,
         ]
         return subprocess.run(list(map(str, command)), cwd=work, check=False).returncode == 0
+
+
+def try_foreign(
+    wheel: Path,
+    version: str,
+    platforms: Sequence[str],
+    python_with: Callable[[Path], Sequence[str | Path]],
+    *options: str,
+) -> int:
+    """Run tests with a wheel that this machine's Python cannot load.
+
+    Parameters
+    ----------
+    wheel
+        The library's wheel.
+    version
+        The interpreter's, such as 3.11.
+    platforms
+        The tags of the packages that it can load.
+    python_with
+        Gives the command that starts the interpreter with the packages in a folder.
+    *options
+        Further options of pytest.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        site, work = Path(folder, "site"), Path(folder, "work")
+        named = [word for platform in platforms for word in ("--platform", platform)]
+        foreign = [*named, "--python-version", version, "--only-binary", ":all:", "--target", site]
+        pip(sys.executable, "install", *foreign, "--constraint", CONSTRAINTS, *NEEDED_BY_FOREIGN_TESTS)
+        shutil.unpack_archive(wheel, site, "zip")
+        copy_tests(work)
+        command = [*python_with(site), "-m", "pytest", "-q", "-m", "not image and not slow", "-p", "no:cacheprovider"]
+        return subprocess.run(list(map(str, [*command, *options, *FOREIGN_TESTS])), cwd=work, check=False).returncode
+
+
+def copy_tests(work: Path) -> None:
+    """Copy the tests, and what they read, to a new folder."""
+    work.mkdir()
+    for name in TAKEN:
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, work / name)
 
 
 def copy_sources(folder: Path) -> None:

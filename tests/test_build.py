@@ -1,0 +1,64 @@
+"""How the extensions are built: by `make`, no more often than needed, and with what setup.py makes of Cython's C."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tests.conftest import ROOT
+
+KERNELS = ["minibatch", "bayes", "online", "variational"]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """What `make` looks at, as if the project had just been installed in .venv."""
+    for name in ("Makefile", "setup.py", "pyproject.toml", "constraints.txt", "container/pyproject.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "fm_core").mkdir()
+    shutil.copy(ROOT / "fm_core/__init__.py", tmp_path / "fm_core")
+    for name in ("pyproject.toml", "container/pyproject.toml", "constraints.txt"):
+        os.utime(tmp_path / name, (1, 1))
+    (tmp_path / ".venv").mkdir()
+    for second, stamp in enumerate((".created", ".installed")):
+        (tmp_path / ".venv" / stamp).touch()
+        os.utime(tmp_path / ".venv" / stamp, (10 + second, 10 + second))
+    return tmp_path
+
+
+def would_run(checkout):
+    make = ["make", "--dry-run", "--no-print-directory", ".venv/.built"]
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    done = subprocess.run(make, cwd=checkout, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is absent")
+def test_what_the_installation_has_compiled_is_not_compiled_again(checkout):
+    commands = would_run(checkout)
+    assert "build_ext --inplace" in commands
+    assert "--force" not in commands
+    assert "FORCE" not in commands
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is absent")
+def test_a_newer_setup_compiles_all_again(checkout):
+    (checkout / ".venv/.built").touch()
+    os.utime(checkout / ".venv/.built", (20, 20))
+    commands = would_run(checkout)
+    assert "build_ext --inplace --force" in commands
+    assert "CYTHON_FORCE_REGEN=1" in commands
+
+
+@pytest.mark.parametrize("text", KERNELS)
+def test_kernels_inline_their_own_functions_always_and_cythons_at_gccs_discretion(text):
+    file = ROOT / f"fm_core/kernels/_{text}_generic.c"
+    if not file.exists():
+        pytest.skip("nothing is compiled here")
+    inline = re.findall(r"(?m)^static CYTHON_INLINE .*", file.read_text())
+    assert any("__Pyx" in line for line in inline)
+    assert [line for line in inline if re.search(rf"__pyx_f_7fm_core_7kernels_\d+_{text}", line)] == []
+    assert "static OWN_INLINE " in file.read_text()
