@@ -39,9 +39,10 @@ $(VENV)/.created: constraints.txt
 	$(PIP) install --constraint constraints.txt pip setuptools wheel Cython
 	@touch $@
 
+# --no-compile: Python compiles what is used, when it is first used.
 $(VENV)/.installed: $(VENV)/.created pyproject.toml container/pyproject.toml
 	@echo "installing the project and its tools"
-	PYTHONWARNINGS=ignore $(PIP) install --constraint constraints.txt --no-build-isolation \
+	PYTHONWARNINGS=ignore $(PIP) install --no-compile --constraint constraints.txt --no-build-isolation \
 	    --editable '.[dev,progress]' --editable ./container
 	@touch $@
 

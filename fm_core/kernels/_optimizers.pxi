@@ -48,7 +48,7 @@ cdef Rule _rule(step):
     return rule
 
 
-cdef int need_states(const Rule* rule, Py_ssize_t found, Py_ssize_t width) except -1:
+cdef inline int need_states(const Rule* rule, Py_ssize_t found, Py_ssize_t width) except -1:
     cdef Py_ssize_t n = 2
     if rule.optimizer == SGD:
         n = 0
