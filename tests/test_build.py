@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -62,3 +63,14 @@ def test_kernels_inline_their_own_functions_always_and_cythons_at_gccs_discretio
     assert any("__Pyx" in line for line in inline)
     assert [line for line in inline if re.search(rf"__pyx_f_7fm_core_7kernels_\d+_{text}", line)] == []
     assert "static OWN_INLINE " in file.read_text()
+
+
+@pytest.mark.parametrize("python", ["no-such-python", "false"])
+def test_an_interpreter_that_does_not_start_is_named(python, tmp_path):
+    command = [sys.executable, ROOT / "tools/wheels.py", "build", tmp_path / "dist", python]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"PYTHONS names {python}, which does not start: give interpreters that do, by path if need be\n"
+    )
+    assert not (tmp_path / "dist").exists()

@@ -11,6 +11,7 @@ source distributions build, in environments of their own, and runs tests there, 
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -51,9 +52,15 @@ def main() -> int:
     parser.add_argument("dist", type=Path)
     parser.add_argument("pythons", nargs="+", metavar="PYTHON")
     given = parser.parse_args()
+    for python in given.pythons:
+        if not runs(python):
+            sys.exit(f"PYTHONS names {python}, which does not start: give interpreters that do, by path if need be")
     dist = given.dist.resolve()
     dist.mkdir(parents=True, exist_ok=True)
-    return build(dist, given.pythons) if given.verb == "build" else test(dist, given.pythons)
+    try:
+        return build(dist, given.pythons) if given.verb == "build" else test(dist, given.pythons)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"exit status {error.returncode} of {shlex.join(error.cmd)}, which has said why above")
 
 
 def build(dist: Path, pythons: Sequence[str]) -> int:
@@ -184,6 +191,14 @@ def pip(python: str | Path, *arguments: str | Path) -> None:
     """Run an interpreter's pip, held to the pinned versions; its builds too."""
     held = os.environ | {"PIP_CONSTRAINT": str(CONSTRAINTS), "PIP_BUILD_CONSTRAINT": str(CONSTRAINTS)}
     run(python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments, env=held)
+
+
+def runs(python: str) -> bool:
+    """Whether an interpreter starts."""
+    try:
+        return subprocess.run([python, "-c", "pass"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def run(*command: str | Path, **options: object) -> None:
