@@ -3,9 +3,11 @@
 
 # PyTorch's build for processors is what several hosts talk through: `--build-arg TORCH=false` leaves it out.
 ARG TORCH=true
+# `--build-arg BASE=python:3.11-slim-bookworm@sha256:...` pins what all stages are based on.
+ARG BASE=python:3.11-slim-bookworm
 
 # `--build-context build=FOLDER` takes its place: FOLDER/wheels has the wheels of another processor (`make image-arm`).
-FROM python:3.11-slim-bookworm AS build
+FROM ${BASE} AS build
 
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -24,12 +26,12 @@ RUN echo "$REVISION" > container/REVISION \
 FROM scratch AS wheels
 
 
-FROM python:3.11-slim-bookworm AS torch-false
+FROM ${BASE} AS torch-false
 
 RUN mkdir -p /torch
 
 
-FROM python:3.11-slim-bookworm AS torch-true
+FROM ${BASE} AS torch-true
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # The headers, the programs that test PyTorch and the packages' own tests are a fifth of what is installed.
@@ -51,8 +53,9 @@ RUN --mount=type=bind,from=wheels,target=/wheels \
 FROM torch-${TORCH} AS torch
 
 
-FROM python:3.11-slim-bookworm
+FROM ${BASE}
 
+ARG BASE
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown
@@ -62,6 +65,7 @@ LABEL org.opencontainers.image.title="factorization-machines" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${BASE}" \
       com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
       com.amazonaws.sagemaker.capabilities.multi-models="true"
 

@@ -61,6 +61,15 @@ def test_the_image_is_the_last_stage_and_says_what_sagemaker_asks(stages):
     assert words["EXPOSE"] == "8080"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_one_argument_says_what_all_stages_are_based_on(name):
+    text = (ROOT / name).read_text()
+    stages = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+    assert {stage for stage in stages if not stage.startswith("torch-")} == {"${BASE}", "scratch"}
+    assert re.findall(r"^ARG BASE=(.*)", text, re.MULTILINE) == ["python:3.11-slim-bookworm"]
+    assert 'org.opencontainers.image.base.name="${BASE}"' in text
+
+
 @pytest.mark.parametrize("build", ["+cu126", ""])
 def test_pytorch_for_gpus_is_the_version_that_is_pinned(build):
     (install,) = [line for line in instructions("Dockerfile.gpu")["torch"] if line.startswith("RUN")]

@@ -57,6 +57,7 @@ def test_its_labels_say_what_sagemaker_asks_for(image):
     assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
     assert labels["com.amazonaws.sagemaker.capabilities.multi-models"] == "true"
     assert labels["org.opencontainers.image.version"] != "unknown"
+    assert labels["org.opencontainers.image.base.name"].startswith("python:3.11-slim-bookworm")
 
 
 def test_nothing_is_in_it_that_building_or_testing_needs(image):
