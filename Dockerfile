@@ -1,7 +1,7 @@
-# The image that SageMaker, local mode and `docker run` meet: `train` and `serve` of this project.
-# A user builds it unchanged with `docker build .` (BuildKit, the default since Docker 23) or `make image`.
+# The image for SageMaker, local mode and `docker run`: `train` and `serve` of this project.
+# Build it unchanged with `docker build .` (BuildKit, the default since Docker 23) or `make image`.
 
-# PyTorch's build for processors is what several hosts talk through: `--build-arg TORCH=false` leaves it out.
+# Several hosts communicate through PyTorch's CPU build; `--build-arg TORCH=false` leaves it out.
 ARG TORCH=true
 # `--build-arg BASE=python:3.11-slim-bookworm@sha256:...` pins what all stages are based on.
 ARG BASE=python:3.11-slim-bookworm
@@ -22,7 +22,7 @@ RUN echo "$REVISION" > container/REVISION \
  && pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheels . ./container
 
 
-# Takes the place of an index that cannot be reached: `--build-context wheels=FOLDER`, with PyTorch's wheel in it.
+# Replaces an index that cannot be reached: `--build-context wheels=FOLDER`, with PyTorch's wheel in it.
 FROM scratch AS wheels
 
 
@@ -34,7 +34,7 @@ RUN mkdir -p /torch
 FROM ${BASE} AS torch-true
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-# The headers, the programs that test PyTorch and the packages' own tests are a fifth of what is installed.
+# The headers, PyTorch's test programs and the packages' own tests are a fifth of what is installed.
 RUN --mount=type=bind,from=wheels,target=/wheels \
     --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     if ls /wheels/torch-*.whl; then set -- --no-index --find-links /wheels; else set -- --index-url "$TORCH_INDEX"; fi \
@@ -69,12 +69,12 @@ LABEL org.opencontainers.image.title="factorization-machines" \
       com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
       com.amazonaws.sagemaker.capabilities.multi-models="true"
 
-# What the base image builds packages with is older than the pins, and not needed.
+# The base image's own build tools are older than the pins, and not needed.
 RUN pip uninstall --yes --quiet --root-user-action=ignore setuptools wheel
 
 COPY --link --from=torch /torch/ /usr/local/
 
-# libgomp1 is what the kernels' threads run on. The packages' own tests are a sixth of what is installed. Nothing in
+# The kernels' threads need libgomp1. The packages' own tests are a sixth of what is installed. Nothing in
 # the image installs packages: pip goes last.
 # hadolint ignore=DL3008
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
@@ -88,7 +88,7 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
  && find /usr/local/lib/python3.11/site-packages -depth -type d -name tests -exec rm -rf {} + \
  && pip uninstall --yes --quiet --root-user-action=ignore pip
 
-# Logs come as they are written, and a read-only file system is no hindrance.
+# Logs are not buffered, and the file system may be read-only.
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 
 EXPOSE 8080

@@ -27,7 +27,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' fm_core/__init__.py)
 EXTENSION_SOURCES := $(shell find fm_core -name '*.pyx' -o -name '*.pxi' -o -name '*.pxd' -o -name '*.h')
 
 .PHONY: help
-help:  ## list the verbs
+help:  ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- the environment -------------------------------------------------------------------------
@@ -70,7 +70,7 @@ lint: $(VENV)/.installed  ## ruff, mypy, cython-lint, codespell, import-linter, 
 	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile Dockerfile.gpu; else echo "hadolint has no build for this machine"; fi
 
 .PHONY: format
-format: $(VENV)/.installed  ## let ruff put the code in order
+format: $(VENV)/.installed  ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -104,12 +104,12 @@ test-asan: $(VENV)/.installed  ## build the extensions with address and undefine
 	    tests/container/serving $(PYTEST_ARGS)
 
 .PHONY: crash-test
-crash-test: $(VENV)/.built  ## kill CRASH_RUNS (200) trainings at random moments, resume them, compare their models; stop one of 2 GB
+crash-test: $(VENV)/.built  ## kill CRASH_RUNS (200) jobs at random moments, resume them, and compare their models; stop a job of 2 GB
 	$(BIN)/python -m tests.crash.crash --runs $(CRASH_RUNS)
 	$(BIN)/python -m tests.crash.large
 
 .PHONY: soak
-soak: $(VENV)/.built  ## load a server for SOAK_SECONDS (600) while workers die and models come and go
+soak: $(VENV)/.built  ## load a server for SOAK_SECONDS (600) while workers are killed and models are loaded and unloaded
 	$(BIN)/python -m tests.soak.soak --seconds $(SOAK_SECONDS)
 
 # The decoders under libFuzzer (of the atheris package) and the address sanitizer. They are compiled a
@@ -137,7 +137,7 @@ $(FUZZ)/%.so: %.pyx | $(VENV)/.created
 	$(CLANG) -shared $(FUZZ)/$*.o -o $@
 
 .PHONY: fuzz
-fuzz: $(VENV)/.built .venvs/fuzz/.installed $(FUZZ_SOURCES:%.pyx=$(FUZZ)/%.so)  ## search for bytes that break a decoder, FUZZ_SECONDS (60) for each
+fuzz: $(VENV)/.built .venvs/fuzz/.installed $(FUZZ_SOURCES:%.pyx=$(FUZZ)/%.so)  ## search for input that breaks a decoder, FUZZ_SECONDS (60) for each
 	.venvs/fuzz/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_ARGS)
 
 .PHONY: test-mxnet
@@ -145,7 +145,7 @@ test-mxnet: $(VENV)/.built .venvs/mxnet/.installed  ## compare with MXNet, the b
 	$(BIN)/python -m pytest tests/mxnet $(PYTEST_ARGS)
 
 .PHONY: test-sdk
-test-sdk: $(VENV)/.built .venvs/sdk/.installed  ## train on and answer what the SageMaker SDK (version 2) writes
+test-sdk: $(VENV)/.built .venvs/sdk/.installed  ## train on data and answer requests that the SageMaker SDK (version 2) writes
 	FM_SDK_PYTHON=$(CURDIR)/.venvs/sdk/bin/python $(BIN)/python -m pytest tests/sdk tests/contract/test_serve_sdk.py $(PYTEST_ARGS)
 
 .PHONY: test-mlflow
@@ -157,11 +157,11 @@ test-local-mode: $(VENV)/.built .venvs/sdk/.installed .venvs/sdk3/.installed  ##
 	$(BIN)/python -m pytest -m image tests/local_mode $(PYTEST_ARGS)
 
 .PHONY: test-clients
-test-clients: $(VENV)/.built .venvs/clients/.installed  ## ask the server as HTTP clients of several languages do
+test-clients: $(VENV)/.built .venvs/clients/.installed  ## send requests to the server from HTTP clients of several languages
 	FM_CLIENTS_PYTHON=$(CURDIR)/.venvs/clients/bin/python $(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
 
 .PHONY: test-torch
-test-torch: $(VENV)/.built .venvs/torch/.installed  ## run the tests of what needs PyTorch, without a GPU
+test-torch: $(VENV)/.built .venvs/torch/.installed  ## run the tests that need PyTorch, without a GPU
 	.venvs/torch/bin/python -m pytest tests/torch tests/container/training/test_gpus.py $(PYTEST_ARGS)
 
 .PHONY: test-cluster
@@ -175,7 +175,7 @@ test-moments: $(VENV)/.built .venvs/torch/.installed  ## pause, cut off and stop
 BASE ?= 6f779ad
 COMPARE_ARGS ?=
 .PHONY: compare
-compare: $(VENV)/.built  ## run the same jobs, requests and commands by the commit BASE and by the working tree, and compare what they leave
+compare: $(VENV)/.built  ## run the same jobs, requests and commands with the commit BASE and with the working tree, and compare the results
 	$(BIN)/python -m tools.compare --base $(BASE) $(COMPARE_ARGS)
 
 # --- use -------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ local-serve: $(VENV)/.built  ## serve the model of local-train on port 8080, wit
 	local_test/serve_local.sh
 
 .PHONY: docs
-docs: $(VENV)/.installed  ## renew the tables of docs/ that are made from declarations
+docs: $(VENV)/.installed  ## renew the tables of docs/ that are generated from declarations
 	$(BIN)/python docs/make_tables.py
 
 .PHONY: docs-site
@@ -208,7 +208,7 @@ docs-site: .venvs/docs/.installed  ## build the documentation as a site with sea
 .venvs/docs/.installed: docs/requirements.txt
 .venvs/notebooks/.installed: examples/requirements.txt
 .PHONY: notebooks
-notebooks: $(VENV)/.built .venvs/notebooks/.installed  ## run the notebooks of examples/, and keep what they show (NOTEBOOK_ARGS=--check: only run them)
+notebooks: $(VENV)/.built .venvs/notebooks/.installed  ## run the notebooks of examples/, and store their output (NOTEBOOK_ARGS=--check: only run them)
 	.venvs/notebooks/bin/python examples/run_notebooks.py $(NOTEBOOK_ARGS)
 
 .PHONY: bench
@@ -236,10 +236,10 @@ bench: $(VENV)/.built  ## run every benchmark (benchmarks/README.md says what ea
 	@touch $@
 
 .PHONY: bench-peers
-bench-peers: .venvs/implicit/.installed .venvs/mxnet/.installed .venvs/torch/.installed .venvs/myfm/.installed .venvs/rankfm/.installed  ## make the environments of the solvers that benchmarks compare with
+bench-peers: .venvs/implicit/.installed .venvs/mxnet/.installed .venvs/torch/.installed .venvs/myfm/.installed .venvs/rankfm/.installed  ## create the environments of the solvers that benchmarks compare with
 
 .PHONY: annotate
-annotate: $(VENV)/.installed  ## write Cython's annotated listings (yellow: Python in the loop) beside the sources
+annotate: $(VENV)/.installed  ## write Cython's annotated listings (yellow: calls of Python) next to the sources
 	$(BIN)/cython -3 --annotate $$(find fm_core -name '*.pyx')
 
 # --- packages --------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ wheels: .venvs/tools/.installed  ## build wheels for PYTHONS, that of `container
 	PATH="$(CURDIR)/.venvs/tools/bin:$$PATH" .venvs/tools/bin/python tools/wheels.py build dist $(PYTHONS)
 
 .PHONY: test-wheels
-test-wheels: .venvs/tools/.installed  ## install what `make wheels` left in new environments, and run tests there
+test-wheels: .venvs/tools/.installed  ## install the wheels of `make wheels` in new environments, and run tests there
 	.venvs/tools/bin/python tools/wheels.py test dist $(PYTHONS)
 
 # On x86-64, by GCC's cross compiler and qemu; tools/aarch64.py says what it needs.
@@ -259,7 +259,7 @@ wheel-arm: .venvs/tools/.installed  ## build the wheels for 64-bit ARM, in dist/
 	PATH="$(CURDIR)/.venvs/tools/bin:$$PATH" .venvs/tools/bin/python tools/aarch64.py build dist build/aarch64
 
 .PHONY: test-arm
-test-arm: .venvs/tools/.installed  ## run the kernels' tests with that wheel, by qemu
+test-arm: .venvs/tools/.installed  ## run the kernels' tests with that wheel, under qemu
 	.venvs/tools/bin/python tools/aarch64.py test dist build/aarch64
 
 # Debian's musl-tools and musl-dev; tools/musl.py says the rest.
@@ -269,12 +269,12 @@ wheel-musl: .venvs/tools/.installed  ## build the library's wheels for musl (Alp
 
 MUSL_PYTHON ?= musl-python
 .PHONY: test-musl
-test-musl: .venvs/tools/.installed  ## run the kernels' tests with such a wheel, by MUSL_PYTHON, a CPython linked to musl
+test-musl: .venvs/tools/.installed  ## run the kernels' tests with such a wheel, with MUSL_PYTHON, a CPython linked to musl
 	.venvs/tools/bin/python tools/musl.py test dist $(MUSL_PYTHON)
 
-# What needs a compiler that this machine lacks is left out, and said.
+# Wheels whose compiler this machine lacks are left out, with a line that says so.
 .PHONY: release
-release: wheels test-wheels  ## make all that an index would want in dist/, with hashes and a bill of materials; publish nothing
+release: wheels test-wheels  ## build everything for a package index in dist/, with hashes and a bill of materials; publish nothing
 	if command -v aarch64-linux-gnu-gcc >/dev/null; then $(MAKE) wheel-arm; \
 	else echo "left out: the wheel for 64-bit ARM (tools/aarch64.py says what it needs)"; fi
 	if command -v musl-gcc >/dev/null; then $(MAKE) wheel-musl; \
@@ -310,7 +310,7 @@ image: .venvs/tools/.installed  ## build the image with Docker, and its bill of 
 	.venvs/tools/bin/python tools/bill.py $(IMAGE) build/image
 
 .PHONY: audit
-audit: .venvs/tools/.installed  ## ask PyPI for known vulnerabilities of the pinned versions; without a network it says so
+audit: .venvs/tools/.installed  ## look up known vulnerabilities of the pinned versions on PyPI; report if there is no network
 	.venvs/tools/bin/python tools/audit.py constraints.txt
 
 .PHONY: image-hashes
@@ -328,7 +328,7 @@ image-arm: wheel-arm  ## build the image for 64-bit ARM, to serve and to train o
 
 # For a machine whose builds cannot reach PyTorch's own index, but whose pip is told of another place.
 .PHONY: image-wheels
-image-wheels: $(VENV)/.created  ## fetch PyTorch's wheel to build/wheels, with the pip of this machine, for WHEELS=build/wheels
+image-wheels: $(VENV)/.created  ## download PyTorch's wheel to build/wheels, with this machine's pip, for WHEELS=build/wheels
 	$(PIP) download --no-deps --dest build/wheels torch==$$(sed -n 's/^torch==//p' constraints.txt)+cpu
 
 .PHONY: image-gpu
@@ -340,22 +340,22 @@ image-gpu: .venvs/tools/.installed  ## build the image for GPU instances, with P
 
 # `===` is the version as the package index has it, which is a build for CUDA, and no local one such as +cpu.
 .PHONY: image-wheels-gpu
-image-wheels-gpu: $(VENV)/.created  ## fetch PyTorch's wheel for CUDA and what it needs (3 GB) to build/wheels-gpu
+image-wheels-gpu: $(VENV)/.created  ## download PyTorch's wheel for CUDA and its dependencies (3 GB) to build/wheels-gpu
 	$(PIP) download --dest build/wheels-gpu --constraint constraints.txt \
 	    torch===$$(sed -n 's/^torch==//p' constraints.txt)
 
 .PHONY: test-image
-test-image: $(VENV)/.built  ## build the image and try it on a real engine
+test-image: $(VENV)/.built  ## build the image and test it with a Docker engine
 	$(BIN)/python -m pytest -m image tests/image $(PYTEST_ARGS)
 
 .PHONY: test-image-arm
-test-image-arm: $(VENV)/.built  ## try the image of `make image-arm`, by qemu: training and serving
+test-image-arm: $(VENV)/.built  ## test the image of `make image-arm` under qemu: training and serving
 	FM_IMAGE=$(IMAGE)-arm64 $(BIN)/python -m pytest -m image -k 'not avx2' tests/image/test_train.py \
 	    tests/image/test_serve.py $(PYTEST_ARGS)
 
 # Not in CI: the image takes 3 GB of downloads. PyTorch's tests in it, on the CPU; what runs them is mounted.
 .PHONY: test-image-gpu
-test-image-gpu: $(VENV)/.created  ## try the image of `make image-gpu`: PyTorch for CUDA, and what training on GPUs computes
+test-image-gpu: $(VENV)/.created  ## test the image of `make image-gpu`: PyTorch for CUDA, and the results of training on GPUs
 	rm -rf build/test-gpu
 	$(PIP) install --constraint constraints.txt --target build/test-gpu pytest pytest-timeout hypothesis
 	docker run --rm --network none --volume $(CURDIR)/build/test-gpu:/with:ro --volume $(CURDIR)/tests:/checkout/tests:ro \
@@ -364,7 +364,7 @@ test-image-gpu: $(VENV)/.created  ## try the image of `make image-gpu`: PyTorch 
 	    tests/torch tests/container/training/test_gpus.py $(PYTEST_ARGS)
 
 .PHONY: clean
-clean:  ## remove what make made, .venv included
+clean:  ## remove everything that make created, including .venv
 	rm -rf $(VENV) build dist *.egg-info local_test/work .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	rm -rf local_test/test_dir/input/data local_test/test_dir/model local_test/test_dir/output
 	find fm_core container tests local_test benchmarks -name __pycache__ -prune -exec rm -rf {} +
