@@ -105,9 +105,10 @@ def test_there_are_examples():
 #: Parameters from which on a function of a module lists them, public or not.
 MANY = 3
 #: What every exported function and public method lists, however few parameters it has.
-HELD = (
-    "fm_core/analysis/", "fm_core/estimators/", "fm_core/formats/", "fm_core/report/", "fm_core/tabular/",
-    "fm_core/training/", "fm_core/solvers/auto.py", "fm_core/solvers/base.py", "fm_core/solvers/registry.py",
+HELD = tuple(
+    f"fm_core/{name}"
+    for name in ("analysis/", "artifact/", "checkpoints/", "cluster/", "estimators/", "formats/", "report/", "tabular/",
+                 "training/", "solvers/auto.py", "solvers/base.py", "solvers/registry.py")
 )  # fmt: skip
 #: A docstring may name the place that lists them instead.
 ELSEWHERE = re.compile(r"parameters are those of\s+`|[Ss]ee `")

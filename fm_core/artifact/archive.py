@@ -53,7 +53,18 @@ class Member(NamedTuple):
     crc: int
 
     def check_sum(self, limits: Limits | None = None) -> None:
-        """Read all the bytes and refuse them if they are not those that were written."""
+        """Read all the bytes, and refuse them if their checksum is wrong.
+
+        Parameters
+        ----------
+        limits : Limits, optional
+            Checked after each block.
+
+        Raises
+        ------
+        ArtifactError
+            The checksum is wrong.
+        """
         crc = 0
         for piece in arrays.byte_blocks(self.data):
             if limits is not None:
@@ -72,6 +83,10 @@ def opened(path: str | os.PathLike[str], limits: Limits | None = None) -> Iterat
     path : path
         A model file, a folder that holds one (or the `model.tar.gz` that does), or a `model.tar.gz`.
     limits : Limits, optional
+
+    Yields
+    ------
+    archive : Archive
 
     Raises
     ------
@@ -190,7 +205,24 @@ class Archive:
         return set(self._entries)
 
     def meta(self, max_size: int, kind: str = "") -> dict[str, Any]:
-        """Read the JSON object of meta.json; `kind` is what a refusal begins with."""
+        """Read the JSON object of meta.json.
+
+        Parameters
+        ----------
+        max_size : int
+            Maximum bytes.
+        kind : str
+            The start of an error message.
+
+        Returns
+        -------
+        meta : dict
+
+        Raises
+        ------
+        ArtifactError
+            It is not a JSON object, or is damaged or too large.
+        """
         member = self.member("meta.json", max_size=max_size)
         member.check_sum()
         try:
@@ -199,7 +231,23 @@ class Archive:
             raise ArtifactError(f"{kind}meta.json: {error}") from error
 
     def member(self, name: str, max_size: int | None = None) -> Member:
-        """Return a member: a view of the file if it is stored, unpacked in memory if it is deflated."""
+        """Return a member: a view of the file if it is stored, unpacked in memory if it is deflated.
+
+        Parameters
+        ----------
+        name : str
+        max_size : int, optional
+            Maximum bytes.
+
+        Returns
+        -------
+        member : Member
+
+        Raises
+        ------
+        ArtifactError
+            There is no such member, or it is too large or compressed in another way.
+        """
         if name not in self._entries:
             found = ", ".join(printable(other, 80) for other in sorted(self._entries)[:10]) or "nothing"
             raise ArtifactError(f"not a model file: it holds {found}, but no {name}")
@@ -231,6 +279,10 @@ def model_folder(path: Path) -> Path:
     ----------
     path : Path
         A folder, or a file, which is given back.
+
+    Returns
+    -------
+    folder : Path
 
     Raises
     ------

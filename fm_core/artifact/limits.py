@@ -34,7 +34,13 @@ class Limits:
     _began: float = dataclasses.field(default_factory=time.monotonic, repr=False)
 
     def allow(self, n_bytes: int, what: str) -> None:
-        """Count memory that is about to be taken, or refuse it.
+        """Count memory before it is allocated, or refuse it.
+
+        Parameters
+        ----------
+        n_bytes : int
+        what : str
+            The name of its content in error messages.
 
         Raises
         ------

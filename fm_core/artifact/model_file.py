@@ -151,7 +151,17 @@ def save_model(path: str | os.PathLike[str], model: Saved, hyperparameter_string
 
 
 def model_arrays(model: Saved) -> list[Array]:
-    """The arrays of a model's `params`, in the built-in's order."""
+    """Return the arrays of a model's `params`, in the built-in's order.
+
+    Parameters
+    ----------
+    model : Model
+        Or any object with its w0, w and V.
+
+    Returns
+    -------
+    arrays : list of Array
+    """
     # A model without a bias or linear term has zeros here, so that every reader finds the
     # three names that it looks for.
     return [
@@ -332,6 +342,10 @@ def model_of(meta: Mapping[str, Any], params: memoryview, limits: Limits) -> Mod
     params : memoryview of bytes
         The model's arrays are views of it where they can be.
     limits : Limits
+
+    Returns
+    -------
+    model : Model
 
     Raises
     ------

@@ -100,7 +100,16 @@ class StoredArray(NamedTuple):
 
 
 def encode(arrays: Sequence[Array]) -> Iterator[bytes | memoryview]:
-    """Yield the bytes of an NDArray list, in pieces of a few megabytes at most."""
+    """Yield the bytes of an NDArray list, in pieces of a few megabytes at most.
+
+    Parameters
+    ----------
+    arrays : sequence of Array
+
+    Yields
+    ------
+    piece : bytes-like
+    """
     yield struct.pack("<QQQ", _LIST_MAGIC, 0, len(arrays))
     for array in arrays:
         yield _header(array)
@@ -113,12 +122,33 @@ def encode(arrays: Sequence[Array]) -> Iterator[bytes | memoryview]:
 
 
 def encoded_size(arrays: Sequence[Array]) -> int:
-    """Return the number of bytes that `encode` will give."""
+    """Return the number of bytes that `encode` yields.
+
+    Parameters
+    ----------
+    arrays : sequence of Array
+
+    Returns
+    -------
+    n_bytes : int
+    """
     return data_offset(arrays, len(arrays)) + 8 + sum(len(_name(array)) for array in arrays)
 
 
 def data_offset(arrays: Sequence[Array], index: int) -> int:
-    """Return the position of the values of ``arrays[index]``; of the end of all arrays for ``len(arrays)``."""
+    """Return the position of an array's values in the bytes of `encode`.
+
+    Parameters
+    ----------
+    arrays : sequence of Array
+    index : int
+        The position of the array in the list; the length of the list means the end of all arrays.
+
+    Returns
+    -------
+    offset : int
+        In bytes.
+    """
     offset = 24
     for array in arrays[:index]:
         offset += len(_header(array)) + array.values.nbytes + (8 * len(array.values) if array.row_sparse else 0)

@@ -41,10 +41,25 @@ class Stream(Protocol):
     size: int
 
     def read(self, n: int) -> bytes:
-        """Give up to `n` bytes; fewer only at the end."""
+        """Read bytes.
+
+        Parameters
+        ----------
+        n : int
+
+        Returns
+        -------
+        data : bytes
+            At most `n` bytes; fewer only at the end.
+        """
 
     def skip(self, n: int) -> None:
-        """Step over `n` bytes that must be there."""
+        """Skip bytes that must exist.
+
+        Parameters
+        ----------
+        n : int
+        """
 
 
 class Plain:
@@ -55,11 +70,11 @@ class Plain:
         self.size = os.fstat(file.fileno()).st_size
 
     def read(self, n: int) -> bytes:
-        """As `Stream`."""
+        """See `Stream.read`."""
         return self._file.read(n)
 
     def skip(self, n: int) -> None:
-        """As `Stream`."""
+        """See `Stream.skip`."""
         if n > self.size - self._file.tell():
             raise ArtifactError(f"a member declares {n} bytes more than the file has: the file is truncated")
         self._file.seek(n, os.SEEK_CUR)
@@ -82,7 +97,7 @@ class Unpacked:
         self.size = MAX_RATIO * size
 
     def read(self, n: int) -> bytes:
-        """As `Stream`."""
+        """See `Stream.read`."""
         pieces, left = [], n
         while left:
             piece = self._some(min(left, _PIECE))
@@ -93,7 +108,7 @@ class Unpacked:
         return b"".join(pieces)
 
     def skip(self, n: int) -> None:
-        """As `Stream`."""
+        """See `Stream.skip`."""
         left = n
         while left:
             piece = self._some(min(left, _PIECE))
@@ -153,7 +168,16 @@ class Found(NamedTuple):
 
 
 def find_model(stream: Stream, limits: Limits) -> Found:
-    """Step to the first file whose name begins with ``model_``.
+    """Skip to the first file whose name starts with ``model_``.
+
+    Parameters
+    ----------
+    stream : Stream
+    limits : Limits
+
+    Returns
+    -------
+    found : Found
 
     Raises
     ------

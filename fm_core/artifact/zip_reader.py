@@ -67,6 +67,11 @@ def directory(data: memoryview) -> dict[str, Entry]:
     data : memoryview of bytes
         The whole file.
 
+    Returns
+    -------
+    entries : dict of str to Entry
+        By name.
+
     Raises
     ------
     ArtifactError

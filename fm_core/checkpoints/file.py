@@ -71,14 +71,35 @@ class Abandoned(Exception):
 
 
 def deciding(hyperparameters: Hyperparameters) -> dict[str, Any]:
-    """The hyperparameters that decide the model; `epochs` only decides how far training goes."""
+    """Return the hyperparameters that determine the model; `epochs` is not one of them.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+
+    Returns
+    -------
+    values : dict of str to any
+        By name.
+    """
     return {
         name: getattr(hyperparameters, name) for name, parameter in parameters().items() if parameter.decides == "model"
     }
 
 
 def size_on_disk(checkpoint: Checkpoint, layout: Mapping[str, ArraySpec]) -> int:
-    """The bytes of the file but its header; `layout` is the solver's."""
+    """Return the size of the file without its header.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    layout : mapping of str to ArraySpec
+        That of the solver.
+
+    Returns
+    -------
+    n_bytes : int
+    """
     return sum(array["bytes"] for array in _declared(checkpoint, layout))
 
 
@@ -258,6 +279,10 @@ def read(
 
 def read_header(path: Path) -> dict[str, Any]:
     """Read the header of a checkpoint: hyperparameters, fingerprint, position and arrays.
+
+    Returns
+    -------
+    header : dict
 
     Raises
     ------

@@ -54,7 +54,17 @@ class Step(NamedTuple):
 
 
 def complete_steps(folder: Path) -> list[Step]:
-    """Find the steps of which a folder has the files of all hosts, latest first; damaged headers are passed over."""
+    """Find the steps for which a folder has the files of all hosts; files with a damaged header are ignored.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    steps : list of Step
+        The latest first.
+    """
     found: dict[tuple[int, int], dict[int, Path]] = {}
     for path in sorted(folder.glob("checkpoint_*.fm")):
         if not re.fullmatch(r"checkpoint_.+_\d{12,}\.fm", path.name):
@@ -98,6 +108,11 @@ def resharded(
         another number of them, and the epoch that is under way begins anew.
     partition : Partition
         This host's features.
+
+    Returns
+    -------
+    checkpoint : Checkpoint
+        The part of this host.
 
     Raises
     ------

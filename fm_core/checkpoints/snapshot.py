@@ -66,7 +66,13 @@ class Snapshots:
             }
 
     def mark(self, features: NDArray[np.int32] | None) -> None:
-        """Note which rows a step has changed; None: all of them."""
+        """Note which rows a step has changed.
+
+        Parameters
+        ----------
+        features : ndarray of int32, shape (n,), or None
+            None: all rows.
+        """
         if features is None:
             self._all_dirty = self._all_ever = True
         else:
@@ -80,7 +86,17 @@ class Snapshots:
         self._unmarked.clear()
 
     def take(self, arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        """Give what a checkpoint is written from, as the solver's arrays are now; valid until the next one is taken."""
+        """Return the arrays from which a checkpoint is written, with their current values; valid until the next call.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            Those of the solver.
+
+        Returns
+        -------
+        arrays : mapping of str to ndarray
+        """
         if self._copies is None:
             return arrays
         self._mark_all()

@@ -63,6 +63,10 @@ def due(elapsed: float, *, interval: float, cost: float, has_copy: bool, epoch_e
         Whether training goes on while it is written.
     epoch_end : bool
         Whether an epoch has just ended.
+
+    Returns
+    -------
+    is_due : bool
     """
     share = _SECONDS_FOR_EACH * cost
     if not has_copy:  # training waits for the disk: rather lose some seconds more
@@ -74,28 +78,85 @@ class Checkpoints(Protocol):
     """What keeps a training's checkpoints: `Checkpointer`, or several hosts' together."""
 
     def latest(self, should_stop: Callable[[], bool]) -> Checkpoint | Model | None:
-        """Read the newest one."""
+        """Read the newest checkpoint.
+
+        Parameters
+        ----------
+        should_stop : callable
+            Polled while it is read; if it returns true, only the model is read.
+
+        Returns
+        -------
+        checkpoint : Checkpoint, Model or None
+            None if there is no checkpoint.
+        """
 
     def start(self, solver: Learner, resumed: Checkpoint | None) -> None:
-        """Get ready, once the solver's arrays are there."""
+        """Prepare, once the solver's arrays exist.
+
+        Parameters
+        ----------
+        solver : Learner
+        resumed : Checkpoint or None
+            The checkpoint from which training resumes.
+        """
 
     def mark(self, features: NDArray[np.int32] | None) -> None:
-        """Note which rows a step has changed."""
+        """Note which rows a step has changed.
+
+        Parameters
+        ----------
+        features : ndarray of int32, shape (n,), or None
+            None: all rows.
+        """
 
     def offer(self, position: Callable[[], Position], solver: Learner, best: Floats | None, *, epoch_end: bool) -> None:
-        """Write one if it is due."""
+        """Write a checkpoint if one is due.
+
+        Parameters
+        ----------
+        position : callable
+            Returns the `Position`.
+        solver : Learner
+        best : ndarray of float32, or None
+            The parameters of the best epoch.
+        epoch_end : bool
+            Whether an epoch has just ended.
+        """
 
     def write(self, position: Position, solver: Learner, best: Floats | None) -> None:
-        """Write one now."""
+        """Write a checkpoint now.
+
+        Parameters
+        ----------
+        position : Position
+        solver : Learner
+        best : ndarray of float32, or None
+            The parameters of the best epoch.
+        """
 
     def settle(self) -> None:
         """Wait until nothing is being written."""
 
     def final(self, position: Position, solver: Learner, best: Floats | None) -> None:
-        """Note where training ended."""
+        """Keep the position at the end of training for `close`.
+
+        Parameters
+        ----------
+        position : Position
+        solver : Learner
+        best : ndarray of float32, or None
+            The parameters of the best epoch.
+        """
 
     def close(self, give_up: Callable[[], bool]) -> None:
-        """Write it."""
+        """Write the final checkpoint.
+
+        Parameters
+        ----------
+        give_up : callable
+            Polled while it is written; if it returns true, writing stops.
+        """
 
     def kept(self) -> str:
         """Say which one there is, as the end of a sentence."""
@@ -260,7 +321,7 @@ class Checkpointer:
     # --- while training ---
 
     def start(self, solver: Learner, resumed: Checkpoint | None) -> None:
-        """Get ready, once the solver's arrays are there."""
+        """Prepare, once the solver's arrays exist; see `Checkpoints.start`."""
         arrays = solver.arrays()
         self._seconds = sum(array.nbytes for array in arrays.values()) / _BYTES_A_SECOND
         started = time.monotonic()
@@ -270,14 +331,14 @@ class Checkpointer:
         self.pauses.append(self._last - started)
 
     def mark(self, features: NDArray[np.int32] | None) -> None:
-        """Note which rows of the arrays by feature a step has changed; None: all of them."""
+        """Note which rows a step has changed; see `Checkpoints.mark`."""
         assert self._snapshots is not None
         self._snapshots.mark(features)
 
     def offer(
         self, position: Callable[[], Position], solver: Learner, best: Floats | None, *, epoch_end: bool = False
     ) -> None:
-        """Write a checkpoint if one is due. To be called at a safe point.
+        """Write a checkpoint if one is due, at a safe point; see `Checkpoints.offer`.
 
         Raises
         ------
@@ -289,7 +350,17 @@ class Checkpointer:
             self.write(position(), solver, best)
 
     def is_due(self, *, epoch_end: bool = False) -> bool:
-        """Whether training has started, nothing is being written, and it is time."""
+        """Return whether training has started, nothing is being written, and a checkpoint is due.
+
+        Parameters
+        ----------
+        epoch_end : bool
+            Whether an epoch has just ended.
+
+        Returns
+        -------
+        is_due : bool
+        """
         if self._snapshots is None or (self._thread is not None and self._thread.is_alive()):
             return False
         return due(
@@ -298,7 +369,7 @@ class Checkpointer:
         )  # fmt: skip
 
     def write(self, position: Position, solver: Learner, best: Floats | None) -> None:
-        """Write a checkpoint, in the background where there is a copy.
+        """Write a checkpoint, in the background if there is a copy; see `Checkpoints.write`.
 
         Raises
         ------
@@ -331,7 +402,7 @@ class Checkpointer:
             self._thread = None
 
     def final(self, position: Position, solver: Learner, best: Floats | None) -> None:
-        """Note where training ended; the solver's arrays do not change any more. `close` writes it."""
+        """Keep the position at the end of training for `close`; see `Checkpoints.final`."""
         assert self._snapshots is not None
         self._final = Checkpoint(position, solver.arrays(), self._snapshots.changed(), best)
 

@@ -105,7 +105,7 @@ class AveragedHosts:
 
     @contextlib.contextmanager
     def feed(self, data: DistributedData, at: Moment, labels_crc: int) -> Iterator[Feed]:
-        """Read this member's batches ahead."""
+        """Read this member's batches ahead; see `Hosts.feed`."""
 
         def prepared() -> Iterator[tuple[Batch, Any]]:
             for batch in local_batches(data, at.epoch, self._members, self._hp, is_trained=True):
@@ -129,25 +129,25 @@ class AveragedHosts:
             self._is_dense = bool(kinds.pop())
 
     def make_solver(self, is_dense: bool | None, model: Model | None, state: SolverState | None) -> Learner:
-        """Make this member's solver."""
+        """Create this member's solver; see `Hosts.make_solver`."""
         own = MiniBatchSolver(self._hp, self._num_threads, model, state)
         self._solver = AveragedSolver(own, self._members, self._asked_to_stop)
         return self._solver
 
     def total(self, metrics: Metrics) -> Metrics:
-        """Add up those of all members."""
+        """Sum the metrics of all members; see `Hosts.total`."""
         return sum_metrics(metrics, self._members, self._hp.predictor_type)
 
     def total_so_far(self, metrics: Metrics) -> Metrics:
-        """Give this member's own: within an epoch members are at different steps."""
+        """Return this member's metrics: within an epoch members are at different steps; see `Hosts.total_so_far`."""
         return metrics
 
     def n_batches(self, n: int) -> int:
-        """Add up those of all members."""
+        """Sum the batches of all members; see `Hosts.n_batches`."""
         return int(self._members.rows.all_gather(np.array([n], np.int64)).sum())
 
     def evaluate(self, data: DistributedData, epoch: int) -> tuple[dict[str, float], int] | None:
-        """Score data once over all members."""
+        """Score data once over all members; see `Hosts.evaluate`."""
         assert self._solver is not None
         found = evaluate_shared(
             self._solver.model, data, self._hp, self._members,
@@ -205,7 +205,7 @@ class AveragedSolver(Learner):
         self._own.check()
 
     def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
-        """Make a step from each batch, and meet until no member has any left."""
+        """Make a step from each batch, and average until no member has any left; see `Learner.epoch`."""
         batches = iter(data)
         more = True
         while more:

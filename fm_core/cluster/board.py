@@ -73,6 +73,14 @@ class Board:
     def take(self, notice: Notice) -> Answer:
         """Process a message of a host, and return the answer.
 
+        Parameters
+        ----------
+        notice : Notice
+
+        Returns
+        -------
+        answer : Answer
+
         Raises
         ------
         ValueError
@@ -166,12 +174,16 @@ class Board:
             self._verdict = said
 
     def is_heard_by_all(self, *, those_to_come: bool) -> bool:
-        """Tell whether everybody who is there knows how it ends.
+        """Return whether all hosts that are present know how the job ends.
 
         Parameters
         ----------
         those_to_come : bool
             Whether hosts that have not come yet are counted too.
+
+        Returns
+        -------
+        is_heard : bool
         """
         with self._lock:
             now = self._clock()
@@ -187,7 +199,13 @@ class Board:
     # --- the port ---
 
     def serve(self, opened: Listening) -> None:
-        """Start to answer connections, in threads."""
+        """Start to answer connections, in threads.
+
+        Parameters
+        ----------
+        opened : Listening
+            The socket on which the first host listens.
+        """
         self._server = server = socket.socket(fileno=opened.descriptor)
 
         def accept() -> None:
@@ -268,7 +286,19 @@ class _Connections:
 
 
 def lost(name: str, silent: float) -> Said:
-    """Say that a host has been silent for too long."""
+    """Write the error about a host that was silent for too long.
+
+    Parameters
+    ----------
+    name : str
+        The name of the host.
+    silent : float
+        Seconds since its last message.
+
+    Returns
+    -------
+    said : Said
+    """
     moment = datetime.datetime.fromtimestamp(time.time() - silent, datetime.UTC)
     return Said(f"host {name} was lost: no heartbeat since {moment:%Y-%m-%d %H:%M:%S} UTC")
 

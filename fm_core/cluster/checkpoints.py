@@ -68,7 +68,7 @@ class SharedCheckpointer:
     # --- before training ---
 
     def latest(self, should_stop: Callable[[], bool] = lambda: False) -> Checkpoint | None:
-        """Read the newest checkpoint that every member has whole.
+        """Read the newest checkpoint that all members have complete; see `Checkpoints.latest`.
 
         Raises
         ------
@@ -150,14 +150,14 @@ class SharedCheckpointer:
         *,
         epoch_end: bool = False,
     ) -> None:
-        """Write a checkpoint if the first member finds one due; every member calls this at the same step."""
+        """Write a checkpoint if the first member finds one due; all call it at one step; see `Checkpoints.offer`."""
         self._is_asked_for = False  # nor will be one that was asked for with a step that never came
         due = self._members.rows.all_gather(np.array([self._own.is_due(epoch_end=epoch_end)], np.int64))
         if due[0, 0]:
             self.write(position(), solver, best)
 
     def write(self, position: Position, solver: Learner, best: Floats | None) -> None:
-        """Write a checkpoint, as all members do now."""
+        """Write a checkpoint together with all other members; see `Checkpoints.write`."""
         self._own.settle()
         self._members.rows.all_gather(np.zeros(1, np.int64))
         self._own.write(position, solver, best)
@@ -176,7 +176,7 @@ class SharedCheckpointer:
         return self._own.kept()
 
     def close(self, give_up: Callable[[], bool] = lambda: False) -> None:
-        """As `Checkpointer.close`; where training ended is written if all members have come so far."""
+        """Write the final checkpoint if all members have reached the end; see `Checkpoints.close`."""
         self._own.settle()
         if self._own.has_final:
             try:

@@ -58,7 +58,19 @@ def broadcasts(mine: NDArray[Any], sizes: Sequence[int], members: Members) -> It
 
 
 def gathered(mine: NDArray[Any], members: Members) -> NDArray[Any]:
-    """Give the rows of all members, one member after the other; each may have another number of them."""
+    """Gather the rows of all members; their numbers may differ.
+
+    Parameters
+    ----------
+    mine : ndarray
+        The rows of this member.
+    members : Members
+
+    Returns
+    -------
+    rows : ndarray
+        Those of all members, one member after the other.
+    """
     size = members.size
     sizes = members.rows.all_gather(np.array([len(mine)], np.int64))[:, 0].tolist()
     return members.rows.all_to_all(np.concatenate([mine] * size), [len(mine)] * size, sizes)

@@ -37,7 +37,7 @@ class DistributedData:
     is_replicated: bool
 
     def class_weighted(self, hyperparameters: Hyperparameters) -> "DistributedData":
-        """Give it with the weight of a class in those of its rows: see training/class_weights.py."""
+        """Multiply the weight of each row by that of its class; see `training.class_weights`."""
         return dataclasses.replace(self, batches=class_weighted(self.batches, hyperparameters))
 
 
@@ -79,9 +79,19 @@ def local_batches(
 
 
 def local_hyperparameters(hyperparameters: Hyperparameters, members: Members) -> Hyperparameters:
-    """The hyperparameters as they are for the rows of the model that a member has, and for the steps of all.
+    """Return the hyperparameters for the part of the model that a member has, and for the steps of all.
 
     A step is one mini batch of each member, and its gradient is divided by the rows of all of them.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+        Those of the job.
+    members : Members
+
+    Returns
+    -------
+    hyperparameters : Hyperparameters
     """
     return dataclasses.replace(
         hyperparameters,

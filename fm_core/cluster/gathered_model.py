@@ -66,6 +66,11 @@ class GatheredModel:
 
 
 def send_model(model: GatheredModel) -> None:
-    """Send the first member what it asks for while it saves the model."""
+    """Send this member's rows to the first member while that one saves the model.
+
+    Parameters
+    ----------
+    model : GatheredModel
+    """
     for _ in encode(model_arrays(model)):
         pass

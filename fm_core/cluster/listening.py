@@ -61,7 +61,18 @@ def listening(name: str, port: int, interface: str | None = None) -> Listening:
 
 
 def interface_address(interface: str) -> str | None:
-    """The IPv4 address of a network interface; None: it has none, or there is no such interface."""
+    """Return the IPv4 address of a network interface.
+
+    Parameters
+    ----------
+    interface : str
+        Its name, such as ``eth0``.
+
+    Returns
+    -------
+    address : str or None
+        None if it has no address, or does not exist.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         request = struct.pack("256s", interface.encode()[:15])
         try:

@@ -24,12 +24,39 @@ class Collectives(Protocol):
     """One way between the members; see `process_group.Communicator`."""
 
     def all_gather(self, row: NDArray[Any]) -> NDArray[Any]:
-        """Give the rows of all members."""
+        """Gather a row of each member.
+
+        Parameters
+        ----------
+        row : ndarray, shape (n,)
+            That of this member.
+
+        Returns
+        -------
+        rows : ndarray, shape (n_members, n)
+        """
 
     def all_to_all(
         self, sent: NDArray[Any], to: Any, by: Any, out: NDArray[Any] | None = None, *, is_large: bool = False
     ) -> NDArray[Any]:
-        """Send each member its rows, and return those received from each, in `out` if it is given."""
+        """Send each member its rows, and return those received from each, in `out` if it is given.
+
+        Parameters
+        ----------
+        sent : ndarray
+            The rows to send, those for member 0 first.
+        to, by : sequence of int
+            For each member, how many rows are sent to it, and received from it.
+        out : ndarray, optional
+            For the received rows.
+        is_large : bool
+            Whether so much is sent that both directions should run at once.
+
+        Returns
+        -------
+        received : ndarray
+            Those of member 0 first.
+        """
 
 
 class Members(Protocol):
@@ -53,12 +80,39 @@ class Members(Protocol):
 
 
 def partition_of(members: Members) -> Partition:
-    """The features that this member owns."""
+    """Return the features that this member owns.
+
+    Parameters
+    ----------
+    members : Members
+
+    Returns
+    -------
+    partition : Partition
+    """
     return Partition(members.rank, members.size)
 
 
 def told_where(loop: Loop[Any], run: Callable[[], Result]) -> Result:
-    """Run a training; a ProcessGroupError is raised with the moment at which this host was."""
+    """Run a training; a ProcessGroupError gets the position of this host.
+
+    Parameters
+    ----------
+    loop : Loop
+        Knows the position.
+    run : callable
+        Runs the training.
+
+    Returns
+    -------
+    result : any
+        What `run` returns.
+
+    Raises
+    ------
+    ProcessGroupError
+        Another host was lost or failed.
+    """
     try:
         return run()
     except ProcessGroupError as error:

@@ -226,7 +226,13 @@ class Presence:
             raise self._failure
 
     def when_failed(self, listener: Callable[[], None]) -> None:
-        """Call it as soon as it is known why the job ends."""
+        """Register a function to call as soon as it is known why the job ends.
+
+        Parameters
+        ----------
+        listener : callable
+            Called without arguments; at once if that is known already.
+        """
         with self._lock:
             self._listeners.append(listener)
             is_late = self._failure is not None
@@ -234,7 +240,17 @@ class Presence:
             listener()
 
     def explained(self, error: Any) -> ProcessGroupError:
-        """The reason of an exchange that failed: which host was lost, as soon as it is known."""
+        """Return the reason why an exchange failed: it waits until it is known which host was lost.
+
+        Parameters
+        ----------
+        error : any
+            The error of the exchange.
+
+        Returns
+        -------
+        error : ProcessGroupError
+        """
         self.failed.wait(self._gone + 10)
         if self._failure is not None:
             return self._failure
@@ -244,6 +260,18 @@ class Presence:
 
     def texts(self, put: dict[str, str], wants: str) -> dict[str, str]:
         """Publish texts for all hosts, and return those whose names start with `wants`.
+
+        Parameters
+        ----------
+        put : dict of str to str
+            By name.
+        wants : str
+            The start of the requested names.
+
+        Returns
+        -------
+        found : dict of str to str
+            By name.
 
         Raises
         ------

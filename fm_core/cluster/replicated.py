@@ -153,7 +153,19 @@ class Replicas:
     # --- what a training asks for ---
 
     def step(self, batch: Batch | None, feature_dim: int, writes_checkpoint: bool) -> ReplicatedStep:
-        """Begin to copy this member's rows of a step to its devices; called ahead, from another thread.
+        """Start to copy this member's rows of a step to its devices; called ahead, in another thread.
+
+        Parameters
+        ----------
+        batch : Batch or None
+            None: this member has no rows left.
+        feature_dim : int
+        writes_checkpoint : bool
+            Whether a checkpoint follows the step.
+
+        Returns
+        -------
+        step : ReplicatedStep
 
         Raises
         ------
@@ -170,7 +182,22 @@ class Replicas:
     def solver(
         self, hyperparameters: Hyperparameters, num_threads: int, model: Model | None, state: SolverState | None
     ) -> "ReplicatedSolver":
-        """Make the solver, from what `sharded_solver.ShardedSolver` is made from."""
+        """Create the solver.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
+            Those of the job.
+        num_threads : int
+        model : Model or None
+            The model to start from.
+        state : SolverState or None
+            The state of a checkpoint.
+
+        Returns
+        -------
+        solver : ReplicatedSolver
+        """
         assert self._device is not None
         self._wire_dtype = hyperparameters._wire_dtype
         members, mine = self._members, local_hyperparameters(hyperparameters, self._members)
@@ -213,12 +240,20 @@ class ReplicatedSolver(Learner):
         self._gradient_of_bias = bias_gradient
 
     def epoch(self, data: Iterable[ReplicatedStep], at: Moment) -> Iterator[SafePoint]:
-        """Make the steps."""
+        """Make the steps; see `Learner.epoch`."""
         for step in data:
             yield safe_point(step, self.step(step), None)
 
     def step(self, step: ReplicatedStep) -> Floats:
-        """Score this member's rows of a step, then update the parameters from everybody's.
+        """Score this member's rows of a step, then update the parameters with the rows of all members.
+
+        Parameters
+        ----------
+        step : ReplicatedStep
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n_rows,)
 
         Raises
         ------
@@ -231,7 +266,7 @@ class ReplicatedSolver(Learner):
         return scores
 
     def predict(self, batch: Batch) -> Floats:
-        """Score a batch with the whole model as it is now."""
+        """Score a batch with the current model; see `Solver.predict`."""
         return self.whole.predict(batch)
 
     @property

@@ -126,7 +126,7 @@ class ShardedHosts:
 
     @contextlib.contextmanager
     def feed(self, data: DistributedData, at: Moment, labels_crc: int) -> Iterator[Feed]:
-        """Plan the steps with the others, some ahead."""
+        """Plan the steps together with the other members, some ahead; see `Hosts.feed`."""
         asks = (lambda: False) if self._checkpointer is None else self._checkpointer.asks
         planner = StepPlanner(self._members, self._hp, self._asked_to_stop, asks, self._replicas, sums=True)
 
@@ -150,7 +150,7 @@ class ShardedHosts:
             compare_labels(crc, labels_crc, at.epoch)
 
     def make_solver(self, is_dense: bool | None, model: Model | None, state: SolverState | None) -> Learner:
-        """Make the solver of this member's rows, or of all where they are on devices."""
+        """Create the solver of this member's rows, or of all rows if they are on devices; see `Hosts.make_solver`."""
         if is_dense is not None and self._replicas is not None and self._replicas.are_used(is_dense):
             self._solver = self._replicas.solver(self._hp, self._num_threads, model, state)
         else:
@@ -158,17 +158,17 @@ class ShardedHosts:
         return self._solver
 
     def total(self, metrics: Metrics) -> Metrics:
-        """Add up those of all members."""
+        """Sum the metrics of all members; see `Hosts.total`."""
         return sum_metrics(metrics, self._members, self._hp.predictor_type)
 
     total_so_far = total
 
     def n_batches(self, n: int) -> int:
-        """Give it as it is: every member makes every step."""
+        """Return the number unchanged, because every member makes every step; see `Hosts.n_batches`."""
         return n
 
     def evaluate(self, data: DistributedData, epoch: int) -> tuple[dict[str, float], int] | None:
-        """Score data once over all members."""
+        """Score data once over all members; see `Hosts.evaluate`."""
         assert self._solver is not None
         if isinstance(self._solver, ReplicatedSolver):
             score = functools.partial(evaluate_shares, self._solver.predict)

@@ -63,14 +63,22 @@ class ShardedSolver(ParametersLearner):
         self._num_threads = num_threads
 
     def epoch(self, data: Iterable[Step | SummedStep], at: Moment) -> Iterator[SafePoint]:
-        """Make the steps."""
+        """Make the steps; see `Learner.epoch`."""
         for step in data:
             scores = self.step(step)
             is_lazy = self.hyperparameters.lazy_update and not step.is_dense
             yield safe_point(step, scores, step.touched if is_lazy else None)
 
     def step(self, step: Step | SummedStep) -> Floats:
-        """Score this member's rows of a step, then update its parameters from everybody's.
+        """Score this member's rows of a step, then update its parameters with the rows of all members.
+
+        Parameters
+        ----------
+        step : Step or SummedStep
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n_rows,)
 
         Raises
         ------

@@ -84,7 +84,7 @@ class Scored:
 
 
 def is_shorter(wanted: NDArray[np.int64], n_rows: NDArray[np.int64], entries: NDArray[np.int64], width: int) -> bool:
-    """Tell whether the member that sends most sends less by sums than by rows.
+    """Return whether the member that sends most sends less by sums than by rows.
 
     Parameters
     ----------
@@ -94,6 +94,10 @@ def is_shorter(wanted: NDArray[np.int64], n_rows: NDArray[np.int64], entries: ND
         Of each member's batch.
     width : int
         Bytes of num_factors + 1 numbers as they are sent (wire.py).
+
+    Returns
+    -------
+    is_shorter : bool
     """
     size = len(n_rows)
     of_others = wanted - np.diag(np.diag(wanted))
@@ -132,6 +136,10 @@ def plan(
         As `is_shorter` takes it.
     is_dense, writes_checkpoint
         Of the step.
+
+    Returns
+    -------
+    step : SummedStep
 
     Raises
     ------

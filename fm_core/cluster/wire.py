@@ -40,7 +40,18 @@ def as_bfloat16(numbers: Floats) -> NDArray[np.uint16]:
 
 
 def as_float32(bits: NDArray[np.uint16], out: Floats | None = None) -> Floats:
-    """Give the numbers that bfloat16 bits stand for, exactly."""
+    """Convert bfloat16 to float32, exactly.
+
+    Parameters
+    ----------
+    bits : ndarray of uint16
+    out : ndarray of float32, optional
+        For the result.
+
+    Returns
+    -------
+    numbers : ndarray of float32
+    """
     numbers = np.empty(bits.shape, np.float32) if out is None else out
     np.left_shift(bits, np.uint32(16), out=numbers.view(np.uint32), dtype=np.uint32)
     return numbers
@@ -81,5 +92,10 @@ def on_wire(members: Members, dtype: str) -> Members:
     members : Members
     dtype : {"float32", "bfloat16"}
         The hyperparameter `_wire_dtype`.
+
+    Returns
+    -------
+    members : Members
+        The same ones for float32.
     """
     return members if dtype == "float32" or members.size == 1 else Narrowed(members)

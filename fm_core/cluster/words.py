@@ -96,12 +96,30 @@ class Answer(NamedTuple):
 
 
 def notice_text(notice: Notice) -> bytes:
-    """Write it as a line."""
+    """Write a notice as a line of JSON.
+
+    Parameters
+    ----------
+    notice : Notice
+
+    Returns
+    -------
+    line : bytes
+    """
     return _line(notice)
 
 
 def notice_of(line: bytes) -> Notice:
-    """Read it.
+    """Read a notice.
+
+    Parameters
+    ----------
+    line : bytes
+        A line of JSON, perhaps from a stranger.
+
+    Returns
+    -------
+    notice : Notice
 
     Raises
     ------
@@ -120,12 +138,30 @@ def notice_of(line: bytes) -> Notice:
 
 
 def answer_text(answer: Answer) -> bytes:
-    """Write it as a line."""
+    """Write an answer as a line of JSON.
+
+    Parameters
+    ----------
+    answer : Answer
+
+    Returns
+    -------
+    line : bytes
+    """
     return _line(answer)
 
 
 def answer_of(line: bytes) -> Answer:
-    """Read it.
+    """Read an answer.
+
+    Parameters
+    ----------
+    line : bytes
+        A line of JSON, perhaps from a stranger.
+
+    Returns
+    -------
+    answer : Answer
 
     Raises
     ------
