@@ -108,7 +108,7 @@ MANY = 3
 HELD = tuple(
     f"fm_core/{name}"
     for name in ("analysis/", "artifact/", "checkpoints/", "cluster/", "estimators/", "formats/", "report/", "tabular/",
-                 "training/", "solvers/auto.py", "solvers/base.py", "solvers/registry.py")
+                 "training/", "solvers/")
 )  # fmt: skip
 #: A docstring may name the place that lists them instead.
 ELSEWHERE = re.compile(r"parameters are those of\s+`|[Ss]ee `")

@@ -46,7 +46,17 @@ class Extremes(NamedTuple):
 
     @classmethod
     def of_classes(cls, greatest: Doubles, of_tails: Doubles) -> "Extremes":
-        """Those of a classifier, whose scores are logarithms of odds."""
+        """Return the extremes of a classifier, whose scores are log odds.
+
+        Parameters
+        ----------
+        greatest, of_tails : ndarray of float64, shape (n_columns,)
+            The attributes `greatest` and `tails`.
+
+        Returns
+        -------
+        extremes : Extremes
+        """
         return cls(greatest, of_tails, _LOG_ODDS)
 
 

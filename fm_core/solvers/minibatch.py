@@ -78,11 +78,14 @@ class MiniBatchSolver(ParametersLearner, Solver):
         self._dense_scratch: tuple[Floats, Floats, Floats] | None = None
 
     def predict(self, batch: Batch) -> Floats:
-        """Score a batch with the parameters as they are now."""
+        """Score a batch with the current parameters; see `Solver.predict`."""
         return self.model.predict(batch, self.num_threads)
 
     def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
-        """Make a step from each batch; the first one has a remark if the labels have an unsuitable scale."""
+        """Make a step from each batch; the first one has a remark if the labels have an unsuitable scale.
+
+        See `Learner.epoch`.
+        """
         for batch, prepared in data:
             remark = far_from_1(batch, self.hyperparameters) if self.n_steps == 0 else None
             scores = self.step(batch, prepared)
@@ -119,7 +122,12 @@ class MiniBatchSolver(ParametersLearner, Solver):
         return scores
 
     def learn_with(self, hyperparameters: Hyperparameters, num_threads: int) -> bool:
-        """Go on with other hyperparameters: what was learned stays, and the optimizer's state too.
+        """Continue with other hyperparameters; the parameters and the optimizer's state stay.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
+        num_threads : int
 
         Returns
         -------
@@ -199,7 +207,17 @@ class Device(Protocol):
     """Where dense batches are learned from, if not by the kernels: `minibatch_torch.DenseDevice` is one."""
 
     def stage(self, batch: Batch) -> Any:
-        """Start to copy a batch to the device. Called ahead, in another thread; the result is passed to the solver."""
+        """Start to copy a batch to the device. Called ahead, in another thread; the result is passed to the solver.
+
+        Parameters
+        ----------
+        batch : Batch
+            Dense.
+
+        Returns
+        -------
+        staged : any
+        """
 
     def solver(
         self,
@@ -208,7 +226,7 @@ class Device(Protocol):
         model: Model | None = None,
         state: SolverState | None = None,
     ) -> Solver:
-        """Make the solver that learns there."""
+        """Create the solver of this device; see `Algorithm.make`."""
 
 
 class MiniBatch(Algorithm):
@@ -233,7 +251,10 @@ class MiniBatch(Algorithm):
         self._is_open = False
 
     def layout(self, hyperparameters: Hyperparameters) -> dict[str, ArraySpec]:
-        """The bias, the parameters, and the optimizer's state of features that have occurred."""
+        """The bias, the parameters, and the optimizer's state of features that have occurred.
+
+        See `Algorithm.layout`.
+        """
         d, width = hyperparameters.feature_dim, hyperparameters.num_factors + 1
         n_states = OPTIMIZERS[hyperparameters._optimizer].n_states
         return {
@@ -243,12 +264,12 @@ class MiniBatch(Algorithm):
         }
 
     def memory_needed(self, hyperparameters: Hyperparameters) -> int:
-        """The bytes of the parameters and the optimizer's state."""
+        """The memory of the parameters and the optimizer's state; see `Algorithm.memory_needed`."""
         hp = hyperparameters
         return 4 * (1 + OPTIMIZERS[hp._optimizer].n_states) * hp.feature_dim * (hp.num_factors + 1)
 
     def batch_memory(self, hyperparameters: Hyperparameters, batch: Batch) -> tuple[int, int]:
-        """Groups of a sparse batch, made ahead or within the step; a row's sums of factors."""
+        """The memory of a sparse batch's groups and of the rows' sums of factors; see `Algorithm.batch_memory`."""
         of_rows = 4 * batch.n_rows * (padded(hyperparameters.num_factors) + 3)
         if batch.indices is None:
             return 0, of_rows
@@ -256,11 +277,11 @@ class MiniBatch(Algorithm):
         return (0, of_rows + 2 * groups) if self.num_threads > 1 else (groups, of_rows)
 
     def model_of(self, hyperparameters: Hyperparameters, arrays: Mapping[str, Floats]) -> Model:
-        """Make the model; it shares the arrays."""
+        """Create the model, which shares the arrays; see `Algorithm.model_of`."""
         return Model.of_params(hyperparameters.predictor_type, float(arrays["bias"][0]), arrays["params"])
 
     def prepare(self, batch: Batch) -> Any:
-        """Group a sparse batch by feature, or begin to move a dense one to the device."""
+        """Group a sparse batch by feature, or start to copy a dense one to the device; see `Algorithm.prepare`."""
         if batch.indptr is not None and batch.indices is not None:
             if self.num_threads > 1:  # one of them does it while the others score, so that all have the same work
                 return None
@@ -277,7 +298,7 @@ class MiniBatch(Algorithm):
         model: Model | None = None,
         state: SolverState | None = None,
     ) -> Solver:
-        """Make the solver: on the device if the data is dense and there is one."""
+        """Create the solver, on the device if the data is dense and there is one; see `Algorithm.make`."""
         device = self._opened() if is_dense else None
         make = MiniBatchSolver if device is None else device.solver
         return make(hyperparameters, self.num_threads, model, state)

@@ -85,7 +85,7 @@ class DenseDevice:
         self.devices = ()
 
     def stage(self, batch: Batch) -> "Staged":
-        """Begin to copy a batch with labels to the devices."""
+        """Start to copy a batch with labels to the devices; see `Device.stage`."""
         return self._tensors.stage(batch.values, batch.known_labels, batch.weights)
 
     def solver(
@@ -95,7 +95,7 @@ class DenseDevice:
         model: Model | None = None,
         state: SolverState | None = None,
     ) -> "TorchSolver":
-        """Make the solver, its arrays copied to the devices.
+        """Create the solver, with copies of its arrays on the devices; see `Algorithm.make`.
 
         Raises
         ------
@@ -148,14 +148,14 @@ class TorchSolver(ParametersLearner, Solver):
         return self._here
 
     def predict(self, batch: Batch) -> Floats:
-        """Score a batch on the devices."""
+        """Score a batch on the devices; see `Solver.predict`."""
         if not batch.is_dense:
             return self.model.predict(batch, self._num_threads)
         labels = np.zeros(batch.n_rows, np.float32)
         return self._tensors.predict(self._tensors.stage(batch.values, labels), self._classifies)
 
     def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
-        """Make a step from each batch."""
+        """Make a step from each batch; see `Learner.epoch`."""
         for batch, staged in data:
             yield SafePoint(self.step(batch, staged), batch.labels, batch, weights=batch.weights)
 

@@ -57,7 +57,7 @@ class Parameters:
         model: Model | None = None,
         partition: Partition = WHOLE,
     ) -> "Parameters":
-        """Make those that training begins with.
+        """Create the initial parameters.
 
         Parameters
         ----------
@@ -70,6 +70,10 @@ class Parameters:
             say.
         partition : Partition
             Whose features.
+
+        Returns
+        -------
+        parameters : Parameters
 
         Raises
         ------
@@ -102,14 +106,39 @@ class Parameters:
         state: SolverState | None,
         partition: Partition = WHOLE,
     ) -> "Parameters":
-        """Restore a state, or `begin` if there is none."""
+        """Restore a state, or `begin` if there is none.
+
+        Parameters
+        ----------
+        hyperparameters : Hyperparameters
+        num_threads : int
+        model : Model or None
+            The model to start from.
+        state : SolverState or None
+            The state of a checkpoint.
+        partition : Partition
+            The features that this host keeps.
+
+        Returns
+        -------
+        parameters : Parameters
+        """
         if state is not None:
             return cls.of_state(state)
         return cls.begin(hyperparameters, num_threads, model, partition)
 
     @classmethod
     def of_state(cls, state: SolverState) -> "Parameters":
-        """Take over what a checkpoint has kept."""
+        """Restore the state of a checkpoint.
+
+        Parameters
+        ----------
+        state : SolverState
+
+        Returns
+        -------
+        parameters : Parameters
+        """
         arrays = state.arrays
         return cls(arrays["params"], arrays["state"], arrays["bias"], state.n_steps)
 
@@ -118,13 +147,18 @@ class Parameters:
         return {"bias": self.bias, "params": self.params, "state": self.state}
 
     def check(self, features: NDArray[np.int32] | None = None) -> None:
-        """Raise DivergenceError if a number is no longer finite.
+        """Check that all numbers are finite.
 
         Parameters
         ----------
         features : ndarray of int32, optional
             Whose parameters and state to look at; by default the state of all: the model's parameters are looked at
             wherever they go to.
+
+        Raises
+        ------
+        DivergenceError
+            One is not.
         """
         if not is_finite(self.bias):
             raise DivergenceError(f"the bias {_OVERFLOW}")
@@ -136,7 +170,16 @@ class Parameters:
             raise DivergenceError(f"the optimizer's state of features from {row} on {_OVERFLOW}")
 
     def model(self, predictor_type: str) -> Model:
-        """The model as it is now; it shares the arrays."""
+        """Return the current model, which shares the arrays.
+
+        Parameters
+        ----------
+        predictor_type : str
+
+        Returns
+        -------
+        model : Model
+        """
         return Model.of_params(predictor_type, float(self.bias[0]), self.params)
 
 
@@ -155,7 +198,18 @@ def _check_start(model: Model, hp: Hyperparameters) -> None:
 
 
 def rates(hyperparameters: Hyperparameters, n_steps: int) -> Step:
-    """The numbers of update `n_steps`, counted from 1."""
+    """Return the numbers of one update.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+    n_steps : int
+        The number of the update, from 1.
+
+    Returns
+    -------
+    step : Step
+    """
     hp = hyperparameters
     optimizer = OPTIMIZERS[hp._optimizer]
     lr = hp._learning_rate * optimizer.schedule(n_steps)
@@ -176,7 +230,17 @@ def rates(hyperparameters: Hyperparameters, n_steps: int) -> Step:
 
 
 def remedy(hyperparameters: Hyperparameters) -> str:
-    """What may help against parameters that are no longer finite."""
+    """Return advice against parameters that are no longer finite, as the end of a sentence.
+
+    Parameters
+    ----------
+    hyperparameters : Hyperparameters
+        Their learning rates are named.
+
+    Returns
+    -------
+    text : str
+    """
     hp = hyperparameters
     return (
         f", with bias_lr={hp.bias_lr:g}, linear_lr={hp.linear_lr:g} and factors_lr={hp.factors_lr:g}: "
@@ -185,7 +249,16 @@ def remedy(hyperparameters: Hyperparameters) -> str:
 
 
 def labels_of(batch: Batch, hyperparameters: Hyperparameters) -> Floats:
-    """Give the labels of a batch that is about to be learned from.
+    """Return the labels of a batch before it is learned.
+
+    Parameters
+    ----------
+    batch : Batch
+    hyperparameters : Hyperparameters
+
+    Returns
+    -------
+    labels : ndarray of float32, shape (n_rows,)
 
     Raises
     ------
@@ -255,7 +328,13 @@ class ParametersLearner(Learner):
         return self.parameters.arrays()
 
     def check_bias(self) -> None:
-        """Raise DivergenceError if the last update has made the bias, or its state, other than finite."""
+        """Check that the bias and its state are finite after the last update.
+
+        Raises
+        ------
+        DivergenceError
+            They are not.
+        """
         if not math.isfinite(sum(self.parameters.bias.tolist())):  # of float32, so their sum is too
             raise DivergenceError(f"the bias {_OVERFLOW} at update {self.n_steps}{self.remedy}")
 

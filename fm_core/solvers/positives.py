@@ -137,14 +137,29 @@ class Positives:
             Of the epoch's draws, below 2^64.
         first_row : int
             The number of the batch's first row in its epoch: a row's draws depend on its own number alone.
+
+        Returns
+        -------
+        ranked : Ranked
         """
         rows, items = self._drawn(batch, n_negatives, key, first_row)
         return Ranked(len(items), *put_ranked(*batch.csr, rows, items, *self.rows.csr, self._ranges))
 
     def negatives(self, batch: Batch, n_negatives: int, key: int, first_row: int) -> "tuple[NDArray[np.int64], Batch]":
-        """Make whole rows of negatives: each positive's context with other items.
+        """Create rows of negatives: each positive's context with other items.
 
         Parameters are those of `ranked`.
+
+        Parameters
+        ----------
+        batch : Batch
+            Sparse records of positives.
+        n_negatives : int
+            For each positive.
+        key : ndarray of uint32
+            The key of the random numbers.
+        first_row : int
+            The number of the batch's first record in its epoch.
 
         Returns
         -------

@@ -71,11 +71,14 @@ class RankedSolver(ParametersLearner, Solver):
         self._n_scratch = 0
 
     def predict(self, batch: Batch) -> Floats:
-        """Score a batch with the parameters as they are now."""
+        """Score a batch with the current parameters; see `Solver.predict`."""
         return self.model.predict(batch, self.num_threads)
 
     def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
-        """Make a step from the positives of each batch; the metrics are those of `metrics.RankedMetrics`."""
+        """Make a step from the positives of each batch; metrics are those of `metrics.RankedMetrics`.
+
+        See `Learner.epoch`.
+        """
         for batch, prepared in data:
             losses, orders, touched = self._step(prepared)
             yield SafePoint(losses, orders, batch, touched)
@@ -132,7 +135,7 @@ class RankedMiniBatch(MiniBatch):
         self._key = self._next_row = 0
 
     def look(self, hyperparameters: Hyperparameters, batches: Iterable[Batch]) -> None:
-        """Find the users and items, once in a training."""
+        """Find the users and items; see `Algorithm.look`."""
         self._hp = hyperparameters
         self.positives = Positives(hyperparameters, _unweighted(batches, hyperparameters.loss))
         if self.positives.n_items < 2:
@@ -142,13 +145,13 @@ class RankedMiniBatch(MiniBatch):
             )
 
     def begin_epoch(self, at: Moment) -> None:
-        """Draw what belongs to this epoch from now on."""
+        """Draw the negatives of this epoch from now on; see `Algorithm.begin_epoch`."""
         assert self._hp is not None
         self._key = _mixed(_mixed(self._hp.seed) + at.epoch)
         self._next_row = at.n_batches * self._hp.mini_batch_size
 
     def prepare(self, batch: Batch) -> Any:
-        """Draw negatives, and group the rows of them all by feature."""
+        """Draw negatives, and group the rows of all by feature; see `Algorithm.prepare`."""
         assert self._hp is not None
         assert self.positives is not None
         check_fits(batch, self._hp.feature_dim)
@@ -159,7 +162,10 @@ class RankedMiniBatch(MiniBatch):
         return _Prepared(rows, group(rows.indptr, rows.indices, rows.values, self._hp.feature_dim))
 
     def batch_memory(self, hyperparameters: Hyperparameters, batch: Batch) -> tuple[int, int]:
-        """The rows of contexts and of the items that are compared in them, their groups, and their sums of factors."""
+        """The memory of contexts and compared items, their groups, and their sums of factors.
+
+        See `Algorithm.batch_memory`.
+        """
         hp = hyperparameters
         if batch.indices is None:
             return 0, 0
@@ -173,7 +179,7 @@ class RankedMiniBatch(MiniBatch):
         return of_rows + groups, of_step
 
     def evaluation(self, hyperparameters: Hyperparameters, model: Model) -> Evaluation:
-        """Order all items for the users of positives, and see where theirs are."""
+        """Rank all items for the users of positives; see `Algorithm.evaluation`."""
         assert self.positives is not None
         return FullRanking(model, hyperparameters, self.positives, self.num_threads)
 
@@ -185,7 +191,7 @@ class RankedMiniBatch(MiniBatch):
         model: Model | None = None,
         state: SolverState | None = None,
     ) -> Solver:
-        """Make the solver."""
+        """Create the solver; see `Algorithm.make`."""
         n_items = self.positives.n_items if self.positives is not None else 0
         return RankedSolver(hyperparameters, n_items, self.num_threads, model, state)
 

@@ -105,7 +105,7 @@ def _ladder(magnitude: float) -> list[float]:
 
 
 def best_rate(hyperparameters: Hyperparameters, rows: Batch, n_rows: int | None = None) -> float:
-    """Find the rate of linear weights and factors that suits some rows.
+    """Find the learning rate of linear weights and factors that suits some rows.
 
     Parameters
     ----------
@@ -115,6 +115,10 @@ def best_rate(hyperparameters: Hyperparameters, rows: Batch, n_rows: int | None 
         With labels.
     n_rows : int, optional
         How many rows there are in all, where that is known.
+
+    Returns
+    -------
+    rate : float
     """
     are_many = n_rows > ROWS_TRIED if n_rows is not None else rows.n_rows >= _FEW
     rows = rows.slice(0, min(rows.n_rows, ROWS_TRIED))

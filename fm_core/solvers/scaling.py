@@ -70,14 +70,34 @@ class Scaling:
 
     @classmethod
     def of(cls, rows: Iterable[Batch], feature_dim: int, predictor_type: str) -> "Scaling":
-        """Find those of rows with labels."""
+        """Compute the scaling of rows with labels.
+
+        Parameters
+        ----------
+        rows : iterable of Batch
+        feature_dim : int
+        predictor_type : str
+
+        Returns
+        -------
+        scaling : Scaling
+        """
         found = ScalingOfRows(feature_dim, predictor_type)
         for batch in rows:
             found.add(batch)
         return found.scaling()
 
     def rows(self, batch: Batch) -> Batch:
-        """Move and divide rows and their labels."""
+        """Scale rows and their labels.
+
+        Parameters
+        ----------
+        batch : Batch
+
+        Returns
+        -------
+        scaled : Batch
+        """
         # means are numbers of float32, near to which a difference is exact
         means, factors = self.means.astype(np.float32), (1 / self.scales).astype(np.float32)
         labels = (batch.known_labels.astype(np.float64) - self.label_mean) / self.label_scale
@@ -91,13 +111,33 @@ class Scaling:
         return Batch.from_dense(values, labels.astype(np.float32), batch.weights)
 
     def scores(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Bring scores of such rows back to the labels' units."""
+        """Convert scores of scaled rows back to the units of the labels.
+
+        Parameters
+        ----------
+        scores : ndarray of float32, shape (n,)
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n,)
+        """
         if (self.label_mean, self.label_scale) == (0.0, 1.0):
             return scores
         return (scores.astype(np.float64) * self.label_scale + self.label_mean).astype(np.float32)
 
     def model(self, model: Model) -> Model:
-        """Convert a model of scaled rows back, with bounded effects of extreme values."""
+        """Convert a model of scaled rows back, with bounded effects of extreme values.
+
+        Parameters
+        ----------
+        model : Model
+            Of scaled rows.
+
+        Returns
+        -------
+        model : Model
+            Of unscaled rows.
+        """
         w0, w, V = bounded(model.w0, model.w, model.V, self.extremes)
         V, w = V / self.scales[:, np.newaxis], w / self.scales
         V_m = V * self.means[:, np.newaxis]
@@ -108,7 +148,17 @@ class Scaling:
                       math.sqrt(self.label_scale) * V)  # fmt: skip
 
     def model_there(self, model: Model) -> Model:
-        """Make of a model of rows as they are one of such rows; it may have fewer features."""
+        """Convert a model of unscaled rows to one of scaled rows.
+
+        Parameters
+        ----------
+        model : Model
+            It may have fewer features.
+
+        Returns
+        -------
+        model : Model
+        """
         n = model.feature_dim
         means, scales = self.means[:n], self.scales[:n]
         V = model.V.astype(np.float64)
@@ -130,7 +180,17 @@ class Scaling:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Scaling":
-        """Make one of what `arrays` gave."""
+        """Restore a scaling from what `arrays` returned.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            By name.
+
+        Returns
+        -------
+        scaling : Scaling
+        """
         means, scales, greatest, of_tails = arrays["column_scaling"]
         label_mean, label_scale, most = arrays["label_scaling"].tolist()
         return cls(means, scales, label_mean, label_scale, Extremes(greatest, of_tails, most))
@@ -166,7 +226,13 @@ class ScalingOfRows:
         self._label_range = [math.inf, -math.inf]
 
     def add(self, batch: Batch) -> None:
-        """Look at some more rows."""
+        """Add rows.
+
+        Parameters
+        ----------
+        batch : Batch
+            With labels.
+        """
         if not batch.n_rows:
             return
         weights = batch.weights_or_ones.astype(np.float64)

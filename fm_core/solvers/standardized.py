@@ -73,11 +73,11 @@ class StandardizedSolver(Solver):
         self._inner.check()
 
     def predict(self, batch: Batch) -> Floats:
-        """Score a batch with the model as it is now."""
+        """Score a batch with the current model; see `Solver.predict`."""
         return self.model.predict(batch, self._num_threads)
 
     def epoch(self, data: Iterable[tuple[Batch, _Prepared]], at: Moment) -> Iterator[SafePoint]:
-        """Make a step from each batch."""
+        """Make a step from each batch; see `Learner.epoch`."""
         given: list[Batch] = []
 
         def scaled() -> Iterator[tuple[Batch, Any]]:
@@ -111,11 +111,11 @@ class StandardizedMiniBatch(Algorithm):
         self.looks_first = True
 
     def look(self, hyperparameters: Hyperparameters, batches: Iterable[Batch]) -> None:
-        """Find the scaling."""
+        """Compute the scaling; see `Algorithm.look`."""
         self._scaling = Scaling.of(batches, hyperparameters.feature_dim, hyperparameters.predictor_type)
 
     def layout(self, hyperparameters: Hyperparameters) -> dict[str, ArraySpec]:
-        """The arrays of mini-batches, and the scaling."""
+        """The arrays of mini-batches, and the scaling; see `Algorithm.layout`."""
         columns, labels = SCALING_ARRAYS
         return {
             **self._inner.layout(hyperparameters),
@@ -124,19 +124,25 @@ class StandardizedMiniBatch(Algorithm):
         }
 
     def memory_needed(self, hyperparameters: Hyperparameters) -> int:
-        """The bytes of what mini-batches take, of the scaling, and of the model of the rows as they are."""
+        """The memory of mini-batches, of the scaling, and of the model of unscaled rows.
+
+        See `Algorithm.memory_needed`.
+        """
         hp = hyperparameters
         return self._inner.memory_needed(hp) + hp.feature_dim * (
             8 * SCALING_ARRAYS["column_scaling"] + 12 * (hp.num_factors + 1)
         )
 
     def batch_memory(self, hyperparameters: Hyperparameters, batch: Batch) -> tuple[int, int]:
-        """What mini-batches take, and a copy of the rows."""
+        """The memory of mini-batches, and of a copy of the rows; see `Algorithm.batch_memory`."""
         ahead, within = self._inner.batch_memory(hyperparameters, batch)
         return ahead + batch.nbytes, within
 
     def check(self, hyperparameters: Hyperparameters) -> None:
-        """Refuse a model without a bias or linear weights: moving columns needs both."""
+        """Refuse a model without a bias or linear weights, because shifting columns needs both.
+
+        See `Algorithm.check`.
+        """
         for name in ("use_bias", "use_linear"):
             if not getattr(hyperparameters, name):
                 raise ConfigError(
@@ -144,11 +150,11 @@ class StandardizedMiniBatch(Algorithm):
                 )
 
     def model_of(self, hyperparameters: Hyperparameters, arrays: Mapping[str, NDArray[Any]]) -> Model:
-        """Make the model of the rows as they are."""
+        """Create the model of unscaled rows; see `Algorithm.model_of`."""
         return Scaling.of_arrays(arrays).model(self._inner.model_of(hyperparameters, arrays))
 
     def prepare(self, batch: Batch) -> _Prepared:
-        """Scale a batch, and do what mini-batches do ahead."""
+        """Scale a batch, and prepare it like a mini-batch; see `Algorithm.prepare`."""
         assert self._scaling is not None
         rows = self._scaling.rows(batch)
         return _Prepared(rows, self._inner.prepare(rows))
@@ -161,7 +167,7 @@ class StandardizedMiniBatch(Algorithm):
         model: Model | None = None,
         state: SolverState | None = None,
     ) -> Solver:
-        """Make the solver; where no row was seen, the one that only has a model to start from."""
+        """Create the solver; if there are no rows, it only has a model to start from; see `Algorithm.make`."""
         if state is not None:
             self._scaling, self.looks_first = Scaling.of_arrays(state.arrays), False
         scaling = self._scaling

@@ -128,11 +128,11 @@ class BayesLearner(Solver):
         """See `Learner.check`: a chain looks at its numbers in every sweep."""
 
     def predict(self, batch: Batch) -> Floats:
-        """Score a batch with the mean of the samples so far."""
+        """Score a batch with the mean of the samples so far; see `Solver.predict`."""
         return self.model.predict(batch, self._num_threads)
 
     def epoch(self, data: Rows, at: Moment) -> Iterator[SafePoint]:
-        """Make one sweep; the scores are those of the mean of the samples so far."""
+        """Make one sweep; the scores are those of the mean of the samples so far; see `Learner.epoch`."""
         if self._chain is None:
             self._chain = self._begun(data)
         if at.n_batches:
@@ -180,11 +180,14 @@ class Bayes(Algorithm):
         self._feature_groups = feature_groups
 
     def layout(self, hyperparameters: Hyperparameters) -> dict[str, ArraySpec]:
-        """The model as the artifact has it, and the chain, whose shapes the data decides."""
+        """The model as in the artifact, and the chain, whose shapes depend on the data; see `Algorithm.layout`."""
         return layout(hyperparameters)
 
     def memory_needed(self, hyperparameters: Hyperparameters) -> int:
-        """The bytes of a sample, the mean, the samples that are kept, and the model, if every feature occurs."""
+        """The memory of a sample, the mean, the kept samples and the model, if every feature occurs.
+
+        See `Algorithm.memory_needed`.
+        """
         hp = hyperparameters
         k = BayesSolver.inner_factors(hp.num_factors)
         pooled = _in_lines(hp.num_factors + _SPARE + _POOLED * k)
@@ -193,13 +196,13 @@ class Bayes(Algorithm):
         return hp.feature_dim * a_feature
 
     def rows_memory(self, hyperparameters: Hyperparameters, n_rows: int, n_entries: int) -> int:
-        """The bytes of so many rows, while they are turned round, and with their records."""
+        """The memory of rows while they are transposed, with their records; see `Algorithm.rows_memory`."""
         parts = 1 if hyperparameters._bayes_method == "gibbs" else 3
         record = 4 * parts * _in_lines(BayesSolver.inner_factors(hyperparameters.num_factors) + _OF_RECORD + 1)
         return _AN_ENTRY * n_entries + (_A_ROW + record) * n_rows
 
     def check(self, hyperparameters: Hyperparameters) -> None:
-        """Refuse a model without a bias or linear weights, and groups of other features than there are."""
+        """Refuse a model without a bias or linear weights, and groups of too many features; see `Algorithm.check`."""
         for name in ("use_bias", "use_linear"):
             if not getattr(hyperparameters, name):
                 raise ConfigError(f"{name} is false, and solver bayes always learns that part: use solver minibatch")
@@ -208,11 +211,11 @@ class Bayes(Algorithm):
             check_sizes(sizes, hyperparameters.feature_dim)
 
     def model_of(self, hyperparameters: Hyperparameters, arrays: Mapping[str, NDArray[Any]]) -> Model:
-        """Make the model; it shares the arrays."""
+        """Create the model, which shares the arrays; see `Algorithm.model_of`."""
         return model_of(hyperparameters, arrays)
 
     def load(self, items: Iterable[tuple[Batch, Any]]) -> Rows:
-        """Keep all rows, by feature."""
+        """Keep all rows, by feature; see `Algorithm.load`."""
         collector = None
         for batch, _ in items:
             if collector is None:
@@ -230,7 +233,7 @@ class Bayes(Algorithm):
         model: Model | None = None,
         state: SolverState | None = None,
     ) -> BayesLearner:
-        """Make the learner; its chain begins with its first epoch."""
+        """Create the learner; its chain starts with its first epoch; see `Algorithm.make`."""
         return BayesLearner(hyperparameters, self._num_threads, model, state)
 
 

@@ -83,7 +83,15 @@ class RunningMean:
         self._w0, self.n_samples, self._n_pooled = 0.0, 0, 0
 
     def add(self, w0: float, params: Floats) -> None:
-        """Add a sample: rows ``[v | w]``, as many as there are weights."""
+        """Add a sample.
+
+        Parameters
+        ----------
+        w0 : float
+            The bias.
+        params : ndarray of float32, shape (n_rows, k + 1)
+            Rows ``[v | w]``.
+        """
         if self._n_pooled == _POOLED:
             self._shrink()
         at = self._rank + self._n_pooled * self._k
@@ -94,7 +102,12 @@ class RunningMean:
         self._n_pooled += 1
 
     def model(self, rank: int) -> tuple[float, Doubles, Floats]:
-        """The mean of the samples so far.
+        """Return the mean of the samples so far.
+
+        Parameters
+        ----------
+        rank : int
+            The number of factors to return.
 
         Returns
         -------
@@ -119,7 +132,13 @@ class RunningMean:
         return {"mean_counts": counts, "mean_w": self._w, "mean_factors": self._matrix}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what `arrays` gave."""
+        """Restore the state that `arrays` returned.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            By name.
+        """
         self._w0, self.n_samples, self._n_pooled = float(arrays["mean_counts"][0]), *map(int, arrays["mean_counts"][1:])
         self._w, self._matrix = arrays["mean_w"], arrays["mean_factors"]
 

@@ -52,10 +52,20 @@ class Outlook:
 
 
 def tolerated(n_walked: int) -> float:
-    """The nats a row that are not worth further sweeps, after so many entries have been walked.
+    """Return the gain, in nats per row, below which further sweeps are not worth their time.
 
     In proportion to them, as then the next second gains as little in a long training as in a short one; but a model
     stays within .001 nats of what endless sweeps would make of it.
+
+    Parameters
+    ----------
+    n_walked : int
+        The number of entries visited so far.
+
+    Returns
+    -------
+    gain : float
+        Proportional to `n_walked` within limits.
     """
     return TOLERANCE * min(max(1.0, n_walked / WALKED), _MOST_TIMES)
 
@@ -87,7 +97,13 @@ class Convergence:
         self._length, self.n_samples = 1, 0
 
     def add(self, latent: NDArray[np.float32]) -> None:
-        """Add a sample's scores, before the logistic function."""
+        """Add a sample's scores, before the logistic function.
+
+        Parameters
+        ----------
+        latent : ndarray of float32, shape (n,)
+            The scores of the probe rows.
+        """
         if self.n_samples == _BATCHES * self._length:
             self._batches[: _BATCHES // 2] = self._batches[::2] + self._batches[1::2]
             self._batches[_BATCHES // 2 :] = 0
@@ -113,12 +129,16 @@ class Convergence:
         return found
 
     def outlook(self, alpha: float | None) -> Outlook:
-        """Say where the mean stands.
+        """Estimate what further sweeps would gain.
 
         Parameters
         ----------
         alpha : float or None
             Precision of a regressor's noise; None for a classifier.
+
+        Returns
+        -------
+        outlook : Outlook
         """
         n = self.n_samples // self._length
         if n < _BATCHES // 2:
@@ -134,7 +154,17 @@ class Convergence:
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> "Convergence":
-        """Make one of what `arrays` gave."""
+        """Create one from what `arrays` returned.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            By name.
+
+        Returns
+        -------
+        convergence : Convergence
+        """
         found = cls(arrays["probe_batches"].shape[1])
         found.restore(arrays)
         return found
@@ -145,6 +175,12 @@ class Convergence:
         return {"probe_counts": counts, "probe_batches": self._batches, "probe_sums": self._sums}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what `arrays` gave."""
+        """Restore the state that `arrays` returned.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            By name.
+        """
         self.n_samples, self._length = map(int, arrays["probe_counts"])
         self._batches, self._sums = arrays["probe_batches"], arrays["probe_sums"]

@@ -37,7 +37,13 @@ class Positions:
         self._n = self._n_straying = 0
 
     def add(self, indptr: NDArray[np.int64], indices: Ints) -> None:
-        """See some more rows."""
+        """Add rows.
+
+        Parameters
+        ----------
+        indptr : ndarray of int64, shape (n_rows + 1,)
+        indices : ndarray of int32
+        """
         if self._first is None or len(indptr) < 2:
             return
         lengths = np.diff(indptr)
@@ -55,14 +61,33 @@ class Positions:
             self._first = None
 
     def groups(self, features: Ints) -> Ints:
-        """The position of each feature; 0 for all if they have none."""
+        """Return the position of each feature in its rows.
+
+        Parameters
+        ----------
+        features : ndarray of int32, shape (n,)
+
+        Returns
+        -------
+        groups : ndarray of int32, shape (n,)
+            0 for all if features have no fixed position.
+        """
         if self._first is None:
             return np.zeros(len(features), np.int32)
         return np.maximum(self._first[features], 0)
 
 
 def sizes_of(feature_groups: str) -> str | list[int]:
-    """The hyperparameter's words, or its numbers.
+    """Parse the hyperparameter `feature_groups`.
+
+    Parameters
+    ----------
+    feature_groups : str
+
+    Returns
+    -------
+    sizes : str or list of int
+        ``auto``, ``none``, or the number of features in each group.
 
     Raises
     ------
@@ -80,7 +105,19 @@ def sizes_of(feature_groups: str) -> str | list[int]:
 
 
 def check_sizes(sizes: list[int], feature_dim: int) -> None:
-    """Raise ConfigError if groups of so many features, one after the other, are more features than there are."""
+    """Check that groups have no more features than the model.
+
+    Parameters
+    ----------
+    sizes : list of int
+        The number of features in each group.
+    feature_dim : int
+
+    Raises
+    ------
+    ConfigError
+        They have more.
+    """
     if sum(sizes) > feature_dim:
         raise ConfigError(
             f"feature_groups names groups of {' + '.join(map(str, sizes))} = {sum(sizes)} features, "
@@ -89,7 +126,17 @@ def check_sizes(sizes: list[int], feature_dim: int) -> None:
 
 
 def by_sizes(sizes: list[int], features: Ints) -> Ints:
-    """The group of each feature, where groups of so many features follow each other; the rest are one more."""
+    """Return the group of each feature, if groups of given sizes follow each other; all others form one more group.
+
+    Parameters
+    ----------
+    sizes : list of int
+    features : ndarray of int32, shape (n,)
+
+    Returns
+    -------
+    groups : ndarray of int32, shape (n,)
+    """
     return np.searchsorted(np.cumsum(sizes), features, side="right").astype(np.int32)
 
 

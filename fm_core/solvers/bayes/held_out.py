@@ -85,7 +85,7 @@ def _error(constant: float, n: float) -> float:
 
 
 def kept_of(rows: Rows, make: Callable[[Rows, int], Chain], seed: int) -> Kept:
-    """Say how much of a classifier is kept.
+    """Determine how much of a classifier to keep.
 
     Parameters
     ----------
@@ -93,6 +93,10 @@ def kept_of(rows: Rows, make: Callable[[Rows, int], Chain], seed: int) -> Kept:
     make : callable
         ``make(rows, seed)`` begins a chain.
     seed : int
+
+    Returns
+    -------
+    kept : Kept
     """
     labels = rows.labels.astype(np.float64)
     weights = np.ones(rows.n_rows) if rows.weights is None else rows.weights.astype(np.float64)

@@ -66,7 +66,21 @@ class Keeper:
         self._n, self._every, self._seen = 0, 1, 0
 
     def add(self, w0: float, alpha: float, params: Floats, mean: Doubles, precision: Doubles) -> None:
-        """See one more sample."""
+        """Add a sample; only some are kept, evenly spaced.
+
+        Parameters
+        ----------
+        w0 : float
+            The bias.
+        alpha : float
+            The precision of the noise.
+        params : ndarray of float32, shape (n_rows, k + 1)
+            Rows ``[v | w]``.
+        mean : ndarray of float64, shape (n_groups, k + 1)
+            The means of the priors.
+        precision : ndarray of float64, shape (n_groups, k + 1)
+            The precisions of the priors.
+        """
         self._seen += 1
         if (self._seen - 1) % self._every:
             return
@@ -97,7 +111,13 @@ class Keeper:
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what `arrays` gave, of the same rows."""
+        """Restore the state that `arrays` returned, for the same rows.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            By name.
+        """
         self._n, self._every, self._seen = map(int, arrays["kept_counts"])
         for name, array in (("numbers", self._numbers), ("params", self._params), ("priors", self._priors)):
             array[: self._n] = arrays[f"kept_{name}"]

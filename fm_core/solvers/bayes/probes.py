@@ -63,7 +63,14 @@ class Reservoir:
         self._stored = [_Csr(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))]
 
     def add(self, indptr: NDArray[np.int64], keys: Ints, values: Floats) -> None:
-        """See some more rows."""
+        """Add rows; only some are kept.
+
+        Parameters
+        ----------
+        indptr : ndarray of int64, shape (n_rows + 1,)
+        keys : ndarray of int32
+        values : ndarray of float32
+        """
         n = len(indptr) - 1
         hashes = _hash(np.arange(self._n_seen, self._n_seen + n, dtype=np.uint64) ^ (self._seed << np.uint64(32)))
         self._n_seen += n
@@ -84,7 +91,7 @@ class Reservoir:
             self._forget()
 
     def probes(self, columns: Ints, colours: Ints, typical: NDArray[np.float64]) -> Probes:
-        """Make the probes.
+        """Create the probe rows.
 
         Parameters
         ----------
@@ -93,6 +100,10 @@ class Reservoir:
         colours : ndarray of int32, shape (n_columns,)
         typical : ndarray of float64, shape (n_columns,)
             What values are divided by.
+
+        Returns
+        -------
+        probes : Probes
         """
         (rows,) = self._forget()
         n, numbers = rows.n_rows, columns[rows.keys]

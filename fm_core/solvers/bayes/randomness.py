@@ -25,10 +25,34 @@ FOLDS = OF_ROWS - 1
 
 
 def key(seed: int, what: int) -> NDArray[np.uint32]:
-    """Threefry's key."""
+    """Return a key of the Threefry generator.
+
+    Parameters
+    ----------
+    seed : int
+        The hyperparameter `seed`.
+    what : int
+        The purpose of the numbers.
+
+    Returns
+    -------
+    key : ndarray of uint32, shape (4,)
+    """
     return np.array([seed & 0xFFFFFFFF, seed >> 32, what, 0], np.uint32)
 
 
 def generator(seed: int, number: int) -> "Generator":
-    """The generator of a sweep; number 0 is for what comes before the first."""
+    """Return the random generator of a sweep.
+
+    Parameters
+    ----------
+    seed : int
+        The hyperparameter `seed`.
+    number : int
+        The number of the sweep; 0 for draws before the first one.
+
+    Returns
+    -------
+    generator : numpy.random.Generator
+    """
     return np.random.Generator(np.random.Philox(key=[seed, number]))

@@ -155,6 +155,11 @@ class Collector:
     def add(self, batch: Batch) -> None:
         """Add a batch's rows.
 
+        Parameters
+        ----------
+        batch : Batch
+            With labels.
+
         Raises
         ------
         DataError

@@ -60,7 +60,17 @@ class Units:
 
     @classmethod
     def of_labels(cls, labels: Floats, weights: Floats | None = None) -> "Units":
-        """Mean and standard deviation; of constant labels a scale that makes what is left exactly 0."""
+        """Compute the mean and standard deviation of labels; the residual of constant labels is exactly 0.
+
+        Parameters
+        ----------
+        labels : ndarray of float32, shape (n,)
+        weights : ndarray of float32, shape (n,), optional
+
+        Returns
+        -------
+        units : Units
+        """
         exact = labels.astype(np.float64)
         mean = float(exact.mean() if weights is None else np.average(exact, weights=weights))
         squares = (exact - mean) ** 2
@@ -186,7 +196,19 @@ class Sampler:
         return self._records[:, self._k + _SUM_Z] / np.float32(max(1, self.n_counted))
 
     def latent_of(self, indptr: NDArray[np.int64], keys: NDArray[np.int32], values: Floats) -> Floats:
-        """Score other rows, of this chain's columns, with the sample."""
+        """Score other rows, which have this chain's columns, with the current sample.
+
+        Parameters
+        ----------
+        indptr : ndarray of int64, shape (n_rows + 1,)
+        keys : ndarray of int32
+        values : ndarray of float32
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n_rows,)
+            Before the logistic function.
+        """
         return scores_of(*self.sample(), indptr, keys, values, self._num_threads)
 
     def sample(self) -> tuple[float, Floats]:
@@ -203,7 +225,13 @@ class Sampler:
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what `arrays` gave."""
+        """Restore the state that `arrays` returned.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            By name.
+        """
         self.w0, self.alpha, n_sweeps, n_counted = arrays["chain"][:4].tolist()
         self.n_sweeps, self.n_counted = int(n_sweeps), int(n_counted)
         self._sums = arrays["chain"][4:]
@@ -288,6 +316,16 @@ def variance_of(rows: Rows, params: Floats) -> float:
     """The variance of the initial factors of one-hot columns; 0 if there are none, or rows have values other than 1.
 
     Raw columns far from 0 need large steps at first: with priors of small factors their chain stayed at the mean.
+
+    Parameters
+    ----------
+    rows : Rows
+    params : ndarray of float32, shape (n_features, k + 1)
+        The initial parameters.
+
+    Returns
+    -------
+    variance : float
     """
     return float(params[:, :-1].var(dtype=np.float64)) if len(params) and not len(rows.values) else 0.0
 
@@ -368,6 +406,10 @@ def polya_gamma_of(weights: Floats, z: Doubles, one: Floats, rng: "Generator") -
     z : ndarray of float64, shape (n,)
     one : ndarray of float32, shape (n,)
     rng : Generator
+
+    Returns
+    -------
+    draws : ndarray of float64, shape (n,)
     """
     c = np.maximum(np.abs(z), 1e-6)
     mean = np.tanh(c / 2) / (2 * c)
@@ -383,7 +425,16 @@ def polya_gamma_of(weights: Floats, z: Doubles, one: Floats, rng: "Generator") -
 
 
 def aligned(n_rows: int, width: int) -> Floats:
-    """Zeros whose rows are whole cache lines, and begin at one."""
+    """Return zeros whose rows start at cache lines and fill them.
+
+    Parameters
+    ----------
+    n_rows, width : int
+
+    Returns
+    -------
+    array : ndarray of float32, shape (n_rows, a multiple of 16)
+    """
     stride = -(-width // 16) * 16
     block = np.zeros(n_rows * stride + 16, np.float32)
     start = -(block.ctypes.data // 4) % 16

@@ -58,7 +58,7 @@ class Schedule(NamedTuple):
 
 
 def schedule(starts: NDArray[np.int64], rows: NDArray[np.int32], n_rows: int, longest_row: int) -> Schedule:
-    """Make the schedule of columns.
+    """Create the schedule of columns.
 
     Parameters
     ----------
@@ -67,6 +67,10 @@ def schedule(starts: NDArray[np.int64], rows: NDArray[np.int32], n_rows: int, lo
     n_rows : int
     longest_row : int
         Entries of the longest row.
+
+    Returns
+    -------
+    schedule : Schedule
     """
     n_words = max(1, min(MOST_WORDS, longest_row // 64 + 1))
     colours = colour(starts, rows, n_rows, n_words)

@@ -127,7 +127,17 @@ class BayesSolver:
 
     @staticmethod
     def inner_factors(num_factors: int) -> int:
-        """Factors of a sample, for a model of `num_factors`."""
+        """Return the number of factors of each sample.
+
+        Parameters
+        ----------
+        num_factors : int
+            The number of factors of the model.
+
+        Returns
+        -------
+        k : int
+        """
         return min(_FACTORS, num_factors)
 
     @property
@@ -208,7 +218,13 @@ class BayesSolver:
         }  # fmt: skip
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what `arrays` gave, of the same rows: the arrays become the solver's."""
+        """Restore the state that `arrays` returned, for the same rows; the solver keeps the arrays.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            By name.
+        """
         for part in (self.sampler, self._mean, self._convergence, self._keeper):
             part.restore(arrays)
         self._made = None

@@ -24,7 +24,18 @@ _FURTHER = np.float32(0.03)
 
 
 def check_start(model: Model, hyperparameters: Hyperparameters) -> None:
-    """Raise ConfigError if a model cannot be started from; it may have any number of factors."""
+    """Check that training can start from a model; it may have any number of factors.
+
+    Parameters
+    ----------
+    model : Model
+    hyperparameters : Hyperparameters
+
+    Raises
+    ------
+    ConfigError
+        It cannot; the message says why.
+    """
     hp = hyperparameters
     if model.predictor_type != hp.predictor_type:
         raise ConfigError(

@@ -117,7 +117,12 @@ class Variational:
         self._sums = self._turn()
 
     def sweep(self, is_counted: bool = True) -> None:
-        """Bring everything to its best once.
+        """Optimise every unknown once.
+
+        Parameters
+        ----------
+        is_counted : bool
+            Whether the sweep counts towards the mean of scores.
 
         Raises
         ------
@@ -167,7 +172,19 @@ class Variational:
         return self.w0, drawn
 
     def latent_of(self, indptr: NDArray[np.int64], keys: NDArray[np.int32], values: Floats) -> Floats:
-        """Score other rows, of these columns, with `sample`."""
+        """Score other rows, which have these columns, with the current means.
+
+        Parameters
+        ----------
+        indptr : ndarray of int64, shape (n_rows + 1,)
+        keys : ndarray of int32
+        values : ndarray of float32
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n_rows,)
+            Before the logistic function.
+        """
         return scores_of(*self.sample(), indptr, keys, values, self._num_threads)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -182,7 +199,13 @@ class Variational:
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what `arrays` gave."""
+        """Restore the state that `arrays` returned.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            By name.
+        """
         self.w0, self._w0_variance, self.alpha, n_sweeps, is_settled = arrays["chain"][:5].tolist()
         self.n_sweeps, self.is_settled = int(n_sweeps), bool(is_settled)
         self._sums = arrays["chain"][5:]

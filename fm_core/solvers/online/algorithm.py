@@ -114,11 +114,11 @@ class OnlineLearner(Solver):
         """See `Learner.check`: the scores depend on every parameter that is used."""
 
     def predict(self, batch: Batch) -> Floats:
-        """Score a batch with the model so far."""
+        """Score a batch with the current model; see `Solver.predict`."""
         return self.model.predict(batch, self._num_threads)
 
     def epoch(self, data: Iterable[tuple[Batch, Any]], at: Moment) -> Iterator[SafePoint]:
-        """Learn from each batch's rows, one after the other."""
+        """Learn from each batch's rows, one after the other; see `Learner.epoch`."""
         for batch, _ in data:
             labels = batch.known_labels
             scores, said = self._step(batch, labels)
@@ -260,21 +260,24 @@ class Online(Algorithm):
         self._num_threads = num_threads
 
     def layout(self, hyperparameters: Hyperparameters) -> dict[str, ArraySpec]:
-        """The learner's means and information, and the numbers that go with them."""
+        """The learner's means and information, and its numbers; see `Algorithm.layout`."""
         return layout(hyperparameters)
 
     def memory_needed(self, hyperparameters: Hyperparameters) -> int:
-        """The bytes of means, information and the model; the race has only what occurs in its rows."""
+        """The memory of means, information and the model; the race only has the features of its rows.
+
+        See `Algorithm.memory_needed`.
+        """
         hp = hyperparameters
         return 4 * hp.feature_dim * (3 * (hp.num_factors + 1) + 2)
 
     def batch_memory(self, hyperparameters: Hyperparameters, batch: Batch) -> tuple[int, int]:
-        """A step's rows once more."""
+        """The memory of a copy of a step's rows; see `Algorithm.batch_memory`."""
         n = batch.values.size
         return 0, 16 * n + 16 * batch.n_rows
 
     def model_of(self, hyperparameters: Hyperparameters, arrays: Mapping[str, NDArray[Any]]) -> Model:
-        """Make the model."""
+        """Create the model; see `Algorithm.model_of`."""
         return OnlineLearner(hyperparameters, self._num_threads, state=SolverState(0, arrays)).model
 
     def make(
@@ -285,7 +288,7 @@ class Online(Algorithm):
         model: Model | None = None,
         state: SolverState | None = None,
     ) -> OnlineLearner:
-        """Make the learner."""
+        """Create the learner; see `Algorithm.make`."""
         return OnlineLearner(hyperparameters, self._num_threads, model, state)
 
 

@@ -87,7 +87,16 @@ class Recent:
         self._n = 0
 
     def add(self, z: Floats, y: Floats, weights: Floats | None = None) -> None:
-        """Add rows; the oldest ones go."""
+        """Add rows; the oldest ones are dropped.
+
+        Parameters
+        ----------
+        z : ndarray of float32, shape (n,)
+            Scores before the logistic function.
+        y : ndarray of float32, shape (n,)
+            Labels, 0 or 1.
+        weights : ndarray of float32, shape (n,), optional
+        """
         if weights is not None and len(self._rows) == 2:
             self._rows = np.concatenate([self._rows, np.ones((1, _ROWS), np.float32)])
         at = (self._n + np.arange(len(z))[-_ROWS:]) % _ROWS
@@ -106,5 +115,11 @@ class Recent:
         return {"recent": self._rows, "n_recent": np.array([self._n], np.float64)}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from what `arrays` gave."""
+        """Restore the state that `arrays` returned.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            By name.
+        """
         self._rows, self._n = arrays["recent"], int(arrays["n_recent"][0])

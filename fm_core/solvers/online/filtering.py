@@ -74,7 +74,20 @@ class Filter:
         self._is_factor[:k] = 1
 
     def learn(self, rows: Rows, labels: Floats, weights: Floats | None = None) -> Floats:
-        """Give each row's score, before the logistic function and before it is learned from, and learn from it."""
+        """Score each row, and then learn from it.
+
+        Parameters
+        ----------
+        rows : tuple of ndarray
+            indptr, keys and values.
+        labels : ndarray of float32, shape (n,)
+        weights : ndarray of float32, shape (n,), optional
+
+        Returns
+        -------
+        scores : ndarray of float32, shape (n,)
+            Before the logistic function, and before the row was learned.
+        """
         scores = np.empty(len(labels), np.float32)
         self._kernels.filter_rows(
             *rows, labels, self.params, self.information, self.precision, self._is_factor, self.state, scores,
@@ -84,19 +97,49 @@ class Filter:
 
     @staticmethod
     def first_state(units: Units, use_bias: bool) -> NDArray[np.float64]:
-        """The state before the first row."""
+        """Return the state before the first row.
+
+        Parameters
+        ----------
+        units : Units
+        use_bias : bool
+
+        Returns
+        -------
+        state : ndarray of float64, shape (4,)
+        """
         if not use_bias:
             return np.array([0.0, _FIXED, _NOISE, 0.0])
         return np.array([units.bias, 1 / _OF_BIAS, _NOISE, 0.0])
 
     @staticmethod
     def sigma(prior: Prior, units: Units, num_factors: int) -> float:
-        """Standard deviation of the first factors."""
+        """Return the standard deviation of the initial factors.
+
+        Parameters
+        ----------
+        prior : Prior
+        units : Units
+        num_factors : int
+
+        Returns
+        -------
+        sigma : float
+        """
         return float(_SPREAD * np.sqrt(units.variances(*prior, max(1, num_factors))[1]))
 
 
 def padded(numbers: Floats) -> Floats:
-    """Numbers, padded with ones to the length that the kernels need."""
+    """Pad numbers with ones to the length that the kernels need.
+
+    Parameters
+    ----------
+    numbers : ndarray of float32, shape (n,)
+
+    Returns
+    -------
+    padded : ndarray of float32
+    """
     found = np.ones(-(-len(numbers) // _PADDING) * _PADDING, np.float32)
     found[: len(numbers)] = numbers
     return found

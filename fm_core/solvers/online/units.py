@@ -55,7 +55,23 @@ class Units:
         cls, rows: Rows, labels: Floats, feature_dim: int, is_classifier: bool, use_bias: bool = True,
         weights: Floats | None = None,
     ) -> "Units":  # fmt: skip
-        """Look at some rows, at least one; without a bias, labels are not moved. Weights count for labels alone."""
+        """Estimate the units from some rows, at least one. Weights only affect the units of labels.
+
+        Parameters
+        ----------
+        rows : tuple of ndarray
+            indptr, keys and values.
+        labels : ndarray of float32, shape (n,)
+        feature_dim : int
+        is_classifier : bool
+        use_bias : bool
+            Without a bias, labels are not shifted.
+        weights : ndarray of float32, shape (n,), optional
+
+        Returns
+        -------
+        units : Units
+        """
         indptr, keys, values = rows
         squares = values.astype(np.float64) ** 2
         n = np.bincount(keys, minlength=feature_dim)
@@ -85,17 +101,48 @@ class Units:
         return cls(mean, scale, bias, size if size > 0 else 1.0, pairs if pairs > 0 else 1.0, typical)
 
     def labels(self, labels: Floats) -> Floats:
-        """Labels in these units, no further off than float32 can square."""
+        """Convert labels to these units, limited so that float32 can hold their squares.
+
+        Parameters
+        ----------
+        labels : ndarray of float32, shape (n,)
+
+        Returns
+        -------
+        labels : ndarray of float32, shape (n,)
+        """
         found: Floats = np.clip((labels.astype(np.float64) - self.mean) / self.scale, -1e15, 1e15).astype(np.float32)
         return found
 
     def values(self, rows: Rows) -> Rows:
-        """Rows in these units."""
+        """Convert rows to these units.
+
+        Parameters
+        ----------
+        rows : tuple of ndarray
+            indptr, keys and values.
+
+        Returns
+        -------
+        rows : tuple of ndarray
+            The same with new values.
+        """
         indptr, keys, values = rows
         return indptr, keys, values / self.typical[keys]
 
     def variances(self, linear: float, interactions: float, num_factors: int) -> tuple[float, float]:
-        """Variances of a linear weight and a factor with which a typical row has these standard deviations."""
+        """Return the variances of a linear weight and of a factor for a prior.
+
+        Parameters
+        ----------
+        linear, interactions : float
+            The standard deviations of these parts of a typical row's score.
+        num_factors : int
+
+        Returns
+        -------
+        linear, factor : tuple of float
+        """
         return linear**2 / self.size, interactions / math.sqrt(self.pairs * num_factors)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -107,7 +154,17 @@ class Units:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Units":
-        """Restore it from what `arrays` returned."""
+        """Restore the units from what `arrays` returned.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            By name.
+
+        Returns
+        -------
+        units : Units
+        """
         mean, scale, bias, size, pairs = arrays["units"].tolist()
         return cls(mean, scale, bias, size, pairs, arrays["typical"])
 
