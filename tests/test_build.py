@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -74,3 +75,17 @@ def test_an_interpreter_that_does_not_start_is_named(python, tmp_path):
         f"PYTHONS names {python}, which does not start: give interpreters that do, by path if need be\n"
     )
     assert not (tmp_path / "dist").exists()
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf is absent")
+def test_a_module_of_glibc_is_not_let_into_a_wheel_for_musl(tmp_path):
+    modules = sorted((ROOT / "fm_core/kernels").glob("_bounds.*.so"))
+    if not modules:
+        pytest.skip("nothing is compiled here")
+    wheel = tmp_path / "a.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.write(modules[0], "_bounds.so")
+    code = f"import musl, pathlib; musl.check(pathlib.Path({str(wheel)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tools", capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"_bounds\.so of a\.whl needs .*libc\.so\.6.*, expected libc\.so alone\n", done.stderr)
