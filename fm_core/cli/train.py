@@ -24,7 +24,7 @@ __all__ = ["add_arguments", "run"]
 #: Options that are hyperparameters of their own name.
 _HYPERPARAMETERS = {
     "solver": (str, "auto, bayes, minibatch or online (default: auto)"),
-    "num_factors": (int, "factors of each feature (default: 16)"),
+    "num_factors": (int, "factors of each feature (default: 16 to 64, depending on columns and rows)"),
     "epochs": (int, "passes over the data (default: as many as needed)"),
     "seed": (int, "seed of all random numbers (default: 0)"),
 }

@@ -47,6 +47,9 @@ OF_BIAS = 1e-3
 #: Sweeps after which records are made anew, so that rounding errors do not add up.
 _RENEWED = 32
 
+#: Between the seeds of chains: held_out.py takes the next few of a seed.
+APART = 1009
+
 #: What is in a row's record behind q and the 1: see _bayes.pxi.
 _Z, _OM, _KAPPA, _SUM_Z, _SUM_P, _RECORD = 1, 2, 3, 4, 5, 6
 
@@ -141,13 +144,28 @@ class Sampler:
         self._renew()
         self._sums = self._turn(1)
 
-    def sweep(self, is_counted: bool) -> None:
+    def begin_anew(self, chain: int) -> None:
+        """Forget where the chain is, and draw first parameters once more: the next chain of so many.
+
+        The rows' mean scores stay.
+        """
+        self.w0, self.params = initial(
+            self._rows, self._k, self._is_classifier, self._seed + chain * APART, self._num_threads
+        )
+        self.alpha = 1.0
+        self.priors = Priors.begin(len(self._n), self._k, variance_of(self._rows, self.params))
+        self._renew()
+        self._sums = self._turn(0)
+
+    def sweep(self, is_counted: bool, *, is_passed: bool = False) -> None:
         """Draw everything once.
 
         Parameters
         ----------
         is_counted : bool
             Whether the sample is added to the rows' mean scores; otherwise they are those of this sample.
+        is_passed : bool
+            Whether they stay as they are instead.
 
         Raises
         ------
@@ -173,14 +191,15 @@ class Sampler:
             self._sweep(*self.priors.systems(), self._noise, only_moves=False)
             if self.n_sweeps % _RENEWED == 0:
                 self._renew()
-        self.n_counted = self.n_counted + 1 if is_counted else 1
-        self._sums = self._turn(self.n_counted)
+        if not is_passed:
+            self.n_counted = self.n_counted + 1 if is_counted else 1
+        self._sums = self._turn(0 if is_passed else self.n_counted)
         if not np.isfinite(self._sums).all():
             raise DivergenceError(
                 f"scores are no longer finite at sweep {self.n_sweeps}: solver bayes cannot handle large, strongly "
                 "correlated dense columns; subtract their means, or use solver minibatch"
             )
-        if not is_counted:
+        if not is_counted and not is_passed:
             self.n_counted = 0
 
     def mean_scores(self) -> Floats:
@@ -259,7 +278,13 @@ class Sampler:
         )  # fmt: skip
 
     def _turn(self, counts: int) -> Doubles:
-        """Count the rows' scores; give sums of om, of the residual, and of its square."""
+        """Count the rows' scores, unless `counts` is 0; give sums of om, of the residual, and of its square."""
+        if not counts:
+            of_scores = self._records[:, self._k + _SUM_Z : self._k + _RECORD]
+            before = of_scores.copy()
+            sums = self._turn(1)
+            of_scores[:] = before
+            return sums
         if self._is_classifier:
             of_weights = key(self._seed, WEIGHTS)
             sums = turn_rows_of_classifier(
