@@ -46,6 +46,12 @@ def test_numbers_are_cut_into_bins_of_about_as_many_rows():
     assert found.sum(axis=0).max() < 3 * len(x) / column.n_features
 
 
+@pytest.mark.parametrize(("n_rows", "n_bins"), [(1_000, 40), (7_000, 70), (30_000, 100)])
+def test_more_rows_make_more_bins_up_to_a_hundred(n_rows, n_bins):
+    assert n_bins - 5 <= column_of({"x": numbers(n_rows)}).n_features <= n_bins + 1
+    assert column_of({"x": numbers(n_rows)}, bins={"x": 20}).n_features <= 21
+
+
 def test_a_number_that_fills_a_bin_has_one_to_itself():
     x = np.concatenate([np.zeros(900), np.arange(1, 1001)])
     edges = bin_edges(x, 20)
