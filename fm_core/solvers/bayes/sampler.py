@@ -145,9 +145,12 @@ class Sampler:
         self._sums = self._turn(1)
 
     def begin_anew(self, chain: int) -> None:
-        """Forget where the chain is, and draw first parameters once more: the next chain of so many.
+        """Start a new chain from newly drawn parameters; the mean scores of the rows are kept.
 
-        The rows' mean scores stay.
+        Parameters
+        ----------
+        chain : int
+            Its number, from 1: the first one after the initial chain.
         """
         self.w0, self.params = initial(
             self._rows, self._k, self._is_classifier, self._seed + chain * APART, self._num_threads
