@@ -38,7 +38,7 @@ from fm_core.solvers.bayes.start import starting_with
 from fm_core.solvers.bayes.variational import Variational
 from fm_core.spread import Spread, spread_to_unseen
 
-__all__ = ["BayesSolver", "collect", "sample_model"]
+__all__ = ["BURN_IN", "CHAIN", "LEAST", "MOST", "WALKED", "BayesSolver", "collect", "sample_model"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -49,10 +49,10 @@ _RESTARTS = (8, 16, 32, 64, 128)
 #: Sweeps of a chain of one-hot columns if no number is given, and those at the start of each later chain that do not
 #: count. Chosen on held-out parts of the training rows of California housing, MovieLens and Adult, of chains of 64 to
 #: 320 sweeps: against one chain of 700, the error of the first two is lower by .5 and .1 %, and Adult's is the same.
-_CHAIN, _BURN_IN = 240, 80
+CHAIN, BURN_IN = 240, 80
 
 #: Sweeps of a training that is told no number: at most, at least in any case, and entries walked in all.
-_MOST, _LEAST, _WALKED = 3 * _CHAIN, 100, 2e10
+MOST, LEAST, WALKED = 3 * CHAIN, 100, 2e10
 
 #: Draws of what the variational method knows, at least, that tell of probabilities and spread.
 _DRAWN = 16
@@ -166,9 +166,9 @@ class BayesSolver:
     @property
     def most_sweeps(self) -> int:
         """How many sweeps there are at most, if no number was given."""
-        most = int(np.clip(_WALKED / max(1, len(self.rows.rows)), _LEAST, _MOST))
-        begun = most % _CHAIN
-        return most - begun if self._has_chains and most > _CHAIN and begun <= 2 * _BURN_IN else most
+        most = int(np.clip(WALKED / max(1, len(self.rows.rows)), LEAST, MOST))
+        begun = most % CHAIN
+        return most - begun if self._has_chains and most > CHAIN and begun <= 2 * BURN_IN else most
 
     @property
     def _has_chains(self) -> bool:
@@ -178,7 +178,7 @@ class BayesSolver:
     @property
     def _is_burning(self) -> bool:
         """Whether the sample that was drawn last is too near to the beginning of a later chain to count."""
-        return self._has_chains and self.n_steps > _CHAIN and 1 <= self.n_steps % _CHAIN <= _BURN_IN
+        return self._has_chains and self.n_steps > CHAIN and 1 <= self.n_steps % CHAIN <= BURN_IN
 
     @property
     def outlook(self) -> Outlook:
@@ -194,13 +194,13 @@ class BayesSolver:
             A number is not finite.
         """
         sampler, n = self.sampler, self.n_steps
-        if isinstance(sampler, Sampler) and self._has_chains and n >= _CHAIN:
-            if n % _CHAIN == 0:
-                sampler.begin_anew(n // _CHAIN)
-            if n % _CHAIN < _BURN_IN:
+        if isinstance(sampler, Sampler) and self._has_chains and n >= CHAIN:
+            if n % CHAIN == 0:
+                sampler.begin_anew(n // CHAIN)
+            if n % CHAIN < BURN_IN:
                 sampler.sweep(True, is_passed=True)
                 return
-        if n in _RESTARTS and (2 * n <= _CHAIN if self._has_chains else 4 * n <= (self._n_sweeps or math.inf)):
+        if n in _RESTARTS and (2 * n <= CHAIN if self._has_chains else 4 * n <= (self._n_sweeps or math.inf)):
             for average in (self._mean, self._convergence, self._keeper):
                 average.restart()
         sampler.sweep(self._mean.n_samples > 0)

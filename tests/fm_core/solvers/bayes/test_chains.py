@@ -13,7 +13,7 @@ TYPES = {False: "regressor", True: "binary_classifier"}
 
 @pytest.fixture(autouse=True)
 def short_chains(monkeypatch):
-    for name, value in {"_CHAIN": 24, "_BURN_IN": 8, "_MOST": 72, "_LEAST": 10}.items():
+    for name, value in {"CHAIN": 24, "BURN_IN": 8, "MOST": 72, "LEAST": 10}.items():
         monkeypatch.setattr(solver, name, value)
     monkeypatch.setattr(convergence, "TOLERANCE", 0.0)  # no chain ends by itself
 
@@ -36,7 +36,7 @@ def test_the_mean_is_that_of_all_chains_without_what_each_begins_with(is_classif
     n_samples = []
     while not chain.is_done:
         chain.sweep()
-        n_samples.append(chain._mean.n_samples)
+        n_samples.append(chain.outlook.n_samples)
     assert n_samples[7::8] == [8, 8, 16, 16, 24, 32, 32, 40, 48]
     assert chain.n_steps == chain.most_sweeps == 72
     assert chain.outlook.n_samples == 48
@@ -68,11 +68,11 @@ def test_a_training_that_resumes_is_the_same(stopped):
 @pytest.mark.parametrize("changes", [{"value": 1.5}, {"n_sweeps": 60}])
 def test_raw_values_and_a_number_of_sweeps_have_one_chain(changes):
     chain = swept(made(**changes)[0], 60)
-    assert chain._mean.n_samples == (28 if changes.get("value") else 52)
+    assert chain.outlook.n_samples == (28 if changes.get("value") else 52)
 
 
 def test_few_sweeps_do_not_end_at_a_beginning(monkeypatch):
     chain = made()[0]
     for walked, most in ((20, 20), (24, 24), (30, 24), (40, 24), (41, 41), (60, 48)):
-        monkeypatch.setattr(solver, "_WALKED", walked * 3000)
+        monkeypatch.setattr(solver, "WALKED", walked * 3000)
         assert chain.most_sweeps == most
