@@ -12,10 +12,13 @@
         └── CheckpointError    a checkpoint belongs to another job or version, or none can be written
             └── DamagedCheckpointError    its bytes are not those that were written
 
-A message is one sentence: what was found, what was expected, where, what to do.
+A message is one sentence: what was found, what was expected, where, what to do. Names and values in it may be anyone's:
+as text, an error is one harmless line of bounded length (fm_core/printable.py), whoever made the sentence.
 """
 
 import errno
+
+from fm_core.printable import printable
 
 __all__ = [
     "ArtifactError",
@@ -35,8 +38,15 @@ __all__ = [
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT)
 
 
+#: Characters of a message.
+_LONGEST = 2000
+
+
 class FMError(Exception):
     """Base of every error that this package raises on purpose."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), _LONGEST)
 
 
 class ConfigError(FMError):

@@ -1,12 +1,14 @@
 """Text from outside becomes one harmless line."""
 
 import json
+import pickle
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fm_core import errors
 from fm_core.printable import begun, printable, quoted
 from tests.conftest import ROOT
 
@@ -39,6 +41,17 @@ def test_attacks_are_shown_harmless(text):
     assert is_harmless(printable(text))
     assert is_harmless(quoted(text))
     assert not re.search("#(quality_metric|metrics|test_score|progress_metric)", printable(text) + quoted(text))
+
+
+@pytest.mark.parametrize("text", [*ATTACKS, "a" * 10**5, "\n" * 10**4])
+@pytest.mark.parametrize("kind", [each for each in vars(errors).values() if isinstance(each, type)])
+def test_an_error_is_one_harmless_line_whatever_its_sentence_names(kind, text):
+    """Sentences name columns, files and hosts, and not every one of them asks the filter."""
+    error = kind(f"train.csv: found column {text}, expected another")
+    for shown in (str(error), f"{error}", str(pickle.loads(pickle.dumps(error)))):
+        assert is_harmless(shown)
+        assert shown.startswith("train.csv: found column ")
+        assert len(shown) <= 10_000
 
 
 @given(st.lists(st.text() | st.sampled_from([*ATTACKS, "#quality", "_metric: host=", "#", "<loss", ">="])))
