@@ -57,7 +57,7 @@ def test_a_stream_is_learned_from_online():
 
 
 def test_nothing_is_made_before_rows_have_decided():
-    with pytest.raises(ConfigError, match="solver is auto, which is chosen by the first rows"):
+    with pytest.raises(ConfigError, match="solver is auto, and is not chosen yet"):
         registry.algorithm(HP)
 
 

@@ -224,7 +224,7 @@ def test_a_loss_that_compares_items_refuses_weights():
         feature_dim=4, num_factors=2, predictor_type="binary_classifier", loss="pairwise", user_features="0:2",
         item_features="2:4",
     )  # fmt: skip
-    with pytest.raises(ConfigError, match="the rows have weights, and loss is pairwise"):
+    with pytest.raises(ConfigError, match="the rows have weights, which loss pairwise does not support"):
         fit(lambda epoch: [Batch.from_csr(X, np.ones(2), np.ones(2))], hp)
 
 
