@@ -3,11 +3,11 @@
 
 # Several hosts communicate through PyTorch's CPU build; `--build-arg TORCH=false` leaves it out.
 ARG TORCH=true
-# `--build-arg BASE=python:3.11-slim-bookworm@sha256:...` pins what all stages are based on.
-ARG BASE=python:3.11-slim-bookworm
+# `--build-arg BASE_IMAGE=python:3.11-slim-bookworm@sha256:...` pins what all stages are based on.
+ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 # `--build-context build=FOLDER` takes its place: FOLDER/wheels has the wheels of another processor (`make image-arm`).
-FROM ${BASE} AS build
+FROM ${BASE_IMAGE} AS build
 
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -26,12 +26,12 @@ RUN echo "$REVISION" > container/REVISION \
 FROM scratch AS wheels
 
 
-FROM ${BASE} AS torch-false
+FROM ${BASE_IMAGE} AS torch-false
 
 RUN mkdir -p /torch
 
 
-FROM ${BASE} AS torch-true
+FROM ${BASE_IMAGE} AS torch-true
 
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # The headers, PyTorch's test programs and the packages' own tests are a fifth of what is installed.
@@ -53,9 +53,9 @@ RUN --mount=type=bind,from=wheels,target=/wheels \
 FROM torch-${TORCH} AS torch
 
 
-FROM ${BASE}
+FROM ${BASE_IMAGE}
 
-ARG BASE
+ARG BASE_IMAGE
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown
@@ -65,7 +65,7 @@ LABEL org.opencontainers.image.title="factorization-machines" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}" \
       com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
       com.amazonaws.sagemaker.capabilities.multi-models="true"
 

@@ -10,7 +10,7 @@ PYTHON ?= python3
 PYTHONS ?= $(PYTHON)
 IMAGE ?= factorization-machines
 TORCH ?= true
-BASE ?=
+BASE_IMAGE ?=
 WHEELS ?=
 PYTEST_ARGS ?=
 SOAK_SECONDS ?= 600
@@ -299,10 +299,10 @@ test-oldest: .venvs/oldest/.installed  ## run tests with the lowest versions tha
 	    tests/container/serving tests/contract/test_serve_process.py tests/contract/test_train.py $(PYTEST_ARGS)
 
 LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
-	    --build-arg CREATED=$$(date --utc +%Y-%m-%dT%H:%M:%SZ) $(if $(BASE),--build-arg BASE=$(BASE))
+	    --build-arg CREATED=$$(date --utc +%Y-%m-%dT%H:%M:%SZ) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
 
 .PHONY: image
-image: .venvs/tools/.installed  ## build the image with Docker, and its bill of materials (IMAGE, TORCH, WHEELS, BASE: docs/how-to/image.md)
+image: .venvs/tools/.installed  ## build the image with Docker, and its bill of materials (IMAGE, TORCH, WHEELS, BASE_IMAGE: docs/how-to/image.md)
 	docker build $(LABELS) --build-arg TORCH=$(TORCH) \
 	    $(if $(WHEELS),--build-context wheels=$(WHEELS)) --tag $(IMAGE) . || { echo "the image was not built; if" \
 	    "PyTorch's index was not reached: \`make image-wheels image WHEELS=build/wheels\` takes PyTorch by this machine's" \

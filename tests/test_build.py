@@ -55,6 +55,13 @@ def test_a_newer_setup_compiles_all_again(checkout):
     assert "CYTHON_FORCE_REGEN=1" in commands
 
 
+def test_every_name_of_the_makefile_has_one_meaning():
+    """With `?=` the first of two defaults holds for both."""
+    names = re.findall(r"(?m)^([A-Z_]+) [?:]?=", (ROOT / "Makefile").read_text())
+    assert names
+    assert len(set(names)) == len(names)
+
+
 @pytest.mark.parametrize("text", KERNELS)
 def test_kernels_inline_their_own_functions_always_and_cythons_at_gccs_discretion(text):
     file = ROOT / f"fm_core/kernels/_{text}_generic.c"

@@ -65,9 +65,9 @@ def test_the_image_is_the_last_stage_and_says_what_sagemaker_asks(stages):
 def test_one_argument_says_what_all_stages_are_based_on(name):
     text = (ROOT / name).read_text()
     stages = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
-    assert {stage for stage in stages if not stage.startswith("torch-")} == {"${BASE}", "scratch"}
-    assert re.findall(r"^ARG BASE=(.*)", text, re.MULTILINE) == ["python:3.11-slim-bookworm"]
-    assert 'org.opencontainers.image.base.name="${BASE}"' in text
+    assert {stage for stage in stages if not stage.startswith("torch-")} == {"${BASE_IMAGE}", "scratch"}
+    assert re.findall(r"^ARG BASE_IMAGE=(.*)", text, re.MULTILINE) == ["python:3.11-slim-bookworm"]
+    assert 'org.opencontainers.image.base.name="${BASE_IMAGE}"' in text
 
 
 @pytest.mark.parametrize("build", ["+cu126", ""])
