@@ -37,25 +37,30 @@ $(VENV)/.created: constraints.txt
 	    f"Python {sys.version.split()[0]} is too old: set PYTHON to one of at least 3.11")'
 	@echo "creating $(VENV)"
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --constraint constraints.txt pip setuptools wheel Cython
+	$(PIP) install --no-compile --constraint constraints.txt pip setuptools wheel Cython
 	@touch $@
 
+# FM_EXTENSIONS=0: they are built beside it, below, by what is known of their sources' times.
 # --no-compile: Python compiles what is used, when it is first used.
 $(VENV)/.installed: $(VENV)/.created pyproject.toml container/pyproject.toml
 	@echo "installing the project and its tools"
-	PYTHONWARNINGS=ignore $(PIP) install --no-compile --constraint constraints.txt --no-build-isolation \
-	    --editable '.[dev,progress]' --editable ./container
+	FM_EXTENSIONS=0 PYTHONWARNINGS=ignore $(PIP) install --no-compile --constraint constraints.txt \
+	    --no-build-isolation --editable '.[dev,progress]' --editable ./container
 	@touch $@
 
-# The installation above has compiled the extensions: the first time, nothing is left to do here.
-$(VENV)/.built: RENEWED = $(and $(wildcard $@),$(filter setup.py,$?))
-$(VENV)/.built: $(VENV)/.installed setup.py $(EXTENSION_SOURCES)
+$(VENV)/.extensions: RENEWED = $(and $(wildcard $@),$(filter setup.py,$?))
+$(VENV)/.extensions: $(VENV)/.created setup.py $(EXTENSION_SOURCES)
 	@echo "building the extensions"
 	$(if $(RENEWED),CYTHON_FORCE_REGEN=1) $(BIN)/python setup.py --quiet build_ext --inplace $(if $(RENEWED),--force)
 	@touch $@
 
+$(VENV)/.built: $(VENV)/.installed $(VENV)/.extensions
+	@touch $@
+
+# pip waits and Cython has one thread, while a processor is free: both at once.
 .PHONY: develop
-develop: $(VENV)/.built  ## create .venv, install the project in it, build the extensions
+develop:  ## create .venv, install the project in it, build the extensions
+	@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.built
 
 # --- checks ----------------------------------------------------------------------------------
 

@@ -105,17 +105,16 @@ def inline_own(made: list[Extension]) -> list[Extension]:
     return made
 
 
-setup(
-    options={"build_ext": {"parallel": os.cpu_count() or 1}},
-    ext_modules=inline_own(
+def extensions() -> list[Extension]:
+    """Have Cython write what has changed, and give what is to be compiled: the longest first."""
+    made = [Extension(SHARED, [SHARED.replace(".", "/") + ".c"], extra_compile_args=FAST)]
+    for name, (compile_args, link) in EXTENSIONS.items():
+        made.append(
+            Extension(name, [name.replace(".", "/") + ".pyx"], extra_compile_args=compile_args, extra_link_args=link)
+        )
+    return inline_own(
         cythonize(
-            [
-                Extension(
-                    name, [name.replace(".", "/") + ".pyx"], extra_compile_args=compile_args, extra_link_args=link
-                )
-                for name, (compile_args, link) in EXTENSIONS.items()
-            ]
-            + [Extension(SHARED, [SHARED.replace(".", "/") + ".c"], extra_compile_args=FAST)],
+            made,
             shared_utility_qualified_name=SHARED,
             compiler_directives={
                 "language_level": 3,
@@ -126,5 +125,11 @@ setup(
                 "binding": True,
             },
         )
-    ),
+    )
+
+
+# FM_EXTENSIONS=0: for `make`, which installs the project and builds its extensions at the same time.
+setup(
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
+    ext_modules=[] if os.environ.get("FM_EXTENSIONS") == "0" else extensions(),
 )

@@ -89,8 +89,8 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 
 #: Options that are of use where columns are made fit to learn from, and what they are where nothing is said.
 _FITTING: dict[str, Any] = {
-    "bins": [], "scale": [], "log": [], "date": [], "weights": [], "min_count": 2, "max_categories": None,
-    "positive": None,
+    "bins": [], "scale": [], "log": [], "date": [], "no_moments": False, "weights": [], "min_count": 2,
+    "max_categories": None, "positive": None,
 }  # fmt: skip
 
 
@@ -104,6 +104,9 @@ def add_fitting_arguments(parser: argparse.ArgumentParser) -> None:
         "date": "columns of dates or times",
     }.items():
         group.add_argument(f"--{name}", metavar="A,B", type=column_list, action="extend", default=[], help=text)
+    group.add_argument(
+        "--no-moments", action="store_true", help="no features for moments and half hours of dates that rows share"
+    )
     group.add_argument(
         "--weights", metavar="A:SEP", action="append", default=[],
         help="a column of several ids, each followed by SEP and its value",
@@ -232,6 +235,7 @@ def input_options(arguments: argparse.Namespace, *, needs_label: bool = False) -
             scaled=arguments.scale,
             log=arguments.log,
             dates=arguments.date,
+            moments=not arguments.no_moments,
             weights=dict(map(_pair("--weights"), arguments.weights)),
             min_count=arguments.min_count,
             most_categories=arguments.max_categories,

@@ -6,7 +6,7 @@ distances, and the frequency of each text, until there are too many to list. At 
 column:
 
 - numbers are binned, with about as many rows in each bin, or scaled if there are few rows, or fewer than all bins need;
-- times become ranges of time and parts of the calendar;
+- times become ranges of time, parts of the calendar, and moments and half hours that several rows share;
 - each text is a feature, but rare ones share one, which unknown texts use too; if there are too many, they are hashed;
 - a missing cell is a feature if training has some;
 - a column with the same value in every row, or a different text in nearly every row, is left out, and so is a column of
@@ -25,7 +25,7 @@ import numpy as np
 
 from fm_core.errors import DataError
 from fm_core.formats.tables._columns import Vocabulary
-from fm_core.formats.tables.dates import DAY, form_of, mixes_zones, parts_worth, seconds_of
+from fm_core.formats.tables.dates import DAY, Shared, form_of, mixes_zones, parts_worth, seconds_of
 from fm_core.formats.tables.entries import Rules, numbers_and_gaps
 from fm_core.formats.tables.label import LabelProfile
 from fm_core.formats.tables.learner import SEPARATOR, TablePlan, find_column, said_of_columns
@@ -205,7 +205,7 @@ def _profiles(first: Table, plan: TablePlan, said: Mapping[int, str]) -> tuple[d
         elif kind in _NUMBERS:
             profiles[name] = _Numbers(name, kind, bins.get(name))
         elif kind == "date":
-            profiles[name] = _Moments(name, first, place)
+            profiles[name] = _Moments(name, first, place, plan)
         else:
             profiles[name] = _Texts(
                 name, several.get(name), weights.get(name), buckets.get(name), plan.min_count,
@@ -366,7 +366,7 @@ def bin_edges(numbers: "NDArray[np.float64]", n_bins: int) -> tuple[float, ...]:
 
 
 class _Moments:
-    def __init__(self, name: str, first: Table, place: int) -> None:
+    def __init__(self, name: str, first: Table, place: int, plan: TablePlan) -> None:
         self._name = name
         texts = first.codes(place)[1]
         form = form_of(texts)
@@ -378,6 +378,7 @@ class _Moments:
             )
         self._form: str = form
         self._sample, self._n_missing = Sample(), 0
+        self._shared = Shared((plan.most_categories or _MOST_TEXTS) if plan.moments else 0)
 
     def add(self, table: Table, place: int, rows: "NDArray[np.bool_] | None") -> None:
         codes, texts = table.codes(place)
@@ -385,7 +386,9 @@ class _Moments:
             codes = codes[rows]
         self._n_missing += int((codes < 0).sum())
         seconds = np.append(seconds_of(texts, self._form), np.nan)[codes]
-        self._sample.add(seconds[~np.isnan(seconds)])
+        seconds = seconds[~np.isnan(seconds)]
+        self._sample.add(seconds)
+        self._shared.add(seconds)
 
     def column(self, n_rows: int, n_numbers: int) -> Column | str:
         seconds, gaps = self._sample.numbers(), self._n_missing > 0
@@ -394,6 +397,7 @@ class _Moments:
         if np.ptp(seconds) == 0 and not gaps:
             return "the same moment in every row"
         edges = bin_edges(seconds / DAY, min(_AGES, max(2, n_rows // 20)))
+        moments, sessions = self._shared.found(len(edges) + 1) if n_rows >= _FEW_ROWS else ((), ())
         return Column(
             self._name,
             "date",
@@ -403,6 +407,8 @@ class _Moments:
             gaps=gaps,
             low=float(self._sample.low) / DAY,
             high=float(self._sample.high) / DAY,
+            moments=moments,
+            sessions=sessions,
         )
 
 

@@ -55,6 +55,19 @@ class Kind(Protocol):
         n : int
         """
 
+    def groups(self, column: "Column") -> tuple[int, ...]:
+        """Return how many features each group of a column's features has, of which a solver learns one prior.
+
+        Parameters
+        ----------
+        column : Column
+
+        Returns
+        -------
+        sizes : tuple of int
+            In the order of features, without groups of none.
+        """
+
     def feature_name(self, column: "Column", number: int) -> str:
         """Return the name of one of a column's features.
 
@@ -129,6 +142,10 @@ class Numeric:
         """Give 1."""
         return 1
 
+    def groups(self, column: "Column") -> tuple[int, ...]:
+        """Return one group of all features."""
+        return (self.n_features(column),)
+
     def feature_name(self, column: "Column", number: int) -> str:
         """Return the column's name."""
         return column.name
@@ -164,6 +181,10 @@ class _Texts:
     def n_features(self, column: "Column") -> int:
         """Return the number of those of texts, and one each for unknown and missing ones where they have one."""
         return self._n_of_texts(column) + (column.unseen == "feature") + column.gaps
+
+    def groups(self, column: "Column") -> tuple[int, ...]:
+        """Return one group of all features, if there are any."""
+        return tuple(filter(None, [self.n_features(column)]))
 
     def feature_name(self, column: "Column", number: int) -> str:
         """Give column=category or column#bucket, or say that it is of others."""

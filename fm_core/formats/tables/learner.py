@@ -58,6 +58,8 @@ class TablePlan:
         Columns of numbers that are scaled, or whose logarithm is, and columns of moments.
     weights : mapping of str to str
         Columns with several ids in a cell, to what stands between an id and its value.
+    moments : bool
+        Whether moments and half hours that several rows share are features.
     min_count : int
         Texts that are there less often share one feature.
     most_categories : int or None
@@ -83,6 +85,7 @@ class TablePlan:
     log: Sequence[str] = ()
     dates: Sequence[str] = ()
     weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    moments: bool = True
     min_count: int = 2
     most_categories: int | None = None
     positive: str | None = None

@@ -98,5 +98,5 @@ class MixedFrame:
 
     @property
     def groups(self) -> str:
-        """The features of each column, as hyperparameter `feature_groups` has them."""
-        return ",".join(str(column.n_features) for column in self.schema.columns if column.n_features)
+        """The features of each group of a column, as hyperparameter `feature_groups` has them."""
+        return ",".join(str(size) for column in self.schema.columns for size in column.groups)

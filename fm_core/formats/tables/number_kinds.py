@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fm_core.errors import DataError
-from fm_core.formats.tables.dates import DAY, FORMS, PARTS, part_of, seconds_of
+from fm_core.formats.tables.dates import DAY, FORMS, PARTS, SESSION, part_of, seconds_of
 from fm_core.formats.tables.entries import Entries, Rules, numbers_and_gaps
 from fm_core.formats.tables.table import Table, where
 from fm_core.printable import quoted
@@ -29,6 +29,8 @@ __all__ = ["MAX_EDGES", "Binned", "Date", "Scaled", "gap_fault"]
 
 #: Edges of a column's bins.
 MAX_EDGES = 65_536
+#: Moments, and half hours, of a column that have a feature.
+MAX_MOMENTS = 1_000_000
 
 
 def gap_fault(described: Mapping[str, Any]) -> str | None:
@@ -96,6 +98,10 @@ class Scaled:
         """Return 1, plus 1 for missing cells; see `Kind.n_features`."""
         return 1 + column.gaps
 
+    def groups(self, column: "Column") -> tuple[int, ...]:
+        """Return one group of all features; see `Kind.groups`."""
+        return (self.n_features(column),)
+
     def feature_name(self, column: "Column", number: int) -> str:
         """Return the column's name; see `Kind.feature_name`."""
         return column.name if number == 0 else f"{column.name}: missing"
@@ -144,6 +150,10 @@ class Binned:
         """Return the number of bins, plus 1 for missing cells; see `Kind.n_features`."""
         return len(column.edges) + 1 + column.gaps
 
+    def groups(self, column: "Column") -> tuple[int, ...]:
+        """Return one group of all features; see `Kind.groups`."""
+        return (self.n_features(column),)
+
     def feature_name(self, column: "Column", number: int) -> str:
         """Return the column and the bin's range; see `Kind.feature_name`."""
         return _range_name(column.name, column.edges, number)
@@ -177,16 +187,26 @@ def _range_name(name: str, edges: Sequence[float], number: int, shown: Any = _sh
 
 
 class Date:
-    """A range of its age is a feature of a moment, and so is each part of the calendar: month, weekday, hour."""
+    """A range of its age is a feature of a moment, and so is each part of the calendar: month, weekday, hour.
+
+    So are a moment and a half hour that several rows share; other moments and half hours have no feature.
+    """
 
     needs: ClassVar[tuple[str, ...]] = ("form", "parts", "edges")
-    allows: ClassVar[tuple[str, ...]] = ("gaps", "low", "high")
+    allows: ClassVar[tuple[str, ...]] = ("gaps", "low", "high", "moments", "sessions")
     has_texts: ClassVar[bool] = True
     may_be_dense: ClassVar[bool] = False
 
     def n_features(self, column: "Column") -> int:
-        """Return the number of ranges and parts, plus 1 for missing cells; see `Kind.n_features`."""
-        return len(column.edges) + 1 + sum(PARTS[part] for part in column.parts) + column.gaps
+        """Return the number of ranges, parts, moments and half hours, plus 1 for gaps; see `Kind.n_features`."""
+        return sum(self.groups(column))
+
+    def groups(self, column: "Column") -> tuple[int, ...]:
+        """Return one of ranges and parts, one of moments, and one of half hours; see `Kind.groups`."""
+        n_common = len(column.edges) + 1 + sum(PARTS[part] for part in column.parts)
+        sizes = [size for size in (n_common, len(column.moments), len(column.sessions)) if size]
+        sizes[-1] += column.gaps
+        return tuple(sizes)
 
     def feature_name(self, column: "Column", number: int) -> str:
         """Return the column and the range or part; see `Kind.feature_name`."""
@@ -197,11 +217,19 @@ class Date:
             if number < PARTS[part]:
                 return f"{column.name}: {part} {number + (part in ('month', 'day', 'weekday'))}"
             number -= PARTS[part]
+        if number < len(column.moments):
+            return f"{column.name} at {_day_shown(column.moments[number] / DAY)}"
+        number -= len(column.moments)
+        if number < len(column.sessions):
+            return f"{column.name} in the half hour from {_day_shown(column.sessions[number] * SESSION / DAY)}"
         return f"{column.name}: missing"
 
     def words(self, column: "Column") -> str:
-        """Describe the ranges and parts; see `Kind.words`."""
-        return f"{', '.join([f'{len(column.edges) + 1} ranges of time', *column.parts])} (written as {column.form})"
+        """Describe the ranges and parts, and what rows share; see `Kind.words`."""
+        found = [f"{len(column.edges) + 1} ranges of time", *column.parts]
+        found += [f"{len(column.moments):,} moments that rows share"] if column.moments else []
+        found += [f"{len(column.sessions):,} half hours that rows share"] if column.sessions else []
+        return f"{', '.join(found)} (written as {column.form})"
 
     def fault(self, described: Mapping[str, Any]) -> str | None:
         """Check formats and parts; see `Kind.fault`."""
@@ -212,6 +240,8 @@ class Date:
             return f"parts is {quoted(parts)}, expected a list of {', '.join(PARTS)}"
         if len(set(parts)) < len(parts):
             return "a part occurs twice"
+        if fault := _moments_fault(described.get("moments", []), described.get("sessions", [])):
+            return fault
         return _edges_fault(described["edges"]) or _range_fault(described) or gap_fault(described)
 
     def entries(self, table: Table, place: int, column: "Column", known: "Vocabulary", rules: Rules) -> Entries:
@@ -229,6 +259,10 @@ class Date:
         for part in column.parts:
             found.append(offset + part_of(seconds, part))
             offset += PARTS[part]
+        for known, those in ((column.moments, seconds), (column.sessions, np.floor(seconds / SESSION))):
+            if known:
+                found.append(_places(np.array(known, np.float64), those, offset))
+                offset += len(known)
         of_text = np.stack(found, axis=1).astype(np.int32) if texts else np.zeros((1, len(found)), np.int32)
         gaps = codes < 0
         if rules.watch is not None:
@@ -236,8 +270,31 @@ class Date:
         count = np.where(gaps, int(column.gaps), of_text.shape[1]).astype(np.int32)
         features = of_text[codes]
         features[gaps, 0] = offset
-        is_there = np.arange(of_text.shape[1]) < count[:, np.newaxis]
-        return Entries(features[is_there], count)
+        is_there = (np.arange(of_text.shape[1]) < count[:, np.newaxis]) & (features >= 0)
+        return Entries(features[is_there], is_there.sum(axis=1, dtype=np.int32))
+
+
+def _moments_fault(moments: Any, sessions: Any) -> str | None:
+    """Say what is wrong with the moments and half hours that have a feature."""
+    for name, found, is_one, what in (
+        ("moments", moments, _is_number, "numbers"), ("sessions", sessions, _is_half_hour, "whole numbers"),
+    ):  # fmt: skip
+        if not isinstance(found, list) or len(found) > MAX_MOMENTS or not all(map(is_one, found)):
+            return f"{name} is {quoted(found)}, expected a list of at most {MAX_MOMENTS} {what}"
+        if not all(a < b for a, b in itertools.pairwise(found)):
+            return f"{name} do not increase"
+    return None
+
+
+def _is_half_hour(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**53
+
+
+def _places(known: "NDArray[np.float64]", found: "NDArray[np.float64]", offset: int) -> "NDArray[np.int64]":
+    """Return the feature of each number that is known, from `offset` on, and -1 of others."""
+    at = np.searchsorted(known, found)
+    is_known = known[np.minimum(at, len(known) - 1)] == found
+    return np.where(is_known, at + offset, -1)
 
 
 def _day_shown(days: float) -> str:

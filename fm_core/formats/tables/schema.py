@@ -56,6 +56,10 @@ class Column:
         How dates are written: a name of `dates.FORMS`.
     parts : tuple of str
         What of the calendar becomes features: names of `dates.PARTS`.
+    moments : tuple of float
+        Of a date, in seconds since 1970, rising: each is a feature.
+    sessions : tuple of int
+        Of a date, in half hours since 1970, rising: each is a feature.
     example : str or None
         A cell of the data that the schema was made of.
     remarks : tuple of str
@@ -78,6 +82,8 @@ class Column:
     log: bool = False
     form: str = ""
     parts: tuple[str, ...] = ()
+    moments: tuple[float, ...] = ()
+    sessions: tuple[int, ...] = ()
     example: str | None = dataclasses.field(default=None, compare=False)
     remarks: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
@@ -90,6 +96,11 @@ class Column:
     def n_features(self) -> int:
         """How many features the column has."""
         return self.of_kind.n_features(self)
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """How many features each group of them has that is alike, in their order; see `Kind.groups`."""
+        return self.of_kind.groups(self)
 
     def feature_name(self, number: int) -> str:
         """Return the name of one of the column's features.
@@ -292,7 +303,7 @@ class TableSchema:
                 described["remarks"] = list(column.remarks)
             for member in (*column.of_kind.needs, *column.of_kind.allows):
                 value = getattr(column, member)
-                if member in column.of_kind.needs or value not in (None, False):
+                if member in column.of_kind.needs or value not in (None, False, ()):
                     described[member] = value
             columns.append(described)
         document = {

@@ -232,7 +232,9 @@ class _Measure:
             n[character] += int(np.count_nonzero(outside == ord(character)))
         self._check_depth(outside[np.isin(outside, np.frombuffer(b"{[]}", np.uint8))])
         _expect(n["{"] <= 1 + MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")
-        _expect(n["["] <= 4 + 3 * MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns")  # edges, parts and remarks
+        _expect(
+            n["["] <= 4 + 5 * MAX_COLUMNS, f"it has more than {MAX_COLUMNS} columns"
+        )  # edges, parts, moments and so on
         _expect(n['"'] <= 2 * MAX_TEXTS, f"it has more than {MAX_TEXTS} texts: hash the largest columns")
         self._n_plain = max(n[","] + n[":"] - n['"'] // 2, 0)
         _expect(
@@ -331,7 +333,8 @@ def _check_column(column: Any, number: int, first: int) -> int:
     _expect(_is_text(example, MAX_NAME), f"{where}example is {quoted(example)}, expected a text")
     _check_remarks(column.get("remarks", []), f"{where}remarks", MAX_REMARKS)
     as_a_column: Any = SimpleNamespace(
-        **{"gaps": False, "unseen": None} | {member: column[member] for member in _OF_KINDS if member in column}
+        **{"gaps": False, "unseen": None, "moments": (), "sessions": ()}
+        | {member: column[member] for member in _OF_KINDS if member in column}
     )
     return of_kind.n_features(as_a_column)
 

@@ -1,5 +1,6 @@
 """Columns made fit to learn from: what is chosen, by twins of each kind, and that files, frames and requests agree."""
 
+import collections
 import datetime
 import json
 
@@ -239,6 +240,76 @@ def test_texts_that_only_look_like_dates_are_texts():
         rows_of(schema, {"x": ["2024-03-01", "soon"]})
     # beyond all that was seen
     assert rows_of(schema, {"x": ["1800-01-01", "2400-01-01"]}).sum() == 2 * (1 + len(schema.columns[0].parts))
+
+
+def visits(n=400, seed=0):
+    """Moments of films rated in sittings: some at the same second, most within half an hour."""
+    rng = np.random.default_rng(seed)
+    starts = rng.integers(10**9, 1.1 * 10**9, n // 8)[rng.integers(n // 8, size=n)]
+    return (starts + np.where(rng.random(n) < 0.8, 60 * rng.integers(0, 3, n), rng.integers(0, 1500, n))).tolist()
+
+
+def test_moments_and_half_hours_that_several_rows_share_are_features():
+    cells = visits()
+    schema = fitted({"x": cells})
+    column = schema.columns[0]
+    asked = [*cells, 10**9 + 7, cells[0] + 1]
+    of_moment, of_half = (collections.Counter(at // unit for at in cells) for unit in (1, 1800))
+    assert column.moments == tuple(sorted(at for at, n in of_moment.items() if n > 1))
+    assert column.sessions == tuple(sorted(at for at, n in of_half.items() if n > 1))
+    assert min(len(column.moments), len(column.sessions)) > 20
+    names = schema.feature_names()
+    for at, row in zip(asked, rows_of(schema, {"x": asked}), strict=True):
+        there = [name for name, value in zip(names, row, strict=True) if value]
+        shown = (
+            datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S").removesuffix("T00:00:00")
+        )
+        half = datetime.datetime.fromtimestamp(at // 1800 * 1800, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        assert (f"x at {shown}" in there) == (of_moment[at] > 1)
+        assert (f"x in the half hour from {half.removesuffix('T00:00:00')}" in there) == (of_half[at // 1800] > 1)
+        assert len(there) == 1 + len(column.parts) + (of_moment[at] > 1) + (of_half[at // 1800] > 1)
+    assert column.groups == (column.n_features - len(column.moments) - len(column.sessions), len(column.moments),
+                             len(column.sessions))  # fmt: skip
+    words = f"{len(column.moments)} moments that rows share, {len(column.sessions)} half hours that rows share"
+    assert words in column.of_kind.words(column)
+
+
+def test_a_missing_moment_is_the_last_feature_also_behind_half_hours():
+    cells = [*visits(), None]
+    schema = fitted({"x": cells})
+    assert schema.columns[0].gaps
+    assert schema.columns[0].sessions
+    assert sum(schema.columns[0].groups) == schema.feature_dim
+    row = rows_of(schema, {"x": cells})[-1]
+    assert np.flatnonzero(row).tolist() == [schema.feature_dim - 1]
+    assert schema.feature_names()[-1] == "x: missing"
+
+
+DAYS = [datetime.date(2021, 1, 1) + datetime.timedelta(days=i * i % 149) for i in range(1000)]
+
+
+def test_of_days_moments_alone_are_features_and_few_have_their_ranges():
+    column = column_of({"x": DAYS})
+    assert (len(column.moments), column.sessions) == (len(set(DAYS)), ())
+    few = column_of({"x": [DAYS[i % 9] for i in range(1000)]})
+    assert (few.moments, few.sessions, len(few.edges)) == ((), (), 8)
+
+
+@pytest.mark.parametrize(
+    ("cells", "plan"),
+    [
+        (visits(), {"moments": False}),
+        (visits(), {"most_categories": 50}),
+        (visits(150), {}),
+        (list(range(10**9, 10**9 + 9000 * 400, 9000)), {}),
+        ([*range(10**9, 10**9 + 9000 * 400, 9000), *visits(300)], {}),
+    ],
+    ids=["not wanted", "too many", "few rows", "none shared", "most not shared"],
+)
+def test_moments_are_no_features(cells, plan):
+    column = column_of({"x": cells}, **plan)
+    assert column.kind == "date"
+    assert (column.moments, column.sessions) == ((), ())
 
 
 @given(st.datetimes(datetime.datetime(1905, 1, 1), datetime.datetime(2400, 1, 1)))

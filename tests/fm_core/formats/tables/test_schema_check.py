@@ -44,7 +44,7 @@ DENSE = GOOD | {
 #: What came with the second version.
 FITTED = {
     "version": 2,
-    "feature_dim": 45,
+    "feature_dim": 48,
     "label": "y",
     "label_classes": ["no", "yes"],
     "dense": False,
@@ -52,13 +52,14 @@ FITTED = {
     "columns": [
         {"name": "a", "kind": "scaled", "center": 1.5, "scale": 2, "low": 0, "high": 9.5, "log": True, "gaps": True},
         {"name": "b", "kind": "binned", "edges": [1, 2.5, 4], "gaps": True},
-        {"name": "c", "kind": "date", "form": "iso", "parts": ["month", "weekday"], "edges": [0, 1], "gaps": True},
+        {"name": "c", "kind": "date", "form": "iso", "parts": ["month", "weekday"], "edges": [0, 1], "gaps": True,
+         "moments": [0, 86_400.5], "sessions": [-3]},
         {"name": "d", "kind": "categorical", "categories": ["x", "y"], "unseen": "feature", "gaps": True},
         {"name": "e", "kind": "hashed", "buckets": 9, "separator": "|", "weights": ":", "unseen": "ignore"},
         {"name": "f", "kind": "binned", "edges": []},
         {"name": "g", "kind": "categorical", "categories": ["x"], "separator": " ", "weights": "="},
     ],
-}
+}  # fmt: skip
 
 
 def refusal(document):
@@ -133,6 +134,7 @@ FITTED_VALUES = [
 ]  # fmt: skip
 FITTED_KEYS = (
     "kind", "edges", "gaps", "unseen", "weights", "separator", "center", "scale", "low", "high", "log", "form", "parts",
+    "moments", "sessions",
 )  # fmt: skip
 
 
@@ -164,6 +166,9 @@ def test_what_the_published_schema_refuses_of_fitted_columns_is_refused(changes)
 
 BEYOND = {
     "edges that fall": changed(FITTED, ("columns", 1, "edges"), [2, 1]),
+    "moments that fall": changed(FITTED, ("columns", 2, "moments"), [2, 1.5]),
+    "a half hour twice": changed(FITTED, ("columns", 2, "sessions"), [7, 7]),
+    "half of a half hour": changed(FITTED, ("columns", 2, "sessions"), [7.5]),
     "low above high": changed(FITTED, ("columns", 0, "low"), 10),
     "a logarithm of -1": changed(FITTED, ("columns", 0, "low"), -1),
     "weights without a separator": changed(FITTED, ("columns", 6, "separator"), ...),
