@@ -31,28 +31,57 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def would_run(checkout):
-    make = ["make", "--dry-run", "--no-print-directory", ".venv/.built"]
+def would_run(checkout, *goals):
+    make = ["make", "--dry-run", "--no-print-directory", *goals]
     environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
     done = subprocess.run(make, cwd=checkout, env=environment, capture_output=True, text=True, check=True)
     return done.stdout
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is absent")
-def test_what_the_installation_has_compiled_is_not_compiled_again(checkout):
-    commands = would_run(checkout)
-    assert "build_ext --inplace" in commands
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is absent")
+
+
+@needs_make
+@pytest.mark.parametrize("goal", ["develop", ".venv/.built"])
+def test_the_extensions_are_compiled_once_and_not_by_the_installation(checkout, goal):
+    (checkout / ".venv/.installed").unlink()
+    commands = would_run(checkout, goal)
+    assert commands.count("build_ext --inplace") == 1
     assert "--force" not in commands
     assert "FORCE" not in commands
+    installing = re.findall(r"(?m)^.*pip .*(?:\\\n.*)*--editable.*", commands)
+    assert len(installing) == 1
+    assert "FM_EXTENSIONS=0" in installing[0]
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is absent")
+def test_without_extensions_setup_knows_of_none_and_makes_no_c(tmp_path):
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    for value, n in (("0", "0"), ("1", "not so")):
+        code = "import setuptools; setuptools.setup = lambda **k: print(len(k['ext_modules'])); import setup"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"FM_EXTENSIONS": value}, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+        assert (done.stdout.strip() == n) == (value == "0"), done.stderr
+
+
+@needs_make
 def test_a_newer_setup_compiles_all_again(checkout):
-    (checkout / ".venv/.built").touch()
-    os.utime(checkout / ".venv/.built", (20, 20))
-    commands = would_run(checkout)
+    (checkout / ".venv/.extensions").touch()
+    os.utime(checkout / ".venv/.extensions", (20, 20))
+    commands = would_run(checkout, ".venv/.built")
     assert "build_ext --inplace --force" in commands
     assert "CYTHON_FORCE_REGEN=1" in commands
+
+
+@needs_make
+def test_what_is_built_is_not_built_again(checkout):
+    now = 2**31
+    for second, stamp in enumerate((".extensions", ".built")):
+        (checkout / ".venv" / stamp).touch()
+        os.utime(checkout / ".venv" / stamp, (now + second, now + second))
+    assert "build_ext" not in would_run(checkout, "develop")
+    assert "pip" not in would_run(checkout, "develop")
 
 
 def test_every_name_of_the_makefile_has_one_meaning():

@@ -259,10 +259,10 @@ class Date:
         for part in column.parts:
             found.append(offset + part_of(seconds, part))
             offset += PARTS[part]
-        for known, those in ((column.moments, seconds), (column.sessions, np.floor(seconds / SESSION))):
-            if known:
-                found.append(_places(np.array(known, np.float64), those, offset))
-                offset += len(known)
+        for shared, those in ((column.moments, seconds), (column.sessions, np.floor(seconds / SESSION))):
+            if shared:
+                found.append(_places(np.array(shared, np.float64), those, offset))
+                offset += len(shared)
         of_text = np.stack(found, axis=1).astype(np.int32) if texts else np.zeros((1, len(found)), np.int32)
         gaps = codes < 0
         if rules.watch is not None:

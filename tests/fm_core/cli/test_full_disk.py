@@ -129,6 +129,10 @@ def test_what_is_read_is_not_written_over(folder, link, tmp_path, capsys, monkey
     assert files(folder) == before
 
 
+#: Devices that anybody may write to: where root works, another program may have put a file in the place of one.
+DEVICES = [name for name in ("/dev/null", "/dev/zero") if Path(name).is_char_device()]
+
+
 def put(kind, path):
     """Put something that is no file at a path."""
     match kind:
@@ -138,7 +142,7 @@ def put(kind, path):
         case "pipe":
             os.mkfifo(path)
         case "link to a device":
-            path.symlink_to("/dev/null")
+            path.symlink_to(DEVICES[0])
         case "link to a folder":
             path.symlink_to(path.parent)
 
@@ -146,6 +150,8 @@ def put(kind, path):
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link to a device", "link to a folder"])
 def test_what_is_no_file_does_not_give_way_to_one(folder, kind, tmp_path, capsys, monkeypatch):
     """As root, whom containers have, `-o /dev/stdout` put a file in the place of that link, for all processes."""
+    if kind == "link to a device" and not DEVICES:
+        pytest.skip("there is no device here")
     monkeypatch.chdir(folder)
     before = files(folder)
     for number, (name, arguments) in enumerate(TO_FILE.items()):
