@@ -48,9 +48,7 @@ def save_onnx(path: Path, model: "Model") -> None:
     try:
         from onnx import TensorProto, checker, helper, numpy_helper
     except ImportError as error:
-        raise ConfigError(
-            "ONNX needs the package onnx, which cannot be imported here: pip install 'factorization-machines[onnx]'"
-        ) from error
+        raise ConfigError("ONNX needs the package onnx, which cannot be imported here: pip install onnx") from error
 
     double = {"to": TensorProto.DOUBLE}
     nodes: list[tuple[Any, ...]] = [

@@ -55,7 +55,7 @@ COMMANDS: dict[str, Command] = {
 
 #: Of entry points that add sub-commands, those that are known, and what each needs.
 GROUP = "fm_core.commands"
-_ADDED = {"serve": ("start an endpoint for a model", "factorization-machines")}
+_ADDED = {"serve": ("start an endpoint for a model", "factorization-machines-container")}
 
 #: Characters of a sentence of refusal.
 _LONGEST = 4000
@@ -185,10 +185,13 @@ def _imported(name: str, command: Command) -> Any:
     except ModuleNotFoundError as error:
         if name not in _ADDED:
             raise
-        reason = f": {error}"
+        found = str(error)
     else:
-        reason = ""
-    return _Missing(f"`fm {name}` is not installed, expected the package {_ADDED[name][1]}{reason}")
+        found = "not installed"
+    return _Missing(
+        f"{found}, expected the package {_ADDED[name][1]} and what it needs: "
+        "`python -m pip install ./container` in a checkout installs both"
+    )
 
 
 class _Missing:

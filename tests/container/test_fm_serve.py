@@ -79,7 +79,17 @@ def test_what_is_no_model_is_said(tmp_path, capfd):
 def test_without_the_container_it_is_said_what_to_install(monkeypatch, capfd):
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: ())
     assert main(["serve", "model"]) == 1
-    assert "`fm serve` is not installed, expected the package factorization-machines" in capfd.readouterr().err
+    assert capfd.readouterr().err == (
+        "fm serve: not installed, expected the package factorization-machines-container and what it needs: "
+        "`python -m pip install ./container` in a checkout installs both\n"
+    )
+
+
+def test_a_package_that_the_container_misses_is_named(monkeypatch, capfd):
+    serve = importlib.metadata.EntryPoint("serve", "no_such_package.fm_serve", "fm_core.commands")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: (serve,))
+    assert main(["serve", "model"]) == 1
+    assert "fm serve: No module named 'no_such_package', expected the package fac" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
