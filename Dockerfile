@@ -55,20 +55,6 @@ FROM torch-${TORCH} AS torch
 
 FROM ${BASE_IMAGE}
 
-ARG BASE_IMAGE
-ARG VERSION=unknown
-ARG REVISION=unknown
-ARG CREATED=unknown
-LABEL org.opencontainers.image.title="factorization-machines" \
-      org.opencontainers.image.description="Factorization Machines for Amazon SageMaker" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.base.name="${BASE_IMAGE}" \
-      com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
-      com.amazonaws.sagemaker.capabilities.multi-models="true"
-
 # The base image's own build tools are older than the pins, and not needed.
 RUN pip uninstall --yes --quiet --root-user-action=ignore setuptools wheel
 
@@ -90,6 +76,21 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
 
 # Logs are not buffered, and the file system may be read-only.
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+
+# Last, as they differ in each build: whatever stood below them would be made again.
+ARG BASE_IMAGE
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG CREATED=unknown
+LABEL org.opencontainers.image.title="factorization-machines" \
+      org.opencontainers.image.description="Factorization Machines for Amazon SageMaker" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}" \
+      com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
+      com.amazonaws.sagemaker.capabilities.multi-models="true"
 
 EXPOSE 8080
 ENTRYPOINT ["factorization-machines"]

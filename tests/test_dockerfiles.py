@@ -70,6 +70,13 @@ def test_one_argument_says_what_all_stages_are_based_on(name):
     assert 'org.opencontainers.image.base.name="${BASE_IMAGE}"' in text
 
 
+def test_arguments_that_differ_in_each_build_come_after_all_that_is_installed(stages):
+    """An argument's value is part of the key of every RUN below it: CREATED would have all installed again."""
+    words = [line.split()[0] for line in stages[""]]
+    assert "ARG" in words
+    assert words.index("ARG") > max(i for i, word in enumerate(words) if word in ("RUN", "COPY"))
+
+
 @pytest.mark.parametrize("build", ["+cu126", ""])
 def test_pytorch_for_gpus_is_the_version_that_is_pinned(build):
     (install,) = [line for line in instructions("Dockerfile.gpu")["torch"] if line.startswith("RUN")]

@@ -1,12 +1,17 @@
 """What is in the image, and what is not."""
 
 import json
+import os
 import re
+import subprocess
+
+import pytest
 
 from tests.conftest import ROOT
 from tests.image.conftest import docker
 
 MEGABYTE = 1_000_000
+BASE_IMAGE = "python:3.11-slim-bookworm"  # as both Dockerfiles name it
 
 
 def inside(image, script):
@@ -57,7 +62,26 @@ def test_its_labels_say_what_sagemaker_asks_for(image):
     assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
     assert labels["com.amazonaws.sagemaker.capabilities.multi-models"] == "true"
     assert labels["org.opencontainers.image.version"] != "unknown"
-    assert labels["org.opencontainers.image.base.name"].startswith("python:3.11-slim-bookworm")
+    assert labels["org.opencontainers.image.base.name"] == BASE_IMAGE
+
+
+def test_another_base_image_may_be_named_and_its_name_is_a_label(image):
+    if "FM_IMAGE" in os.environ or docker("image", "inspect", BASE_IMAGE, check=False).returncode != 0:
+        pytest.skip("the base image is not in this engine by its name, or the image tested is another build")
+    given = [f"IMAGE={image}-on-another-base", "BASE_IMAGE=fm-test-base:1"]
+    given += ["WHEELS=build/wheels"] if (ROOT / "build/wheels").exists() else []
+    docker("tag", BASE_IMAGE, "fm-test-base:1")
+    try:
+        subprocess.run(["make", "image", *given], cwd=ROOT, capture_output=True, check=True)
+        labels = json.loads(
+            docker("image", "inspect", "--format", "{{json .Config.Labels}}", f"{image}-on-another-base").stdout
+        )
+    finally:
+        docker("rmi", f"{image}-on-another-base", "fm-test-base:1", check=False)
+    assert labels["org.opencontainers.image.base.name"] == "fm-test-base:1"
+    revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert labels["org.opencontainers.image.revision"] == revision.stdout.strip()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", labels["org.opencontainers.image.created"])
 
 
 def test_nothing_is_in_it_that_building_or_testing_needs(image):
