@@ -66,7 +66,7 @@ ELSEWHERE = {
 NOWHERE = {
     (
         "docs/how-to/install.md",
-        "python -m pip install 'factorization-machines @ git+REPOSITORY'",
+        "python -m pip install 'git+REPOSITORY'",
     ): "needs the address of a repository that this one does not know",
     (
         "docs/how-to/image.md",
