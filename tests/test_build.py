@@ -1,6 +1,7 @@
 """How the extensions are built: by `make`, no more often than needed, and with what setup.py makes of Cython's C."""
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -100,6 +101,25 @@ def test_kernels_inline_their_own_functions_always_and_cythons_at_gccs_discretio
     assert any("__Pyx" in line for line in inline)
     assert [line for line in inline if re.search(rf"__pyx_f_7fm_core_7kernels_\d+_{text}", line)] == []
     assert "static OWN_INLINE " in file.read_text()
+
+
+@pytest.mark.parametrize("header", sorted((ROOT / "fm_core").rglob("*.h")), ids=lambda header: header.name)
+def test_only_simd_uses_what_gcc_alone_knows(header):
+    """Clang has no __builtin_shuffle: SHUFFLE is either's."""
+    assert ("__builtin_shuffle(" in header.read_text()) == (header.name == "simd.h")
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is absent")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the builds for newer instructions are for x86-64")
+@pytest.mark.parametrize("flags", [[], ["-mavx2", "-mfma"], ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]])
+def test_clang_takes_the_kernels_headers(flags, tmp_path):
+    file = tmp_path / "all.c"
+    names = ("simd.h", "simd_double.h", "bayes_eight.h", "draw.h", "polya_gamma.h", "retrieval.h")
+    for name in names:
+        file.write_text(f'#include "{name}"\n')
+        command = ["clang", "-fsyntax-only", *flags, "-w", "-I", ROOT / "fm_core/kernels", file]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("python", ["no-such-python", "false"])

@@ -47,12 +47,12 @@ typedef struct {
 
 #if LANES == 16
 #define EIGHT_ROTATION(d)                                                                                               \
-    {(d), (d + 1) % 8, (d + 2) % 8, (d + 3) % 8, (d + 4) % 8, (d + 5) % 8, (d + 6) % 8, (d + 7) % 8,                    \
-     (d) + 8, (d + 1) % 8 + 8, (d + 2) % 8 + 8, (d + 3) % 8 + 8, (d + 4) % 8 + 8, (d + 5) % 8 + 8, (d + 6) % 8 + 8,     \
-     (d + 7) % 8 + 8}
+    (d), (d + 1) % 8, (d + 2) % 8, (d + 3) % 8, (d + 4) % 8, (d + 5) % 8, (d + 6) % 8, (d + 7) % 8,                     \
+    (d) + 8, (d + 1) % 8 + 8, (d + 2) % 8 + 8, (d + 3) % 8 + 8, (d + 4) % 8 + 8, (d + 5) % 8 + 8, (d + 6) % 8 + 8,      \
+    (d + 7) % 8 + 8
 #else
 #define EIGHT_ROTATION(d)                                                                                               \
-    {(d), (d + 1) % 8, (d + 2) % 8, (d + 3) % 8, (d + 4) % 8, (d + 5) % 8, (d + 6) % 8, (d + 7) % 8}
+    (d), (d + 1) % 8, (d + 2) % 8, (d + 3) % 8, (d + 4) % 8, (d + 5) % 8, (d + 6) % 8, (d + 7) % 8
 #endif
 
 enum { EIGHT_ROWS = LANES / 8 };
@@ -104,7 +104,6 @@ FM_INLINE void eight_flush(double *total, lanes a) {
 FM_INLINE void eight_sum(
     const eight_data *a, const float *old, ptrdiff_t begin, ptrdiff_t end, int has_values, int is_weighted,
     double *sums) {
-    const lanes_bits r1 = EIGHT_ROTATION(1), r2 = EIGHT_ROTATION(2), r3 = EIGHT_ROTATION(3), r4 = EIGHT_ROTATION(4);
     const lanes of_old = eight_load(old, old);
     const float *records = a->records;
     const ptrdiff_t stride = a->stride, last_known = a->n_entries - EIGHT_AHEAD - EIGHT_ROWS;
@@ -141,10 +140,10 @@ FM_INLINE void eight_sum(
 #endif
             weighted = is_weighted ? om * h : h;
             s0 += weighted * h;
-            s1 += weighted * __builtin_shuffle(h, r1);
-            s2 += weighted * __builtin_shuffle(h, r2);
-            s3 += weighted * __builtin_shuffle(h, r3);
-            s4 += weighted * __builtin_shuffle(h, r4);
+            s1 += weighted * SHUFFLE(lanes_bits, h, h, EIGHT_ROTATION(1));
+            s2 += weighted * SHUFFLE(lanes_bits, h, h, EIGHT_ROTATION(2));
+            s3 += weighted * SHUFFLE(lanes_bits, h, h, EIGHT_ROTATION(3));
+            s4 += weighted * SHUFFLE(lanes_bits, h, h, EIGHT_ROTATION(4));
             with_r += h * r;
             if (has_values) {
                 of_h += weighted * x, of_r += x * r;
@@ -177,11 +176,6 @@ static void eight_sum_rows(const eight_data *a, const float *old, ptrdiff_t begi
 
 FM_INLINE void eight_move(
     const eight_data *a, const float *old, const float *step, ptrdiff_t begin, ptrdiff_t end, int has_values) {
-#if LANES == 16
-    const lanes_bits by_4 = {4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11};
-    const lanes_bits by_2 = {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13};
-    const lanes_bits by_1 = {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14};
-#endif
     const lanes of_old = eight_load(old, old), of_step = eight_load(step, step);
     const float of_w = step[8];
     float *records = a->records;
@@ -204,9 +198,9 @@ FM_INLINE void eight_move(
             eight_store(first, second, q + of_step);
         }
 #if LANES == 16
-        total += __builtin_shuffle(total, by_4);
-        total += __builtin_shuffle(total, by_2);
-        total += __builtin_shuffle(total, by_1);
+        total += SHUFFLE(lanes_bits, total, total, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+        total += SHUFFLE(lanes_bits, total, total, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+        total += SHUFFLE(lanes_bits, total, total, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
         total += of_w;
         if (has_values) total *= x;
         const float z = first[9] + total[0], other = second[9] + total[8];
@@ -250,28 +244,32 @@ typedef float eight __attribute__((vector_size(32)));
 typedef float eight_unaligned __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int eight_bits __attribute__((vector_size(32)));
 
+#define EIGHT_LOW 0, 8, 1, 9, 4, 12, 5, 13
+#define EIGHT_HIGH 2, 10, 3, 11, 6, 14, 7, 15
+#define EIGHT_FIRST 0, 1, 8, 9, 4, 5, 12, 13
+#define EIGHT_LAST 2, 3, 10, 11, 6, 7, 14, 15
+#define EIGHT_LOWER 0, 1, 2, 3, 8, 9, 10, 11
+#define EIGHT_UPPER 4, 5, 6, 7, 12, 13, 14, 15
+
 /* Eight rows of eight become eight columns. */
 FM_INLINE void eight_turn(eight *a) {
-    const eight_bits low = {0, 8, 1, 9, 4, 12, 5, 13}, high = {2, 10, 3, 11, 6, 14, 7, 15};
-    const eight_bits first = {0, 1, 8, 9, 4, 5, 12, 13}, last = {2, 3, 10, 11, 6, 7, 14, 15};
-    const eight_bits lower = {0, 1, 2, 3, 8, 9, 10, 11}, upper = {4, 5, 6, 7, 12, 13, 14, 15};
     eight b[8], c[8];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-        b[2 * i] = __builtin_shuffle(a[2 * i], a[2 * i + 1], low);
-        b[2 * i + 1] = __builtin_shuffle(a[2 * i], a[2 * i + 1], high);
+        b[2 * i] = SHUFFLE(eight_bits, a[2 * i], a[2 * i + 1], EIGHT_LOW);
+        b[2 * i + 1] = SHUFFLE(eight_bits, a[2 * i], a[2 * i + 1], EIGHT_HIGH);
     }
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
-        c[4 * i] = __builtin_shuffle(b[4 * i], b[4 * i + 2], first);
-        c[4 * i + 1] = __builtin_shuffle(b[4 * i], b[4 * i + 2], last);
-        c[4 * i + 2] = __builtin_shuffle(b[4 * i + 1], b[4 * i + 3], first);
-        c[4 * i + 3] = __builtin_shuffle(b[4 * i + 1], b[4 * i + 3], last);
+        c[4 * i] = SHUFFLE(eight_bits, b[4 * i], b[4 * i + 2], EIGHT_FIRST);
+        c[4 * i + 1] = SHUFFLE(eight_bits, b[4 * i], b[4 * i + 2], EIGHT_LAST);
+        c[4 * i + 2] = SHUFFLE(eight_bits, b[4 * i + 1], b[4 * i + 3], EIGHT_FIRST);
+        c[4 * i + 3] = SHUFFLE(eight_bits, b[4 * i + 1], b[4 * i + 3], EIGHT_LAST);
     }
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-        a[i] = __builtin_shuffle(c[i], c[i + 4], lower);
-        a[i + 4] = __builtin_shuffle(c[i], c[i + 4], upper);
+        a[i] = SHUFFLE(eight_bits, c[i], c[i + 4], EIGHT_LOWER);
+        a[i + 4] = SHUFFLE(eight_bits, c[i], c[i + 4], EIGHT_UPPER);
     }
 }
 

@@ -29,6 +29,13 @@ typedef int lanes_bits __attribute__((vector_size(4 * LANES)));
 
 #define FM_INLINE static inline __attribute__((always_inline))
 
+/* Numbers of a, and of b after them, by their places: constants. GCC 11 and older have no __builtin_shufflevector. */
+#if defined(__clang__)
+#define SHUFFLE(places, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(places, a, b, ...) __builtin_shuffle(a, b, (places){__VA_ARGS__})
+#endif
+
 FM_INLINE lanes lanes_zero(void) { return (lanes){0}; }
 
 FM_INLINE lanes lanes_set(float x) { return x - (lanes){0}; }
