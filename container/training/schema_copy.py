@@ -95,24 +95,12 @@ def with_columns(hyperparameters: Hyperparameters, channel: Channel, path: Path 
 
 
 def column_groups(path: Path | None, feature_dim: int) -> str | None:
-    """The hyperparameter `feature_groups` by the columns of a schema, if there is one and it fits.
-
-    Columns of one feature that follow each other are one group: each alone would be little to learn a size from.
-    """
+    """The hyperparameter `feature_groups` by the columns of a schema, if there is one and it fits."""
     if path is None:
         return None
     from fm_core.formats.tables.schema import TableSchema
 
     try:
-        schema = TableSchema.load(path, feature_dim)
+        return TableSchema.load(path, feature_dim).groups or None
     except (ConfigError, OSError):  # said by `carry_schema`
         return None
-    sizes: list[int] = []
-    is_single = False
-    for column in schema.columns:
-        if column.n_features == 1 and is_single:
-            sizes[-1] += 1
-        elif column.n_features:
-            sizes.append(column.n_features)
-            is_single = column.n_features == 1
-    return ",".join(map(str, sizes)) or None

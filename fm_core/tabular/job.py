@@ -356,7 +356,7 @@ def _hyperparameters(read: Read, job: Job) -> Hyperparameters:
     if schema is not None and _why_wide(read):
         chosen |= _of_wide(len(schema.columns), schema.feature_dim)
     elif schema is not None and len(schema.columns) <= _MOST_GROUPS and given.get("solver") != "minibatch":
-        chosen["feature_groups"] = ",".join(str(size) for column in schema.columns for size in column.groups)
+        chosen["feature_groups"] = schema.groups
     return Hyperparameters(feature_dim=read.learned.feature_dim, predictor_type=read.predictor_type, **(chosen | given))
 
 

@@ -336,6 +336,10 @@ def _is_skewed(numbers: "NDArray[np.float64]", low: float) -> bool:
 def bin_edges(numbers: "NDArray[np.float64]", n_bins: int) -> tuple[float, ...]:
     """Cut numbers into bins of about as many rows each; a value that fills one has it to itself.
 
+    What fills a bin is measured by the rows of other values: beside gains that are mostly 0, those of 15,024 in 1 % of
+    the rows. By all rows, it shared a bin with its neighbours, which cost 2 % of the cross entropy of held-out rows of
+    Adult.
+
     Parameters
     ----------
     numbers : ndarray of float64, shape (n,)
@@ -352,7 +356,13 @@ def bin_edges(numbers: "NDArray[np.float64]", n_bins: int) -> tuple[float, ...]:
     is_heavy = counts * n_bins > len(numbers)
     if len(values) <= n_bins and (counts >= min(_LEAST_IN_BIN, len(numbers) / (2 * n_bins))).all():
         return tuple(middles.tolist())
-    wanted = max(counts[~is_heavy].sum() / max(1, n_bins - int(is_heavy.sum())), min(_LEAST_IN_BIN, len(numbers) / 4))
+    while True:
+        n_left = max(1, n_bins - int(is_heavy.sum()))
+        wanted = max(counts[~is_heavy].sum() / n_left, min(_LEAST_IN_BIN, len(numbers) / 4))
+        more = is_heavy | (counts > wanted)
+        if (more == is_heavy).all():
+            break
+        is_heavy = more
     edges: list[float] = []
     held = 0
     for i, (heavy, count) in enumerate(zip(is_heavy.tolist(), counts.tolist(), strict=True)):

@@ -98,5 +98,5 @@ class MixedFrame:
 
     @property
     def groups(self) -> str:
-        """The features of each group of a column, as hyperparameter `feature_groups` has them."""
-        return ",".join(str(size) for column in self.schema.columns for size in column.groups)
+        """See `TableSchema.groups`."""
+        return self.schema.groups

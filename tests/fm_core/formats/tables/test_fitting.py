@@ -61,6 +61,23 @@ def test_a_number_that_fills_a_bin_has_one_to_itself():
     assert bin_edges(np.repeat([1.0, 2.0, 7.0], 50), 40) == (1.5, 4.5)
 
 
+def test_a_number_of_few_rows_that_fills_a_bin_beside_a_frequent_zero_has_one_to_itself():
+    gains = np.concatenate([np.zeros(20_000), np.arange(1, 1001), np.full(60, 500.0), np.full(60, 501.0)])
+    edges = bin_edges(gains, 100)
+    assert {0.5, 499.5, 500.5, 501.5} <= set(edges)
+    assert len(edges) <= 101
+
+
+def test_columns_of_one_number_that_follow_each_other_are_one_group():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 4))
+    gap = np.where(rng.random(100) < 0.2, np.nan, x[:, 1])
+    texts = np.array(["a", "b", "c", "d"])[rng.integers(0, 4, 100)].tolist()
+    schema = fitted({"x": x[:, 0], "gap": gap, "text": texts, "y": x[:, 2], "z": x[:, 3]})
+    assert [column.n_features for column in schema.columns] == [1, 2, 4, 1, 1]
+    assert schema.groups == "3,4,2"
+
+
 @given(
     st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=300), st.integers(1, 50)
 )  # fmt: skip
