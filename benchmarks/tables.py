@@ -2,7 +2,8 @@
 
     python benchmarks/tables.py [--tables adult,housing,movielens,clicks] [--threads 2] [--search 60]
 
-Tables: ../shared/data/tables. Without them there is only `clicks`: a million generated rows, and 250,000 to test.
+Tables: ../shared/data/tables, small ones that scikit-learn brings along or makes (figures are means of 5 test parts of a
+fifth each), and `clicks`: a million generated rows, and 250,000 to test. Without ../shared there are only the others.
 Adult and California housing are split 80 to 20 by scikit-learn's train_test_split(random_state=0), MovieLens 100K as
 its u1 is, with ratings joined with the columns of users and films. The training part is written as CSV, and `fm train`
 and `fm evaluate` run as a person would run them; only `fm evaluate` reads the test part. The comparison is
@@ -10,13 +11,15 @@ OneHotEncoder for all columns of texts and few numbers, the others standardised,
 DataFrame in memory. LogisticRegression has 2000 iterations, but for `clicks` the default of 100: it would need about
 330.
 
-`--search N` instead compares with the best of N models with random options: solver, factors, epochs, bins, rare texts,
-rates and decay. The best model is the one with the best metric on the rows that `fm train` holds out (a tenth of the
+`--search N` instead compares with the best of N models with random options: solver and its method, factors, epochs,
+bins or scales of all columns of numbers or of each, columns left out or kept, rare texts, groups, rates, decay, initial
+values and optimizer. With `--journal`, an interrupted search goes on where it was. The best model is the one with the best metric on the rows that `fm train` holds out (a tenth of the
 training part, the same rows for all). Then the test part is scored with it, and with the model without options.
 """
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -35,7 +38,19 @@ TASKS = {
     "housing": ("MedHouseVal", "rmse", 52_000, 49_000),
     "movielens": ("rating", "rmse", 0.895, 0.885),
     "clicks": ("clicked", "cross_entropy", np.nan, np.nan),
+    "diabetes": ("target", "rmse", np.nan, np.nan),
+    "breast_cancer": ("target", "cross_entropy", np.nan, np.nan),
+    "wine": ("target", "cross_entropy", np.nan, np.nan),
+    "iris": ("target", "cross_entropy", np.nan, np.nan),
+    "digits": ("target", "cross_entropy", np.nan, np.nan),
+    "friedman": ("target", "rmse", np.nan, np.nan),
+    "linear": ("target", "rmse", np.nan, np.nan),
+    "classes": ("target", "cross_entropy", np.nan, np.nan),
 }
+#: Small tables of scikit-learn's: so many test parts each, as one is but dozens of rows.
+_SMALL, _SPLITS = ("diabetes", "breast_cancer", "wine", "iris", "digits", "friedman", "linear", "classes"), 5
+#: Of tables of several classes: the label is whether a row is of this one.
+_CLASSES = {"wine": 1, "iris": 1, "digits": 8}
 _ITERATIONS = {"clicks": 100}
 #: Of `clicks`: columns of texts with their numbers of values, and rows to learn from and to test.
 _CLICKS = {"user": 20_000, "item": 3_000, "city": 300, "channel": 12, "device": 6}
@@ -48,20 +63,22 @@ def main() -> None:
     parser.add_argument("--tables", default=",".join(TASKS))
     parser.add_argument("--threads", default="2")
     parser.add_argument("--search", metavar="N", type=int, help="compare with the best of N models with random options")
+    parser.add_argument("--journal", type=Path, help="file of trials: those it has are not made again")
     arguments = parser.parse_args()
     names = arguments.tables.split(",")
     if not TABLES.is_dir():
-        names = [name for name in names if name == "clicks"]
+        names = [name for name in names if name == "clicks" or name in _SMALL]
     n = arguments.search
     peer = "scikit-learn's linear models" if n is None else f"the best of {n} searched"
     describe(f"fm train with nothing but --label, beside {peer}")
     rows = []
     for name in names:
-        found = run(name, arguments.threads) if n is None else search(name, arguments.threads, n)
+        found = run(name, arguments.threads) if n is None else search(name, arguments.threads, n, arguments.journal)
         rows.append([name, *found])
         print(*rows[-1], file=sys.stderr, flush=True)
     if n is not None:
-        table(["table", "figure", "held out", "best", "test", "best", "worse by", "best options"], rows)
+        table(["table", "figure", "held out", "best", "worse by", "test", "best", "worse by", "trials", "best options"],
+              rows)  # fmt: skip
         return
     table(["table", "figure", "fm train", "seconds", "scikit-learn", "seconds", "asked", "hoped"], rows)
 
@@ -69,80 +86,119 @@ def main() -> None:
 def run(name: str, threads: str) -> list[str]:
     """Train both, and give a line."""
     label, figure, asked, hoped = TASKS[name]
-    train, test = parts(name)
-    with tempfile.TemporaryDirectory() as folder:
-        train.to_csv(f"{folder}/train.csv", index=False)
-        test.to_csv(f"{folder}/test.csv", index=False)
+    found, peer = [], []
+    ours = theirs = 0.0
+    for state in range(_SPLITS if name in _SMALL else 1):
+        train, test = parts(name, state)
+        with tempfile.TemporaryDirectory() as folder:
+            train.to_csv(f"{folder}/train.csv", index=False)
+            test.to_csv(f"{folder}/test.csv", index=False)
+            started = time.perf_counter()
+            fm("train", "train.csv", "--label", label, "--out", "model", "--num-threads", threads, cwd=folder)
+            ours += time.perf_counter() - started
+            found.append(json.loads(fm("evaluate", "model", "test.csv", "--json", cwd=folder))[figure]["model"])
         started = time.perf_counter()
-        fm("train", "train.csv", "--label", label, "--out", "model", "--num-threads", threads, cwd=folder)
-        seconds = time.perf_counter() - started
-        found = json.loads(fm("evaluate", "model", "test.csv", "--json", cwd=folder))[figure]["model"]
-    started = time.perf_counter()
-    peer = of_peer(train, test, label, figure, _ITERATIONS.get(name, 2000))
-    return [figure, shown(found), f"{seconds:.1f}", shown(peer), f"{time.perf_counter() - started:.1f}",
+        peer.append(of_peer(train, test, label, figure, _ITERATIONS.get(name, 2000)))
+        theirs += time.perf_counter() - started
+        if name in _SMALL:
+            print(name, state, shown(found[-1]), shown(peer[-1]), file=sys.stderr, flush=True)
+    return [figure, shown(float(np.mean(found))), f"{ours:.1f}", shown(float(np.mean(peer))), f"{theirs:.1f}",
             shown(asked), shown(hoped)]  # fmt: skip
 
 
-def search(name: str, threads: str, n_trials: int) -> list[str]:
+def search(name: str, threads: str, n_trials: int, journal: Path | None) -> list[str]:
     """Train without options, and with many, and give a line."""
     label, figure, _, _ = TASKS[name]
     train, test = parts(name)
-    rng = np.random.default_rng(0)
+    known = _read(journal, name)
     with tempfile.TemporaryDirectory() as folder:
         train.to_csv(f"{folder}/train.csv", index=False)
         test.to_csv(f"{folder}/test.csv", index=False)
 
-        def figure_of(model: str, options: list[str]) -> float:
+        def trained(model: str, options: list[str]) -> float:
             fm("train", "train.csv", "--label", label, "--out", model, "--num-threads", threads, "--no-report",
-               *options, cwd=folder)  # fmt: skip
+               "--overwrite", *options, cwd=folder)  # fmt: skip
             metrics = json.loads(Path(folder, model, "metrics.json").read_text(encoding="utf-8"))
             return float(metrics["held_out"][figure]["model"] or np.inf)
 
-        held_out = figure_of("model", [])
-        columns = json.loads(Path(folder, "model/schema.json").read_text(encoding="utf-8"))["columns"]
-        binned = [column["name"] for column in columns if column["kind"] == "binned"]
-        best, best_options, kept = np.inf, [""], ""
+        held_out = trained("model", [])
+        print("default", shown(held_out), file=sys.stderr, flush=True)
+        schema = json.loads(Path(folder, "model/schema.json").read_text(encoding="utf-8"))
+        best, best_options, n_done = np.inf, [""], 0
         for i in range(n_trials):
-            options = drawn_options(rng, binned)
-            try:
-                found = figure_of("trial", [*options, "--overwrite"])
-            except subprocess.CalledProcessError as error:  # diverged
-                found = np.inf
-                print(error.stderr.strip(), file=sys.stderr)
-            print(i, shown(found), " ".join(options), file=sys.stderr, flush=True)
+            options = drawn_options(np.random.default_rng([0, i]), schema, is_classifier=figure != "rmse")
+            said, started = shlex.join(options), time.perf_counter()
+            found = known.get(said, np.nan)
+            if np.isnan(found):
+                try:
+                    found = trained("trial", options)
+                except subprocess.CalledProcessError as error:  # diverged
+                    found = np.inf
+                    print(error.stderr.strip()[-300:], file=sys.stderr)
+                _write(journal, {"table": name, "trial": i, "held_out": found, "options": said})
+            seconds = time.perf_counter() - started
+            print(name, i, shown(found), f"{seconds:.0f} s", said, file=sys.stderr, flush=True)
+            n_done += np.isfinite(found)
             if found < best:
                 best, best_options = found, options
-                Path(folder, "trial").rename(Path(folder, f"best{i}"))
-                kept = f"best{i}"
+        trained("best", best_options)
         both = [
             json.loads(fm("evaluate", model, "test.csv", "--json", cwd=folder))[figure]["model"]
-            for model in ("model", kept)
+            for model in ("model", "best")
         ]
-    return [figure, *map(shown, (held_out, best, *both)), f"{both[0] / both[1] - 1:.2%}", " ".join(best_options)]
+    return [figure, *map(shown, (held_out, best)), f"{held_out / best - 1:.2%}", *map(shown, both),
+            f"{both[0] / both[1] - 1:.2%}", str(n_done), shlex.join(best_options)]  # fmt: skip
 
 
-def drawn_options(rng: np.random.Generator, binned: list[str]) -> list[str]:
-    """Draw options of a model."""
-    options: dict[str, int | str] = {
-        "--num-factors": int(rng.choice([2, 4, 8, 16, 32, 64])),
-        "--min-count": int(rng.choice([1, 2, 5, 20])),
-    }
-    n_bins = int(rng.choice([10, 20, 40, 80, 160])) if rng.random() < 0.7 else 0
-    settings: dict[str, float] = {}
-    if rng.random() < 0.5:
-        options["--solver"] = "bayes"
-        options["--epochs"] = int(rng.choice([32, 64, 128, 256, 512]))
+def _read(journal: Path | None, name: str) -> dict[str, float]:
+    if journal is None or not journal.exists():
+        return {}
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    return {line["options"]: line["held_out"] for line in lines if line["table"] == name}
+
+
+def _write(journal: Path | None, trial: dict[str, Any]) -> None:
+    if journal is not None:
+        with journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(trial) + "\n")
+
+
+def drawn_options(rng: np.random.Generator, schema: dict[str, Any], *, is_classifier: bool) -> list[str]:
+    """Draw options of a model, as somebody who knows all of them would: each trial has a generator of its own."""
+    names = [column["name"] for column in schema["columns"]]
+    binned = [column["name"] for column in schema["columns"] if column["kind"] == "binned"]
+    alike = [remark.split(": says what ")[0] for remark in schema.get("left_out", []) if ": says what " in remark]
+    said = ["--num-factors", str(rng.choice([4, 8, 16, 32, 64])), "--min-count", str(rng.choice([1, 2, 5, 20]))]
+    how = rng.choice(["as chosen", "alike", "each", "scaled"], p=[0.25, 0.35, 0.25, 0.15])
+    one = int(rng.choice([10, 20, 40, 80, 160]))
+    left_out = [name for name in names if rng.random() < 0.06]
+    left_out = left_out if rng.random() < 0.5 else []
+    said += ["--ignore", ",".join(left_out)] if left_out else []
+    for name in binned:
+        n_bins = int(rng.choice([0, 10, 20, 40, 80, 160])) if how == "each" else 0 if how == "scaled" else one
+        if how != "as chosen" and name not in left_out:
+            said += ["--bins", f"{name}:{n_bins}"] if n_bins else ["--scale", name]
+    said += ["--categorical", ",".join(alike)] if alike and rng.random() < 0.3 else []
+    settings: dict[str, float | str] = {}
+    if rng.random() < 0.65:
+        said += ["--solver", "bayes"]
+        n_sweeps = int(rng.choice([0, 0, 64, 128, 256, 512]))  # 0: as many as needed
+        said += ["--epochs", str(n_sweeps)] if n_sweeps else []
+        if rng.random() < 0.15:
+            settings["_bayes_method"] = "variational"
+        if rng.random() < 0.15:
+            settings["feature_groups"] = "none"
     else:
-        options["--solver"] = "minibatch"
-        options["--epochs"] = int(rng.choice([5, 10, 20, 40]))
+        said += ["--solver", "minibatch", "--epochs", "40"]  # at most: it stops by rows it keeps out
         settings = {
             "linear_lr": 10 ** rng.uniform(-3.5, -1), "factors_lr": 10 ** rng.uniform(-3.5, -1),
             "factors_wd": 10 ** rng.uniform(-6, -2), "linear_wd": 10 ** rng.uniform(-6, -2),
-            "mini_batch_size": int(rng.choice([50, 100, 200, 500])),
+            "factors_init_sigma": 10 ** rng.uniform(-3, -0.7), "mini_batch_size": int(rng.choice([50, 100, 200, 500])),
+            "_optimizer": str(rng.choice(["adam", "adagrad"], p=[0.8, 0.2])),
+            "standardize": "false" if is_classifier else "true",
         }  # fmt: skip
-    said = [text for pair in options.items() for text in map(str, pair)]
-    said += [text for name in binned if n_bins for text in ("--bins", f"{name}:{n_bins}")]
-    return said + [text for name, value in settings.items() for text in ("--set", f"{name}={value:.3g}")]
+    shown_settings = {n: v if isinstance(v, str) else f"{v:.3g}" for n, v in settings.items()}
+    return said + [text for pair in shown_settings.items() for text in ("--set", "=".join(pair))]
 
 
 def fm(*arguments: str, cwd: str) -> str:
@@ -154,7 +210,7 @@ def fm(*arguments: str, cwd: str) -> str:
     return done.stdout
 
 
-def parts(name: str) -> tuple[Any, Any]:
+def parts(name: str, state: int = 0) -> tuple[Any, Any]:
     """Give the training and the test part."""
     import pandas as pd
     from sklearn.model_selection import train_test_split
@@ -162,6 +218,8 @@ def parts(name: str) -> tuple[Any, Any]:
     if name == "clicks":
         whole = clicks(_LEARNED + _TESTED)
         return whole[:_LEARNED], whole[_LEARNED:]
+    if name in _SMALL:
+        return tuple(train_test_split(small(name), test_size=0.2, random_state=state))
     if name != "movielens":
         return tuple(train_test_split(pd.read_csv(TABLES / f"{name}.csv.gz"), test_size=0.2, random_state=0))
     ratings, users, items = (pd.read_parquet(TABLES / f"movielens_{part}.parquet") for part in (
@@ -173,6 +231,25 @@ def parts(name: str) -> tuple[Any, Any]:
     is_held = np.array([pair in pairs for pair in zip(whole.user_id, whole.movie_id, strict=True)])
     assert is_held.sum() == len(ids)
     return whole[~is_held], whole[is_held]
+
+
+def small(name: str) -> Any:
+    """Give a table that scikit-learn brings along or makes."""
+    from sklearn import datasets
+
+    if name in ("friedman", "linear", "classes"):
+        import pandas as pd
+
+        X, y = {
+            "friedman": lambda: datasets.make_friedman1(1000, noise=1.0, random_state=0),
+            "linear": lambda: datasets.make_regression(600, 20, n_informative=8, noise=30, random_state=0),
+            "classes": lambda: datasets.make_classification(1000, 20, n_informative=6, class_sep=0.7, random_state=0),
+        }[name]()
+        return pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])]).assign(target=y)
+    whole = getattr(datasets, f"load_{name}")(as_frame=True).frame
+    if name in _CLASSES:
+        whole["target"] = (whole["target"] == _CLASSES[name]).astype(int)
+    return whole
 
 
 def clicks(n: int) -> Any:
