@@ -2,8 +2,8 @@
 
     python benchmarks/tables.py [--tables adult,housing,movielens,clicks] [--threads 2] [--search 60]
 
-Tables: ../shared/data/tables, small ones that scikit-learn brings along or makes (figures are means of 5 test parts of a
-fifth each), and `clicks`: a million generated rows, and 250,000 to test. Without ../shared there are only the others.
+Tables: ../shared/data/tables; small ones that scikit-learn brings along or makes (figures are means of 5 test parts of
+a fifth each); and `clicks`: a million generated rows, and 250,000 to test. Without ../shared there are only the others.
 Adult and California housing are split 80 to 20 by scikit-learn's train_test_split(random_state=0), MovieLens 100K as
 its u1 is, with ratings joined with the columns of users and films. The training part is written as CSV, and `fm train`
 and `fm evaluate` run as a person would run them; only `fm evaluate` reads the test part. The comparison is
@@ -13,8 +13,9 @@ DataFrame in memory. LogisticRegression has 2000 iterations, but for `clicks` th
 
 `--search N` instead compares with the best of N models with random options: solver and its method, factors, epochs,
 bins or scales of all columns of numbers or of each, columns left out or kept, rare texts, groups, rates, decay, initial
-values and optimizer. With `--journal`, an interrupted search goes on where it was. The best model is the one with the best metric on the rows that `fm train` holds out (a tenth of the
-training part, the same rows for all). Then the test part is scored with it, and with the model without options.
+values and optimizer. The best model is the one with the best metric on the rows that `fm train` holds out (a tenth of
+the training part, the same rows for all). Then the test part is scored with it, and with the model without options.
+With `--journal`, a search that was interrupted goes on where it was.
 """
 
 import argparse
