@@ -133,6 +133,25 @@ def test_an_interpreter_that_does_not_start_is_named(python, tmp_path):
     assert not (tmp_path / "dist").exists()
 
 
+def test_the_wheel_of_this_machine_is_taken_from_beside_those_of_others(tmp_path):
+    names = [f"factorization_machines-0.1.0-cp311-cp311-{tag}.whl" for tag in (
+        f"manylinux_2_34_{platform.machine()}", "manylinux_2_34_riscv64", f"musllinux_1_2_{platform.machine()}"
+    )]  # fmt: skip
+    for name in names:
+        (tmp_path / name).touch()
+    code = "import wheels, pathlib, sys; print(wheels.wheel_of(pathlib.Path(sys.argv[1]), 'cp311').name)"
+    command = [sys.executable, "-c", code, tmp_path]
+    done = subprocess.run(command, cwd=ROOT / "tools", capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == names[0], done.stderr
+    (tmp_path / names[0]).unlink()
+    done = subprocess.run(command, cwd=ROOT / "tools", capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"{tmp_path} has 0 files factorization_machines-*-cp311-cp311-manylinux*_{platform.machine()}.whl, expected 1: "
+        "`make wheels` makes it\n"
+    )
+
+
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="readelf is absent")
 def test_a_module_of_glibc_is_not_let_into_a_wheel_for_musl(tmp_path):
     modules = sorted((ROOT / "fm_core/kernels").glob("_bounds.*.so"))

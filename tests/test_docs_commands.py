@@ -54,7 +54,7 @@ ELSEWHERE = {
     ("docs/how-to/install.md", "git clone REPOSITORY factorization-machines"): "tests/test_package.py",
     (
         "docs/how-to/install.md",
-        "python -m pip install dist/factorization_machines-*-cp311-*.whl dist/factorization_machines_container-*.whl",
+        "python -m pip install dist/factorization_machines-*-cp311-manylinux*_x86_64.whl \\",
     ): "tests/test_package.py",
     ("docs/how-to/gpu.md", "from fm_core.solvers.minibatch_torch import DenseDevice"): "tests/torch",
     ("docs/how-to/local_mode.md", "make image"): "tests/image",

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from wheels import copy_sources, environment, pip, run, try_foreign
+from wheels import copy_sources, environment, only, pip, run, try_foreign
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIPLET = "aarch64-linux-gnu"
@@ -129,7 +129,7 @@ def build(dist: Path, root: Path) -> int:
 
 def test(dist: Path, root: Path) -> int:
     """Run tests with the wheel, by the emulator."""
-    (wheel,) = dist.glob("factorization_machines-*aarch64.whl")
+    wheel = only(dist, "factorization_machines-*aarch64.whl", "make wheel-arm")
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder, "python")
 

@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from wheels import copy_sources, environment, output, run, try_foreign
+from wheels import copy_sources, environment, only, output, run, try_foreign
 
 COMPILER = "musl-gcc"
 #: musl 1.2, which is what the tag says.
@@ -82,7 +82,7 @@ def check(wheel: Path) -> None:
 def test(dist: Path, python: str) -> int:
     """Run tests with the wheel of an interpreter that is linked to musl."""
     version = output(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
-    (wheel,) = dist.glob(f"factorization_machines-*-cp{version.replace('.', '')}-*-{PLATFORM}.whl")
+    wheel = only(dist, f"factorization_machines-*-cp{version.replace('.', '')}-*-{PLATFORM}.whl", "make wheel-musl")
     return try_foreign(wheel, version, [PLATFORM], lambda site: ["env", f"PYTHONPATH={site}", python])
 
 

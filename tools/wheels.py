@@ -11,6 +11,7 @@ source distributions build, in environments of their own, and runs tests there, 
 
 import argparse
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -86,11 +87,11 @@ def build(dist: Path, pythons: Sequence[str]) -> int:
 
 def test(dist: Path, pythons: Sequence[str]) -> int:
     """Try what `build` left, with each interpreter."""
-    (container,) = dist.glob("factorization_machines_container-*.whl")
+    container = only(dist, "factorization_machines_container-*.whl", "make wheels")
     failed = []
     for i, python in enumerate(pythons):
         tag = output(python, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])")
-        (wheel,) = dist.glob(f"factorization_machines-*-{tag}-*.whl")
+        wheel = wheel_of(dist, tag)
         if not try_in_environment(f"{wheel.name}", python, [wheel, container], [*TESTS, *TESTS_OF_CONTAINER]):
             failed.append(wheel.name)
         if i == 0:
@@ -99,6 +100,19 @@ def test(dist: Path, pythons: Sequence[str]) -> int:
                 failed.append("the source distributions")
     print(f"failed: {', '.join(failed)}" if failed else "every distribution passed")
     return 1 if failed else 0
+
+
+def wheel_of(dist: Path, tag: str) -> Path:
+    """Give the library's wheel for an interpreter of this machine: those for others may lie beside it."""
+    return only(dist, f"factorization_machines-*-{tag}-{tag}-manylinux*_{platform.machine()}.whl", "make wheels")
+
+
+def only(dist: Path, pattern: str, verb: str) -> Path:
+    """Give the one file of a pattern."""
+    found = sorted(dist.glob(pattern))
+    if len(found) != 1:
+        sys.exit(f"{dist} has {len(found)} files {pattern}, expected 1: `{verb}` makes it")
+    return found[0]
 
 
 def try_in_environment(what: str, python: str, installed: Sequence[Path], tests: Sequence[str]) -> bool:
