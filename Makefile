@@ -57,10 +57,14 @@ $(VENV)/.extensions: $(VENV)/.created setup.py $(EXTENSION_SOURCES)
 $(VENV)/.built: $(VENV)/.installed $(VENV)/.extensions
 	@touch $@
 
-# pip waits and Cython has one thread, while a processor is free: both at once.
+# pip waits and Cython has one thread, while a processor is free: both at once, where nothing else is asked for.
 .PHONY: develop
+ifeq ($(MAKECMDGOALS),develop)
 develop:  ## create .venv, install the project in it, build the extensions
 	@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.built
+else
+develop: $(VENV)/.built
+endif
 
 # --- checks ----------------------------------------------------------------------------------
 
@@ -202,7 +206,7 @@ local-serve: $(VENV)/.built  ## serve the model of local-train on port 8080, wit
 	local_test/serve_local.sh
 
 .PHONY: docs
-docs: $(VENV)/.installed  ## renew the tables of docs/ that are generated from declarations
+docs: $(VENV)/.built  ## renew the tables of docs/ that are generated from declarations
 	$(BIN)/python docs/make_tables.py
 
 .PHONY: docs-site

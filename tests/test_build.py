@@ -55,6 +55,14 @@ def test_the_extensions_are_compiled_once_and_not_by_the_installation(checkout, 
     assert "FM_EXTENSIONS=0" in installing[0]
 
 
+@needs_make
+def test_with_other_goals_develop_starts_no_second_make(checkout):
+    commands = would_run(checkout, "--jobs=2", "develop", "docs")
+    assert commands.count("build_ext --inplace") == 1
+    assert "--jobs" not in commands
+    assert "build_ext" in would_run(checkout, "docs")
+
+
 def test_without_extensions_setup_knows_of_none_and_makes_no_c(tmp_path):
     shutil.copy(ROOT / "setup.py", tmp_path)
     for value, n in (("0", "0"), ("1", "not so")):

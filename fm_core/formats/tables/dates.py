@@ -35,6 +35,8 @@ __all__ = [
 DAY = 86_400
 #: Seconds of half an hour: what people do on a web site without a longer pause is commonly called one session.
 SESSION = 1_800
+#: Moments that are counted together.
+_MANY = 65_536
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -262,7 +264,9 @@ class Shared:
     def __init__(self, most: int) -> None:
         self._most = most
         self._values, self._counts = np.zeros(0), np.zeros(0, np.int64)
-        self._are_counted = True
+        self._new: list[NDArray[np.float64]] = []
+        self._n_new = 0
+        self._are_counted = most > 0
 
     def add(self, seconds: "NDArray[np.float64]") -> None:
         """Count moments.
@@ -274,9 +278,17 @@ class Shared:
         """
         if not self._are_counted:
             return
-        values, counts = np.unique(seconds, return_counts=True)
-        both = np.append(self._values, values)
-        self._values, at = np.unique(both, return_inverse=True)
+        self._new.append(seconds)
+        self._n_new += len(seconds)
+        if self._n_new >= max(
+            len(self._values), _MANY
+        ):  # so each moment is sorted a few times, however often this runs
+            self._count()
+
+    def _count(self) -> None:
+        values, counts = np.unique(np.concatenate([np.zeros(0), *self._new]), return_counts=True)
+        self._new, self._n_new = [], 0
+        self._values, at = np.unique(np.append(self._values, values), return_inverse=True)
         self._counts = np.bincount(at, np.append(self._counts, counts), len(self._values)).astype(np.int64)
         if len(self._values) > self._most:
             self._values, self._counts, self._are_counted = np.zeros(0), np.zeros(0, np.int64), False
@@ -298,6 +310,7 @@ class Shared:
         sessions : tuple of int
             None where half hours are not longer than moments, as of days.
         """
+        self._count()
         moments = self._several(self._values, self._counts, n_ranges)
         halves, at = np.unique(np.floor(self._values / SESSION), return_inverse=True)
         if len(halves) == len(self._values):

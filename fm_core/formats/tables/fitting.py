@@ -52,6 +52,8 @@ _ROWS_TO_GUESS, _TABLES_TO_GUESS = 2_000, 8
 _FEW_TEXTS = 0.01
 #: Texts that are listed, and buckets of a column that has more.
 _MOST_TEXTS, _BUCKETS = 500_000, 1 << 20
+#: Moments that are looked at of all columns of dates together: memory, and what schema.json may hold.
+_MOST_MOMENTS = 500_000
 #: A number is taken for an id if there are so many different ones, and so large a share of those between them occurs.
 _MANY_IDS, _DENSE_IDS = 200, 0.5
 _ID_NAME = re.compile(
@@ -205,12 +207,15 @@ def _profiles(first: Table, plan: TablePlan, said: Mapping[int, str]) -> tuple[d
         elif kind in _NUMBERS:
             profiles[name] = _Numbers(name, kind, bins.get(name))
         elif kind == "date":
-            profiles[name] = _Moments(name, first, place, plan)
+            profiles[name] = _Moments(name, first, place)
         else:
             profiles[name] = _Texts(
                 name, several.get(name), weights.get(name), buckets.get(name), plan.min_count,
                 plan.most_categories or _MOST_TEXTS,
             )  # fmt: skip
+    of_moments = [profile for profile in profiles.values() if isinstance(profile, _Moments)]
+    for profile in of_moments if plan.moments else []:
+        profile.look_for_shared(_MOST_MOMENTS // len(of_moments))
     return profiles, left_out
 
 
@@ -376,7 +381,7 @@ def bin_edges(numbers: "NDArray[np.float64]", n_bins: int) -> tuple[float, ...]:
 
 
 class _Moments:
-    def __init__(self, name: str, first: Table, place: int, plan: TablePlan) -> None:
+    def __init__(self, name: str, first: Table, place: int) -> None:
         self._name = name
         texts = first.codes(place)[1]
         form = form_of(texts)
@@ -388,7 +393,11 @@ class _Moments:
             )
         self._form: str = form
         self._sample, self._n_missing = Sample(), 0
-        self._shared = Shared((plan.most_categories or _MOST_TEXTS) if plan.moments else 0)
+        self._shared = Shared(0)
+
+    def look_for_shared(self, most: int) -> None:
+        """Find moments and half hours that rows share, of at most so many different moments."""
+        self._shared = Shared(most)
 
     def add(self, table: Table, place: int, rows: "NDArray[np.bool_] | None") -> None:
         codes, texts = table.codes(place)

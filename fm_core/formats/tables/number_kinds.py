@@ -29,6 +29,8 @@ __all__ = ["MAX_EDGES", "Binned", "Date", "Scaled", "gap_fault"]
 
 #: Edges of a column's bins.
 MAX_EDGES = 65_536
+#: Seconds since 1970 that are shown as a date: the years -2300 to 9900, about.
+_LAST_SHOWN = 2.5e11
 #: Moments, and half hours, of a column that have a feature.
 MAX_MOMENTS = 1_000_000
 
@@ -218,10 +220,10 @@ class Date:
                 return f"{column.name}: {part} {number + (part in ('month', 'day', 'weekday'))}"
             number -= PARTS[part]
         if number < len(column.moments):
-            return f"{column.name} at {_day_shown(column.moments[number] / DAY)}"
+            return f"{column.name} at {_moment_shown(column.moments[number])}"
         number -= len(column.moments)
         if number < len(column.sessions):
-            return f"{column.name} in the half hour from {_day_shown(column.sessions[number] * SESSION / DAY)}"
+            return f"{column.name} in the half hour from {_moment_shown(column.sessions[number] * SESSION)}"
         return f"{column.name}: missing"
 
     def words(self, column: "Column") -> str:
@@ -259,9 +261,9 @@ class Date:
         for part in column.parts:
             found.append(offset + part_of(seconds, part))
             offset += PARTS[part]
-        for shared, those in ((column.moments, seconds), (column.sessions, np.floor(seconds / SESSION))):
-            if shared:
-                found.append(_places(np.array(shared, np.float64), those, offset))
+        for shared, those in zip(column.shared, (seconds, np.floor(seconds / SESSION)), strict=True):
+            if len(shared):
+                found.append(_places(shared, those, offset))
                 offset += len(shared)
         of_text = np.stack(found, axis=1).astype(np.int32) if texts else np.zeros((1, len(found)), np.int32)
         gaps = codes < 0
@@ -298,7 +300,15 @@ def _places(known: "NDArray[np.float64]", found: "NDArray[np.float64]", offset: 
 
 
 def _day_shown(days: float) -> str:
-    try:
-        return str(np.datetime64(0, "s") + np.timedelta64(round(days * DAY), "s")).removesuffix("T00:00:00")
-    except OverflowError:
-        return f"day {days:.6g}"
+    return _moment_shown(round(days * DAY))
+
+
+def _moment_shown(seconds: float) -> str:
+    """Show a moment, by ISO 8601 as far as calendars go."""
+    if abs(seconds) > _LAST_SHOWN:
+        return f"day {seconds / DAY:.17g}"
+    whole = math.floor(seconds)
+    shown = str(np.datetime64(whole, "s")).removesuffix("T00:00:00")
+    if seconds == whole:
+        return shown
+    return f"{np.datetime64(whole, 's')}{f'{seconds - whole:.9f}'.rstrip('0').rstrip('.')[1:]}"

@@ -7,8 +7,9 @@ import itertools
 import numbers
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
 import orjson
 
 from fm_core.atomic_file import atomic_write
@@ -17,6 +18,9 @@ from fm_core.formats.tables.kinds import KINDS, Kind
 from fm_core.formats.tables.schema_check import VERSION, check_readable, checked_document, unwatched
 from fm_core.given import check_kind
 from fm_core.printable import quoted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Column", "TableSchema"]
 
@@ -96,6 +100,11 @@ class Column:
     def n_features(self) -> int:
         """How many features the column has."""
         return self.of_kind.n_features(self)
+
+    @functools.cached_property
+    def shared(self) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+        """The moments and the half hours, as arrays: every row that is encoded is looked up in them."""
+        return np.array(self.moments, np.float64), np.array(self.sessions, np.float64)
 
     @property
     def groups(self) -> tuple[int, ...]:

@@ -14,8 +14,9 @@ from fm_core.errors import ConfigError, DataError
 from fm_core.formats.registry.inputs import Options, open_rows
 from fm_core.formats.requests.named_columns import decode_named, decode_named_csv
 from fm_core.formats.tables import Encoder, TablePlan, TableSchema, fit_schema, frame_table
-from fm_core.formats.tables.dates import FORMS, PARTS, form_of, part_of, seconds_of
+from fm_core.formats.tables.dates import FORMS, PARTS, Shared, form_of, part_of, seconds_of
 from fm_core.formats.tables.fitting import bin_edges
+from fm_core.formats.tables.schema import Column
 
 
 def fitted(frame, **plan):
@@ -302,6 +303,45 @@ def test_a_missing_moment_is_the_last_feature_also_behind_half_hours():
     assert schema.feature_names()[-1] == "x: missing"
 
 
+def of_parts(seconds, most, size):
+    shared = Shared(most)
+    for start in range(0, len(seconds), size):
+        shared.add(np.array(seconds[start : start + size], float))
+    return shared.found(5)
+
+
+def test_shared_moments_are_the_same_in_whatever_parts_they_come(monkeypatch):
+    cells = visits(2000)
+    whole = of_parts(cells, 10**6, len(cells))
+    assert min(map(len, whole)) > 100
+    monkeypatch.setattr("fm_core.formats.tables.dates._MANY", 16)
+    for size in (1, 7, 100, 1999):
+        assert of_parts(cells, 10**6, size) == whole
+    n = len(set(cells))
+    assert of_parts(cells, n, 100) == whole
+    assert of_parts(cells, n - 1, 100) == ((), ())
+    assert of_parts([], 10, 1) == ((), ())
+
+
+def test_columns_of_dates_share_what_is_looked_at(monkeypatch):
+    cells = visits()
+    monkeypatch.setattr("fm_core.formats.tables.fitting._MOST_MOMENTS", 2 * len(set(cells)) - 1)
+    assert column_of({"x": cells}).moments
+    assert not column_of({"x": cells, "z": cells}).moments
+
+
+def test_every_moment_has_a_name_of_its_own():
+    at = [0.25, 0.5, 1e9, 1e9 + 0.125, -1.5, 86_400.0, 1e12, -(2.0**63), 1e300, 1e308]
+    columns = (
+        Column("x", "date", form="seconds", parts=(), edges=(), moments=tuple(sorted(at)), sessions=(-4, 2**52)),
+    )
+    names = TableSchema(columns, None).feature_names()
+    assert len(set(names)) == len(names) == 1 + len(at) + 2
+    assert {"x at 1970-01-01T00:00:00.25", "x at 1969-12-31T23:59:58.5", "x at 2001-09-09T01:46:40.125",
+            "x at 1970-01-02", "x in the half hour from 1969-12-31T22:00:00"} < set(names)  # fmt: skip
+    assert not [name for name in names if "NaT" in name]
+
+
 DAYS = [datetime.date(2021, 1, 1) + datetime.timedelta(days=i * i % 149) for i in range(1000)]
 
 
@@ -316,12 +356,11 @@ def test_of_days_moments_alone_are_features_and_few_have_their_ranges():
     ("cells", "plan"),
     [
         (visits(), {"moments": False}),
-        (visits(), {"most_categories": 50}),
         (visits(150), {}),
         (list(range(10**9, 10**9 + 9000 * 400, 9000)), {}),
         ([*range(10**9, 10**9 + 9000 * 400, 9000), *visits(300)], {}),
     ],
-    ids=["not wanted", "too many", "few rows", "none shared", "most not shared"],
+    ids=["not wanted", "few rows", "none shared", "most not shared"],
 )
 def test_moments_are_no_features(cells, plan):
     column = column_of({"x": cells}, **plan)
