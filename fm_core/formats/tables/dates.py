@@ -36,7 +36,7 @@ DAY = 86_400
 #: Seconds of half an hour: what people do on a web site without a longer pause is commonly called one session.
 SESSION = 1_800
 #: Moments that are counted together.
-_MANY = 65_536
+MANY = 65_536
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -280,9 +280,7 @@ class Shared:
             return
         self._new.append(seconds)
         self._n_new += len(seconds)
-        if self._n_new >= max(
-            len(self._values), _MANY
-        ):  # so each moment is sorted a few times, however often this runs
+        if self._n_new >= max(len(self._values), MANY):  # so each moment is sorted a few times, however often this runs
             self._count()
 
     def _count(self) -> None:

@@ -38,7 +38,7 @@ from fm_core.formats.tables.twins import Twins
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Fitted", "are_few", "bin_edges", "fit_schema"]
+__all__ = ["MOST_MOMENTS", "Fitted", "are_few", "bin_edges", "fit_schema"]
 
 #: Bins of a column of numbers: at least, one for so many rows, and at most; and ranges of a date's age. Measured on
 #: held-out parts of the training rows of Adult and California housing, and of parts of these: with 3,000 rows 40 bins
@@ -53,7 +53,7 @@ _FEW_TEXTS = 0.01
 #: Texts that are listed, and buckets of a column that has more.
 _MOST_TEXTS, _BUCKETS = 500_000, 1 << 20
 #: Moments that are looked at of all columns of dates together: memory, and what schema.json may hold.
-_MOST_MOMENTS = 500_000
+MOST_MOMENTS = 500_000
 #: A number is taken for an id if there are so many different ones, and so large a share of those between them occurs.
 _MANY_IDS, _DENSE_IDS = 200, 0.5
 _ID_NAME = re.compile(
@@ -215,7 +215,7 @@ def _profiles(first: Table, plan: TablePlan, said: Mapping[int, str]) -> tuple[d
             )  # fmt: skip
     of_moments = [profile for profile in profiles.values() if isinstance(profile, _Moments)]
     for profile in of_moments if plan.moments else []:
-        profile.look_for_shared(_MOST_MOMENTS // len(of_moments))
+        profile.look_for_shared(MOST_MOMENTS // len(of_moments))
     return profiles, left_out
 
 

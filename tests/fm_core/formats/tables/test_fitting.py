@@ -314,7 +314,7 @@ def test_shared_moments_are_the_same_in_whatever_parts_they_come(monkeypatch):
     cells = visits(2000)
     whole = of_parts(cells, 10**6, len(cells))
     assert min(map(len, whole)) > 100
-    monkeypatch.setattr("fm_core.formats.tables.dates._MANY", 16)
+    monkeypatch.setattr("fm_core.formats.tables.dates.MANY", 16)
     for size in (1, 7, 100, 1999):
         assert of_parts(cells, 10**6, size) == whole
     n = len(set(cells))
@@ -325,7 +325,7 @@ def test_shared_moments_are_the_same_in_whatever_parts_they_come(monkeypatch):
 
 def test_columns_of_dates_share_what_is_looked_at(monkeypatch):
     cells = visits()
-    monkeypatch.setattr("fm_core.formats.tables.fitting._MOST_MOMENTS", 2 * len(set(cells)) - 1)
+    monkeypatch.setattr("fm_core.formats.tables.fitting.MOST_MOMENTS", 2 * len(set(cells)) - 1)
     assert column_of({"x": cells}).moments
     assert not column_of({"x": cells, "z": cells}).moments
 
