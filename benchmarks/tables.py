@@ -3,7 +3,9 @@
     python benchmarks/tables.py [--tables adult,housing,movielens,clicks] [--threads 2] [--search 60]
 
 Tables: ../shared/data/tables; small ones that scikit-learn brings along or makes (figures are means of 5 test parts of
-a fifth each); and `clicks`: a million generated rows, and 250,000 to test. Without ../shared there are only the others.
+a fifth each); `clicks`: a million generated rows, and 250,000 to test; and `purchases6`, `purchases30`: 6,000 and
+30,000 rows whose label depends on pairs of customers and products, and little on the day. Without ../shared there are
+only these.
 Adult and California housing are split 80 to 20 by scikit-learn's train_test_split(random_state=0), MovieLens 100K as
 its u1 is, with ratings joined with the columns of users and films. The training part is written as CSV, and `fm train`
 and `fm evaluate` run as a person would run them; only `fm evaluate` reads the test part. The comparison is
@@ -39,6 +41,8 @@ TASKS = {
     "housing": ("MedHouseVal", "rmse", 52_000, 49_000),
     "movielens": ("rating", "rmse", 0.895, 0.885),
     "clicks": ("clicked", "cross_entropy", np.nan, np.nan),
+    "purchases6": ("bought", "cross_entropy", np.nan, np.nan),
+    "purchases30": ("bought", "cross_entropy", np.nan, np.nan),
     "diabetes": ("target", "rmse", np.nan, np.nan),
     "breast_cancer": ("target", "cross_entropy", np.nan, np.nan),
     "wine": ("target", "cross_entropy", np.nan, np.nan),
@@ -68,7 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     names = arguments.tables.split(",")
     if not TABLES.is_dir():
-        names = [name for name in names if name == "clicks" or name in _SMALL]
+        names = [name for name in names if name.startswith(("clicks", "purchases")) or name in _SMALL]
     n = arguments.search
     peer = "scikit-learn's linear models" if n is None else f"the best of {n} searched"
     describe(f"fm train with nothing but --label, beside {peer}")
@@ -219,6 +223,10 @@ def parts(name: str, state: int = 0) -> tuple[Any, Any]:
     if name == "clicks":
         whole = clicks(_LEARNED + _TESTED)
         return whole[:_LEARNED], whole[_LEARNED:]
+    if name.startswith("purchases"):
+        n = 1000 * int(name.removeprefix("purchases"))
+        whole = purchases(n + 4000)
+        return whole[:n], whole[n:]
     if name in _SMALL:
         return tuple(train_test_split(small(name), test_size=0.2, random_state=state))
     if name != "movielens":
@@ -251,6 +259,21 @@ def small(name: str) -> Any:
     if name in _CLASSES:
         whole["target"] = (whole["target"] == _CLASSES[name]).astype(int)
     return whole
+
+
+def purchases(n: int) -> Any:
+    """Make rows whose label depends on pairs of two columns, a little on a third, and not on the fourth."""
+    import pandas as pd
+
+    rng = np.random.default_rng(1)
+    of_customer, of_product = rng.normal(0, 1, (300, 2)), rng.normal(0, 1, (40, 2))
+    customer, product, day = rng.integers(0, 300, n), rng.integers(0, 40, n), rng.integers(0, 90, n)
+    score = (of_customer[customer] * of_product[product]).sum(axis=1) + 0.5 * np.sin(day / 7)
+    return pd.DataFrame({
+        "customer": np.char.add("c", customer.astype(str)), "product": np.char.add("p", product.astype(str)),
+        "day": np.datetime64("2024-01-01") + day, "amount": np.exp(rng.normal(3, 1, n)).round(2),
+        "bought": np.where(rng.random(n) < 1 / (1 + np.exp(-score)), "yes", "no"),
+    })  # fmt: skip
 
 
 def clicks(n: int) -> Any:
