@@ -162,7 +162,7 @@ def _curves_of_ranks(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -
     n_true = np.append(0, np.cumsum(positive[order])[last_of_equal])
     n_all = np.append(0, last_of_equal + 1)
     true, false = n_true / positive.sum(), (n_all - n_true) / (~positive).sum()
-    area = float(np.trapezoid(true, false))
+    area = float((np.diff(false) * (true[1:] + true[:-1])).sum() / 2)  # NumPy 1 has no trapezoid
     precision = n_true[1:] / n_all[1:]
     mean_precision = float((np.diff(true) * precision).sum())
     share = float(positive.mean())

@@ -340,7 +340,7 @@ LEAKS = {
     "the label itself": lambda y, draw: y,
     "another name of it": lambda y, draw: np.where(y == "yes", 1, 0),
     "texts of one label each": lambda y, draw: np.where(
-        y == "yes", "won" + draw.astype(str), "lost" + draw.astype(str)
+        y == "yes", np.char.add("won", draw.astype(str)), np.char.add("lost", draw.astype(str))
     ),
     "numbers of one label each": lambda y, draw: np.where(y == "yes", draw, draw + 3.5),
     "a cell that is there for one label": lambda y, draw: np.where(y == "yes", draw.astype(str), ""),
