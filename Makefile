@@ -305,7 +305,8 @@ release: wheels test-wheels  ## build everything for a package index in dist/, w
 test-oldest: .venvs/oldest/.installed  ## run tests with the lowest versions that pyproject.toml allows
 	.venvs/oldest/bin/python -m pytest $(BY_FILES) -W ignore::pytest.PytestRemovedIn10Warning -m "not image and not slow" \
 	    tests/fm_core/artifact tests/fm_core/formats tests/fm_core/report tests/fm_core/tabular \
-	    tests/fm_core/test_estimators.py tests/fm_core/test_public_names.py tests/container/serving tests/contract/test_serve_process.py tests/contract/test_train.py $(PYTEST_ARGS)
+	    tests/fm_core/test_estimators.py tests/fm_core/test_public_names.py tests/container/serving \
+	    tests/contract/test_serve_process.py tests/contract/test_train.py $(PYTEST_ARGS)
 
 LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
 	    --build-arg CREATED=$$(date --utc +%Y-%m-%dT%H:%M:%SZ) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
