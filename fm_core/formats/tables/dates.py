@@ -284,10 +284,10 @@ class Shared:
             self._count()
 
     def _count(self) -> None:
-        values, counts = np.unique(np.concatenate([np.zeros(0), *self._new]), return_counts=True)
+        counts = np.append(self._counts, np.ones(self._n_new, np.int64))
+        self._values, at = np.unique(np.concatenate([self._values, *self._new]), return_inverse=True)
+        self._counts = np.bincount(at, counts, len(self._values)).astype(np.int64)
         self._new, self._n_new = [], 0
-        self._values, at = np.unique(np.append(self._values, values), return_inverse=True)
-        self._counts = np.bincount(at, np.append(self._counts, counts), len(self._values)).astype(np.int64)
         if len(self._values) > self._most:
             self._values, self._counts, self._are_counted = np.zeros(0), np.zeros(0, np.int64), False
 

@@ -300,7 +300,8 @@ def _places(known: "NDArray[np.float64]", found: "NDArray[np.float64]", offset: 
 
 
 def _day_shown(days: float) -> str:
-    return _moment_shown(round(days * DAY))
+    seconds = days * DAY
+    return _moment_shown(round(seconds)) if abs(seconds) <= _LAST_SHOWN else f"day {days:.6g}"
 
 
 def _moment_shown(seconds: float) -> str:

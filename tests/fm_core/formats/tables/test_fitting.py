@@ -340,6 +340,8 @@ def test_every_moment_has_a_name_of_its_own():
     assert {"x at 1970-01-01T00:00:00.25", "x at 1969-12-31T23:59:58.5", "x at 2001-09-09T01:46:40.125",
             "x at 1970-01-02", "x in the half hour from 1969-12-31T22:00:00"} < set(names)  # fmt: skip
     assert not [name for name in names if "NaT" in name]
+    edges = Column("x", "date", form="seconds", parts=(), edges=(-1e308, 1e300, 1e308))
+    assert TableSchema((edges,), None).feature_names()[0] == "x < day -1e+308"
 
 
 DAYS = [datetime.date(2021, 1, 1) + datetime.timedelta(days=i * i % 149) for i in range(1000)]
