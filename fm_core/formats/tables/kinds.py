@@ -15,7 +15,7 @@ import numpy as np
 from fm_core.errors import DataError
 from fm_core.formats.tables._columns import Vocabulary
 from fm_core.formats.tables.entries import Entries, Rules, Watch, numbers_of_columns
-from fm_core.formats.tables.number_kinds import Binned, Date, Scaled, gap_fault
+from fm_core.formats.tables.number_kinds import Binned, Date, OneGroup, Scaled, gap_fault
 from fm_core.formats.tables.table import Table, where
 from fm_core.formats.tables.values import canonical, number_of
 from fm_core.given import MOST_FEATURES
@@ -130,7 +130,7 @@ class Kind(Protocol):
         """
 
 
-class Numeric:
+class Numeric(OneGroup):
     """A number is the value of the column's one feature."""
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -141,10 +141,6 @@ class Numeric:
     def n_features(self, column: "Column") -> int:
         """Give 1."""
         return 1
-
-    def groups(self, column: "Column") -> tuple[int, ...]:
-        """Return one group of all features."""
-        return (self.n_features(column),)
 
     def feature_name(self, column: "Column", number: int) -> str:
         """Return the column's name."""
@@ -167,7 +163,7 @@ class Numeric:
         return Entries(-(numbers == 0).astype(np.int32), values=numbers)
 
 
-class _Texts:
+class _Texts(OneGroup):
     """What kinds have in common whose cells are texts, or several with a separator between them.
 
     Behind the features of texts there may be one of texts that are not known, which training has learned of rare ones,
@@ -181,10 +177,6 @@ class _Texts:
     def n_features(self, column: "Column") -> int:
         """Return the number of those of texts, and one each for unknown and missing ones where they have one."""
         return self._n_of_texts(column) + (column.unseen == "feature") + column.gaps
-
-    def groups(self, column: "Column") -> tuple[int, ...]:
-        """Return one group of all features, if there are any."""
-        return tuple(filter(None, [self.n_features(column)]))
 
     def feature_name(self, column: "Column", number: int) -> str:
         """Give column=category or column#bucket, or say that it is of others."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fm_core.formats.tables._columns import Vocabulary
     from fm_core.formats.tables.schema import Column
 
-__all__ = ["MAX_EDGES", "Binned", "Date", "Scaled", "gap_fault"]
+__all__ = ["MAX_EDGES", "Binned", "Date", "OneGroup", "Scaled", "gap_fault"]
 
 #: Edges of a column's bins.
 MAX_EDGES = 65_536
@@ -88,7 +88,20 @@ def _shown(number: float) -> str:
     return f"{number:.6g}"
 
 
-class Scaled:
+class OneGroup:
+    """What kinds have in common whose features are all alike."""
+
+    def n_features(self, column: "Column") -> int:
+        """Return the number of features of a column; see `Kind.n_features`."""
+        raise NotImplementedError
+
+    def groups(self, column: "Column") -> tuple[int, ...]:
+        """Return one group of all features, if there are any; see `Kind.groups`."""
+        n = self.n_features(column)
+        return (n,) if n else ()
+
+
+class Scaled(OneGroup):
     """A number, perhaps its logarithm, less its mean, by its deviation; a missing one is a feature."""
 
     needs: ClassVar[tuple[str, ...]] = ("center", "scale", "low", "high")
@@ -99,10 +112,6 @@ class Scaled:
     def n_features(self, column: "Column") -> int:
         """Return 1, plus 1 for missing cells; see `Kind.n_features`."""
         return 1 + column.gaps
-
-    def groups(self, column: "Column") -> tuple[int, ...]:
-        """Return one group of all features; see `Kind.groups`."""
-        return (self.n_features(column),)
 
     def feature_name(self, column: "Column", number: int) -> str:
         """Return the column's name; see `Kind.feature_name`."""
@@ -140,7 +149,7 @@ class Scaled:
         return Entries(features, values=np.where(gaps, np.float32(1), values).astype(np.float32))
 
 
-class Binned:
+class Binned(OneGroup):
     """Each range between edges is a feature, with value 1: an edge is of the range above it."""
 
     needs: ClassVar[tuple[str, ...]] = ("edges",)
@@ -151,10 +160,6 @@ class Binned:
     def n_features(self, column: "Column") -> int:
         """Return the number of bins, plus 1 for missing cells; see `Kind.n_features`."""
         return len(column.edges) + 1 + column.gaps
-
-    def groups(self, column: "Column") -> tuple[int, ...]:
-        """Return one group of all features; see `Kind.groups`."""
-        return (self.n_features(column),)
 
     def feature_name(self, column: "Column", number: int) -> str:
         """Return the column and the bin's range; see `Kind.feature_name`."""
